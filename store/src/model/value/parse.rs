@@ -1,0 +1,203 @@
+//! JSON text back to values, and one key out of a text without parsing the rest.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Value, write_string};
+
+/// A text that no `write_…` function wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("not an attribute text")]
+pub struct BadText(#[source] serde_json::Error);
+
+/// Builds the text of one object, key by key, into a caller's buffer.
+#[derive(Debug)]
+pub struct ObjectWriter<'a> {
+    out: &'a mut String,
+    empty: bool,
+}
+
+impl<'a> ObjectWriter<'a> {
+    /// Opens the object.
+    pub fn new(out: &'a mut String) -> Self {
+        out.push('{');
+        Self { out, empty: true }
+    }
+
+    /// Appends a key; the caller appends exactly one value to the buffer returned.
+    pub fn key(&mut self, key: &str) -> &mut String {
+        if !std::mem::take(&mut self.empty) {
+            self.out.push(',');
+        }
+        write_string(self.out, key);
+        self.out.push(':');
+        self.out
+    }
+
+    /// Closes the object.
+    pub fn finish(self) {
+        self.out.push('}');
+    }
+}
+
+/// The entries of an object, in order, repeated keys kept. Unlike [`parse_value`] it takes the
+/// outermost object as it is, whatever its first key starts with.
+///
+/// # Errors
+/// Where the text is not what [`ObjectWriter`] writes.
+pub fn parse_object(text: &str) -> Result<Vec<(String, Value)>, BadText> {
+    let Entries(entries) = serde_json::from_str(text).map_err(BadText)?;
+    Ok(entries)
+}
+
+/// One value.
+///
+/// # Errors
+/// Where the text is not what [`super::write_value`] writes.
+pub fn parse_value(text: &str) -> Result<Value, BadText> {
+    serde_json::from_str(text).map_err(BadText)
+}
+
+/// The raw JSON text of the first entry of an object with this key; costs one scan, no allocation
+/// but for keys with escapes. `None` where the key, or an object, is not there.
+#[must_use]
+pub fn find_key<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    struct Find<'k>(&'k str);
+
+    impl<'de> Visitor<'de> for Find<'_> {
+        type Value = Option<&'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                if found.is_none() && key == self.0 {
+                    found = Some(map.next_value()?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let found = reader.deserialize_map(Find(key)).ok().flatten()?;
+    Some(found.get())
+}
+
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor;
+
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an attribute value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Bool(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Int(number))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
+        i64::try_from(number).map(Value::Int).map_err(|_overflow| E::custom("int out of range"))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Double(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = seq.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if entries.is_empty() && key.starts_with('$') {
+                return special(&key, map);
+            }
+            entries.push((key, map.next_value()?));
+        }
+        Ok(Value::Map(entries))
+    }
+}
+
+/// What an object whose first key starts with `$` stands for; it has no second key.
+fn special<'de, A: MapAccess<'de>>(key: &str, mut map: A) -> Result<Value, A::Error> {
+    use serde::de::Error as _;
+    let value = match key {
+        "$map" => Value::Map(map.next_value::<Entries>()?.0),
+        "$bytes" => {
+            let text: String = map.next_value()?;
+            Value::Bytes(STANDARD.decode(text).map_err(A::Error::custom)?)
+        }
+        "$double" => match map.next_value::<String>()?.as_str() {
+            "NaN" => Value::Double(f64::NAN),
+            "Infinity" => Value::Double(f64::INFINITY),
+            "-Infinity" => Value::Double(f64::NEG_INFINITY),
+            other => return Err(A::Error::custom(format!("unknown $double `{other}`"))),
+        },
+        other => return Err(A::Error::custom(format!("unknown special key `{other}`"))),
+    };
+    match map.next_key::<IgnoredAny>()? {
+        None => Ok(value),
+        Some(_) => Err(A::Error::custom("a second key in a special object")),
+    }
+}
