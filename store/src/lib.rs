@@ -4,12 +4,23 @@
 //! that says which of them count. Indexes and caches can be deleted at any moment.
 #![deny(missing_docs)]
 
+mod catalog;
+mod compaction;
+mod config;
+mod error;
+mod files;
 pub mod model;
 pub mod ports;
 pub mod schema;
+mod store;
 
+pub use catalog::{AttributeTypes, FileAttribute, FileEntry, OverflowKey, Snapshot};
+pub use config::{CompactionConfig, Config, S3Config, StoreRoles};
+pub use error::{Error, ErrorKind};
+pub use files::{ReadColumn, ReadRequest, RowStream, project, read_field};
 pub use model::{
     FileId, LogPosition, RowBatch, Secret, Signal, SpanId, Table, TimeRange, TraceId, UnixNanos,
     Value, WriterId,
 };
 pub use ports::{Clock, Feed, FeedItem, LiveBatch, LiveRows, LiveSnapshot, PortError, SystemClock};
+pub use store::{CheckReport, Commit, CompactionReport, Store, StoreStats, TableStats};

@@ -105,7 +105,8 @@ mod tests {
         assert!(range(0, 6).overlaps(&range(5, 9)));
         assert!(range(0, 5).contains(UnixNanos(0)) && !range(0, 5).contains(UnixNanos(5)));
         assert!(TimeRange::covering(UnixNanos(3), UnixNanos(3)).contains(UnixNanos(3)));
-        TimeRange::covering(UnixNanos(i64::MAX), UnixNanos(i64::MAX));
+        let end_of_time = TimeRange::covering(UnixNanos(i64::MAX), UnixNanos(i64::MAX));
+        assert!(end_of_time.contains(UnixNanos(i64::MAX - 1)));
         assert_eq!(UnixNanos(-1).hour(), UnixNanos(-UnixNanos::HOUR));
     }
 }

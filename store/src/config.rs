@@ -1,0 +1,145 @@
+//! What an operator can set about the store. Plain values: clocks and buckets come through `open`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::model::Secret;
+
+/// Settings of [`crate::Store::open`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where everything is kept: `file:///folder` or `s3://bucket/prefix`.
+    pub storage: Url,
+    /// How an `s3://` storage is reached; ignored for `file://`.
+    pub s3: S3Config,
+    /// The local folder of the index; anything in it may be deleted while nothing runs.
+    pub index_dir: PathBuf,
+    /// How often records that other processes wrote are looked for. One list request and one
+    /// small read a writer each time; a row flushed elsewhere is seen this much later.
+    pub refresh_interval: Duration,
+    /// Rows of one Parquet row group. Smaller groups prune better and cost more footer.
+    pub row_group_rows_max: usize,
+    /// When small files become large ones.
+    pub compaction: CompactionConfig,
+    /// How long a file stays after the catalog dropped it. Must be longer than the longest query
+    /// and than the longest refresh interval of any reader.
+    pub garbage_grace: Duration,
+    /// The time one attempt of one request to the bucket may take.
+    pub request_timeout: Duration,
+    /// Attempts after the first one, for faults that may pass. With a backoff that doubles from
+    /// `retry_backoff` up to `retry_backoff_max`.
+    pub retries_max: u32,
+    /// The wait before the first further attempt.
+    pub retry_backoff: Duration,
+    /// The longest wait between two attempts.
+    pub retry_backoff_max: Duration,
+    /// How long an owner of a bucket without create-only puts counts as alive after it was last
+    /// heard of. Beats go out three times as often; clocks must agree better than this.
+    pub owner_timeout: Duration,
+}
+
+impl Config {
+    /// The defaults over one storage and one index folder.
+    #[must_use]
+    pub fn new(storage: Url, index_dir: PathBuf) -> Self {
+        Self {
+            storage,
+            s3: S3Config::default(),
+            index_dir,
+            refresh_interval: Duration::from_secs(10),
+            row_group_rows_max: 65_536,
+            compaction: CompactionConfig::default(),
+            garbage_grace: Duration::from_secs(3600),
+            request_timeout: Duration::from_secs(30),
+            retries_max: 5,
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(5),
+            owner_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How an S3-compatible server is reached. What is `None` is left to the server's defaults; the
+/// usual `AWS_…` variables are read by whoever fills this in (see [`S3Config::from_env`]).
+#[derive(Debug, Clone, Default)]
+pub struct S3Config {
+    /// The server, where it is not Amazon's own.
+    pub endpoint: Option<Url>,
+    /// The region; `us-east-1` where not given.
+    pub region: Option<String>,
+    /// The access key.
+    pub access_key_id: Option<String>,
+    /// The secret that goes with the access key.
+    pub secret_access_key: Option<Secret>,
+    /// The token of temporary credentials.
+    pub session_token: Option<Secret>,
+}
+
+impl S3Config {
+    /// Fills what is still `None` from `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, `AWS_REGION`,
+    /// `AWS_DEFAULT_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+    /// `AWS_SESSION_TOKEN`, as `lookup` knows them. An endpoint that is no URL is left out.
+    #[must_use]
+    pub fn from_env(self, lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let first = |names: &[&str]| {
+            let mut found = names.iter().filter_map(|name| lookup(name));
+            found.find(|value| !value.is_empty())
+        };
+        let endpoint = || first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])?.parse().ok();
+        Self {
+            endpoint: self.endpoint.or_else(endpoint),
+            region: self.region.or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION"])),
+            access_key_id: self.access_key_id.or_else(|| first(&["AWS_ACCESS_KEY_ID"])),
+            secret_access_key: self
+                .secret_access_key
+                .or_else(|| first(&["AWS_SECRET_ACCESS_KEY"]).map(Secret::new)),
+            session_token: self
+                .session_token
+                .or_else(|| first(&["AWS_SESSION_TOKEN"]).map(Secret::new)),
+        }
+    }
+}
+
+/// When small files become large ones.
+#[derive(Debug, Clone)]
+pub struct CompactionConfig {
+    /// How often a pass is made.
+    pub interval: Duration,
+    /// An hour of a table is merged when it has at least this many small files.
+    pub files_min: usize,
+    /// The files that one merge takes at most: the bound of its open files and footers.
+    pub files_max: usize,
+    /// A file of at least this many bytes is left alone.
+    pub small_bytes_max: u64,
+    /// The bytes of input that one merge takes at most: the bound of its memory.
+    pub merge_bytes_max: u64,
+    /// A file younger than this is left alone, so that an hour in full flow is not merged over
+    /// and over.
+    pub settle_after: Duration,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            files_min: 8,
+            files_max: 64,
+            small_bytes_max: 64 << 20,
+            merge_bytes_max: 128 << 20,
+            settle_after: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The loops that [`crate::Store::run`] plays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreRoles {
+    /// Looks for records that other processes wrote.
+    pub refresh: bool,
+    /// Merges small files.
+    pub compact: bool,
+    /// Deletes files that the catalog dropped.
+    pub collect_garbage: bool,
+}
