@@ -4,56 +4,23 @@
 
 #![allow(dead_code, reason = "commits and merges call this as they land")]
 
+mod layout;
+mod project;
+mod request;
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Field;
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::StreamExt;
 use object_store::ObjectStore;
 
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::model::{FileId, LogPosition, Table, TimeRange, TraceId, UnixNanos, WriterId};
-use crate::schema::{AttributeType, MapColumn};
 
-/// Rows as they come, in batches; ends after the first error.
-pub type RowStream = BoxStream<'static, Result<RecordBatch, Error>>;
-
-/// One column of an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum ReadColumn {
-    /// A fixed column of the table, by name.
-    Fixed(String),
-    /// One key of a map as one type. `String`: strings as they are, any other type as its JSON
-    /// text. `Double`: ints widen. `Int` and `Bool`: other types are null.
-    Attribute {
-        /// Which map.
-        map: MapColumn,
-        /// The key.
-        key: String,
-        /// As what it is read.
-        kind: AttributeType,
-    },
-    /// A whole map as JSON text.
-    Map(MapColumn),
-}
-
-/// Some columns of one file. The three conditions only skip row groups and pages: the caller
-/// filters rows.
-#[derive(Debug, Clone)]
-pub struct ReadRequest {
-    /// The file.
-    pub file: Arc<FileEntry>,
-    /// The columns, in the order of the answer.
-    pub columns: Vec<ReadColumn>,
-    /// Rows outside of it may be left out.
-    pub time: TimeRange,
-    /// Rows of other traces may be left out.
-    pub trace_id: Option<TraceId>,
-    /// Rows of other services may be left out.
-    pub service_name: Option<String>,
-}
+pub use project::{project, read_field};
+pub use request::{ReadColumn, ReadRequest, RowStream};
 
 /// What a file is to be written with.
 #[derive(Debug, Clone)]
@@ -120,34 +87,6 @@ pub(crate) async fn read_origin(
 ) -> Result<Option<FileOrigin>, Error> {
     drop(bucket);
     Err(unfinished(path))
-}
-
-/// The same projection for rows in memory.
-pub fn project(
-    rows: &RecordBatch,
-    table: Table,
-    columns: &[ReadColumn],
-) -> Result<RecordBatch, Error> {
-    let asked = (rows.num_rows(), columns.len());
-    Err(Error::Rows { table, reason: format!("projection {asked:?} is not there yet") })
-}
-
-/// The field that a column of an answer has: texts are `Utf8View`, a map is its JSON text as
-/// `Utf8View`, timestamps are nanoseconds in UTC, lists are as in the fixed schema.
-#[must_use]
-pub fn read_field(table: Table, column: &ReadColumn) -> Field {
-    match column {
-        ReadColumn::Fixed(name) => {
-            crate::schema::fixed_schema(table).field_with_name(name).map_or_else(
-                |_| Field::new(name, arrow::datatypes::DataType::Null, true),
-                Field::clone,
-            )
-        }
-        ReadColumn::Attribute { map, key, kind } => {
-            Field::new(map.column(key), kind.data_type(), true)
-        }
-        ReadColumn::Map(map) => Field::new(map.name(), arrow::datatypes::DataType::Utf8View, true),
-    }
 }
 
 fn unfinished(path: &str) -> Error {

@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod files;
 pub mod model;
+pub mod otlp;
 pub mod ports;
 pub mod schema;
 mod store;
