@@ -1,1 +1,15 @@
-//! x
+//! SQL over everything that Icecore keeps, live and historical, and the page that shows it.
+//!
+//! Invariant: an answer is of one snapshot. Live rows are taken first and the catalog second, so
+//! that each acknowledged row is in it exactly once; what could not be reached is named in it.
+#![deny(missing_docs)]
+
+mod config;
+mod error;
+#[expect(dead_code, reason = "queries are counted as they land")]
+mod metrics;
+mod service;
+
+pub use config::Config;
+pub use error::{Error, ErrorKind};
+pub use service::{Query, QueryParts};

@@ -1,0 +1,97 @@
+//! What a query service is told before it starts. Settings are data; stores and clocks are parts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::Error;
+
+/// Settings of the query service. [`Config::check`] names the first that cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where HTTP is served. On a loopback address only names of this machine, IP addresses and
+    /// [`Config::hosts`] are accepted as `Host`, so that no web page elsewhere can read rows by
+    /// pointing a name of its own at this machine.
+    pub http_addr: SocketAddr,
+    /// Further names under which a loopback address is reached, for example by a local proxy.
+    pub hosts: Vec<String>,
+    /// Threads that run queries, apart from the threads that serve requests and take in rows.
+    pub threads: usize,
+    /// Queries that run at one time; more wait for [`Config::query_wait`].
+    pub queries_running_max: usize,
+    /// How long a query waits for its turn before it is refused with 429.
+    pub query_wait: Duration,
+    /// Memory that one query may hold in joins, sorts and groups. All queries together hold at
+    /// most this times [`Config::queries_running_max`].
+    pub query_memory_bytes_max: usize,
+    /// How long one query may run, from its start to the last byte of its answer.
+    pub query_time_max: Duration,
+    /// The longest request body: the SQL text and its parameters.
+    pub request_bytes_max: usize,
+    /// How long a query waits for live rows. A part that needs longer is left out of the answer
+    /// and named in its `stats.incomplete`.
+    pub live_wait: Duration,
+    /// Rows in one batch between the steps of a plan; more costs memory, fewer costs time.
+    pub batch_rows: usize,
+    /// How long answers under way may take when the service stops.
+    pub drain_wait: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http_addr: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            hosts: Vec::new(),
+            threads: std::thread::available_parallelism().map_or(2, usize::from),
+            queries_running_max: 8,
+            query_wait: Duration::from_secs(5),
+            query_memory_bytes_max: 256 << 20,
+            query_time_max: Duration::from_secs(60),
+            request_bytes_max: 1 << 20,
+            live_wait: Duration::from_secs(2),
+            batch_rows: 8192,
+            drain_wait: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// Refuses settings under which no query could ever be answered.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let counts = [
+            ("threads", self.threads),
+            ("queries_running_max", self.queries_running_max),
+            ("query_memory_bytes_max", self.query_memory_bytes_max),
+            ("request_bytes_max", self.request_bytes_max),
+            ("batch_rows", self.batch_rows),
+        ];
+        if let Some((setting, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
+            return Err(Error::Setting { setting });
+        }
+        if self.query_time_max.is_zero() {
+            return Err(Error::Setting { setting: "query_time_max" });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: the defaults, then each figure that must not be zero set to zero.
+    /// Guarantees: the defaults pass, and each fault is named.
+    #[test]
+    fn zeros_are_refused_by_name() {
+        assert!(Config::default().check().is_ok());
+        let check = |change: fn(&mut Config), name: &str| {
+            let mut config = Config::default();
+            change(&mut config);
+            let text = config.check().unwrap_err().to_string();
+            assert!(text.contains(name), "{text}");
+        };
+        check(|config| config.threads = 0, "threads");
+        check(|config| config.queries_running_max = 0, "queries_running_max");
+        check(|config| config.query_time_max = Duration::ZERO, "query_time_max");
+        check(|config| config.batch_rows = 0, "batch_rows");
+    }
+}

@@ -1,0 +1,217 @@
+//! What can go wrong with a query, and what the caller is told.
+//!
+//! Invariant: every error has one [`ErrorKind`], every kind one code and one HTTP status, and the
+//! text of an error names what the caller wrote, never a place in this program.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use datafusion::error::DataFusionError;
+use http::StatusCode;
+
+/// What a caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request is wrong; the same request fails again.
+    Invalid,
+    /// The request is understood and not allowed.
+    Refused,
+    /// What was asked for is not there.
+    NotFound,
+    /// Too many queries run at this moment; try again.
+    Busy,
+    /// The query needs more memory than one query may have.
+    MemoryLimit,
+    /// The query needs more time than one query may take.
+    TimeLimit,
+    /// The store could not be read; try again.
+    Unavailable,
+    /// A fault of ours.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Invalid,
+        Self::Refused,
+        Self::NotFound,
+        Self::Busy,
+        Self::MemoryLimit,
+        Self::TimeLimit,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    /// The `code` of the answer and the label in metrics.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Refused => "refused",
+            Self::NotFound => "not_found",
+            Self::Busy => "busy",
+            Self::MemoryLimit => "memory_limit",
+            Self::TimeLimit => "time_limit",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::Refused => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::MemoryLimit => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TimeLimit => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// An error of the query service.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting under which nothing could be answered.
+    #[error("the setting `{setting}` must not be zero")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+    },
+    /// The address could not be taken.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The query threads could not be started.
+    #[error("cannot start {threads} query threads")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Serving HTTP ended by itself.
+    #[error("serving HTTP failed")]
+    Serve(#[source] std::io::Error),
+    /// The request is not one that the path takes.
+    #[error("{0}")]
+    Request(String),
+    /// The SQL cannot be understood.
+    #[error("{message}")]
+    Sql {
+        /// What is wrong with it.
+        message: String,
+        /// How to mend it, where that can be guessed.
+        hint: Option<String>,
+    },
+    /// The statement would change something.
+    #[error("`{statement}` is not allowed here: this API only reads")]
+    Statement {
+        /// Its first words.
+        statement: String,
+    },
+    /// The request names another host, or comes from a page of another site.
+    #[error("requests {0} are refused")]
+    Foreign(String),
+    /// No trace has this id.
+    #[error("there is no trace `{0}`")]
+    UnknownTrace(String),
+    /// The query waited for its turn in vain.
+    #[error("{running_max} queries are running and none ended within {waited:?}")]
+    Busy {
+        /// The bound on running queries.
+        running_max: usize,
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// The query ran too long.
+    #[error("the query ran for longer than {time_max:?}")]
+    TimeLimit {
+        /// The bound.
+        time_max: Duration,
+    },
+    /// The query held too much.
+    #[error("the query needs more than {bytes_max} bytes of memory")]
+    MemoryLimit {
+        /// The bound.
+        bytes_max: usize,
+        /// What asked for more.
+        source: Box<DataFusionError>,
+    },
+    /// The store could not be read.
+    #[error("cannot read the store")]
+    Store(#[source] Box<icecore_store::Error>),
+    /// The engine failed while it ran the query.
+    #[error("the query failed: {reason}")]
+    Engine {
+        /// The first line of its reason.
+        reason: String,
+        /// All of it.
+        source: Box<DataFusionError>,
+    },
+    /// The answer could not be written in the format asked for.
+    #[error("cannot write the answer as {format}")]
+    Encode {
+        /// The format.
+        format: &'static str,
+        /// Why.
+        source: Box<arrow::error::ArrowError>,
+    },
+}
+
+impl Error {
+    /// What the caller can do.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Request(_) | Self::Sql { .. } | Self::Setting { .. } => ErrorKind::Invalid,
+            Self::Statement { .. } | Self::Foreign(_) => ErrorKind::Refused,
+            Self::UnknownTrace(_) => ErrorKind::NotFound,
+            Self::Busy { .. } => ErrorKind::Busy,
+            Self::MemoryLimit { .. } => ErrorKind::MemoryLimit,
+            Self::TimeLimit { .. } => ErrorKind::TimeLimit,
+            Self::Store(_) => ErrorKind::Unavailable,
+            Self::Bind { .. }
+            | Self::Threads { .. }
+            | Self::Serve(_)
+            | Self::Engine { .. }
+            | Self::Encode { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// What the caller may do about it, in words.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Sql { hint, .. } => return hint.clone(),
+            Self::Statement { .. } => {
+                "SELECT, EXPLAIN, SHOW and DESCRIBE are the statements that can be run"
+            }
+            Self::UnknownTrace(_) => {
+                "`SELECT trace_id, name FROM spans ORDER BY start_time DESC LIMIT 20` shows recent ones"
+            }
+            Self::Foreign(_) => {
+                "name this machine in the address, or add the name to the setting `hosts`"
+            }
+            Self::Busy { .. } => "try again in a moment, or raise `queries_running_max`",
+            Self::TimeLimit { .. } => {
+                "narrow the time range or ask for fewer columns, or raise `query_time_max`"
+            }
+            Self::MemoryLimit { .. } => {
+                "narrow the time range, group by fewer values, or raise `query_memory_bytes_max`"
+            }
+            Self::Store(_) => "`icecore doctor` tells whether the bucket can be reached",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}

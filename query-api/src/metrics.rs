@@ -1,0 +1,99 @@
+//! What the query service tells about itself.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::ErrorKind;
+
+/// How a query ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    /// With its whole answer.
+    Answered,
+    /// The caller went away.
+    Cancelled,
+    /// With an error of this kind.
+    Failed(ErrorKind),
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        let name = match self {
+            Self::Answered => "answered",
+            Self::Cancelled => "cancelled",
+            Self::Failed(kind) => kind.code(),
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: Outcome,
+}
+
+/// The figures of one query service.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics {
+    queries: Family<OutcomeLabels, Counter>,
+    seconds: Option<Histogram>,
+    running: Gauge,
+    rows: Counter,
+    bytes: Counter,
+    live_missing: Counter,
+}
+
+impl Metrics {
+    /// Registers the figures.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let metrics = Self { seconds: Some(seconds.clone()), ..Self::default() };
+        let Self { queries, seconds: _, running, rows, bytes, live_missing } = metrics.clone();
+        registry.register("icecore_query_queries", "Queries by how they ended", queries);
+        let help = "Time from a query's start to the last byte of its answer";
+        registry.register_with_unit("icecore_query_duration", help, Unit::Seconds, seconds);
+        registry.register("icecore_query_running_queries", "Queries that run now", running);
+        registry.register("icecore_query_answer_rows", "Rows sent in answers", rows);
+        let help = "Bytes sent in answers";
+        registry.register_with_unit("icecore_query_answer", help, Unit::Bytes, bytes);
+        let help = "Answers that say that live rows are missing";
+        registry.register("icecore_query_incomplete_answers", help, live_missing);
+        metrics
+    }
+
+    /// A query begins.
+    pub(crate) fn started(&self) {
+        self.running.inc();
+    }
+
+    /// A query ended.
+    pub(crate) fn ended(&self, outcome: Outcome, took: Duration) {
+        self.running.dec();
+        self.queries.get_or_create(&OutcomeLabels { outcome }).inc();
+        if let Some(seconds) = &self.seconds {
+            seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    /// A query was turned away before it began.
+    pub(crate) fn turned_away(&self, kind: ErrorKind) {
+        self.queries.get_or_create(&OutcomeLabels { outcome: Outcome::Failed(kind) }).inc();
+    }
+
+    /// A piece of an answer was handed on.
+    pub(crate) fn sent(&self, rows: u64, bytes: u64) {
+        self.rows.inc_by(rows);
+        self.bytes.inc_by(bytes);
+    }
+
+    /// An answer lacks live rows.
+    pub(crate) fn incomplete(&self) {
+        self.live_missing.inc();
+    }
+}

@@ -1,0 +1,72 @@
+//! The service: `open` takes the address, `run` serves until it is told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use icecore_store::{Clock, LiveRows, Store};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::{Config, Error};
+
+/// The parts that queries read from.
+#[derive(Debug)]
+pub struct QueryParts {
+    /// Files and catalog.
+    pub store: Arc<Store>,
+    /// Where acknowledged rows are that may not be in files yet; none where nothing is ingested.
+    pub live: Vec<Arc<dyn LiveRows>>,
+    /// Further routes on the same address: health and metrics of the process. They are served
+    /// to any caller.
+    pub extra_routes: Router,
+}
+
+/// The query API and the page, bound to an address.
+#[derive(Debug)]
+pub struct Query {
+    listener: TcpListener,
+    address: SocketAddr,
+    routes: Router,
+}
+
+impl Query {
+    /// Checks the settings, starts the query threads and takes the address. Requests wait until
+    /// [`Query::run`].
+    ///
+    /// # Errors
+    /// Where a setting cannot be served or the address is taken.
+    pub async fn open(
+        config: Config,
+        parts: QueryParts,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        let QueryParts { store, live, extra_routes } = parts;
+        drop((store, live, clock, Metrics::register(registry)));
+        let bind = |source| Error::Bind { address: config.http_addr, source };
+        let listener = TcpListener::bind(config.http_addr).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        Ok(Self { listener, address, routes: extra_routes })
+    }
+
+    /// Where HTTP is served; differs from the setting where that had port 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then lets the answers under way end, for at most `drain_wait`.
+    ///
+    /// # Errors
+    /// Where the listener fails.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        axum::serve(self.listener, self.routes)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+            .map_err(Error::Serve)
+    }
+}
