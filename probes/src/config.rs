@@ -1,0 +1,128 @@
+//! What a probe can be told, with its defaults.
+//!
+//! Invariant: a configuration that [`Config::check`] lets pass can be used as it is; nothing is
+//! rounded or corrected later on.
+
+use std::time::Duration;
+
+use crate::emit::EmitConfig;
+use crate::error::Error;
+use crate::identity::IdentityConfig;
+use crate::pipeline::PipelineConfig;
+use crate::protocol::Limits;
+
+/// Settings of the whole agent.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// How bytes are taken from the kernel.
+    pub capture: CaptureConfig,
+    /// What the parsers may hold and what they keep.
+    pub limits: Limits,
+    /// Spans and histograms.
+    pub pipeline: PipelineConfig,
+    /// Processes, containers and pods.
+    pub identity: IdentityConfig,
+    /// Where everything goes.
+    pub emit: EmitConfig,
+}
+
+/// Which hooks to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RungChoice {
+    /// The first rung that this kernel allows.
+    #[default]
+    Auto,
+    /// BTF tracepoints on sockets, or nothing: costs other system calls nothing.
+    BtfTracepoints,
+    /// The tracepoint at the end of system calls, or nothing: works on older kernels and costs
+    /// every system call of the machine a few dozen nanoseconds.
+    SyscallTracepoints,
+}
+
+/// How bytes are taken from the kernel.
+#[derive(Debug, Clone)]
+pub struct CaptureConfig {
+    /// Which hooks to use.
+    pub rung: RungChoice,
+    /// What is copied of one send or receive call; the rest is counted by size. At most 1 MiB.
+    pub call_bytes_max: u32,
+    /// The ring for payload. A power of two and at least 64 KiB. At 4 KiB a call, 16 MiB ride out
+    /// 4,000 calls while the agent does not get to run; what finds no room is counted.
+    pub data_ring_bytes: u32,
+    /// The ring for ends of connections, apart so that a flood of payload cannot drop them.
+    pub control_ring_bytes: u32,
+    /// Connections that the kernel programs and the agent each follow; beyond it the one used the
+    /// longest ago makes room. About 200 bytes each in the kernel.
+    pub connections_max: u32,
+    /// A connection without traffic for this long is forgotten by the agent.
+    pub connection_idle_max: Duration,
+    /// How often the rings are looked at when nothing wakes the agent. Longest delay of a span.
+    pub poll_every: Duration,
+    /// Bytes in the payload ring that wake the agent at once.
+    pub wake_bytes: u32,
+    /// Records that are parsed before other tasks of the process get their turn.
+    pub turn_records_max: usize,
+    /// Out-of-order pieces that are held for one direction of a connection before the missing one
+    /// is given up as lost.
+    pub reorder_pieces_max: usize,
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        Self {
+            rung: RungChoice::default(),
+            call_bytes_max: 64 << 10,
+            data_ring_bytes: 16 << 20,
+            control_ring_bytes: 256 << 10,
+            connections_max: 32_768,
+            connection_idle_max: Duration::from_mins(15),
+            poll_every: Duration::from_millis(20),
+            wake_bytes: 256 << 10,
+            turn_records_max: 256,
+            reorder_pieces_max: 8,
+        }
+    }
+}
+
+impl Config {
+    /// Finds the first fault.
+    pub fn check(&self) -> Result<(), Error> {
+        let CaptureConfig {
+            rung: _,
+            call_bytes_max,
+            data_ring_bytes,
+            control_ring_bytes,
+            connections_max,
+            connection_idle_max,
+            poll_every,
+            wake_bytes,
+            turn_records_max,
+            reorder_pieces_max: _,
+        } = &self.capture;
+        within("call_bytes_max", u64::from(*call_bytes_max), 1_024, 1 << 20)?;
+        ring_size("data_ring_bytes", *data_ring_bytes)?;
+        ring_size("control_ring_bytes", *control_ring_bytes)?;
+        within("connections_max", u64::from(*connections_max), 16, 4 << 20)?;
+        within("connection_idle_max in seconds", connection_idle_max.as_secs(), 1, 86_400)?;
+        let poll_ms = u64::try_from(poll_every.as_millis()).unwrap_or(u64::MAX);
+        within("poll_every in milliseconds", poll_ms, 1, 1_000)?;
+        within("wake_bytes", u64::from(*wake_bytes), 0, u64::from(*data_ring_bytes / 2))?;
+        within("turn_records_max", *turn_records_max as u64, 1, 65_536)
+    }
+}
+
+fn within(name: &'static str, value: u64, least: u64, most: u64) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::Config { name, value, reason: format!("it must be between {least} and {most}") })
+}
+
+fn ring_size(name: &'static str, value: u32) -> Result<(), Error> {
+    within(name, u64::from(value), 64 << 10, 1 << 30)?;
+    if value.is_power_of_two() {
+        return Ok(());
+    }
+    let reason = "it must be a power of two".to_owned();
+    Err(Error::Config { name, value: u64::from(value), reason })
+}

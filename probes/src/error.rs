@@ -1,0 +1,109 @@
+//! Why a probe could not be opened or had to stop.
+//!
+//! Invariant: whatever this machine or this user does not allow is `Unsupported` or
+//! `Unprivileged`, so that the rest of the process can go on without a probe.
+
+use crate::emit::EmitError;
+use crate::identity::IdentityError;
+
+/// What the caller may want to do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Run with more privileges, or go on without.
+    Unprivileged,
+    /// This kernel or this build cannot; go on without.
+    Unsupported,
+    /// Mend the configuration.
+    Config,
+    /// Anything else; a person is needed.
+    Failed,
+}
+
+/// Everything that can go wrong with the agent as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Loading programs into the kernel is not permitted.
+    #[error(
+        "not allowed to load eBPF programs: run as root or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+    )]
+    Unprivileged(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The kernel lacks something that no rung can do without.
+    #[error("this machine cannot be probed: {reason}")]
+    Unsupported {
+        /// What is missing, with figures.
+        reason: String,
+    },
+    /// The binary was built without kernel programs.
+    #[error("this build carries no kernel programs: build without ICECORE_SKIP_EBPF")]
+    NotBuilt,
+    /// A setting that cannot be used.
+    #[error("cannot use {name} = {value}: {reason}")]
+    Config {
+        /// The setting.
+        name: &'static str,
+        /// As configured.
+        value: u64,
+        /// In words.
+        reason: String,
+    },
+    /// The kernel refused a program that it should have taken.
+    #[error("cannot load the kernel program `{program}`")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The object with the kernel programs could not be loaded.
+    #[error("cannot load the kernel programs")]
+    Load(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A map of the kernel programs is missing or of another kind.
+    #[error("cannot use the kernel map `{map}`")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// What was wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The kernel's type information could not be read.
+    #[error("cannot read the types of this kernel from `{path}`")]
+    Btf {
+        /// Where they were looked for.
+        path: String,
+        /// What was wrong.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The rings could not be waited for.
+    #[error("cannot wait for the ring of kernel records")]
+    Ring(#[source] std::io::Error),
+    /// The sending side could not be set up.
+    #[error("cannot set up the OTLP exporter of the probe")]
+    Emit(#[source] EmitError),
+    /// Identity could not be set up.
+    #[error("cannot set up process identity")]
+    Identity(#[source] IdentityError),
+    /// A task of the agent panicked.
+    #[error("a task of the probe failed")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+impl Error {
+    /// What to do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unprivileged(_) => ErrorKind::Unprivileged,
+            Self::Unsupported { .. } | Self::NotBuilt => ErrorKind::Unsupported,
+            Self::Config { .. } | Self::Emit(_) | Self::Identity(_) => ErrorKind::Config,
+            Self::Program { .. }
+            | Self::Load(_)
+            | Self::Map { .. }
+            | Self::Btf { .. }
+            | Self::Ring(_)
+            | Self::Task(_) => ErrorKind::Failed,
+        }
+    }
+}
