@@ -1,24 +1,54 @@
 //! Rows in row shape to exactly the columns that a reader wants: the same code for files and for
 //! live rows, so that both answer alike.
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::ReadColumn;
+use arrow::array::{
+    Array, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, RecordBatchOptions,
+    StringViewBuilder, new_null_array,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::error::ArrowError;
+
+use super::cells::{Cells, MapCells, Texts};
+use super::request::ReadColumn;
 use crate::error::Error;
-use crate::model::Table;
-use crate::schema::{AttributeType, fixed_fields};
+use crate::model::value::{find_key, parse_value};
+use crate::model::{Table, Value};
+use crate::schema::{AttributeType, MapColumn, fixed_fields};
 
-/// Brings rows in row shape into the columns wanted, named and typed as [`read_field`] says.
+/// Brings rows in row shape into the columns wanted, in this order, named and typed as
+/// [`read_field`] says. Of the row shape only those columns must be there that the ones wanted are
+/// made from.
 ///
 /// # Errors
-/// Where a fixed column is missing or a text cannot be read.
+/// Where a fixed column is missing or of another type.
 pub fn project(
-    _rows: &RecordBatch,
+    rows: &RecordBatch,
     table: Table,
-    _columns: &[ReadColumn],
+    columns: &[ReadColumn],
 ) -> Result<RecordBatch, Error> {
-    Err(Error::Rows { table, reason: "rows cannot be projected yet".to_owned() })
+    let mut fields = Vec::with_capacity(columns.len());
+    let mut arrays = Vec::with_capacity(columns.len());
+    for column in columns {
+        let field = read_field(table, column);
+        let array = match column {
+            ReadColumn::Fixed(name) => fixed(rows, table, name, field.data_type())?,
+            ReadColumn::Attribute { map, key, kind } => {
+                attribute(rows, *map, key, *kind).map_err(|source| failed(&field, source))?
+            }
+            ReadColumn::Map(map) => {
+                whole_map(rows, *map).map_err(|source| failed(&field, source))?
+            }
+        };
+        arrays.push(array);
+        fields.push(field);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+        .map_err(|source| Error::Arrow { action: format!("project columns of {table}"), source })
 }
 
 /// The name and type of a column that is read: text is `Utf8View`, a map is `Utf8View` JSON text,
@@ -55,5 +85,146 @@ fn attribute_type(kind: AttributeType) -> DataType {
         AttributeType::Int => DataType::Int64,
         AttributeType::Double => DataType::Float64,
         AttributeType::Bool => DataType::Boolean,
+    }
+}
+
+fn failed(field: &Field, source: ArrowError) -> Error {
+    Error::Arrow { action: format!("project column `{}`", field.name()), source }
+}
+
+fn fixed(
+    rows: &RecordBatch,
+    table: Table,
+    name: &str,
+    wanted: &DataType,
+) -> Result<ArrayRef, Error> {
+    let column = rows
+        .column_by_name(name)
+        .ok_or_else(|| Error::Rows { table, reason: format!("`{name}` is missing") })?;
+    let action = || format!("read column `{name}` as {wanted}");
+    cast(column, wanted).map_err(|source| Error::Arrow { action: action(), source })
+}
+
+fn whole_map(rows: &RecordBatch, map: MapColumn) -> Result<ArrayRef, ArrowError> {
+    let cells = MapCells::of_batch(rows, map);
+    match map {
+        MapColumn::Attributes => cast(&cells.texts(rows.num_rows()), &DataType::Utf8View),
+        MapColumn::Resource => cast(&cells.shared_texts(rows.num_rows()), &DataType::Utf8View),
+    }
+}
+
+/// One key of a map as one type. The overflow is looked into only for rows without the column.
+fn attribute(
+    rows: &RecordBatch,
+    map: MapColumn,
+    key: &str,
+    kind: AttributeType,
+) -> Result<ArrayRef, ArrowError> {
+    let wanted = attribute_type(kind);
+    let column = rows.column_by_name(&map.column(key));
+    let overflow = rows.column_by_name(map.name());
+    let overflow = overflow.filter(|texts| texts.null_count() < texts.len()).and_then(Texts::of);
+    match (column, overflow) {
+        (None, None) => Ok(new_null_array(&wanted, rows.num_rows())),
+        (Some(column), None) if AttributeType::of(column.data_type()) == Some(kind) => {
+            cast(column, &wanted)
+        }
+        (Some(column), None) if is_widening(column, kind) => cast(column, &wanted),
+        (column, overflow) => {
+            let cells = column.and_then(Cells::of);
+            let mut out = Column::new(kind, rows.num_rows());
+            for row in 0..rows.num_rows() {
+                match cells.as_ref().and_then(|cells| cells.value(row)) {
+                    Some(value) => out.push(value),
+                    None => {
+                        out.push_text(overflow.and_then(|texts| find_key(texts.get(row)?, key)))
+                    }
+                }
+            }
+            Ok(out.finish())
+        }
+    }
+}
+
+fn is_widening(column: &ArrayRef, kind: AttributeType) -> bool {
+    kind == AttributeType::Double && *column.data_type() == DataType::Int64
+}
+
+/// A column of one attribute type, built from values of any.
+enum Column {
+    String(StringViewBuilder),
+    Int(Int64Builder),
+    Double(Float64Builder),
+    Bool(BooleanBuilder),
+}
+
+impl Column {
+    fn new(kind: AttributeType, rows: usize) -> Self {
+        match kind {
+            AttributeType::String => Self::String(StringViewBuilder::with_capacity(rows)),
+            AttributeType::Int => Self::Int(Int64Builder::with_capacity(rows)),
+            AttributeType::Double => Self::Double(Float64Builder::with_capacity(rows)),
+            AttributeType::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
+        }
+    }
+
+    /// The value as this column's type: see [`ReadColumn::Attribute`].
+    fn push(&mut self, value: Value) {
+        match self {
+            Self::String(out) => out.append_option(as_text(value)),
+            Self::Int(out) => out.append_option(match value {
+                Value::Int(number) => Some(number),
+                _ => None,
+            }),
+            Self::Double(out) => out.append_option(match value {
+                Value::Double(number) => Some(number),
+                // Beyond 2^53 the nearest double stands for an int, as everywhere in SQL.
+                Value::Int(number) => Some(number as f64),
+                _ => None,
+            }),
+            Self::Bool(out) => out.append_option(match value {
+                Value::Bool(flag) => Some(flag),
+                _ => None,
+            }),
+        }
+    }
+
+    /// As [`Self::push`], of a raw JSON text of the overflow. A text that cannot be read is null
+    /// here: `store check` and whole-row reads report it.
+    fn push_text(&mut self, raw: Option<&str>) {
+        match self {
+            Self::String(out) => out.append_option(raw.and_then(raw_as_text)),
+            _ => self.push(raw.and_then(|raw| parse_value(raw).ok()).unwrap_or(Value::Null)),
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Self::String(mut out) => Arc::new(out.finish()),
+            Self::Int(mut out) => Arc::new(out.finish()),
+            Self::Double(mut out) => Arc::new(out.finish()),
+            Self::Bool(mut out) => Arc::new(out.finish()),
+        }
+    }
+}
+
+/// A value as text: strings as they are, unset as none, everything else as its JSON text.
+fn as_text(value: Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => {
+            let mut text = String::new();
+            crate::model::value::write_value(&mut text, &other);
+            Some(text)
+        }
+    }
+}
+
+fn raw_as_text(raw: &str) -> Option<Cow<'_, str>> {
+    match raw.as_bytes().first()? {
+        b'"' => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
+        b'n' => None,
+        _ => Some(Cow::Borrowed(raw)),
     }
 }

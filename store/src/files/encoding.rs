@@ -1,0 +1,139 @@
+//! How each column of a file is encoded, by its type and place.
+//!
+//! Measured on 300,000 spans of mixed services: see `docs/decisions` for the figures.
+
+use std::collections::HashSet;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
+};
+use parquet::schema::types::ColumnPath;
+
+use super::order::sort_columns;
+use crate::model::Table;
+
+/// Of compression: 3 costs about a third more than 1 and saves a twentieth.
+const ZSTD_LEVEL: i32 = 3;
+
+/// Of a trace id that is not in a row group to be looked for in vain; each tenth of it costs five
+/// bits an id.
+const BLOOM_FALSE_POSITIVES: f64 = 0.01;
+
+/// The largest dictionary of ids: all ids of a row group, so that the choice made here stands.
+const ID_DICTIONARY_BYTES_MAX: usize = 64 << 20;
+
+/// Columns that queries compare with constants: they get statistics for each page, too.
+const PRUNED_BY: [&str; 8] = [
+    "start_time",
+    "time",
+    "service_name",
+    "name",
+    "metric_name",
+    "duration_ns",
+    "status_code",
+    "severity_number",
+];
+
+/// Properties for a file whose first row group is `columns` under `schema`.
+pub(super) fn properties(
+    table: Table,
+    schema: &Schema,
+    columns: &[ArrayRef],
+    rows_max: usize,
+    description: KeyValue,
+) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        // Dictionaries of ids need version 2 of the format.
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_created_by(concat!("icecore version ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default()))
+        .set_encoding(Encoding::PLAIN)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(Some(rows_max))
+        .set_sorting_columns(Some(sorting(table, schema)))
+        .set_key_value_metadata(Some(vec![description]));
+    for (field, column) in schema.fields().iter().zip(columns) {
+        let path = vec![field.name().clone()];
+        properties = column_properties(properties, field, path, Some(column));
+        if PRUNED_BY.contains(&field.name().as_str()) {
+            let path = ColumnPath::from(field.name().as_str());
+            properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Page);
+        }
+    }
+    if schema.field_with_name("trace_id").is_ok() {
+        let path = || ColumnPath::from("trace_id");
+        properties = properties
+            .set_column_bloom_filter_enabled(path(), true)
+            .set_column_bloom_filter_fpp(path(), BLOOM_FALSE_POSITIVES);
+    }
+    properties.build()
+}
+
+fn sorting(table: Table, schema: &Schema) -> Vec<SortingColumn> {
+    let leaves = sort_columns(table).iter().filter_map(|name| {
+        // The columns sorted by come before the first nested one, so that a field is a leaf.
+        let at = schema.index_of(name).ok()?;
+        i32::try_from(at).ok()
+    });
+    leaves
+        .map(|column_idx| SortingColumn { column_idx, descending: false, nulls_first: false })
+        .collect()
+}
+
+/// The properties of the leaves of one field. `column` is there for top-level fields only.
+fn column_properties(
+    properties: WriterPropertiesBuilder,
+    field: &Field,
+    path: Vec<String>,
+    column: Option<&ArrayRef>,
+) -> WriterPropertiesBuilder {
+    let leaf = ColumnPath::new(path.clone());
+    match field.data_type() {
+        DataType::List(item) => {
+            let path = [path, vec!["list".to_owned(), item.name().clone()]].concat();
+            column_properties(properties, item, path, None)
+        }
+        DataType::Struct(fields) => fields.iter().fold(properties, |properties, field| {
+            let path = [path.as_slice(), &[field.name().clone()]].concat();
+            column_properties(properties, field, path, None)
+        }),
+        // Sorted within runs: differences are short.
+        DataType::Timestamp(_, _) => properties
+            .set_column_dictionary_enabled(leaf.clone(), false)
+            .set_column_encoding(leaf, Encoding::DELTA_BINARY_PACKED),
+        DataType::Int64 if field.name() == "duration_ns" => properties
+            .set_column_dictionary_enabled(leaf.clone(), false)
+            .set_column_encoding(leaf, Encoding::DELTA_BINARY_PACKED),
+        DataType::Int64 | DataType::UInt64 | DataType::Int32 | DataType::UInt32 => {
+            properties.set_column_encoding(leaf, Encoding::DELTA_BINARY_PACKED)
+        }
+        DataType::Int16 => properties
+            .set_column_encoding(leaf.clone(), Encoding::DELTA_BINARY_PACKED)
+            .set_column_statistics_enabled(leaf, EnabledStatistics::None),
+        DataType::Boolean => properties.set_column_encoding(leaf, Encoding::RLE),
+        DataType::FixedSizeBinary(_) => {
+            let shared = column.is_some_and(dictionary_pays);
+            // Ids are random: compressing them takes time and saves nothing.
+            properties
+                .set_column_dictionary_enabled(leaf.clone(), shared)
+                .set_column_dictionary_page_size_limit(leaf.clone(), ID_DICTIONARY_BYTES_MAX)
+                .set_column_compression(leaf.clone(), Compression::UNCOMPRESSED)
+                .set_column_statistics_enabled(leaf, EnabledStatistics::None)
+        }
+        _ => properties,
+    }
+}
+
+/// Whether ids repeat so often that a dictionary and places in it are shorter than the ids.
+fn dictionary_pays(column: &ArrayRef) -> bool {
+    let ids = column.as_fixed_size_binary();
+    let distinct: HashSet<&[u8]> = ids.iter().flatten().collect();
+    let width = usize::try_from(ids.value_length()).unwrap_or_default();
+    let here = ids.len() - ids.null_count();
+    let place_bits = usize::BITS - distinct.len().leading_zeros();
+    distinct.len() * width + here * place_bits as usize / 8 < here * width
+}
