@@ -1,1 +1,26 @@
-fn main() {}
+//! `icecore`: parse, run the command, say how it went.
+
+mod cli;
+mod commands;
+mod compose;
+mod error;
+mod health;
+mod process;
+mod role;
+mod settings;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let matches = cli::matches();
+    match commands::run(&matches) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            commands::tell(&failure);
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Commands and flags, no logic.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::settings;
+
+/// The whole command line.
+pub(crate) fn command() -> Command {
+    Command::new("icecore")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("The flight recorder for Kubernetes")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(services())
+        .subcommands(clients())
+        .subcommands(care())
+}
+
+/// The command line, parsed; clap itself answers what is wrong with it (exit code 2) or asks for help.
+pub(crate) fn matches() -> ArgMatches {
+    command().get_matches()
+}
+
+/// What runs until it is stopped: one command a role, and `run` for all of them.
+fn services() -> Vec<Command> {
+    [
+        ("run", "Run everything in one process: probes, ingest, store, compaction, query API, page, bridge"),
+        ("probe", "Run the probes alone: observe this machine and send OTLP"),
+        ("ingest", "Run the ingest tier alone: receive OTLP, keep the log, flush to the bucket"),
+        ("query", "Run the query API alone, on a bucket"),
+        ("compact", "Run compaction and garbage collection alone, on a bucket"),
+    ]
+    .map(|(name, about)| with_settings(Command::new(name).about(about)))
+    .into()
+}
+
+/// What talks to a running Icecore.
+fn clients() -> Vec<Command> {
+    let url = || {
+        Arg::new("url")
+            .long("url")
+            .env("ICECORE_URL")
+            .default_value("http://127.0.0.1:7070")
+            .help("Where the query API answers")
+    };
+    let sql = Command::new("sql")
+        .about("Run SQL; `-` reads it from standard input")
+        .arg(Arg::new("query").required(true).value_name("SQL"))
+        .arg(
+            Arg::new("output")
+                .short('o')
+                .long("output")
+                .default_value("table")
+                .value_parser(["table", "json", "ndjson", "csv", "parquet", "arrow"])
+                .help("The form of the answer"),
+        )
+        .arg(
+            Arg::new("param")
+                .long("param")
+                .short('p')
+                .action(ArgAction::Append)
+                .value_name("VALUE")
+                .help("The value of $1, $2, …: a JSON value, or else a text"),
+        )
+        .arg(url());
+    let trace = Command::new("trace")
+        .about("Show one trace as a waterfall")
+        .arg(Arg::new("id").required(true).value_name("TRACE_ID"))
+        .arg(url());
+    vec![sql, trace]
+}
+
+/// Care of the bucket, the cluster and the machine.
+fn care() -> Vec<Command> {
+    let store = [
+        ("check", "Prove the bucket whole: every catalogued file there, readable and as described"),
+        ("rebuild-index", "Throw the index away and build it again from the bucket"),
+        ("stats", "Files, rows and bytes, by table"),
+        ("compact", "Merge small files once, now"),
+        ("files", "List the files that count, one path a line"),
+    ]
+    .map(|(name, about)| with_settings(Command::new(name).about(about)));
+    vec![
+        Command::new("store")
+            .about("Care of the bucket")
+            .subcommand_required(true)
+            .subcommands(store),
+        with_settings(
+            Command::new("doctor")
+                .about("Say what this machine can do, and how to mend what it cannot"),
+        ),
+        with_settings(
+            Command::new("config").about("Print the settings in force and where each came from"),
+        ),
+        deploy(),
+    ]
+}
+
+fn deploy() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("VALUE").help(help)
+    };
+    let options = || {
+        [
+            flag("namespace", "The namespace to put everything in").default_value("icecore"),
+            flag("image", "The container image")
+                .default_value(concat!("ghcr.io/icecore/icecore:", env!("CARGO_PKG_VERSION"))),
+            flag("storage", "The bucket, such as s3://bucket/prefix").required(true),
+            flag("s3-endpoint", "The endpoint of an S3-compatible server"),
+            flag("s3-region", "The region to sign for"),
+            flag("s3-secret", "The Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+            flag("ingest-replicas", "How many ingesters").default_value("1"),
+            flag("query-replicas", "How many query servers").default_value("1"),
+            flag("log-size", "The volume for each ingester's log").default_value("10GiB"),
+            flag("forward", "An OTLP endpoint that gets everything").action(ArgAction::Append),
+        ]
+    };
+    let namespace = || flag("namespace", "The namespace it is in").default_value("icecore");
+    let context = || flag("context", "The context of the kubeconfig; the current one if not given");
+    let switch = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    Command::new("deploy")
+        .about("Install on Kubernetes")
+        .subcommand_required(true)
+        .subcommand(Command::new("render").about("Print the manifests").args(options()))
+        .subcommand(
+            Command::new("apply")
+                .about("Apply the manifests by server-side apply")
+                .args(options())
+                .arg(context())
+                .arg(switch("force", "Take fields over that another manager owns"))
+                .arg(switch("dry-run", "Let the cluster check everything and change nothing")),
+        )
+        .subcommands([
+            Command::new("status")
+                .about("Say how far the rollout is")
+                .arg(namespace())
+                .arg(context()),
+            Command::new("delete")
+                .about("Remove what `apply` made")
+                .arg(namespace())
+                .arg(context()),
+        ])
+}
+
+fn with_settings(command: Command) -> Command {
+    command.args(settings::args())
+}
+
+#[cfg(test)]
+mod tests {
+    /// Scenario: the command line as clap sees it.
+    /// Guarantees: no flag is defined twice, no default is refused by its own parser.
+    #[test]
+    fn the_command_line_is_sound() {
+        super::command().debug_assert();
+    }
+}

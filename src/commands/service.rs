@@ -1,0 +1,29 @@
+//! `icecore run` and its roles: open every part, wait for a signal or a failure, drain.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Failure, Outcome};
+use crate::role::Roles;
+use crate::settings::Settings;
+use crate::{compose, process};
+
+/// Runs the roles until a signal comes or a part fails.
+pub(super) fn run(roles: Roles, settings: &Settings) -> Outcome {
+    process::install_tls();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::from_error("cannot start the runtime", &error))?;
+    let outcome = runtime.block_on(async {
+        let telling = process::start_telling(settings)?;
+        let stop = CancellationToken::new();
+        process::stop_on_signal(stop.clone())?;
+        let outcome = Box::pin(compose::run(roles, settings, stop)).await;
+        tokio::task::spawn_blocking(|| telling.finish())
+            .await
+            .map_err(|error| Failure::from_error("cannot end telling", &error))?;
+        outcome
+    });
+    // A thread that still waits for a slow disk or peer must not keep the process.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}

@@ -1,0 +1,138 @@
+//! `icecore store`: care of the bucket.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::ArgMatches;
+use comfy_table::{Table, presets};
+use icecore_store::{Store, StoreStats, SystemClock, Table as RowTable, TimeRange};
+use prometheus_client::registry::Registry;
+
+use super::print;
+use crate::compose::storage;
+use crate::error::{Failure, Outcome, chain};
+use crate::settings::{Layers, Settings};
+
+/// Runs one of the subcommands.
+pub(super) fn run(matches: &ArgMatches) -> Outcome {
+    let (name, matches) =
+        matches.subcommand().ok_or_else(|| Failure::usage("`icecore store` needs a subcommand"))?;
+    let settings = Layers::read(matches)?.settings()?;
+    blocking(async {
+        let telling = crate::process::start_telling(&settings)?;
+        // The index in the data directory belongs to the running Icecore; only a rebuild wants it.
+        let scratch = Scratch::new();
+        let index_dir = (name != "rebuild-index").then(|| scratch.0.clone());
+        let store = open(&settings, index_dir).await?;
+        let outcome = match name {
+            "check" => check(&store).await,
+            "rebuild-index" => {
+                store
+                    .rebuild_index()
+                    .await
+                    .map_err(|error| failure("cannot rebuild the index", &error))?;
+                print(&format!("index rebuilt: {}\n", summary(&store.stats())))
+            }
+            "compact" => compact(&store).await,
+            "files" => files(&store),
+            _ => print(&format!("{}\n", stats(&store.stats()))),
+        };
+        telling.finish();
+        outcome
+    })
+}
+
+/// Opens the bucket, says what is in it, and closes it again.
+pub(super) fn opened(settings: &Settings) -> Result<StoreStats, Failure> {
+    let scratch = Scratch::new();
+    blocking(async { Ok(open(settings, Some(scratch.0.clone())).await?.stats()) })
+}
+
+/// A folder for an index of one command, gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("icecore-index-{}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing to remove is as good as removed; anything else the system cleans at its time.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+async fn open(settings: &Settings, index_dir: Option<PathBuf>) -> Result<Arc<Store>, Failure> {
+    crate::process::install_tls();
+    let config = storage::store(settings)?;
+    let index_dir = index_dir.unwrap_or_else(|| config.index_dir.clone());
+    let config = icecore_store::Config { index_dir, ..config };
+    let clock = Arc::new(SystemClock::new());
+    Store::open(config, clock, &mut Registry::default())
+        .await
+        .map_err(|error| failure("cannot open the store", &error))
+}
+
+async fn check(store: &Store) -> Outcome {
+    let report = store.check().await.map_err(|error| failure("cannot check the store", &error))?;
+    let mut text = format!(
+        "{} records, {} files in the catalog, {} files not in it\n",
+        report.records, report.files, report.unnamed
+    );
+    for fault in &report.faults {
+        text.push_str(&format!("fault: {fault}\n"));
+    }
+    print(&text)?;
+    match report.faults.len() {
+        0 => print("whole\n"),
+        count => Err(Failure::failed(format!("{count} faults in the bucket"))),
+    }
+}
+
+async fn compact(store: &Store) -> Outcome {
+    let report = store.compact().await.map_err(|error| failure("cannot compact", &error))?;
+    print(&format!("{report:?}\n"))
+}
+
+fn files(store: &Store) -> Outcome {
+    let snapshot = store.snapshot();
+    let tables = RowTable::ALL.into_iter();
+    let files = tables.flat_map(|table| snapshot.files(table, TimeRange::ALL));
+    print(&files.map(|file| format!("{}\n", file.path)).collect::<String>())
+}
+
+fn stats(stats: &StoreStats) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["table", "files", "rows", "bytes", "from", "to"]);
+    for one in &stats.tables {
+        let time = |pick: fn(&TimeRange) -> icecore_store::UnixNanos| {
+            one.time.as_ref().map_or_else(String::new, |range| pick(range).to_string())
+        };
+        table.add_row([
+            one.table.to_string(),
+            one.files.to_string(),
+            one.rows.to_string(),
+            one.bytes.to_string(),
+            time(TimeRange::start),
+            time(TimeRange::end),
+        ]);
+    }
+    format!("{table}\n{}", summary(stats))
+}
+
+fn summary(stats: &StoreStats) -> String {
+    let mode = if stats.create_only { "create-only puts kept" } else { "single-writer mode" };
+    format!("{} records of {} writers; {mode}", stats.records, stats.writers)
+}
+
+fn failure(context: &str, error: &icecore_store::Error) -> Failure {
+    Failure::failed(format!("{context}: {}", chain(error)))
+}
+
+fn blocking<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::from_error("cannot start the runtime", &error))?.block_on(work)
+}

@@ -1,0 +1,120 @@
+//! Where parts meet: the only place that knows more than one of them.
+//!
+//! Invariants: a part is opened after those it needs; nothing is announced as ready before every
+//! part is open; parts drain in the order in which data flows (probe, ingest, bridge, query,
+//! store), so that what one still sends the next still takes.
+
+mod drain;
+#[cfg(feature = "probe")]
+pub(crate) mod probes;
+#[cfg(feature = "ingest")]
+pub(crate) mod storage;
+
+use std::net::SocketAddr;
+#[cfg(feature = "ingest")]
+use std::sync::Arc;
+
+#[cfg(feature = "ingest")]
+use icecore_store::{Clock, LiveRows, Store, SystemClock};
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::error::{Failure, Outcome};
+use crate::health::{self, Health};
+use crate::role::Roles;
+use crate::settings::Settings;
+use drain::Parts;
+
+/// Opens the parts of `roles`, runs them until `stop` or the first failure, and drains them.
+pub(crate) async fn run(roles: Roles, settings: &Settings, stop: CancellationToken) -> Outcome {
+    let mut registry = Registry::default();
+    let health = Health::new(stop.clone());
+    let mut parts = Parts::new();
+    let opened = tokio::select! {
+        opened = open(roles, settings, &health, &mut registry, &mut parts) => opened,
+        () = stop.cancelled() => Err(Failure::failed("stopped before it was ready")),
+    };
+    if let Err(failure) = opened {
+        // What is open already is drained, so that nothing acknowledged waits for the next start.
+        drop(parts.drain(settings.drain_deadline).await);
+        return Err(failure);
+    }
+    health.ready(registry);
+    info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    let failed = parts.run_until(&stop).await;
+    stop.cancel();
+    let drained = parts.drain(settings.drain_deadline).await;
+    failed.and(drained)
+}
+
+async fn open(
+    roles: Roles,
+    settings: &Settings,
+    health: &Health,
+    registry: &mut Registry,
+    parts: &mut Parts,
+) -> Outcome {
+    let mut otlp_addr: Option<SocketAddr> = None;
+    #[cfg(feature = "ingest")]
+    if roles.ingest || roles.query || roles.compact {
+        otlp_addr = open_storage(roles, settings, health, registry, parts).await?;
+    }
+    if !roles.query {
+        let serving = health::bind(health.clone(), settings.http_addr).await?;
+        parts.add("health", drain::Order::Query, move |stop| serving.run(stop));
+    }
+    #[cfg(feature = "probe")]
+    if roles.probe && settings.probes {
+        probes::open(roles, settings, otlp_addr, registry, parts).await?;
+    }
+    let _: Option<SocketAddr> = otlp_addr;
+    Ok(())
+}
+
+/// Opens the store and what stands on it; returns where OTLP/gRPC is received, if it is.
+#[cfg(feature = "ingest")]
+async fn open_storage(
+    roles: Roles,
+    settings: &Settings,
+    health: &Health,
+    registry: &mut Registry,
+    parts: &mut Parts,
+) -> Result<Option<SocketAddr>, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let store = Store::open(storage::store(settings)?, Arc::clone(&clock), registry)
+        .await
+        .map_err(|error| Failure::from_error("cannot open the store", &error))?;
+    let mut live: Vec<Arc<dyn LiveRows>> = Vec::new();
+    let mut otlp_addr = None;
+    if roles.ingest {
+        let ingest = icecore_ingest::Ingest::open(
+            storage::ingest(settings)?,
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            registry,
+        )
+        .await
+        .map_err(|error| Failure::from_error("cannot open ingest", &error))?;
+        info!(grpc = %ingest.grpc_addr(), http = %ingest.http_addr(), "receiving OTLP");
+        otlp_addr = Some(ingest.grpc_addr());
+        live.push(ingest.live_rows());
+        #[cfg(feature = "bridge")]
+        if roles.bridge {
+            storage::open_bridge(settings, &ingest, &clock, registry, parts).await?;
+        }
+        parts.add("ingest", drain::Order::Ingest, move |stop| ingest.run(stop));
+    }
+    #[cfg(feature = "query")]
+    if roles.query {
+        let given = (&store, live);
+        storage::open_query(settings, given, &clock, health.routes(), registry, parts).await?;
+    }
+    let store_roles = icecore_store::StoreRoles {
+        refresh: roles.query || roles.compact,
+        compact: roles.compact && settings.compaction,
+        collect_garbage: roles.compact,
+    };
+    parts.add("store", drain::Order::Store, move |stop| store.run(store_roles, stop));
+    Ok(otlp_addr)
+}

@@ -1,0 +1,106 @@
+//! Settings to the configuration of the probes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use icecore_probes::secret::Secret;
+use icecore_probes::{CaptureConfig, Config, ErrorKind, Probes, RungChoice};
+use prometheus_client::registry::Registry;
+use tracing::{info, warn};
+
+use super::drain::{Order, Parts};
+use crate::error::{Failure, Outcome, chain};
+use crate::role::Roles;
+use crate::settings::{Kubernetes, Rung, Settings};
+
+/// Opens the probes and adds them to the parts. Where this machine or user does not allow them,
+/// `icecore run` says so in one line and goes on; `icecore probe`, which does nothing else, fails.
+pub(super) async fn open(
+    roles: Roles,
+    settings: &Settings,
+    otlp_addr: Option<SocketAddr>,
+    registry: &mut Registry,
+    parts: &mut Parts,
+) -> Outcome {
+    let alone = !roles.ingest;
+    let probes = match Probes::open(config(settings, otlp_addr)?, registry).await {
+        Ok(probes) => probes,
+        Err(error) => {
+            let known = matches!(error.kind(), ErrorKind::Unprivileged | ErrorKind::Unsupported);
+            if alone || !known {
+                return Err(Failure::from_error("cannot start the probes", &error));
+            }
+            warn!(
+                reason = chain(&error),
+                "no probes here; all else runs (`icecore doctor` tells more)"
+            );
+            return Ok(());
+        }
+    };
+    info!(rung = ?probes.rung(), "probes attached");
+    parts.add("probes", Order::Probe, move |stop| probes.run(stop));
+    Ok(())
+}
+
+/// The configuration of the probes; `otlp_addr` is where this very process receives OTLP/gRPC.
+pub(crate) fn config(
+    settings: &Settings,
+    otlp_addr: Option<SocketAddr>,
+) -> Result<Config, Failure> {
+    let mut config = Config { capture: capture(settings)?, ..Config::default() };
+    config.limits.body_bytes_max = settings.probe_body_bytes_max.as_usize();
+    config.limits.request_headers.extend(settings.probe_capture_headers.iter().cloned());
+    config.limits.response_headers.extend(settings.probe_capture_headers.iter().cloned());
+    config.pipeline.bodies = settings.probe_body_bytes_max.0 > 0;
+    config.pipeline.histogram_every = settings.probe_metrics_interval;
+    config.emit.queue_spans_max = settings.probe_queue_spans_max;
+    config.emit.batch_after = settings.probe_send_interval;
+    config.emit.endpoint = endpoint(settings, otlp_addr);
+    let headers = settings.probe_headers.iter();
+    config.emit.headers =
+        headers.map(|header| (header.name.clone(), Secret::new(&*header.value))).collect();
+    config.identity.host_name = Some(settings.node_name.clone()).filter(|name| !name.is_empty());
+    config.identity.kubernetes = match (settings.kubernetes, settings.kubeconfig.as_str()) {
+        (Kubernetes::Off, _) => icecore_probes::identity::Kubernetes::Off,
+        (Kubernetes::Auto, "") => icecore_probes::identity::Kubernetes::InCluster,
+        (Kubernetes::Auto, path) => {
+            icecore_probes::identity::Kubernetes::Kubeconfig(PathBuf::from(path))
+        }
+    };
+    Ok(config)
+}
+
+fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {
+    let small = |name: &str, value: u64| {
+        u32::try_from(value).map_err(|error| Failure::usage(format!("`{name}`: {value}: {error}")))
+    };
+    Ok(CaptureConfig {
+        rung: match settings.probe_rung {
+            Rung::Auto => RungChoice::Auto,
+            Rung::BtfTracepoints => RungChoice::BtfTracepoints,
+            Rung::SyscallTracepoints => RungChoice::SyscallTracepoints,
+        },
+        data_ring_bytes: small("probe_ring_bytes", settings.probe_ring_bytes.0)?,
+        connections_max: small(
+            "probe_connections_max",
+            settings.probe_connections_max.try_into().unwrap_or(u64::MAX),
+        )?,
+        ..CaptureConfig::default()
+    })
+}
+
+fn endpoint(settings: &Settings, otlp_addr: Option<SocketAddr>) -> String {
+    if !settings.probe_endpoint.is_empty() {
+        return settings.probe_endpoint.clone();
+    }
+    let Some(mut addr) = otlp_addr else { return "http://127.0.0.1:4317".to_owned() };
+    // A server that listens everywhere is reached by loopback.
+    if addr.ip().is_unspecified() {
+        addr.set_ip(if addr.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    format!("http://{addr}")
+}

@@ -1,0 +1,193 @@
+//! Settings to the configuration of the parts that stand on the store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use icecore_store::{Clock, LiveRows, Secret, Store};
+use prometheus_client::registry::Registry;
+use url::Url;
+
+use super::drain::{Order, Parts};
+use crate::error::{Failure, Outcome};
+use crate::settings::{Compression, Durability, Forward, Protocol, Settings};
+
+/// The store's configuration.
+///
+/// # Errors
+/// Where the storage or the endpoint is no URL.
+pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failure> {
+    let endpoint = match settings.s3_endpoint.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|error| {
+            Failure::usage(format!("`s3_endpoint`: `{text}` is not an address: {error}"))
+        })?),
+    };
+    let region = Some(settings.s3_region.clone()).filter(|region| !region.is_empty());
+    let s3 = icecore_store::S3Config { endpoint, region, ..Default::default() }
+        .from_env(|name| std::env::var(name).ok());
+    let compaction = icecore_store::CompactionConfig {
+        interval: settings.compaction_interval,
+        files_min: settings.compaction_files_min,
+        merge_bytes_max: settings.compaction_target_bytes.0,
+        small_bytes_max: settings.compaction_target_bytes.0 / 2,
+        ..Default::default()
+    };
+    let config =
+        icecore_store::Config::new(storage_url(settings)?, data_dir(settings)?.join("index"));
+    Ok(icecore_store::Config {
+        s3,
+        compaction,
+        refresh_interval: settings.refresh_interval,
+        row_group_rows_max: settings.row_group_rows_max,
+        garbage_grace: settings.garbage_grace,
+        ..config
+    })
+}
+
+/// The configuration of ingest.
+///
+/// # Errors
+/// Where the data directory cannot be made absolute.
+pub(super) fn ingest(settings: &Settings) -> Result<icecore_ingest::Config, Failure> {
+    Ok(icecore_ingest::Config {
+        grpc_addr: settings.otlp_grpc_addr,
+        http_addr: settings.otlp_http_addr,
+        log_dir: data_dir(settings)?.join("log"),
+        durability: match settings.durability {
+            Durability::Disk => icecore_ingest::Durability::Disk,
+            Durability::Bucket => icecore_ingest::Durability::Bucket,
+            Durability::Memory => icecore_ingest::Durability::Memory,
+        },
+        segment_bytes_max: settings.log_segment_bytes_max.0,
+        log_bytes_max: settings.log_bytes_max.0,
+        live_bytes_max: settings.live_bytes_max.0,
+        flush_bytes: settings.flush_bytes.0,
+        flush_after: settings.flush_after,
+        request_bytes_max: settings.request_bytes_max.as_usize(),
+        decoded_bytes_max: settings.request_decoded_bytes_max.as_usize(),
+        inflight_bytes_max: settings.inflight_bytes_max.as_usize(),
+        cors_origins: settings.otlp_http_cors_origins.clone(),
+        ..Default::default()
+    })
+}
+
+/// Opens the query API and adds it to the parts.
+#[cfg(feature = "query")]
+pub(super) async fn open_query(
+    settings: &Settings,
+    (store, live): (&Arc<Store>, Vec<Arc<dyn LiveRows>>),
+    clock: &Arc<dyn Clock>,
+    extra_routes: Router,
+    registry: &mut Registry,
+    parts: &mut Parts,
+) -> Outcome {
+    let config = icecore_query::Config {
+        http_addr: settings.http_addr,
+        hosts: settings.http_hosts.clone(),
+        queries_running_max: settings.queries_max,
+        query_memory_bytes_max: settings.query_memory_bytes_max.as_usize(),
+        query_time_max: settings.query_timeout,
+        ..Default::default()
+    };
+    let given = icecore_query::QueryParts { store: Arc::clone(store), live, extra_routes };
+    let query = icecore_query::Query::open(config, given, Arc::clone(clock), registry)
+        .await
+        .map_err(|error| Failure::from_error("cannot open the query API", &error))?;
+    tracing::info!(address = %query.address(), "answering SQL; the page is at /");
+    parts.add("query", Order::Query, move |stop| query.run(stop));
+    Ok(())
+}
+
+/// Opens the bridge where there is anywhere to forward to.
+#[cfg(feature = "bridge")]
+pub(super) async fn open_bridge(
+    settings: &Settings,
+    ingest: &icecore_ingest::Ingest,
+    clock: &Arc<dyn Clock>,
+    registry: &mut Registry,
+    parts: &mut Parts,
+) -> Outcome {
+    let destinations = destinations(settings)?;
+    if destinations.is_empty() {
+        return Ok(());
+    }
+    let config = icecore_bridge::Config {
+        destinations,
+        cursor_dir: data_dir(settings)?.join("bridge"),
+        own_addresses: vec![ingest.grpc_addr(), ingest.http_addr()],
+        ..Default::default()
+    };
+    let bridge = icecore_bridge::Bridge::open(config, ingest.feed(), Arc::clone(clock), registry)
+        .await
+        .map_err(|error| Failure::from_error("cannot open the bridge", &error))?;
+    parts.add("bridge", Order::Bridge, move |stop| bridge.run(stop));
+    Ok(())
+}
+
+#[cfg(feature = "bridge")]
+fn destinations(settings: &Settings) -> Result<Vec<icecore_bridge::Destination>, Failure> {
+    let wrong = |error: icecore_bridge::Error| {
+        Failure::usage(format!("`forward`: {}", crate::error::chain(&error)))
+    };
+    let shared = settings.forward_headers.iter();
+    let shared: Vec<(String, Secret)> =
+        shared.map(|header| (header.name.clone(), Secret::new(&*header.value))).collect();
+    let mut destinations = Vec::new();
+    for forward in &settings.forward {
+        let destination = match forward {
+            Forward::Url(url) => {
+                let parsed = icecore_bridge::Destination::parse(url).map_err(wrong)?;
+                icecore_bridge::Destination { headers: shared.clone(), ..parsed }
+            }
+            Forward::Rules(rules) => rules_destination(rules).map_err(wrong)?,
+        };
+        destinations.push(destination);
+    }
+    Ok(destinations)
+}
+
+#[cfg(feature = "bridge")]
+fn rules_destination(
+    rules: &crate::settings::ForwardRules,
+) -> Result<icecore_bridge::Destination, icecore_bridge::Error> {
+    let mut destination = icecore_bridge::Destination::parse(&rules.url)?;
+    if let Some(protocol) = rules.protocol {
+        destination.protocol = match protocol {
+            Protocol::Grpc => icecore_bridge::Protocol::Grpc,
+            Protocol::Http => icecore_bridge::Protocol::Http,
+        };
+    }
+    if let Some(compression) = rules.compression {
+        destination.compression = match compression {
+            Compression::Zstd => icecore_bridge::Compression::Zstd,
+            Compression::Gzip => icecore_bridge::Compression::Gzip,
+            Compression::None => icecore_bridge::Compression::None,
+        };
+    }
+    let headers = rules.headers.iter();
+    destination.headers =
+        headers.map(|(name, value)| (name.to_ascii_lowercase(), Secret::new(&**value))).collect();
+    Ok(destination)
+}
+
+fn storage_url(settings: &Settings) -> Result<Url, Failure> {
+    let wrong = |why: String| Failure::usage(format!("`storage`: {why}"));
+    if settings.storage.is_empty() {
+        let bucket = data_dir(settings)?.join("bucket");
+        return Url::from_directory_path(&bucket)
+            .map_err(|()| wrong(format!("`{}` is no path", bucket.display())));
+    }
+    settings.storage.parse().map_err(|error| {
+        wrong(format!("`{}` is not file:///path or s3://bucket/prefix: {error}", settings.storage))
+    })
+}
+
+/// The data directory, made absolute.
+///
+/// # Errors
+/// Where the working directory is gone.
+pub(crate) fn data_dir(settings: &Settings) -> Result<PathBuf, Failure> {
+    std::path::absolute(&settings.data_dir)
+        .map_err(|error| Failure::from_error("cannot find the data directory", &error))
+}

@@ -1,0 +1,110 @@
+//! What a process is, apart from its parts: logging, signals, TLS.
+
+use std::io::IsTerminal as _;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::error::Failure;
+use crate::settings::{LogFormat, Settings};
+
+/// Sends Icecore's own spans until it is dropped; nothing where none were asked for.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    tracer: Option<SdkTracerProvider>,
+}
+
+/// Chooses the one TLS implementation of this process; doing it again changes nothing.
+pub(crate) fn install_tls() {
+    // An error says that it is installed already, which is what is wanted.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// Starts logging to standard error and, when asked, sending Icecore's own spans.
+///
+/// # Errors
+/// Where the filter cannot be read, or the spans would come back to this very process.
+pub(crate) fn start_telling(settings: &Settings) -> Result<Telling, Failure> {
+    let filter = EnvFilter::try_new(&settings.log).map_err(|error| {
+        Failure::usage(format!("`log`: `{}` is not a filter: {error}", settings.log))
+    })?;
+    let text = match settings.log_format {
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    };
+    let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let output = if text {
+        output.with_ansi(std::io::stderr().is_terminal()).boxed()
+    } else {
+        output.json().boxed()
+    };
+    let tracer = own_spans(settings)?;
+    let spans = tracer.as_ref().map(|provider| {
+        // The exporter's own calls must not become spans, or each export would cause the next.
+        let quiet = EnvFilter::new("info,h2=off,hyper=off,tonic=off,tower=off,reqwest=off");
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("icecore")).with_filter(quiet)
+    });
+    tracing_subscriber::registry().with(output.with_filter(filter)).with(spans).init();
+    Ok(Telling { tracer })
+}
+
+impl Telling {
+    /// Sends what is still held back.
+    pub(crate) fn finish(self) {
+        if let Some(error) = self.tracer.and_then(|tracer| tracer.shutdown().err()) {
+            tracing::warn!(%error, "own spans not sent");
+        }
+    }
+}
+
+fn own_spans(settings: &Settings) -> Result<Option<SdkTracerProvider>, Failure> {
+    let endpoint = &settings.trace_endpoint;
+    if endpoint.is_empty() {
+        return Ok(None);
+    }
+    let own = settings.otlp_grpc_addr.port();
+    let url: url::Url = endpoint.parse().map_err(|error| {
+        Failure::usage(format!("`trace_endpoint`: `{endpoint}` is not an address: {error}"))
+    })?;
+    let local =
+        url.host_str().is_some_and(|host| ["127.0.0.1", "localhost", "[::1]"].contains(&host));
+    if local && url.port_or_known_default() == Some(own) {
+        return Err(Failure::usage(format!(
+            "`trace_endpoint`: {endpoint} is this process itself; its spans would cause spans without end"
+        )));
+    }
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint.as_str())
+        .build()
+        .map_err(|error| Failure::from_error("cannot send own spans", &error))?;
+    let resource = opentelemetry_sdk::Resource::builder().with_service_name("icecore").build();
+    let provider =
+        SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+    Ok(Some(provider))
+}
+
+/// Cancels `stop` at the first SIGINT or SIGTERM.
+///
+/// # Errors
+/// Where signals cannot be received.
+pub(crate) fn stop_on_signal(stop: CancellationToken) -> Result<(), Failure> {
+    let refused = |error: std::io::Error| Failure::from_error("cannot receive signals", &error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(refused)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+            _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
+        }
+        stop.cancel();
+    });
+    Ok(())
+}

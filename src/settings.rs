@@ -1,0 +1,193 @@
+//! What is in force: flags over environment over file over `defaults.toml`.
+//!
+//! Invariants: `defaults.toml` names every setting; a key that it does not name is refused by name
+//! wherever it comes from; [`Settings`] has exactly its keys (tested); a secret is never printed.
+
+mod layers;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub(crate) use layers::{Layers, args};
+pub(crate) use units::Bytes;
+
+/// Every setting, typed and checked. The meaning of each is in `defaults.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(
+    not(all(feature = "ingest", feature = "query", feature = "bridge", feature = "probe")),
+    expect(dead_code, reason = "a binary of one role reads only its own settings")
+)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) storage: String,
+    pub(crate) s3_endpoint: String,
+    pub(crate) s3_region: String,
+    pub(crate) otlp_grpc_addr: SocketAddr,
+    pub(crate) otlp_http_addr: SocketAddr,
+    pub(crate) otlp_http_cors_origins: Vec<String>,
+    pub(crate) http_addr: SocketAddr,
+    pub(crate) http_hosts: Vec<String>,
+    pub(crate) durability: Durability,
+    pub(crate) request_bytes_max: Bytes,
+    pub(crate) request_decoded_bytes_max: Bytes,
+    pub(crate) inflight_bytes_max: Bytes,
+    pub(crate) live_bytes_max: Bytes,
+    pub(crate) log_segment_bytes_max: Bytes,
+    pub(crate) log_bytes_max: Bytes,
+    pub(crate) flush_bytes: Bytes,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) flush_after: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) refresh_interval: Duration,
+    pub(crate) row_group_rows_max: usize,
+    pub(crate) compaction: bool,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) compaction_interval: Duration,
+    pub(crate) compaction_files_min: usize,
+    pub(crate) compaction_target_bytes: Bytes,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) garbage_grace: Duration,
+    pub(crate) query_memory_bytes_max: Bytes,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) query_timeout: Duration,
+    pub(crate) queries_max: usize,
+    pub(crate) forward: Vec<Forward>,
+    pub(crate) forward_headers: Vec<Header>,
+    pub(crate) probes: bool,
+    pub(crate) probe_rung: Rung,
+    pub(crate) probe_endpoint: String,
+    pub(crate) probe_headers: Vec<Header>,
+    pub(crate) probe_body_bytes_max: Bytes,
+    pub(crate) probe_capture_headers: Vec<String>,
+    pub(crate) probe_ring_bytes: Bytes,
+    pub(crate) probe_connections_max: usize,
+    pub(crate) probe_queue_spans_max: usize,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) probe_send_interval: Duration,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) probe_metrics_interval: Duration,
+    pub(crate) kubernetes: Kubernetes,
+    pub(crate) kubeconfig: String,
+    pub(crate) node_name: String,
+    pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) trace_endpoint: String,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) drain_deadline: Duration,
+}
+
+/// When an export is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    Disk,
+    Bucket,
+    Memory,
+}
+
+/// Which hooks the probes use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Rung {
+    Auto,
+    BtfTracepoints,
+    SyscallTracepoints,
+}
+
+/// Whether pods are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kubernetes {
+    Auto,
+    Off,
+}
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Auto,
+    Text,
+    Json,
+}
+
+/// An endpoint to forward to: an address, or an address with its own rules.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Forward {
+    /// As on the command line.
+    Url(String),
+    /// As in a file.
+    Rules(ForwardRules),
+}
+
+/// The long form of an endpoint to forward to.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForwardRules {
+    pub(crate) url: String,
+    #[serde(default)]
+    pub(crate) protocol: Option<Protocol>,
+    #[serde(default)]
+    pub(crate) compression: Option<Compression>,
+    #[serde(default)]
+    pub(crate) headers: std::collections::BTreeMap<String, String>,
+}
+
+/// How an endpoint is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protocol {
+    Grpc,
+    Http,
+}
+
+/// How requests are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Compression {
+    Zstd,
+    Gzip,
+    None,
+}
+
+impl std::fmt::Debug for ForwardRules {
+    /// Without the headers' values: they are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForwardRules").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// `name=value`, the value a secret.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Header {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl TryFrom<String> for Header {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (name, value) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or("a header is written name=value (the value is not shown here)")?;
+        Ok(Self { name: name.to_ascii_lowercase(), value: value.to_owned() })
+    }
+}
+
+impl std::fmt::Debug for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=<secret>", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

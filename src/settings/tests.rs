@@ -1,0 +1,79 @@
+use std::io::Write as _;
+
+use super::*;
+
+fn layers(arguments: &[&str]) -> Result<Layers, crate::error::Failure> {
+    let command = clap::Command::new("icecore").args(args());
+    let given = ["icecore"].iter().chain(arguments);
+    Layers::read(&command.try_get_matches_from(given).unwrap())
+}
+
+fn check_refused(arguments: &[&str], parts: &[&str]) {
+    let failure = layers(arguments).and_then(|layers| layers.settings()).unwrap_err().to_string();
+    for part in parts {
+        assert!(failure.contains(part), "`{failure}` does not say `{part}`");
+    }
+}
+
+/// Scenario: nothing is given.
+/// Guarantees: the embedded defaults parse, every setting has one, and none is unknown.
+#[test]
+fn the_defaults_are_whole() {
+    let settings = layers(&[]).unwrap().settings().unwrap();
+    assert_eq!(settings.http_addr.to_string(), "127.0.0.1:7070");
+    assert_eq!(settings.otlp_grpc_addr.to_string(), "127.0.0.1:4317");
+    assert_eq!(settings.otlp_http_addr.to_string(), "127.0.0.1:4318");
+    assert_eq!(settings.flush_after, Duration::from_secs(10));
+}
+
+/// Scenario: a setting in the file, another in file and flag.
+/// Guarantees: the stronger wins, and the report says where each came from.
+#[test]
+fn stronger_layers_win() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "flush_after = \"5s\"\nqueries_max = 3\nforward = [{{ url = \"http://a:4317\", headers = {{ api-key = \"hush\" }} }}]").unwrap();
+    let path = file.path().to_str().unwrap();
+    let layers = layers(&["--config", path, "--flush-after", "9s", "--probes=false"]).unwrap();
+    let settings = layers.settings().unwrap();
+    assert_eq!((settings.flush_after, settings.queries_max), (Duration::from_secs(9), 3));
+    assert!(!settings.probes);
+    let report = layers.report();
+    assert!(report.contains("flush_after = \"9s\"  # flag --flush-after"), "{report}");
+    assert!(report.contains(&format!("queries_max = 3  # file {path}")), "{report}");
+    assert!(report.contains("log = \"info\"  # default"), "{report}");
+    assert!(!report.contains("hush") && !format!("{settings:?}").contains("hush"), "{report}");
+}
+
+/// Scenario: repeated flags and comma lists, as for `--forward`.
+/// Guarantees: each becomes one element; header values are never shown.
+#[test]
+fn lists_repeat() {
+    let given = [
+        "--forward",
+        "http://a:4317",
+        "--forward",
+        "http://b:4318,http://c",
+        "--forward-headers",
+        "X-Key=hush",
+    ];
+    let layers = layers(&given).unwrap();
+    let settings = layers.settings().unwrap();
+    assert_eq!(settings.forward.len(), 3);
+    assert_eq!(settings.forward_headers[0].name, "x-key");
+    assert!(!layers.report().contains("hush") && !format!("{settings:?}").contains("hush"));
+}
+
+/// Scenario: values of the wrong type, unknown keys, files that are not there.
+/// Guarantees: the message names the key, its origin, and what would be right.
+#[test]
+fn faults_are_named() {
+    check_refused(&["--flush-after", "soon"], &["flush_after", "flag --flush-after", "soon", "2s"]);
+    check_refused(&["--http-addr", "nowhere"], &["http_addr", "flag --http-addr"]);
+    check_refused(&["--queries-max", "many"], &["--queries-max", "many"]);
+    check_refused(&["--durability", "paper"], &["durability", "paper", "disk"]);
+    check_refused(&["--forward-headers", "hush"], &["forward_headers", "name=value"]);
+    check_refused(&["--config", "/does/not/exist"], &["/does/not/exist"]);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "flush_aftr = \"5s\"").unwrap();
+    check_refused(&["--config", file.path().to_str().unwrap()], &["flush_aftr", "flush_after"]);
+}

@@ -1,0 +1,15 @@
+//! The line end to end: the real binary, real senders, real readers, real servers, the real kernel.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::panic, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a skipped test says why")]
+
+mod copies;
+mod crash;
+mod forward;
+mod hostile;
+mod icecore;
+mod otlp;
+mod peers;
+mod probes;
+mod sdk;
+mod servers;
