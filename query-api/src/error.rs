@@ -105,6 +105,18 @@ pub enum Error {
     /// The request is not one that the path takes.
     #[error("{0}")]
     Request(String),
+    /// The request body is longer than allowed.
+    #[error("the request body is longer than {bytes_max} bytes, or broke off")]
+    TooLong {
+        /// The bound.
+        bytes_max: usize,
+    },
+    /// The request body is not declared as JSON.
+    #[error("the content type `{given}` is not application/json")]
+    ContentType {
+        /// As declared.
+        given: String,
+    },
     /// The SQL cannot be understood.
     #[error("{message}")]
     Sql {
@@ -148,8 +160,13 @@ pub enum Error {
         source: Box<DataFusionError>,
     },
     /// The store could not be read.
-    #[error("cannot read the store")]
-    Store(#[source] Box<icecore_store::Error>),
+    #[error("cannot read the store: {reason}")]
+    Store {
+        /// What the store said.
+        reason: String,
+        /// All of it.
+        source: Box<DataFusionError>,
+    },
     /// The engine failed while it ran the query.
     #[error("the query failed: {reason}")]
     Engine {
@@ -158,6 +175,9 @@ pub enum Error {
         /// All of it.
         source: Box<DataFusionError>,
     },
+    /// The thread that ran the query gave no answer.
+    #[error("the query ended without an answer")]
+    Lost,
     /// The answer could not be written in the format asked for.
     #[error("cannot write the answer as {format}")]
     Encode {
@@ -166,6 +186,14 @@ pub enum Error {
         /// Why.
         source: Box<arrow::error::ArrowError>,
     },
+    /// Something could not be written as JSON.
+    #[error("cannot write {what} as JSON")]
+    Json {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
 }
 
 impl Error {
@@ -173,18 +201,34 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Request(_) | Self::Sql { .. } | Self::Setting { .. } => ErrorKind::Invalid,
+            Self::Request(_)
+            | Self::TooLong { .. }
+            | Self::ContentType { .. }
+            | Self::Sql { .. }
+            | Self::Setting { .. }
+            | Self::Encode { .. } => ErrorKind::Invalid,
             Self::Statement { .. } | Self::Foreign(_) => ErrorKind::Refused,
             Self::UnknownTrace(_) => ErrorKind::NotFound,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::MemoryLimit { .. } => ErrorKind::MemoryLimit,
             Self::TimeLimit { .. } => ErrorKind::TimeLimit,
-            Self::Store(_) => ErrorKind::Unavailable,
+            Self::Store { .. } => ErrorKind::Unavailable,
             Self::Bind { .. }
             | Self::Threads { .. }
             | Self::Serve(_)
             | Self::Engine { .. }
-            | Self::Encode { .. } => ErrorKind::Internal,
+            | Self::Json { .. }
+            | Self::Lost => ErrorKind::Internal,
+        }
+    }
+
+    /// The HTTP status of the answer: that of the kind, or a more exact one.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ => self.kind().status(),
         }
     }
 
@@ -193,6 +237,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Sql { hint, .. } => return hint.clone(),
+            Self::ContentType { .. } => "send the header `Content-Type: application/json`",
             Self::Statement { .. } => {
                 "SELECT, EXPLAIN, SHOW and DESCRIBE are the statements that can be run"
             }
@@ -209,7 +254,8 @@ impl Error {
             Self::MemoryLimit { .. } => {
                 "narrow the time range, group by fewer values, or raise `query_memory_bytes_max`"
             }
-            Self::Store(_) => "`icecore doctor` tells whether the bucket can be reached",
+            Self::Encode { .. } => "ask for another format, or CAST the column to a plainer type",
+            Self::Store { .. } => "`icecore doctor` tells whether the bucket can be reached",
             _ => return None,
         };
         Some(text.to_owned())

@@ -1,14 +1,21 @@
 //! The service: `open` takes the address, `run` serves until it is told to stop.
 
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use icecore_store::{Clock, LiveRows, Store};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
+use crate::answer::Answers;
+use crate::engine::Engine;
+use crate::http::router;
+use crate::limits::{Limits, Threads};
 use crate::metrics::Metrics;
 use crate::{Config, Error};
 
@@ -30,6 +37,7 @@ pub struct Query {
     listener: TcpListener,
     address: SocketAddr,
     routes: Router,
+    drain_wait: Duration,
 }
 
 impl Query {
@@ -46,11 +54,18 @@ impl Query {
     ) -> Result<Self, Error> {
         config.check()?;
         let QueryParts { store, live, extra_routes } = parts;
-        drop((store, live, clock, Metrics::register(registry)));
+        let answers = Answers {
+            engine: Engine::new(&config, store, live, Arc::clone(&clock)),
+            limits: Limits::new(&config),
+            metrics: Metrics::register(registry),
+            clock,
+            threads: Threads::start(config.threads)?,
+        };
         let bind = |source| Error::Bind { address: config.http_addr, source };
         let listener = TcpListener::bind(config.http_addr).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        Ok(Self { listener, address, routes: extra_routes })
+        let routes = router(Arc::new(answers), &config, address).merge(extra_routes);
+        Ok(Self { listener, address, routes, drain_wait: config.drain_wait })
     }
 
     /// Where HTTP is served; differs from the setting where that had port 0.
@@ -64,9 +79,19 @@ impl Query {
     /// # Errors
     /// Where the listener fails.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        axum::serve(self.listener, self.routes)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
-            .map_err(Error::Serve)
+        let served = axum::serve(self.listener, self.routes)
+            .with_graceful_shutdown(stop.clone().cancelled_owned())
+            .into_future();
+        let overdue = async {
+            stop.cancelled().await;
+            tokio::time::sleep(self.drain_wait).await;
+        };
+        tokio::select! {
+            served = served => served.map_err(Error::Serve),
+            () = overdue => {
+                warn!(waited = ?self.drain_wait, "answers under way were cut off");
+                Ok(())
+            }
+        }
     }
 }

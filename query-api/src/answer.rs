@@ -1,0 +1,278 @@
+//! Answers on their way to the caller: rows are encoded as they come and handed on in pieces.
+//!
+//! Invariant: an answer holds a bounded number of rows in memory whatever its length, and one that
+//! cannot be finished never looks finished.
+
+mod arrow_stream;
+mod csv;
+mod format;
+mod json;
+mod parquet_file;
+mod stats;
+mod value;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use icecore_store::Clock;
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use self::format::Format;
+pub(crate) use self::stats::Stats;
+use crate::Error;
+use crate::engine::{Engine, Question, Running};
+use crate::limits::{Limits, Threads};
+use crate::metrics::{Metrics, Outcome};
+
+/// Pieces that wait for a slow caller; each is at most what one batch encodes to.
+const PIECES_WAITING_MAX: usize = 4;
+/// Writes rows in one format.
+pub(crate) trait Encode: Send {
+    /// Rows that are encoded into one piece: few where text grows large, all of a batch where
+    /// the format has batches of its own.
+    fn piece_rows_max(&self) -> usize {
+        1024
+    }
+
+    /// What comes before the rows.
+    fn begin(&mut self) -> Result<Vec<u8>, ArrowError> {
+        Ok(Vec::new())
+    }
+
+    /// Some rows. May keep bytes back.
+    fn rows(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, ArrowError>;
+
+    /// What comes after the rows.
+    fn end(&mut self, stats: &Stats) -> Result<Vec<u8>, ArrowError>;
+
+    /// How the format says that the rest is missing; `None` where it has no words for that, and
+    /// the answer must break off.
+    fn fail(&mut self, _error: &Error, _stats: &Stats) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// What is known of an answer before its rows.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// Names the snapshot.
+    pub(crate) snapshot: String,
+    /// What is missing, and why.
+    pub(crate) incomplete: Vec<String>,
+}
+
+/// An answer that began. Dropping the body ends the query.
+pub(crate) struct Answer {
+    /// Known before the rows.
+    pub(crate) head: Head,
+    /// The encoded rows.
+    pub(crate) body: BoxStream<'static, Result<Bytes, Error>>,
+}
+
+/// Answers questions.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    pub(crate) engine: Engine,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) threads: Threads,
+}
+
+impl Answers {
+    /// Runs the query on the query threads. Returns once the first rows are there, so that what
+    /// goes wrong before them is told by the status of the answer.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        question: Question,
+        format: Format,
+    ) -> Result<Answer, Error> {
+        let turn = self.turn().await?;
+        let (head, headed) = oneshot::channel();
+        let (pieces, waiting) = mpsc::channel(PIECES_WAITING_MAX);
+        let (answers, sink) = (Arc::clone(self), Sink { head: Some(head), pieces });
+        let work = self.threads.spawn(async move {
+            answers.run(&question, format, sink).await;
+            drop(turn);
+        });
+        let head = headed.await.unwrap_or(Err(Error::Lost))?;
+        let body = stream::unfold((waiting, work), |(mut waiting, work)| async move {
+            let piece = waiting.recv().await?;
+            Some((piece, (waiting, work)))
+        });
+        Ok(Answer { head, body: body.boxed() })
+    }
+
+    /// Waits for a turn, and counts a query that gets none.
+    pub(crate) async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
+        let turn = self.limits.turn().await;
+        turn.inspect_err(|error| self.metrics.turned_away(error.kind()))
+    }
+
+    async fn run(&self, question: &Question, format: Format, mut sink: Sink) {
+        let counted = Counted::begin(&self.metrics, &self.clock);
+        let produced = self.produce(question, format, &mut sink, &counted);
+        let ended = tokio::time::timeout(self.limits.time_max, produced).await;
+        match ended.unwrap_or_else(|_late| Err(self.limits.too_long())) {
+            Ok(outcome) => counted.end(outcome),
+            Err(error) => {
+                counted.end(Outcome::Failed(error.kind()));
+                sink.fail(error).await;
+            }
+        }
+    }
+
+    async fn produce(
+        &self,
+        question: &Question,
+        format: Format,
+        sink: &mut Sink,
+        counted: &Counted<'_>,
+    ) -> Result<Outcome, Error> {
+        let Running { schema, mut rows, snapshot, stats } =
+            self.engine.start(question, &self.limits).await?;
+        let encode_error =
+            |source| Error::Encode { format: format.name(), source: Box::new(source) };
+        let mut first = rows.next().await.transpose().map_err(|e| self.limits.explain(e))?;
+        let mut encoder = format.encoder(&schema).map_err(encode_error)?;
+        let incomplete = snapshot.incomplete.clone();
+        if !incomplete.is_empty() {
+            self.metrics.incomplete();
+        }
+        let head = Head { snapshot: snapshot.files.id(), incomplete };
+        let stats = |rows: u64| Stats::new(&snapshot, stats.figures(), rows, counted.elapsed());
+        if !sink.begin(head, encoder.begin().map_err(encode_error)?).await {
+            return Ok(Outcome::Cancelled);
+        }
+        let mut sent = 0;
+        while let Some(batch) = first.take() {
+            let encoded = send_batch(&batch, &schema, encoder.as_mut(), sink, &self.metrics).await;
+            sent += batch.num_rows() as u64;
+            let next = match encoded.map_err(encode_error) {
+                Ok(false) => return Ok(Outcome::Cancelled),
+                Ok(true) => rows.next().await.transpose().map_err(|e| self.limits.explain(e)),
+                Err(error) => Err(error),
+            };
+            first = match next {
+                Ok(next) => next,
+                Err(error) => return sink.break_off(encoder.as_mut(), error, &stats(sent)).await,
+            };
+        }
+        let rest = encoder.end(&stats(sent)).map_err(encode_error)?;
+        self.metrics.sent(0, rest.len() as u64);
+        let whole = sink.send(Ok(rest)).await;
+        Ok(if whole { Outcome::Answered } else { Outcome::Cancelled })
+    }
+}
+
+/// Encodes a batch in pieces; false where the caller is gone.
+async fn send_batch(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+    encoder: &mut dyn Encode,
+    sink: &mut Sink,
+    metrics: &Metrics,
+) -> Result<bool, ArrowError> {
+    let step = encoder.piece_rows_max();
+    for start in (0..batch.num_rows()).step_by(step) {
+        let rows = batch.slice(start, step.min(batch.num_rows() - start));
+        let rows = with_schema(&rows, schema)?;
+        let piece = encoder.rows(&rows)?;
+        metrics.sent(rows.num_rows() as u64, piece.len() as u64);
+        if !sink.send(Ok(piece)).await {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The same rows under the schema that the caller sees; only marks on fields differ.
+fn with_schema(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), rows.columns().to_vec(), &options)
+}
+
+/// Where an answer goes.
+struct Sink {
+    head: Option<oneshot::Sender<Result<Head, Error>>>,
+    pieces: mpsc::Sender<Result<Bytes, Error>>,
+}
+
+impl Sink {
+    /// Says that rows follow; false where the caller is gone.
+    async fn begin(&mut self, head: Head, piece: Vec<u8>) -> bool {
+        let told = self.head.take().is_some_and(|sender| sender.send(Ok(head)).is_ok());
+        told && self.send(Ok(piece)).await
+    }
+
+    async fn send(&mut self, piece: Result<Vec<u8>, Error>) -> bool {
+        if piece.as_ref().is_ok_and(Vec::is_empty) {
+            return true;
+        }
+        self.pieces.send(piece.map(Bytes::from)).await.is_ok()
+    }
+
+    /// Ends an answer that has begun as its format can: with the error in it, or not at all.
+    async fn break_off(
+        &mut self,
+        encoder: &mut dyn Encode,
+        error: Error,
+        stats: &Stats,
+    ) -> Result<Outcome, Error> {
+        let Some(words) = encoder.fail(&error, stats) else { return Err(error) };
+        let kind = error.kind();
+        self.send(Ok(words)).await;
+        Ok(Outcome::Failed(kind))
+    }
+
+    /// Tells the error in the place that is left: the status, or the broken end of the body.
+    async fn fail(mut self, error: Error) {
+        match self.head.take() {
+            // A caller that is gone needs no error.
+            Some(head) => drop(head.send(Err(error))),
+            None => drop(self.pieces.send(Err(error)).await),
+        }
+    }
+}
+
+/// A query in the figures, from its start to its end or to the caller's leaving.
+pub(crate) struct Counted<'m> {
+    metrics: &'m Metrics,
+    clock: &'m Arc<dyn Clock>,
+    start: Duration,
+    ended: bool,
+}
+
+impl<'m> Counted<'m> {
+    /// Begins now.
+    pub(crate) fn begin(metrics: &'m Metrics, clock: &'m Arc<dyn Clock>) -> Self {
+        metrics.started();
+        Self { metrics, clock, start: clock.elapsed(), ended: false }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed().saturating_sub(self.start)
+    }
+
+    /// Ends as `outcome`.
+    pub(crate) fn end(mut self, outcome: Outcome) {
+        self.ended = true;
+        self.metrics.ended(outcome, self.elapsed());
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.metrics.ended(Outcome::Cancelled, self.elapsed());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Values as JSON, and types as names.
+//!
+//! Invariant: what is written is one JSON value on one line. Ints are numbers of all their digits,
+//! NaN and the infinities are null, times are RFC 3339 with nine decimals, bytes are hex, and text
+//! that is marked as JSON stands as the value that it is.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, StringViewArray};
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use arrow::error::ArrowError;
+use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
+use serde_json::value::RawValue;
+
+use crate::table::columns::is_json;
+
+const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.9fZ";
+
+/// How every value is written.
+pub(super) fn options() -> EncoderOptions {
+    EncoderOptions::default()
+        .with_explicit_nulls(true)
+        .with_timestamp_format(TIME_FORMAT.to_owned())
+        .with_timestamp_tz_format(TIME_FORMAT.to_owned())
+        .with_encoder_factory(Arc::new(EmbedJson))
+}
+
+/// Writes the cells of one column.
+pub(super) struct CellWriter<'a>(NullableEncoder<'a>);
+
+impl<'a> CellWriter<'a> {
+    /// For one column of one batch.
+    pub(super) fn new(
+        field: &'a FieldRef,
+        column: &'a dyn Array,
+        options: &'a EncoderOptions,
+    ) -> Result<Self, ArrowError> {
+        make_encoder(field, column, options).map(Self)
+    }
+
+    /// Appends one cell.
+    pub(super) fn write(&mut self, row: usize, out: &mut Vec<u8>) {
+        if self.0.is_null(row) {
+            out.extend_from_slice(b"null");
+        } else {
+            self.0.encode(row, out);
+        }
+    }
+
+    /// Whether a cell is null.
+    pub(super) fn is_null(&self, row: usize) -> bool {
+        self.0.is_null(row)
+    }
+}
+
+/// Puts text that is marked as JSON in place as the value that it is.
+#[derive(Debug)]
+struct EmbedJson;
+
+impl EncoderFactory for EmbedJson {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        _options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let texts = array.as_string_view_opt().filter(|_| is_json(field));
+        Ok(texts.map(|texts| NullableEncoder::new(Box::new(Raw(texts)), texts.nulls().cloned())))
+    }
+}
+
+struct Raw<'a>(&'a StringViewArray);
+
+impl Encoder for Raw<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let text = self.0.value(row);
+        // A mark can outlive the text that it was put on; only whole JSON goes out unquoted.
+        let whole = !text.contains('\n') && serde_json::from_str::<&RawValue>(text).is_ok();
+        if whole {
+            out.extend_from_slice(text.as_bytes());
+        } else {
+            let mut quoted = String::with_capacity(text.len() + 2);
+            icecore_store::model::value::write_string(&mut quoted, text);
+            out.extend_from_slice(quoted.as_bytes());
+        }
+    }
+}
+
+/// The name of a column's type in JSON answers.
+pub(super) fn type_name(field: &Field) -> String {
+    if is_json(field) { "Json".to_owned() } else { data_type_name(field.data_type()) }
+}
+
+fn data_type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "Utf8".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "Binary".to_owned(),
+        DataType::Dictionary(_, values) => data_type_name(values),
+        DataType::Timestamp(unit, zone) => {
+            let unit = match unit {
+                TimeUnit::Second => "Second",
+                TimeUnit::Millisecond => "Millisecond",
+                TimeUnit::Microsecond => "Microsecond",
+                TimeUnit::Nanosecond => "Nanosecond",
+            };
+            match zone {
+                Some(zone) => format!("Timestamp({unit}, \"{zone}\")"),
+                None => format!("Timestamp({unit})"),
+            }
+        }
+        DataType::List(item) | DataType::LargeList(item) => format!("List<{}>", type_name(item)),
+        DataType::Struct(fields) => {
+            let fields =
+                fields.iter().map(|field| format!("{} {}", field.name(), type_name(field)));
+            format!("Struct<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,9 @@
+//! What this crate adds to SQL: `attributes['key']` and ids that compare in either case.
+//!
+//! Invariant: a query that uses them answers the same whether or not a key has a column.
+
+pub(crate) mod access;
+pub(crate) mod attribute;
+pub(crate) mod hoist;
+mod ids;
+pub(crate) mod rewrite;

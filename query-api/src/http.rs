@@ -1,0 +1,89 @@
+//! HTTP: SQL, traces and the page.
+//!
+//! Invariant: rows go only to a caller on this machine's own names or through an operator's own
+//! exposure: no header ever invites a page of another site, and such a page cannot ask (a query
+//! must be JSON, which a form cannot send).
+
+mod errors;
+mod guard;
+mod page;
+mod sql;
+mod traces;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Uri};
+
+pub(crate) use self::errors::ErrorBody;
+use self::guard::Guard;
+use crate::answer::Answers;
+use crate::{Config, Error};
+
+/// What the handlers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) request_bytes_max: usize,
+    /// How long a body may take to arrive.
+    pub(crate) request_wait: Duration,
+}
+
+/// All routes of the service, served on `address`.
+pub(crate) fn router(answers: Arc<Answers>, config: &Config, address: SocketAddr) -> Router {
+    let request_wait = config.query_time_max;
+    let request_bytes_max = config.request_bytes_max;
+    let shared = Shared { answers, request_bytes_max, request_wait };
+    let guard = Arc::new(Guard::new(address, &config.hosts));
+    Router::new()
+        .route("/api/v1/sql", post(sql::answer))
+        .route("/api/v1/traces/{trace_id}", get(traces::answer))
+        .merge(page::routes())
+        .with_state(Arc::new(shared))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(guard, guard::check))
+        .layer(middleware::from_fn(harden))
+}
+
+async fn no_such_path(uri: Uri) -> Response {
+    let mut body = ErrorBody::new("not_found", format!("there is no path `{}`", uri.path()));
+    body.hint("the paths are /, /api/v1/sql and /api/v1/traces/{trace_id}");
+    body.into_response(http::StatusCode::NOT_FOUND)
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Response {
+    let text = format!("`{}` cannot be asked with {method}", uri.path());
+    let mut body = ErrorBody::new("method_not_allowed", text);
+    if uri.path() == "/api/v1/sql" {
+        body.hint("POST {\"query\": \"SELECT …\"} with Content-Type: application/json");
+    }
+    body.into_response(http::StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// Rows are of this moment and of nobody else's business.
+async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Reads a body within its bounds.
+async fn read_body(shared: &Shared, request: Request) -> Result<bytes::Bytes, Error> {
+    let max = shared.request_bytes_max;
+    let body = axum::body::to_bytes(request.into_body(), max);
+    match tokio::time::timeout(shared.request_wait, body).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => Err(Error::TooLong { bytes_max: max }),
+        Err(_late) => Err(Error::Request("the request body did not arrive in time".to_owned())),
+    }
+}

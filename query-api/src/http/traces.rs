@@ -1,0 +1,93 @@
+//! `GET /api/v1/traces/{trace_id}`: one trace as OTLP JSON.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use datafusion::error::DataFusionError;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use icecore_store::{Table, TimeRange, TraceId, otlp};
+
+use super::Shared;
+use crate::Error;
+use crate::answer::{Answers, Counted};
+use crate::metrics::Outcome;
+
+/// Files that are read at one time.
+const FILES_READ_MAX: usize = 8;
+
+/// Answers with the whole trace, or 404.
+pub(super) async fn answer(
+    State(shared): State<Arc<Shared>>,
+    Path(text): Path<String>,
+) -> Result<Response, Error> {
+    let id: TraceId = text
+        .parse()
+        .map_err(|error| Error::Request(format!("{error}: a trace id has 32 of them")))?;
+    let answers = Arc::clone(&shared.answers);
+    let turn = answers.turn().await?;
+    let work = shared.answers.threads.spawn(async move {
+        let found = counted(&answers, id).await;
+        drop(turn);
+        found
+    });
+    let Some(work) = work else { return Err(Error::Lost) };
+    let body = work.await.unwrap_or(Err(Error::Lost))?;
+    let Some(body) = body else { return Err(Error::UnknownTrace(text)) };
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(CONTENT_TYPE, json)], body).into_response())
+}
+
+async fn counted(answers: &Answers, id: TraceId) -> Result<Option<Vec<u8>>, Error> {
+    let counted = Counted::begin(&answers.metrics, &answers.clock);
+    let found = tokio::time::timeout(answers.limits.time_max, trace_json(answers, id)).await;
+    let found = found.unwrap_or_else(|_late| Err(answers.limits.too_long()));
+    counted.end(found.as_ref().map_or_else(|e| Outcome::Failed(e.kind()), |_| Outcome::Answered));
+    found
+}
+
+async fn trace_json(answers: &Answers, id: TraceId) -> Result<Option<Vec<u8>>, Error> {
+    let rows = spans_of(answers, id).await.map_err(store_error)?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let traces = otlp::traces(&rows).map_err(store_error)?;
+    let encode = |error| Error::Json { what: "the trace", source: error };
+    serde_json::to_vec(&traces).map(Some).map_err(encode)
+}
+
+/// Every span of the trace, in row shape.
+async fn spans_of(
+    answers: &Answers,
+    id: TraceId,
+) -> Result<Vec<RecordBatch>, icecore_store::Error> {
+    let snapshot = answers.engine.snapshot(&[Table::Spans]).await;
+    let store = answers.engine.store();
+    let files = snapshot.files.files(Table::Spans, TimeRange::ALL);
+    let from_files = stream::iter(files)
+        .map(|file| store.read_rows(&file, TimeRange::ALL, Some(id)))
+        .flatten_unordered(FILES_READ_MAX)
+        .try_filter_map(|batch| async move { Ok(only(&batch, id)) })
+        .try_collect::<Vec<_>>()
+        .await?;
+    let live = snapshot.live_rows(Table::Spans, TimeRange::ALL).filter_map(|batch| only(batch, id));
+    Ok(from_files.into_iter().chain(live).collect())
+}
+
+/// The rows of one trace; `None` where there are none.
+fn only(rows: &RecordBatch, id: TraceId) -> Option<RecordBatch> {
+    let ids = rows.column_by_name("trace_id")?.as_fixed_size_binary_opt()?;
+    let mask: BooleanArray =
+        (0..ids.len()).map(|row| Some(ids.is_valid(row) && ids.value(row) == id.0)).collect();
+    let found = filter_record_batch(rows, &mask).ok()?;
+    (found.num_rows() > 0).then_some(found)
+}
+
+fn store_error(error: icecore_store::Error) -> Error {
+    let reason = error.to_string();
+    Error::Store { reason, source: Box::new(DataFusionError::External(Box::new(error))) }
+}

@@ -1,0 +1,134 @@
+//! What one query reads: live rows and files, each acknowledged row in exactly one of them.
+//!
+//! Invariant: live rows are taken first and the catalog second, and a live batch that the catalog
+//! covers is dropped. A row leaves the live rows only after its commit, so none is missed; a
+//! covered batch is in files, so none is there twice.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::Int32Type;
+use futures::future::join_all;
+use icecore_store::model::value::find_key;
+use icecore_store::schema::{AttributeType, MapColumn};
+use icecore_store::{LiveRows, LiveSnapshot, RowBatch, Snapshot, Store, Table, TimeRange};
+
+/// The rows that one query sees.
+#[derive(Debug)]
+pub(crate) struct QuerySnapshot {
+    /// The catalog.
+    pub(crate) files: Arc<Snapshot>,
+    /// Rows that no file of the catalog has, of the tables that were asked for.
+    pub(crate) live: Vec<RowBatch>,
+    /// What is missing, and why; empty where nothing is.
+    pub(crate) incomplete: Vec<String>,
+}
+
+impl QuerySnapshot {
+    /// Takes a snapshot for a query over `tables`, of live rows that overlap `time`. Waits for
+    /// live rows at most for `wait`; a source that is slower is named in `incomplete`.
+    pub(crate) async fn take(
+        store: &Store,
+        live: &[Arc<dyn LiveRows>],
+        tables: &[Table],
+        time: TimeRange,
+        wait: Duration,
+    ) -> Self {
+        let sources = live.iter().enumerate();
+        let wanted = sources.flat_map(|(at, source)| tables.iter().map(move |t| (at, source, *t)));
+        let answers = join_all(wanted.map(|(at, source, table)| async move {
+            let answer = tokio::time::timeout(wait, source.live_rows(table, time)).await;
+            match answer {
+                Ok(Ok(snapshot)) => Ok(snapshot),
+                Ok(Err(error)) => Err(format!("live rows of {table}: {error}")),
+                Err(_late) => {
+                    Err(format!("live rows of {table}: source {at} did not answer within {wait:?}"))
+                }
+            }
+        }));
+        let answers: Vec<Result<LiveSnapshot, String>> = answers.await;
+        // Only now: see the invariant.
+        let files = store.snapshot();
+        let mut rows = Vec::new();
+        let mut incomplete = Vec::new();
+        for answer in answers {
+            match answer {
+                Ok(snapshot) => rows.extend(uncovered(&files, snapshot)),
+                Err(reason) => incomplete.push(reason),
+            }
+        }
+        Self { files, live: rows, incomplete }
+    }
+
+    /// The live rows of one table that overlap `time`.
+    pub(crate) fn live_rows(
+        &self,
+        table: Table,
+        time: TimeRange,
+    ) -> impl Iterator<Item = &RecordBatch> {
+        let of_table = self.live.iter().filter(move |batch| batch.table == table);
+        of_table.filter(move |batch| batch.time.overlaps(&time)).map(|batch| &batch.rows)
+    }
+
+    /// The type that a key of a map has in SQL: that of all its values where they agree, double
+    /// for ints and doubles, text for anything else and for a key that is nowhere.
+    pub(crate) fn kind(&self, table: Table, map: MapColumn, key: &str) -> AttributeType {
+        let known = self.files.attribute_types(table).get(&(map, key.to_owned()));
+        let mut kinds = known.cloned().unwrap_or_default();
+        for rows in self.live_rows(table, TimeRange::ALL) {
+            let column = rows.column_by_name(&map.column(key));
+            if let Some(column) = column.filter(|column| column.null_count() < column.len()) {
+                kinds.extend(AttributeType::of(column.data_type()));
+            }
+            if let Some(overflow) = rows.column_by_name(map.name()) {
+                overflow_kinds(overflow, key, &mut kinds);
+            }
+        }
+        settle(&kinds)
+    }
+}
+
+fn uncovered(files: &Snapshot, live: LiveSnapshot) -> impl Iterator<Item = RowBatch> {
+    let LiveSnapshot { writer, batches } = live;
+    let batches = batches.into_iter();
+    batches.filter(move |batch| !files.covers(writer, batch.position)).map(|batch| batch.rows)
+}
+
+/// Adds the types that `key` has in overflow texts.
+fn overflow_kinds(overflow: &ArrayRef, key: &str, kinds: &mut BTreeSet<AttributeType>) {
+    let texts = match overflow.as_dictionary_opt::<Int32Type>() {
+        // Each distinct text once; one that no row uses any more does no harm.
+        Some(dictionary) => dictionary.values(),
+        None => overflow,
+    };
+    let Some(texts) = texts.as_string_opt::<i32>() else { return };
+    let found = texts.iter().flatten().filter_map(|text| find_key(text, key));
+    kinds.extend(found.map(raw_kind));
+}
+
+/// The type of a value by its JSON text; what has no type of its own counts as text.
+fn raw_kind(raw: &str) -> AttributeType {
+    match raw.as_bytes().first() {
+        Some(b't' | b'f') => AttributeType::Bool,
+        Some(b'-' | b'0'..=b'9') if raw.contains(['.', 'e', 'E']) => AttributeType::Double,
+        Some(b'-' | b'0'..=b'9') => AttributeType::Int,
+        Some(b'{') if raw.starts_with("{\"$double\"") => AttributeType::Double,
+        _ => AttributeType::String,
+    }
+}
+
+fn settle(kinds: &BTreeSet<AttributeType>) -> AttributeType {
+    let mut kinds = kinds.iter().copied();
+    let Some(first) = kinds.next() else { return AttributeType::String };
+    kinds.fold(first, |one, other| match (one, other) {
+        (AttributeType::Int, AttributeType::Double)
+        | (AttributeType::Double, AttributeType::Int) => AttributeType::Double,
+        (one, other) if one == other => one,
+        _ => AttributeType::String,
+    })
+}
+
+#[cfg(test)]
+mod tests;
