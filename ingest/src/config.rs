@@ -68,6 +68,9 @@ pub struct Config {
     pub decode_threads: usize,
     /// How long a sender may take to send one request's head or body.
     pub read_timeout: Duration,
+    /// How long a request waits for the bucket with [`Durability::Bucket`] before its sender is
+    /// told to come back. It stays in the log, so that it may then be stored twice.
+    pub bucket_timeout: Duration,
     /// What a sender is told to wait before it tries again.
     pub retry_after: Duration,
     /// How long the last flush may take at the end. What it did not reach stays in the log.
@@ -100,6 +103,7 @@ impl Default for Config {
             streams_max: 256,
             decode_threads: threads,
             read_timeout: Duration::from_secs(30),
+            bucket_timeout: Duration::from_secs(30),
             retry_after: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(20),
             cors_origins: Vec::new(),
@@ -154,7 +158,8 @@ mod tests {
     #[test]
     fn bounds_that_cannot_work_are_refused() {
         assert!(Config::default().check().is_ok());
-        let cases: [(&str, fn(&mut Config)); 7] = [
+        type Spoil = fn(&mut Config);
+        let cases: [(&str, Spoil); 7] = [
             ("segment_bytes_max", |c| c.segment_bytes_max = 1),
             ("log_bytes_max", |c| c.log_bytes_max = c.segment_bytes_max),
             ("decoded_bytes_max", |c| c.decoded_bytes_max = 100 << 20),

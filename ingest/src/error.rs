@@ -5,6 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use icecore_store::{LogPosition, PortError};
+
 /// Why ingest could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,12 +35,26 @@ pub enum Error {
         path: PathBuf,
     },
     /// The `writer` file does not hold an id.
-    #[error("`{path}` holds `{text}`, which is not a writer id")]
+    #[error("`{path}` does not hold a writer id")]
     WriterFile {
         /// The file.
         path: PathBuf,
         /// What it holds instead.
-        text: String,
+        source: icecore_store::model::BadId,
+    },
+    /// The log could not be read at the start.
+    #[error("cannot replay the log from {position:?} on")]
+    Replay {
+        /// How far it was read.
+        position: LogPosition,
+        /// What went wrong.
+        source: PortError,
+    },
+    /// The system gave no thread.
+    #[error("cannot start the thread of the log")]
+    Thread {
+        /// The system's answer.
+        source: io::Error,
     },
     /// A port could not be had.
     #[error("cannot listen on {addr} for {protocol}")]
@@ -58,10 +74,15 @@ pub enum Error {
         /// The store's own error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A thread or task of ingest ended by a fault of its own.
+    /// A task of ingest ended by a fault of its own.
     #[error("the {part} of ingest stopped")]
     Stopped {
         /// Which one.
         part: &'static str,
+        /// What the runtime says.
+        source: tokio::task::JoinError,
     },
+    /// The thread that writes the log ended by a fault of its own. What was acknowledged is safe.
+    #[error("the log is not written any more; restart to recover")]
+    LogStopped,
 }

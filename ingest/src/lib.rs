@@ -11,6 +11,12 @@
 mod config;
 pub mod decode;
 mod error;
+mod flush;
+mod live;
+mod log;
+mod metrics;
+mod receive;
+mod replay;
 mod service;
 
 pub use config::{Config, Durability};

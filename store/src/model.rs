@@ -10,7 +10,7 @@ mod time;
 pub mod value;
 
 pub use batch::RowBatch;
-pub use ids::{FileId, LogPosition, SpanId, TraceId, WriterId};
+pub use ids::{BadId, FileId, LogPosition, SpanId, TraceId, WriterId};
 pub use secret::Secret;
 pub use table::{Signal, Table};
 pub use time::{TimeRange, UnixNanos};

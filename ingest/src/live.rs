@@ -1,0 +1,5 @@
+//! Acknowledged rows in memory.
+
+mod rows;
+
+pub(crate) use rows::{Prefix, Reservation, Rows};

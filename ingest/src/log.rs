@@ -1,0 +1,27 @@
+//! The write-ahead log: what was acknowledged survives the process.
+//!
+//! A log is a folder of segment files, named by the position of their first byte, and a `writer`
+//! file with the id that all positions belong to. Positions count bytes since the log began and
+//! are never reused, not even after a failed write.
+//!
+//! Invariants: a frame is acknowledged only after it is as durable as the settings ask; frames are
+//! handed on in the order of their positions; a segment that failed once is never written again.
+
+mod commit;
+mod disk;
+mod folder;
+mod frame;
+mod recover;
+mod segment;
+mod tail;
+
+pub(crate) use commit::{Append, Appended, LogRefusal, Writer, WriterSettings};
+pub(crate) use folder::LogFolder;
+pub(crate) use recover::Damage;
+pub(crate) use segment::Segments;
+pub(crate) use tail::Tail;
+
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod harness;

@@ -1,0 +1,154 @@
+//! Reading the log: for the bridge, and for the start after a death.
+//!
+//! Invariant: what is read was acknowledged or could have been: never a byte beyond the end that
+//! the writer published.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use icecore_store::{Feed, FeedItem, LogPosition, PortError, WriterId};
+use tokio::sync::watch;
+
+use super::frame::{self, HEAD_BYTES, Read};
+use super::segment::{Place, Segment, Segments};
+use crate::metrics::LogMetrics;
+
+/// Requests in log order.
+#[derive(Debug, Clone)]
+pub(crate) struct Tail {
+    writer: WriterId,
+    segments: Arc<Segments>,
+    metrics: LogMetrics,
+}
+
+impl Tail {
+    /// A reader of these segments.
+    pub(crate) fn new(writer: WriterId, segments: Arc<Segments>, metrics: LogMetrics) -> Self {
+        Self { writer, segments, metrics }
+    }
+
+    /// As [`Feed::oldest`].
+    pub(crate) fn oldest_now(&self) -> LogPosition {
+        self.segments.oldest()
+    }
+
+    /// As [`Feed::read`]; blocks on the disk.
+    pub(crate) fn read_now(
+        &self,
+        from: LogPosition,
+        bytes_max: usize,
+    ) -> Result<Vec<FeedItem>, PortError> {
+        let mut from = from;
+        loop {
+            let (segment, position) = match self.segments.locate(from) {
+                Place::In(segment, position) => (segment, position),
+                Place::End => return Ok(Vec::new()),
+                Place::Trimmed(oldest) => {
+                    return Err(PortError::Trimmed { wanted: from, oldest });
+                }
+            };
+            let chunk = self.chunk(segment, position, bytes_max)?;
+            let (items, next) = self.items(segment, position, &chunk);
+            if !items.is_empty() {
+                return Ok(items);
+            }
+            from = next;
+        }
+    }
+
+    /// Bytes from `position` on: about `bytes_max` of them, but at least one frame where there is
+    /// one.
+    fn chunk(
+        &self,
+        segment: Segment,
+        position: LogPosition,
+        bytes_max: usize,
+    ) -> Result<Bytes, PortError> {
+        let left = usize::try_from(segment.end().0 - position.0).unwrap_or(usize::MAX);
+        let chunk = self.read_bytes(segment, position, left.min(bytes_max.max(HEAD_BYTES)))?;
+        match frame::read(position, &chunk) {
+            Read::Short(wanted) if wanted <= left => self.read_bytes(segment, position, wanted),
+            _ => Ok(chunk),
+        }
+    }
+
+    fn read_bytes(
+        &self,
+        segment: Segment,
+        position: LogPosition,
+        len: usize,
+    ) -> Result<Bytes, PortError> {
+        let offset = position.0 - segment.first.0;
+        match self.segments.folder().read(&segment.name(), offset, len) {
+            Ok(bytes) => Ok(bytes.into()),
+            // The segment went while we looked for it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let oldest = self.segments.oldest();
+                Err(PortError::Trimmed { wanted: position, oldest })
+            }
+            Err(error) => Err(PortError::Io(error)),
+        }
+    }
+
+    /// The whole frames of a chunk, and where to go on where there is none.
+    fn items(
+        &self,
+        segment: Segment,
+        start: LogPosition,
+        chunk: &Bytes,
+    ) -> (Vec<FeedItem>, LogPosition) {
+        let mut items = Vec::new();
+        let (mut position, mut rest) = (start, chunk.as_ref());
+        while !rest.is_empty() {
+            match frame::read(position, rest) {
+                Read::Whole(frame, after) => {
+                    let next = LogPosition(position.0 + (rest.len() - after.len()) as u64);
+                    let (signal, payload) = (frame.signal, chunk.slice_ref(frame.payload));
+                    items.push(FeedItem { position, next, signal, payload });
+                    (position, rest) = (next, after);
+                }
+                // Cut by the chunk, not by damage: the next read starts here.
+                Read::Short(wanted) if position.0 + wanted as u64 <= segment.end().0 => break,
+                Read::Short(_) | Read::Bad if !items.is_empty() => break,
+                Read::Short(_) | Read::Bad => {
+                    let skipped = frame::skip(position, rest);
+                    self.metrics.skipped(skipped as u64);
+                    position = LogPosition(position.0 + skipped as u64);
+                    rest = rest.get(skipped..).unwrap_or_default();
+                }
+            }
+        }
+        // A file shorter than its segment cannot be read on: go to the next one.
+        let next = if position == start { segment.end() } else { position };
+        (items, next)
+    }
+}
+
+#[async_trait]
+impl Feed for Tail {
+    fn writer(&self) -> WriterId {
+        self.writer
+    }
+
+    fn end(&self) -> watch::Receiver<LogPosition> {
+        self.segments.end()
+    }
+
+    fn oldest(&self) -> LogPosition {
+        self.segments.oldest()
+    }
+
+    async fn read(&self, from: LogPosition, bytes_max: usize) -> Result<Vec<FeedItem>, PortError> {
+        let reader = self.clone();
+        let read = tokio::task::spawn_blocking(move || reader.read_now(from, bytes_max));
+        read.await.map_err(|panic| PortError::Io(std::io::Error::other(panic)))?
+    }
+
+    fn retain(&self, reader: &str, from: LogPosition) {
+        self.segments.retain(reader, from);
+    }
+}
+
+#[cfg(test)]
+mod tests;
