@@ -4,3 +4,5 @@
 //! exactly once; when two run anyway, the record that comes second is void.
 
 mod merge;
+mod plan;
+mod run;

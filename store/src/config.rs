@@ -113,7 +113,8 @@ pub struct CompactionConfig {
     pub files_max: usize,
     /// A file of at least this many bytes is left alone.
     pub small_bytes_max: u64,
-    /// The bytes of input that one merge takes at most: the bound of its memory.
+    /// The bytes of input that one merge takes at most. All its rows are held at once, which takes
+    /// about six times this much memory.
     pub merge_bytes_max: u64,
     /// A file younger than this is left alone, so that an hour in full flow is not merged over
     /// and over.
@@ -126,8 +127,8 @@ impl Default for CompactionConfig {
             interval: Duration::from_secs(60),
             files_min: 8,
             files_max: 64,
-            small_bytes_max: 64 << 20,
-            merge_bytes_max: 128 << 20,
+            small_bytes_max: 12 << 20,
+            merge_bytes_max: 24 << 20,
             settle_after: Duration::from_secs(60),
         }
     }

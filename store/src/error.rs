@@ -68,6 +68,14 @@ pub enum Error {
         /// How long ago its last sign of life is.
         age: Duration,
     },
+    /// The sign of life that keeps other writers away could not be renewed in time.
+    #[error("the ownership of storage `{storage}` was not renewed for {silent:?}; not writing")]
+    OwnershipStale {
+        /// The storage URL.
+        storage: String,
+        /// How long ago the last renewal began.
+        silent: Duration,
+    },
     /// Somebody else wrote records for this writer: rows up to `covered_to` are in the catalog.
     /// Refresh, drop what is covered, and commit the rest.
     #[error(
@@ -170,6 +178,7 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::Owned { .. } => ErrorKind::Setup,
             Self::Bucket { source, .. } => bucket_kind(source),
+            Self::OwnershipStale { .. } => ErrorKind::Unavailable,
             Self::Overtaken { .. } => ErrorKind::Conflict,
             Self::Damaged { .. } => ErrorKind::Damaged,
             Self::Parquet { source, .. } => parquet_kind(source),

@@ -4,11 +4,18 @@
 //! that says which of them count. Indexes and caches can be deleted at any moment.
 #![deny(missing_docs)]
 
+// Unit tests share their samples with the integration tests, which know the crate by name.
+#[cfg(test)]
+extern crate self as icecore_store;
+
+mod bucket;
 mod catalog;
 mod compaction;
 mod config;
 mod error;
 mod files;
+mod index;
+mod metrics;
 pub mod model;
 pub mod otlp;
 pub mod ports;
@@ -25,3 +32,7 @@ pub use model::{
 };
 pub use ports::{Clock, Feed, FeedItem, LiveBatch, LiveRows, LiveSnapshot, PortError, SystemClock};
 pub use store::{CheckReport, Commit, CompactionReport, Store, StoreStats, TableStats};
+
+#[cfg(test)]
+#[path = "../tests/it/sample.rs"]
+mod sample;

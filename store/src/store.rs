@@ -1,104 +1,58 @@
 //! The store as everybody else sees it.
 //!
 //! Invariant: what [`Store::commit`] returned `Ok` for is in every later [`Store::snapshot`], in
-//! this process and in any other, exactly once.
+//! this process and, after its next refresh, in any other, exactly once.
 
-use std::sync::Arc;
+mod commit;
+mod loops;
+mod open;
+mod partition;
+mod report;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use ulid::Ulid;
 
+use crate::bucket::owner::Ownership;
+use crate::bucket::{Bucket, Puts};
+use crate::catalog::check::check;
+use crate::catalog::read::read_new;
+use crate::catalog::state::{Change, State};
 use crate::catalog::{FileEntry, Snapshot};
-use crate::config::{Config, StoreRoles};
+use crate::config::Config;
 use crate::error::Error;
 use crate::files::{ReadRequest, RowStream};
-use crate::model::{LogPosition, RowBatch, TimeRange, TraceId, WriterId};
+use crate::index::Index;
+use crate::metrics::{Metrics, RebuildReason};
+use crate::model::{FileId, Table, TimeRange, TraceId, WriterId};
 use crate::ports::Clock;
+
+pub use commit::Commit;
+pub use report::{CheckReport, CompactionReport, StoreStats, TableStats};
 
 /// One bucket with its catalog, as this process knows it.
 #[derive(Debug)]
 pub struct Store {
-    #[expect(dead_code, reason = "read once the bucket opens")]
-    config: Config,
-    clock: Arc<dyn Clock>,
-    snapshot: Arc<Snapshot>,
-}
-
-/// Rows of one stretch of one writer's log, on their way into files.
-#[derive(Debug, Clone)]
-pub struct Commit {
-    /// Whose log; registered before with [`Store::register_writer`].
-    pub writer: WriterId,
-    /// Where the stretch begins, inclusive: the end of the commit before it (or what
-    /// [`Snapshot::covered_to`] says after a start, or anything below the first frame).
-    pub covers_from: LogPosition,
-    /// Where the stretch ends, exclusive. A commit that the catalog already covers is done.
-    pub covers_to: LogPosition,
-    /// All rows of the stretch, of any tables and times. May be empty: then only the position
-    /// moves.
-    pub batches: Vec<RowBatch>,
-}
-
-/// What one pass of [`Store::compact`] did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CompactionReport {
-    /// Merges that were published.
-    pub merges: u64,
-    /// Merges that came second and were thrown away.
-    pub void: u64,
-    /// Files that went in.
-    pub files_in: u64,
-    /// Bytes that went in.
-    pub bytes_in: u64,
-    /// Bytes that came out.
-    pub bytes_out: u64,
-}
-
-/// What [`Store::check`] found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CheckReport {
-    /// Catalog records that were read.
-    pub records: u64,
-    /// Files that the catalog names.
-    pub files: u64,
-    /// Faults: each says which object and what is wrong. Empty means whole.
-    pub faults: Vec<String>,
-    /// Files in the bucket that the catalog does not name: crashed or unfinished commits, and
-    /// merged files that are still in their grace.
-    pub unnamed: u64,
-    /// Whether what this process knew of the catalog equals what the bucket says.
-    pub index_agrees: bool,
-}
-
-/// What the store holds, by its newest snapshot.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Files, rows and bytes a table, in the order of [`crate::Table::ALL`].
-    pub tables: Vec<TableStats>,
-    /// Catalog records applied.
-    pub records: u64,
-    /// Writers ever heard of.
-    pub writers: u64,
-    /// Whether the bucket honours create-only puts; false means single-writer mode.
-    pub create_only: bool,
-    /// Time since the catalog was last read from the bucket.
-    pub snapshot_age: Duration,
-}
-
-/// What the store holds of one table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableStats {
-    /// Which.
-    pub table: crate::model::Table,
-    /// Its files.
-    pub files: u64,
-    /// Its rows.
-    pub rows: u64,
-    /// The bytes of its files.
-    pub bytes: u64,
-    /// Covers the times of its rows; `None` where it has none.
-    pub time: Option<TimeRange>,
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) bucket: Bucket,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) state: tokio::sync::Mutex<State>,
+    index: Index,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    /// When the catalog was last read, in milliseconds of [`Clock::elapsed`].
+    refreshed_ms: AtomicU64,
+    /// This process, wherever somebody asks who.
+    process: Ulid,
+    writers: Mutex<BTreeSet<WriterId>>,
+    /// One commit at a time: its record number must not be taken by another of this process.
+    turn: tokio::sync::Mutex<()>,
+    ownership: tokio::sync::Mutex<Option<Ownership>>,
 }
 
 impl Store {
@@ -109,40 +63,48 @@ impl Store {
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
     ) -> Result<Arc<Self>, Error> {
-        let files = prometheus_client::metrics::gauge::Gauge::<i64>::default();
-        registry.register("icecore_store_files", "Files that the catalog names", files);
-        Ok(Arc::new(Self { config, clock, snapshot: Arc::default() }))
+        let metrics = Arc::new(Metrics::register(registry));
+        let process = open::mint(&*clock);
+        let bucket = crate::bucket::open(&config, &metrics, process).await?;
+        Self::open_over(config, clock, metrics, bucket, process).await.map(Arc::new)
     }
 
     /// Makes this process the one that commits for `writer`. Where the bucket has no create-only
     /// puts, this also makes it the owner of the bucket, or fails with [`Error::Owned`].
     pub async fn register_writer(&self, writer: WriterId) -> Result<(), Error> {
-        Err(Error::NotRegistered { writer })
+        self.own(format!("writer {writer}")).await?;
+        self.refresh().await?;
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).insert(writer);
+        Ok(())
     }
 
     /// The newest snapshot known here; own commits are in it at once. Costs nothing.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot)
+        Arc::clone(&self.snapshot.borrow())
     }
 
     /// Reads what other processes wrote since, and returns the snapshot after it.
     pub async fn refresh(&self) -> Result<Arc<Snapshot>, Error> {
+        let next = self.state.lock().await.next_numbers();
+        let began = self.clock.elapsed();
+        let runs = read_new(&self.bucket, &next).await?;
+        let mut state = self.state.lock().await;
+        let mut changes = Vec::new();
+        for run in runs {
+            changes.extend(state.apply_run(run)?);
+        }
+        self.publish(&state, changes).await;
+        let began_ms = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
+        self.refreshed_ms.fetch_max(began_ms, Ordering::AcqRel);
+        self.metrics.refreshed(self.clock.now().0 / 1_000_000_000);
         Ok(self.snapshot())
-    }
-
-    /// Puts the rows into files, a table and hour each, and one catalog record that names them.
-    /// After `Ok` they are in [`Store::snapshot`]. May be repeated after any failure or crash: a
-    /// commit that the catalog covers already adds nothing; one that it covers in part fails with
-    /// [`Error::Overtaken`].
-    pub async fn commit(&self, commit: Commit) -> Result<(), Error> {
-        Err(Error::NotRegistered { writer: commit.writer })
     }
 
     /// Projected columns of one file.
     #[must_use]
     pub fn read(&self, request: ReadRequest) -> RowStream {
-        crate::files::read(self.bucket(), request)
+        crate::files::read(self.bucket.objects(), request)
     }
 
     /// Whole rows of one file in row shape. The two conditions only skip: the caller filters.
@@ -153,43 +115,101 @@ impl Store {
         time: TimeRange,
         trace_id: Option<TraceId>,
     ) -> RowStream {
-        crate::files::read_rows(self.bucket(), file, time, trace_id)
-    }
-
-    /// One pass over the catalog that merges the small files of every hour that has enough.
-    pub async fn compact(&self) -> Result<CompactionReport, Error> {
-        Ok(CompactionReport::default())
+        crate::files::read_rows(self.bucket.objects(), file, time, trace_id)
     }
 
     /// Reads the whole catalog again, looks for every file, and compares.
     pub async fn check(&self) -> Result<CheckReport, Error> {
-        Ok(CheckReport::default())
+        let known = self.refresh().await?;
+        check(&self.bucket, &known).await
     }
 
     /// Throws the index away and makes it anew from the bucket.
     pub async fn rebuild_index(&self) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        *state = State::default();
+        self.index.clear(RebuildReason::Asked).await;
+        let mut changes = Vec::new();
+        for run in read_new(&self.bucket, &state.next_numbers()).await? {
+            changes.extend(state.apply_run(run)?);
+        }
+        self.publish(&state, changes).await;
         Ok(())
     }
 
     /// Figures for `icecore store stats`.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
-        StoreStats { snapshot_age: self.clock.elapsed(), ..StoreStats::default() }
+        let snapshot = self.snapshot();
+        let refreshed = Duration::from_millis(self.refreshed_ms.load(Ordering::Acquire));
+        StoreStats {
+            tables: Table::ALL.map(|table| table_stats(&snapshot, table)).to_vec(),
+            records: snapshot.records(),
+            writers: snapshot.covered().len() as u64,
+            create_only: self.bucket.puts() == Puts::CreateOnly,
+            snapshot_age: self.clock.elapsed().saturating_sub(refreshed),
+        }
     }
 
-    /// Plays the loops of `roles` until `stop`, then drains. A loop that fails is logged, counted
-    /// and tried again at its next turn; only the loss of a bucket's ownership ends it early.
-    pub async fn run(
-        self: Arc<Self>,
-        roles: StoreRoles,
-        stop: CancellationToken,
-    ) -> Result<(), Error> {
-        let StoreRoles { refresh: _, compact: _, collect_garbage: _ } = roles;
-        stop.cancelled().await;
+    /// Puts a new snapshot in force and keeps what changed.
+    pub(crate) async fn publish(&self, state: &State, changes: Vec<Change>) {
+        self.snapshot.send_replace(Arc::new(state.snapshot().clone()));
+        self.metrics.snapshot(state.snapshot());
+        self.index.write(changes).await;
+    }
+
+    /// Forgets files that are deleted.
+    pub(crate) async fn forget(&self, deleted: Vec<FileId>) {
+        self.state.lock().await.forget(&deleted);
+        self.index.forget(deleted).await;
+    }
+
+    /// Makes sure that this process may write, claiming the bucket where it needs an owner.
+    pub(crate) async fn own(&self, who: String) -> Result<(), Error> {
+        match self.bucket.puts() {
+            Puts::CreateOnly => return Ok(()),
+            Puts::Refused => {
+                let storage = self.bucket.storage().to_owned();
+                let reason = "this key may read but not write there".to_owned();
+                return Err(Error::Config { storage, reason });
+            }
+            Puts::Overwrite => {}
+        }
+        let mut ownership = self.ownership.lock().await;
+        if let Some(ownership) = &*ownership {
+            return ownership.check();
+        }
+        let timeout = self.config.owner_timeout;
+        let claim = Ownership::claim(&self.bucket, &self.clock, who, self.process, timeout);
+        *ownership = Some(claim.await?);
         Ok(())
     }
 
-    fn bucket(&self) -> Arc<dyn object_store::ObjectStore> {
-        Arc::new(object_store::memory::InMemory::new())
+    /// Claims the bucket for loops that have no writer's name.
+    pub(crate) async fn own_as_process(&self) -> Result<(), Error> {
+        self.own(format!("process {}", self.process)).await
+    }
+
+    pub(crate) fn mint(&self) -> Ulid {
+        open::mint(&*self.clock)
+    }
+
+    fn is_registered(&self, writer: WriterId) -> bool {
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).contains(&writer)
     }
 }
+
+fn table_stats(snapshot: &Snapshot, table: Table) -> TableStats {
+    let totals = snapshot.totals(table);
+    let times = snapshot.hours(table).flat_map(|(_, files)| files.iter().map(|file| file.time));
+    TableStats {
+        table,
+        files: totals.files,
+        rows: totals.rows,
+        bytes: totals.bytes,
+        time: times.reduce(|all, time| all.union(&time)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! The bucket: a few kinds of request over a stack of wrappers.
+//!
+//! From the outside in: prefix, retrying, metered, the store itself. So every attempt is counted,
+//! and nobody above knows where in the bucket Icecore lives: a copied folder is as good as the
+//! original.
+//!
+//! Invariant: nothing in Icecore overwrites an object, except [`owner`], which exists only where
+//! a bucket ignores create-only puts.
+
+#[cfg(test)]
+pub(crate) mod faulty;
+mod folder;
+mod metered;
+mod open;
+pub(crate) mod owner;
+mod probe;
+mod retrying;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use crate::error::Error;
+
+pub(crate) use open::open;
+pub(crate) use probe::Puts;
+
+/// A bucket that answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Bucket {
+    objects: Arc<dyn ObjectStore>,
+    storage: Arc<str>,
+    puts: Puts,
+}
+
+/// What a create-only put came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Created {
+    /// The object is ours.
+    New,
+    /// Something is there already; perhaps our own, of which the answer was lost.
+    Exists,
+}
+
+impl Bucket {
+    /// The store itself, for readers of Parquet.
+    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.objects)
+    }
+
+    /// The URL, for messages.
+    pub(crate) fn storage(&self) -> &str {
+        &self.storage
+    }
+
+    /// What the bucket does with a create-only put.
+    pub(crate) const fn puts(&self) -> Puts {
+        self.puts
+    }
+
+    /// The whole object; `None` where there is none.
+    pub(crate) async fn read(&self, path: &str) -> Result<Option<Bytes>, Error> {
+        let read = async { self.objects.get(&Path::from(path)).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(failed("read", path, source)),
+        }
+    }
+
+    /// Puts an object where there is none.
+    pub(crate) async fn create(&self, path: &str, bytes: Bytes) -> Result<Created, Error> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.objects.put_opts(&Path::from(path), bytes.into(), options).await {
+            Ok(_) => Ok(Created::New),
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. },
+            ) => Ok(Created::Exists),
+            Err(source) => Err(failed("write", path, source)),
+        }
+    }
+
+    /// Every object under a folder, in no order.
+    pub(crate) async fn list(&self, folder: &str) -> Result<Vec<ObjectMeta>, Error> {
+        let listed = self.objects.list(Some(&Path::from(folder))).try_collect().await;
+        listed.map_err(|source| failed("list", folder, source))
+    }
+
+    /// The objects of a folder from `after` on, without `after`, in no order.
+    pub(crate) async fn list_after(
+        &self,
+        folder: &str,
+        after: &str,
+    ) -> Result<Vec<ObjectMeta>, Error> {
+        let listed = self.objects.list_with_offset(Some(&Path::from(folder)), &Path::from(after));
+        listed.try_collect().await.map_err(|source| failed("list", folder, source))
+    }
+
+    /// The names of the folders in a folder, in order.
+    pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>, Error> {
+        let listed = self.objects.list_with_delimiter(Some(&Path::from(folder))).await;
+        let listed = listed.map_err(|source| failed("list", folder, source))?;
+        let names = listed.common_prefixes.iter().filter_map(Path::filename);
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Deletes objects; one that is gone already counts as deleted.
+    pub(crate) async fn delete(&self, paths: Vec<String>) -> Result<u64, Error> {
+        let paths = futures::stream::iter(paths.into_iter().map(|path| Ok(Path::from(path))));
+        let mut answers = self.objects.delete_stream(paths.boxed());
+        let mut deleted = 0;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => deleted += 1,
+                Err(source) => return Err(failed("delete", "objects", source)),
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+fn failed(action: &'static str, path: &str, source: object_store::Error) -> Error {
+    Error::Bucket { action, path: path.to_owned(), source }
+}

@@ -1,0 +1,135 @@
+//! A bucket that fails on demand: before a request reaches it, or after it was carried out.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+
+use crate::bucket::{Bucket, Puts};
+
+/// Which put fails, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The next put whose path contains the text never reaches the bucket.
+    BeforePut(&'static str),
+    /// The next put whose path contains the text is carried out, and its answer is lost.
+    AfterPut(&'static str),
+}
+
+/// Where a test says what is to fail next.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults(Arc<Mutex<Vec<Fault>>>);
+
+impl Faults {
+    /// One more fault, to happen once.
+    pub(crate) fn inject(&self, fault: Fault) {
+        self.0.lock().unwrap().push(fault);
+    }
+
+    fn take(&self, hits: impl Fn(&Fault) -> bool) -> bool {
+        let mut faults = self.0.lock().unwrap();
+        let place = faults.iter().position(hits);
+        place.map(|place| faults.remove(place)).is_some()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Faulty<S> {
+    inner: S,
+    faults: Faults,
+}
+
+impl<S: ObjectStore> Faulty<S> {
+    /// A bucket over `inner` that fails as `faults` says.
+    pub(crate) fn bucket(inner: S, faults: &Faults, puts: Puts) -> Bucket {
+        let objects = Arc::new(Self { inner, faults: faults.clone() });
+        Bucket { objects, storage: "memory:///".into(), puts }
+    }
+}
+
+impl<S: std::fmt::Display> std::fmt::Display for Faulty<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+fn broken() -> Error {
+    Error::Generic { store: "faulty", source: "the connection broke".into() }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore> ObjectStore for Faulty<S> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let path = location.as_ref();
+        if self.faults.take(|fault| matches!(fault, Fault::BeforePut(text) if path.contains(text)))
+        {
+            return Err(broken());
+        }
+        let answer = self.inner.put_opts(location, payload, options).await?;
+        if self.faults.take(|fault| matches!(fault, Fault::AfterPut(text) if path.contains(text))) {
+            return Err(broken());
+        }
+        Ok(answer)
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.inner.rename_opts(from, to, options).await
+    }
+}

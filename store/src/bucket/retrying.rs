@@ -1,0 +1,179 @@
+//! Tries a request again where the fault may pass, a bounded number of times.
+//!
+//! Invariant: what is tried again is safe to be done twice. A create-only put that meets its own
+//! object answers "exists": whoever creates compares what is there before calling it a conflict.
+
+use std::future::Future;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result,
+};
+use tracing::debug;
+
+use crate::config::Config;
+
+/// How often and how patiently.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Retry {
+    /// Attempts after the first.
+    pub(crate) retries_max: u32,
+    /// The first wait; doubles.
+    pub(crate) backoff: Duration,
+    /// The longest wait.
+    pub(crate) backoff_max: Duration,
+}
+
+impl Retry {
+    /// What the settings say.
+    pub(crate) const fn of(config: &Config) -> Self {
+        Self {
+            retries_max: config.retries_max,
+            backoff: config.retry_backoff,
+            backoff_max: config.retry_backoff_max,
+        }
+    }
+
+    /// The wait before attempt `attempt` (1 is the first further one), spread over half to all of
+    /// it, so that many processes do not come back at once.
+    fn wait(&self, attempt: u32) -> Duration {
+        let doubled = self.backoff.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+        doubled.min(self.backoff_max).mul_f64(rand::random_range(0.5..1.0))
+    }
+
+    async fn run<T, F>(&self, what: &str, location: &Path, request: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut attempt = 0;
+        loop {
+            match request().await {
+                Err(error) if attempt < self.retries_max && may_pass(&error) => {
+                    attempt += 1;
+                    let wait = self.wait(attempt);
+                    debug!(what, %location, attempt, ?wait, %error, "request failed, trying again");
+                    tokio::time::sleep(wait).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// Anything that the server did not answer with a definite no.
+fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::Generic { .. } | Error::JoinError { .. })
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Retrying<S> {
+    inner: S,
+    retry: Retry,
+}
+
+impl<S> Retrying<S> {
+    /// Tries again what `inner` failed at.
+    pub(crate) const fn new(inner: S, retry: Retry) -> Self {
+        Self { inner, retry }
+    }
+}
+
+impl<S: std::fmt::Display> std::fmt::Display for Retrying<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+/// Reads the body within the attempt, so that a connection that breaks half-way is tried again.
+/// Bodies are catalog records and column chunks: both are held in memory whole anyway.
+async fn with_body(answer: GetResult) -> Result<GetResult> {
+    let GetResult { payload, meta, range, attributes } = answer;
+    let payload = match payload {
+        GetResultPayload::Stream(_) => {
+            let answer = GetResult {
+                payload,
+                meta: meta.clone(),
+                range: range.clone(),
+                attributes: attributes.clone(),
+            };
+            let body = answer.bytes().await?;
+            GetResultPayload::Stream(futures::stream::iter([Ok(body)]).boxed())
+        }
+        GetResultPayload::File(file, path) => GetResultPayload::File(file, path),
+    };
+    Ok(GetResult { payload, meta, range, attributes })
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl<S: ObjectStore> ObjectStore for Retrying<S> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let put = || self.inner.put_opts(location, payload.clone(), options.clone());
+        self.retry.run("put", location, put).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let get = async || with_body(self.inner.get_opts(location, options.clone()).await?).await;
+        self.retry.run("get", location, get).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.retry.run("get", location, || self.inner.get_ranges(location, ranges)).await
+    }
+
+    /// Not tried again: what garbage collection leaves, its next pass finds.
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    /// Not tried again: a listing that breaks off half-way is begun anew by whoever wants it.
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let location = prefix.cloned().unwrap_or_default();
+        self.retry.run("list", &location, || self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.retry.run("copy", from, || self.inner.copy_opts(from, to, options.clone())).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.inner.rename_opts(from, to, options).await
+    }
+}

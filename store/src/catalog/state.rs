@@ -1,0 +1,209 @@
+//! The fold of all records: the snapshot, and what is needed to go on from it.
+//!
+//! Invariant: two states that applied the same records are equal, whatever the order in which the
+//! sequences were mixed, as long as every compaction came after the commits that it names.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tracing::{debug, error};
+use ulid::Ulid;
+
+use crate::catalog::invariants::commit_follows;
+use crate::catalog::read::Run;
+use crate::catalog::record::{Body, Record, Removal, Sequence};
+use crate::catalog::{FileEntry, Snapshot};
+use crate::error::Error;
+use crate::model::{FileId, LogPosition, UnixNanos, WriterId};
+
+/// How far a sequence was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Applied {
+    /// The number that comes next.
+    pub(crate) next: u64,
+    /// The id of the record before it: tells an index of this bucket from one of another.
+    pub(crate) last: Ulid,
+}
+
+/// A file that was removed, until it is deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Removed {
+    /// Where it is.
+    pub(crate) path: String,
+    /// When the record that removed it was made.
+    pub(crate) at: UnixNanos,
+}
+
+/// What one record changed: exactly what the index must write.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) sequence: Sequence,
+    pub(crate) applied: Applied,
+    pub(crate) covered: Option<(WriterId, LogPosition)>,
+    pub(crate) added: Vec<Arc<FileEntry>>,
+    pub(crate) removed: Vec<Removal>,
+    pub(crate) garbage: Vec<(FileId, Removed)>,
+    /// The record had no effect: it came second.
+    pub(crate) void: bool,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    snapshot: Snapshot,
+    sequences: BTreeMap<Sequence, Applied>,
+    removed: BTreeMap<FileId, Removed>,
+}
+
+impl State {
+    /// Puts together what an index kept.
+    pub(crate) fn restore(
+        files: Vec<FileEntry>,
+        covered: BTreeMap<WriterId, LogPosition>,
+        sequences: BTreeMap<Sequence, Applied>,
+        removed: BTreeMap<FileId, Removed>,
+    ) -> Self {
+        let mut snapshot = Snapshot::default();
+        files.into_iter().map(Arc::new).for_each(|file| snapshot.add(file));
+        covered.into_iter().for_each(|(writer, to)| snapshot.cover(writer, to));
+        let mut state = Self { snapshot, sequences, removed };
+        state.seal();
+        state
+    }
+
+    /// The catalog as it stands.
+    pub(crate) const fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// How far each sequence was applied.
+    pub(crate) const fn sequences(&self) -> &BTreeMap<Sequence, Applied> {
+        &self.sequences
+    }
+
+    /// Files that were removed and perhaps not yet deleted.
+    pub(crate) const fn removed(&self) -> &BTreeMap<FileId, Removed> {
+        &self.removed
+    }
+
+    /// The number that the next record of a sequence gets.
+    pub(crate) fn next(&self, sequence: Sequence) -> u64 {
+        self.sequences.get(&sequence).map_or(0, |applied| applied.next)
+    }
+
+    /// The next number of every sequence that is known.
+    pub(crate) fn next_numbers(&self) -> BTreeMap<Sequence, u64> {
+        self.sequences.iter().map(|(sequence, applied)| (*sequence, applied.next)).collect()
+    }
+
+    /// Applies what is new of a run; what was applied meanwhile is passed over.
+    pub(crate) fn apply_run(&mut self, run: Run) -> Result<Vec<Change>, Error> {
+        let Run { sequence, first, records } = run;
+        let known = usize::try_from(self.next(sequence).saturating_sub(first));
+        let fresh = records.into_iter().skip(known.unwrap_or(usize::MAX));
+        fresh.map(|record| self.apply(sequence, record)).collect()
+    }
+
+    /// Applies the next record of a sequence.
+    pub(crate) fn apply(&mut self, sequence: Sequence, record: Record) -> Result<Change, Error> {
+        let Record { id, at, body } = record;
+        let number = self.next(sequence);
+        let applied = Applied { next: number + 1, last: id };
+        let mut change = match (sequence, body) {
+            (Sequence::Writer(writer), Body::Commit { covers_from, covers_to, adds }) => {
+                self.apply_commit(writer, covers_from, covers_to, adds)
+            }
+            (Sequence::Compaction, Body::Compaction { adds, removes }) => {
+                self.apply_compaction(adds, removes, at)
+            }
+            (_, _) => {
+                let reason = "it is of a kind that does not belong here".to_owned();
+                return Err(Error::Damaged { path: sequence.path(number), reason });
+            }
+        };
+        self.sequences.insert(sequence, applied);
+        self.seal();
+        change.sequence = sequence;
+        change.applied = applied;
+        if change.void {
+            debug!(%sequence, number, "a catalog record is void");
+        }
+        Ok(change)
+    }
+
+    fn apply_commit(
+        &mut self,
+        writer: WriterId,
+        covers_from: LogPosition,
+        covers_to: LogPosition,
+        adds: Vec<FileEntry>,
+    ) -> Change {
+        let covered_to = self.snapshot.covered_to(writer);
+        if !commit_follows(covered_to, covers_from, covers_to) {
+            // Nobody publishes such a record; counting it would show rows twice.
+            error!(%writer, ?covers_from, ?covered_to, "a commit overlaps the one before it");
+            return Change::void();
+        }
+        let added: Vec<_> = adds.into_iter().map(Arc::new).collect();
+        added.iter().for_each(|file| self.snapshot.add(Arc::clone(file)));
+        self.snapshot.cover(writer, covers_to);
+        Change { added, covered: Some((writer, covers_to)), void: false, ..Change::void() }
+    }
+
+    fn apply_compaction(
+        &mut self,
+        adds: Vec<FileEntry>,
+        removes: Vec<Removal>,
+        at: UnixNanos,
+    ) -> Change {
+        if !removes.iter().all(|file| self.snapshot.has(file)) {
+            // Its outputs were put for nothing: from here on they are garbage.
+            let dead = adds.into_iter().map(|file| (file.id, Removed { path: file.path, at }));
+            let garbage: Vec<_> = dead.collect();
+            self.removed.extend(garbage.iter().cloned());
+            return Change { garbage, ..Change::void() };
+        }
+        let gone = |file: &Removal| (file.id, Removed { path: file.path.clone(), at });
+        let garbage: Vec<_> = removes.iter().map(gone).collect();
+        self.removed.extend(garbage.iter().cloned());
+        for removal in &removes {
+            self.snapshot.remove(removal);
+        }
+        let added: Vec<_> = adds.into_iter().map(Arc::new).collect();
+        added.iter().for_each(|file| self.snapshot.add(Arc::clone(file)));
+        Change { added, removed: removes, garbage, void: false, ..Change::void() }
+    }
+
+    /// Forgets files that are deleted.
+    pub(crate) fn forget(&mut self, deleted: &[FileId]) {
+        for id in deleted {
+            self.removed.remove(id);
+        }
+    }
+
+    fn seal(&mut self) {
+        let records = self.sequences.values().map(|applied| applied.next).sum();
+        let mut digest = DefaultHasher::new();
+        self.sequences.hash(&mut digest);
+        // No records is what a snapshot is by default, and must have one name.
+        let digest = if records == 0 { 0 } else { digest.finish() };
+        self.snapshot.seal(records, digest);
+    }
+}
+
+impl Change {
+    /// A change that changes nothing yet.
+    fn void() -> Self {
+        Self {
+            sequence: Sequence::Compaction,
+            applied: Applied { next: 0, last: Ulid::nil() },
+            covered: None,
+            added: Vec::new(),
+            removed: Vec::new(),
+            garbage: Vec::new(),
+            void: true,
+        }
+    }
+}

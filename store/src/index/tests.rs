@@ -1,0 +1,90 @@
+//! The index under deletion, damage, and two processes.
+
+use prometheus_client::registry::Registry;
+use tempfile::TempDir;
+use ulid::Ulid;
+
+use super::*;
+use crate::catalog::record::{Body, Record, Sequence};
+use crate::model::{LogPosition, UnixNanos, WriterId};
+
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::register(&mut Registry::default()))
+}
+
+/// A state after `count` commits without files, and what they changed.
+fn state(count: u64) -> (State, Vec<Change>) {
+    let writer = Sequence::Writer(WriterId(Ulid::from_parts(1, 1)));
+    let mut state = State::default();
+    let record = |number: u64| Record {
+        id: Ulid::from_parts(number, 0),
+        at: UnixNanos(0),
+        body: Body::Commit {
+            covers_from: LogPosition(number),
+            covers_to: LogPosition(number + 1),
+            adds: Vec::new(),
+        },
+    };
+    let changes = (0..count).map(|number| state.apply(writer, record(number)).unwrap());
+    let changes = changes.collect();
+    (state, changes)
+}
+
+async fn reopen(folder: &Path) -> (Index, State) {
+    Index::open(folder, metrics()).await.unwrap()
+}
+
+/// Scenario: an index is written, closed and opened again.
+/// Guarantees: it says what was written.
+#[tokio::test]
+async fn an_index_comes_back_as_it_was() {
+    let folder = TempDir::new().unwrap();
+    let (expected, changes) = state(5);
+    let (index, empty) = reopen(folder.path()).await;
+    assert!(empty.sequences().is_empty());
+    index.write(changes).await;
+    drop(index);
+    let (_index, found) = reopen(folder.path()).await;
+    assert_eq!(found.snapshot().id(), expected.snapshot().id());
+    assert_eq!(found.sequences(), expected.sequences());
+}
+
+/// Scenario: every file of the index is overwritten with rubbish, cut short, or deleted.
+/// Guarantees: an open never fails, and never says anything that was not written.
+#[tokio::test]
+async fn a_damaged_index_is_replaced() {
+    let overwrite = |path: &Path| std::fs::write(path, [0xA5; 4096]).unwrap();
+    let cut = |path: &Path| std::fs::write(path, b"").unwrap();
+    let delete = |path: &Path| std::fs::remove_file(path).unwrap();
+    let damages: [&dyn Fn(&Path); 3] = [&overwrite, &cut, &delete];
+    for name in ["conf", "db"] {
+        for damage in damages {
+            let folder = TempDir::new().unwrap();
+            let (index, _) = reopen(folder.path()).await;
+            let (whole, changes) = state(5);
+            index.write(changes).await;
+            drop(index);
+            damage(&folder.path().join("catalog").join(name));
+            let (index, found) = reopen(folder.path()).await;
+            let nothing = State::default().snapshot().id();
+            assert!([whole.snapshot().id(), nothing].contains(&found.snapshot().id()));
+            drop(index);
+            reopen(folder.path()).await;
+        }
+    }
+}
+
+/// Scenario: a second process opens the index of a live one.
+/// Guarantees: it goes without, and the first one's is left alone.
+#[tokio::test]
+async fn a_second_process_goes_without() {
+    let folder = TempDir::new().unwrap();
+    let (first, _) = reopen(folder.path()).await;
+    first.write(state(3).1).await;
+    let (second, found) = reopen(folder.path()).await;
+    assert!(found.sequences().is_empty());
+    second.write(state(1).1).await;
+    drop((first, second));
+    let (_index, found) = reopen(folder.path()).await;
+    assert_eq!(found.snapshot().records(), 3);
+}

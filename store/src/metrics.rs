@@ -1,0 +1,238 @@
+//! What the store counts.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::bucket::Puts;
+use crate::catalog::Snapshot;
+use crate::model::Table;
+use crate::store::CompactionReport;
+
+/// The kinds of request that a bucket bills by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum RequestKind {
+    Put,
+    Get,
+    List,
+    Delete,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Outcome {
+    Ok,
+    NotFound,
+    Exists,
+    Denied,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    kind: RequestKind,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabels {
+    table: &'static str,
+}
+
+/// Why an index was made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum RebuildReason {
+    Missing,
+    Damaged,
+    Foreign,
+    Asked,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RebuildLabels {
+    reason: RebuildReason,
+}
+
+/// What came of a commit or a merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Publication {
+    Done,
+    /// The catalog had it already, or somebody else was first.
+    Void,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PublicationLabels {
+    outcome: Publication,
+}
+
+/// Every metric of the store.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    sent: Counter,
+    received: Counter,
+    commits: Family<PublicationLabels, Counter>,
+    merges: Family<PublicationLabels, Counter>,
+    merged_in: Counter,
+    merged_out: Counter,
+    files: Family<TableLabels, Gauge>,
+    rows: Family<TableLabels, Gauge>,
+    bytes: Family<TableLabels, Gauge>,
+    records: Gauge,
+    refreshed_at: Gauge,
+    refresh_failures: Counter,
+    rebuilds: Family<RebuildLabels, Counter>,
+    index_failures: Counter,
+    garbage: Counter,
+    single_writer: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("icecore_store");
+        metrics.register_bucket(registry);
+        metrics.register_catalog(registry);
+        metrics
+    }
+
+    fn register_bucket(&self, registry: &mut Registry) {
+        registry.register(
+            "requests",
+            "Requests to the bucket, every attempt, by kind and outcome",
+            self.requests.clone(),
+        );
+        let sent = "Bytes put into the bucket, every attempt";
+        registry.register_with_unit("sent", sent, Unit::Bytes, self.sent.clone());
+        let received = "Bytes read from the bucket";
+        registry.register_with_unit("received", received, Unit::Bytes, self.received.clone());
+        registry.register(
+            "single_writer",
+            "1 where the bucket ignores create-only puts, so that it can have one writer only",
+            self.single_writer.clone(),
+        );
+        registry.register(
+            "garbage_files",
+            "Files deleted after the catalog dropped them or never named them",
+            self.garbage.clone(),
+        );
+    }
+
+    fn register_catalog(&self, registry: &mut Registry) {
+        registry.register("commits", "Commits by outcome", self.commits.clone());
+        registry.register("merges", "Merges of small files by outcome", self.merges.clone());
+        let merged_in = "Bytes of files that went into merges";
+        registry.register_with_unit("merge_in", merged_in, Unit::Bytes, self.merged_in.clone());
+        let merged_out = "Bytes of files that came out of merges";
+        registry.register_with_unit("merge_out", merged_out, Unit::Bytes, self.merged_out.clone());
+        registry.register("files", "Files that the catalog names", self.files.clone());
+        registry.register("rows", "Rows in those files", self.rows.clone());
+        let bytes = "Bytes of those files";
+        registry.register_with_unit("file", bytes, Unit::Bytes, self.bytes.clone());
+        registry.register("records", "Catalog records applied", self.records.clone());
+        registry.register_with_unit(
+            "snapshot_read_timestamp",
+            "When the catalog was last read from the bucket",
+            Unit::Seconds,
+            self.refreshed_at.clone(),
+        );
+        registry.register(
+            "refresh_failures",
+            "Times that the catalog could not be read",
+            self.refresh_failures.clone(),
+        );
+        registry.register("index_rebuilds", "Indexes made anew, by reason", self.rebuilds.clone());
+        registry.register(
+            "index_failures",
+            "Times that the index could not be written; it is off until the next start",
+            self.index_failures.clone(),
+        );
+    }
+
+    /// One attempt of one request.
+    pub(crate) fn request(&self, kind: RequestKind, error: Option<&object_store::Error>) {
+        use object_store::Error;
+        let outcome = match error {
+            None => Outcome::Ok,
+            Some(Error::NotFound { .. }) => Outcome::NotFound,
+            Some(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Outcome::Exists,
+            Some(Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => Outcome::Denied,
+            Some(_) => Outcome::Failed,
+        };
+        self.requests.get_or_create(&RequestLabels { kind, outcome }).inc();
+    }
+
+    /// Bytes on their way to the bucket.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.sent.inc_by(bytes as u64);
+    }
+
+    /// Bytes that came from the bucket.
+    pub(crate) fn received(&self, bytes: u64) {
+        self.received.inc_by(bytes);
+    }
+
+    /// How the bucket takes create-only puts.
+    pub(crate) fn puts(&self, puts: Puts) {
+        self.single_writer.set(i64::from(puts == Puts::Overwrite));
+    }
+
+    /// A commit came to its end.
+    pub(crate) fn commit(&self, outcome: Publication) {
+        self.commits.get_or_create(&PublicationLabels { outcome }).inc();
+    }
+
+    /// A merge came to its end.
+    pub(crate) fn merge(&self, outcome: Publication) {
+        self.merges.get_or_create(&PublicationLabels { outcome }).inc();
+    }
+
+    /// A pass of compaction came to its end.
+    pub(crate) fn compacted(&self, report: &CompactionReport) {
+        self.merged_in.inc_by(report.bytes_in);
+        self.merged_out.inc_by(report.bytes_out);
+    }
+
+    /// A new snapshot is in force.
+    pub(crate) fn snapshot(&self, snapshot: &Snapshot) {
+        let signed = |figure: u64| i64::try_from(figure).unwrap_or(i64::MAX);
+        self.records.set(signed(snapshot.records()));
+        for table in Table::ALL {
+            let labels = TableLabels { table: table.name() };
+            let totals = snapshot.totals(table);
+            self.files.get_or_create(&labels).set(signed(totals.files));
+            self.rows.get_or_create(&labels).set(signed(totals.rows));
+            self.bytes.get_or_create(&labels).set(signed(totals.bytes));
+        }
+    }
+
+    /// The catalog was read at this second.
+    pub(crate) fn refreshed(&self, unix_seconds: i64) {
+        self.refreshed_at.set(unix_seconds);
+    }
+
+    /// The catalog could not be read.
+    pub(crate) fn refresh_failed(&self) {
+        self.refresh_failures.inc();
+    }
+
+    /// The index was made anew.
+    pub(crate) fn rebuilt(&self, reason: RebuildReason) {
+        self.rebuilds.get_or_create(&RebuildLabels { reason }).inc();
+    }
+
+    /// The index could not be written.
+    pub(crate) fn index_failed(&self) {
+        self.index_failures.inc();
+    }
+
+    /// Files were deleted.
+    pub(crate) fn deleted(&self, files: u64) {
+        self.garbage.inc_by(files);
+    }
+}

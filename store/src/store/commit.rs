@@ -1,0 +1,205 @@
+//! From rows to files to one record.
+//!
+//! Files first, the record last: a crash in between leaves files that nothing names, and the next
+//! commit of the same stretch writes its own. A record that is there already, be it of an earlier
+//! life of this process, is applied and decides whether there is anything left to do.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use tracing::{info, warn};
+
+use crate::catalog::FileEntry;
+use crate::catalog::append::{Appended, append};
+use crate::catalog::invariants::{file_is_not_empty, file_is_within_its_hour};
+use crate::catalog::record::{Body, Record, Sequence};
+use crate::error::Error;
+use crate::files::{FileOrigin, WriteRequest, WrittenFile, write};
+use crate::metrics::Publication;
+use crate::model::{FileId, LogPosition, RowBatch, WriterId};
+use crate::store::Store;
+use crate::store::open::mint;
+use crate::store::partition::{Partition, partition};
+
+/// Rows of one stretch of one writer's log, on their way into files.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// Whose log; registered before with [`Store::register_writer`].
+    pub writer: WriterId,
+    /// Where the stretch begins, inclusive: the end of the commit before it (or what
+    /// [`crate::Snapshot::covered_to`] says after a start, or anything from there to the first
+    /// frame).
+    pub covers_from: LogPosition,
+    /// Where the stretch ends, exclusive. A commit that the catalog already covers is done.
+    pub covers_to: LogPosition,
+    /// All rows of the stretch, of any tables and times. May be empty: then only the position
+    /// moves.
+    pub batches: Vec<RowBatch>,
+}
+
+/// Files that are put at once.
+const PUTS_PARALLEL: usize = 4;
+
+/// How often a commit finds its number taken before it gives up: once an earlier attempt's late
+/// record is more than anybody has seen.
+const ATTEMPTS: u32 = 4;
+
+/// Where a commit stands against the catalog.
+enum Standing {
+    Done,
+    Open { number: u64 },
+}
+
+impl Store {
+    /// Puts the rows into files, a table and hour each, and one catalog record that names them.
+    /// After `Ok` they are in [`Store::snapshot`]. May be repeated after any failure or crash: a
+    /// commit that the catalog covers already adds nothing; one that it covers in part fails with
+    /// [`Error::Overtaken`].
+    pub async fn commit(&self, commit: Commit) -> Result<(), Error> {
+        let done = self.commit_in_turn(commit).await;
+        let outcome = match &done {
+            Ok(outcome) => *outcome,
+            Err(_) => Publication::Failed,
+        };
+        self.metrics.commit(outcome);
+        done.map(drop)
+    }
+
+    async fn commit_in_turn(&self, commit: Commit) -> Result<Publication, Error> {
+        if !self.is_registered(commit.writer) {
+            return Err(Error::NotRegistered { writer: commit.writer });
+        }
+        let _turn = self.turn.lock().await;
+        let began = self.clock.elapsed();
+        for _ in 0..ATTEMPTS {
+            let Standing::Open { number } = self.standing(&commit).await? else {
+                return Ok(Publication::Void);
+            };
+            let files = self.put_files(&commit, number).await?;
+            let (count, rows) = (files.len(), files.iter().map(|file| file.rows).sum::<u64>());
+            if self.put_record(&commit, number, files).await? {
+                let took_ms = self.clock.elapsed().saturating_sub(began).as_millis();
+                let Commit { writer, covers_from: _, covers_to, batches: _ } = commit;
+                info!(%writer, number, ?covers_to, files = count, rows, took_ms, "committed");
+                return Ok(Publication::Done);
+            }
+        }
+        let path = Sequence::Writer(commit.writer).folder();
+        let reason = "somebody else keeps appending to it".to_owned();
+        Err(Error::Damaged { path, reason })
+    }
+
+    /// Whether there is anything to do, and at which number.
+    async fn standing(&self, commit: &Commit) -> Result<Standing, Error> {
+        let &Commit { writer, covers_from, covers_to, ref batches } = commit;
+        let state = self.state.lock().await;
+        if let Some(covered_to) = state.snapshot().covered_to(writer) {
+            if covers_to <= covered_to {
+                return Ok(Standing::Done);
+            }
+            if covers_from < covered_to {
+                return Err(Error::Overtaken { writer, covers_from, covered_to });
+            }
+        }
+        if covers_from >= covers_to && batches.is_empty() {
+            return Ok(Standing::Done);
+        }
+        Ok(Standing::Open { number: state.next(Sequence::Writer(writer)) })
+    }
+
+    async fn put_files(&self, commit: &Commit, number: u64) -> Result<Vec<FileEntry>, Error> {
+        let &Commit { writer, covers_from, covers_to, ref batches } = commit;
+        let record = Sequence::Writer(writer).path(number);
+        let origin = FileOrigin { record, log: Some((writer, covers_from, covers_to)) };
+        let written = self.encode(batches.clone(), origin).await?;
+        let puts = written.into_iter().map(|file| self.put_file(file));
+        let puts: Vec<_> = puts.collect();
+        futures::stream::iter(puts).buffered(PUTS_PARALLEL).try_collect().await
+    }
+
+    async fn encode(
+        &self,
+        batches: Vec<RowBatch>,
+        origin: FileOrigin,
+    ) -> Result<Vec<WrittenFile>, Error> {
+        if batches.is_empty() {
+            return Ok(Vec::new());
+        }
+        let row_group_rows_max = self.config.row_group_rows_max;
+        let clock = Arc::clone(&self.clock);
+        let work = tokio::task::spawn_blocking(move || {
+            let parts = partition(&batches)?.into_iter();
+            let requests = parts.map(|Partition { table, hour, rows }| WriteRequest {
+                id: FileId(mint(&*clock)),
+                table,
+                hour,
+                rows,
+                origin: origin.clone(),
+                row_group_rows_max,
+            });
+            requests.map(write).collect()
+        });
+        match work.await {
+            Ok(written) => written,
+            Err(source) => Err(Error::Interrupted { work: "encoding files", source }),
+        }
+    }
+
+    /// Puts one file; its name is new, so one that exists is our own with its answer lost.
+    pub(crate) async fn put_file(&self, file: WrittenFile) -> Result<FileEntry, Error> {
+        let WrittenFile { bytes, entry } = file;
+        check_entry(&entry, &bytes)?;
+        self.bucket.create(&entry.path, bytes).await?;
+        Ok(entry)
+    }
+
+    /// Publishes the files; `false` where the number was taken by another record.
+    async fn put_record(
+        &self,
+        commit: &Commit,
+        number: u64,
+        adds: Vec<FileEntry>,
+    ) -> Result<bool, Error> {
+        let &Commit { writer, covers_from, covers_to, batches: _ } = commit;
+        self.own(format!("writer {writer}")).await?;
+        let sequence = Sequence::Writer(writer);
+        let body = Body::Commit { covers_from, covers_to, adds };
+        let record = Record { id: self.mint(), at: self.clock.now(), body };
+        let (ours, record) = match append(&self.bucket, sequence, number, &record).await? {
+            Appended::Ours => (true, record),
+            Appended::Taken(found) => {
+                warn!(%writer, number, "a late record of this writer is there already");
+                (false, found)
+            }
+        };
+        self.apply(sequence, number, record).await?;
+        Ok(ours)
+    }
+
+    /// Applies a record that this process knows to stand at `number`.
+    pub(crate) async fn apply(
+        &self,
+        sequence: Sequence,
+        number: u64,
+        record: Record,
+    ) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        // A refresh may have been faster.
+        if state.next(sequence) == number {
+            let change = state.apply(sequence, record)?;
+            self.publish(&state, vec![change]).await;
+        }
+        Ok(())
+    }
+}
+
+/// What is about to be named must keep the rules; after it is named it is too late.
+pub(crate) fn check_entry(entry: &FileEntry, bytes: &Bytes) -> Result<(), Error> {
+    let sized = entry.bytes == bytes.len() as u64;
+    if sized && file_is_not_empty(entry) && file_is_within_its_hour(entry) {
+        return Ok(());
+    }
+    let reason = format!("its entry does not fit: {entry:?}, {} bytes", bytes.len());
+    Err(Error::Damaged { path: entry.path.clone(), reason })
+}

@@ -1,0 +1,107 @@
+//! What a store does by itself while it runs.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::bucket::Puts;
+use crate::bucket::owner::Ownership;
+use crate::config::StoreRoles;
+use crate::error::Error;
+use crate::store::Store;
+
+/// How often garbage is looked for: often enough for any grace worth having.
+const COLLECT_INTERVAL_MAX: Duration = Duration::from_secs(600);
+
+impl Store {
+    /// Plays the loops of `roles` until `stop`, then drains. A loop that fails is logged, counted
+    /// and tried again at its next turn; only the loss of a bucket's ownership ends it early.
+    pub async fn run(
+        self: Arc<Self>,
+        roles: StoreRoles,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let StoreRoles { refresh, compact, collect_garbage } = roles;
+        let collect_every = (self.config.garbage_grace / 4).min(COLLECT_INTERVAL_MAX);
+        let (refresh_every, compact_every) =
+            (self.config.refresh_interval, self.config.compaction.interval);
+        let refreshing = repeat(refresh, refresh_every, &stop, || self.refresh_once());
+        let compacting = repeat(compact, compact_every, &stop, || self.compact_once());
+        let collecting = repeat(collect_garbage, collect_every, &stop, || self.collect_once());
+        tokio::try_join!(refreshing, compacting, collecting)?;
+        stop.cancelled().await;
+        Ok(())
+    }
+
+    async fn refresh_once(&self) -> Result<(), Error> {
+        self.check_ownership().await?;
+        if let Err(failed) = self.refresh().await {
+            self.metrics.refresh_failed();
+            warn!(failed = chain(&failed), "could not read the catalog");
+        }
+        Ok(())
+    }
+
+    async fn compact_once(&self) -> Result<(), Error> {
+        match self.compact().await {
+            Err(owned @ Error::Owned { .. }) => return Err(owned),
+            Err(failed) => warn!(failed = chain(&failed), "could not compact"),
+            Ok(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn collect_once(&self) -> Result<(), Error> {
+        match self.collect_garbage().await {
+            Err(owned @ Error::Owned { .. }) => return Err(owned),
+            Err(failed) => warn!(failed = chain(&failed), "could not collect garbage"),
+            Ok(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the loops where somebody else took the bucket over.
+    async fn check_ownership(&self) -> Result<(), Error> {
+        if self.bucket.puts() != Puts::Overwrite {
+            return Ok(());
+        }
+        let ownership = self.ownership.lock().await;
+        match ownership.as_ref().map_or(Ok(()), Ownership::check) {
+            Err(lost @ Error::Owned { .. }) => {
+                error!(%lost, "stopping");
+                Err(lost)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Runs `turn` at every interval until `stop`; a turn that has begun is finished.
+async fn repeat<F>(
+    wanted: bool,
+    every: Duration,
+    stop: &CancellationToken,
+    turn: impl Fn() -> F,
+) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Error>>,
+{
+    if !wanted {
+        return Ok(());
+    }
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(every) => turn().await?,
+        }
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}

@@ -1,0 +1,78 @@
+//! From a bucket that answered to a store that knows its catalog.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::watch;
+use tracing::{info, warn};
+use ulid::Ulid;
+
+use crate::bucket::Bucket;
+use crate::catalog::append::read_record;
+use crate::catalog::state::State;
+use crate::config::Config;
+use crate::error::Error;
+use crate::index::Index;
+use crate::metrics::{Metrics, RebuildReason};
+use crate::ports::Clock;
+use crate::store::Store;
+
+/// Sequences that are compared with the bucket at once.
+const PARALLEL: usize = 16;
+
+/// A name that nobody else has, sorting by time.
+pub(super) fn mint(clock: &dyn Clock) -> Ulid {
+    let millis = u64::try_from(clock.now().0 / 1_000_000).unwrap_or(0);
+    Ulid::from_parts(millis, rand::random())
+}
+
+impl Store {
+    /// Opens over a bucket that was opened before: tests put faults in between.
+    pub(crate) async fn open_over(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        bucket: Bucket,
+        process: Ulid,
+    ) -> Result<Self, Error> {
+        let (index, mut state) = Index::open(&config.index_dir, Arc::clone(&metrics)).await?;
+        if !agrees(&bucket, &state).await? {
+            warn!(storage = bucket.storage(), "the index is of another bucket, making it anew");
+            index.clear(RebuildReason::Foreign).await;
+            state = State::default();
+        }
+        let known = state.snapshot().records();
+        let store = Self {
+            snapshot: watch::Sender::new(Arc::new(state.snapshot().clone())),
+            state: tokio::sync::Mutex::new(state),
+            config,
+            clock,
+            bucket,
+            metrics,
+            index,
+            process,
+            refreshed_ms: AtomicU64::new(0),
+            writers: Mutex::new(BTreeSet::new()),
+            turn: tokio::sync::Mutex::new(()),
+            ownership: tokio::sync::Mutex::new(None),
+        };
+        let snapshot = store.refresh().await?;
+        let records = snapshot.records();
+        info!(storage = store.bucket.storage(), known, records, "catalog read");
+        Ok(store)
+    }
+}
+
+/// Whether the last record of every sequence is in the bucket, the very same.
+async fn agrees(bucket: &Bucket, state: &State) -> Result<bool, Error> {
+    let sequences: Vec<_> = state.sequences().iter().map(|(key, value)| (*key, *value)).collect();
+    let checks = sequences.into_iter().map(async |(sequence, applied)| {
+        let Some(last) = applied.next.checked_sub(1) else { return Ok(true) };
+        let found = read_record(bucket, &sequence.path(last)).await?;
+        Ok::<_, Error>(found.is_some_and(|record| record.id == applied.last))
+    });
+    let checks = futures::stream::iter(checks).buffered(PARALLEL);
+    checks.try_all(std::future::ready).await
+}

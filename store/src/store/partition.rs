@@ -1,0 +1,68 @@
+//! Rows by table and hour.
+//!
+//! Invariant: every row of every batch is in exactly one part, the one of its own time.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::TimestampNanosecondType;
+
+use crate::error::Error;
+use crate::model::{RowBatch, Table, UnixNanos};
+
+/// Rows of one table and hour.
+#[derive(Debug)]
+pub(super) struct Partition {
+    /// The table.
+    pub(super) table: Table,
+    /// The start of the hour.
+    pub(super) hour: UnixNanos,
+    /// The rows, in the order in which they came.
+    pub(super) rows: Vec<RecordBatch>,
+}
+
+/// Splits the batches; takes long when hours are mixed.
+pub(super) fn partition(batches: &[RowBatch]) -> Result<Vec<Partition>, Error> {
+    let mut parts: BTreeMap<(Table, UnixNanos), Vec<RecordBatch>> = BTreeMap::new();
+    for batch in batches {
+        for (hour, rows) in split(batch)? {
+            parts.entry((batch.table, hour)).or_default().push(rows);
+        }
+    }
+    let part = |((table, hour), rows)| Partition { table, hour, rows };
+    Ok(parts.into_iter().map(part).collect())
+}
+
+fn split(batch: &RowBatch) -> Result<Vec<(UnixNanos, RecordBatch)>, Error> {
+    let RowBatch { table, rows, time: _ } = batch;
+    let hours = hours_of(*table, rows)?;
+    let mut places: BTreeMap<UnixNanos, Vec<u64>> = BTreeMap::new();
+    for (row, hour) in hours.into_iter().enumerate() {
+        places.entry(hour).or_default().push(row as u64);
+    }
+    if let [(hour, _)] = places.iter().collect::<Vec<_>>().as_slice() {
+        return Ok(vec![(**hour, rows.clone())]);
+    }
+    let take = |(hour, places)| {
+        let taken = take_record_batch(rows, &UInt64Array::from(places));
+        let failed = |source| Error::Arrow { action: format!("split rows of {table}"), source };
+        taken.map(|rows| (hour, rows)).map_err(failed)
+    };
+    places.into_iter().map(take).collect()
+}
+
+fn hours_of(table: Table, rows: &RecordBatch) -> Result<Vec<UnixNanos>, Error> {
+    let name = table.time_column();
+    let wrong = |reason: &str| Error::Rows { table, reason: format!("column `{name}` {reason}") };
+    let column = rows.column_by_name(name).ok_or_else(|| wrong("is missing"))?;
+    let times = column.as_primitive_opt::<TimestampNanosecondType>();
+    let times = times.ok_or_else(|| wrong("is not of nanoseconds"))?;
+    if times.null_count() > 0 {
+        return Err(wrong("has nulls"));
+    }
+    Ok(times.values().iter().map(|time| UnixNanos(*time).hour()).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! What the store says about itself and about what it did.
+
+use std::time::Duration;
+
+use crate::model::{Table, TimeRange};
+
+/// What one pass of [`crate::Store::compact`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CompactionReport {
+    /// Merges that were published.
+    pub merges: u64,
+    /// Merges that came second and were thrown away.
+    pub void: u64,
+    /// Files that went in.
+    pub files_in: u64,
+    /// Bytes that went in.
+    pub bytes_in: u64,
+    /// Bytes that came out.
+    pub bytes_out: u64,
+}
+
+/// What [`crate::Store::check`] found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Catalog records that were read.
+    pub records: u64,
+    /// Files that the catalog names.
+    pub files: u64,
+    /// Faults: each says which object and what is wrong. Empty means whole.
+    pub faults: Vec<String>,
+    /// Files in the bucket that the catalog does not name: crashed or unfinished commits, and
+    /// merged files that are still in their grace.
+    pub unnamed: u64,
+    /// Whether what this process knew of the catalog equals what the bucket says.
+    pub index_agrees: bool,
+}
+
+/// What the store holds, by its newest snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Files, rows and bytes a table, in the order of [`Table::ALL`].
+    pub tables: Vec<TableStats>,
+    /// Catalog records applied.
+    pub records: u64,
+    /// Writers ever heard of.
+    pub writers: u64,
+    /// Whether the bucket honours create-only puts; false means single-writer mode.
+    pub create_only: bool,
+    /// Time since the catalog was last read from the bucket.
+    pub snapshot_age: Duration,
+}
+
+/// What the store holds of one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableStats {
+    /// Which.
+    pub table: Table,
+    /// Its files.
+    pub files: u64,
+    /// Its rows.
+    pub rows: u64,
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// Covers the times of its rows; `None` where it has none.
+    pub time: Option<TimeRange>,
+}
