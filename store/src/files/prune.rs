@@ -5,11 +5,12 @@
 //! stay.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, TimeUnit, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
+use parquet::schema::types::SchemaDescriptor;
 
 use crate::model::{Table, TimeRange};
 
@@ -87,8 +88,9 @@ impl Wanted {
     ) -> Result<Vec<usize>, ParquetError> {
         let mut keep = vec![true; file.num_row_groups()];
         for (field, condition) in self.conditions(table) {
-            let schema = Schema::new(vec![field]);
-            let statistics = converter(&schema, file)?;
+            let schema = file.file_metadata().schema_descr();
+            let Some(column) = leaf(schema, field.name()) else { continue };
+            let statistics = StatisticsConverter::from_column_index(column, &field, schema)?;
             let mins = statistics.row_group_mins(file.row_groups())?;
             let maxes = statistics.row_group_maxes(file.row_groups())?;
             let keeps = condition.keeps(&mins, &maxes);
@@ -110,8 +112,9 @@ impl Wanted {
         };
         let mut all: Option<RowSelection> = None;
         for (field, condition) in self.conditions(table) {
-            let schema = Schema::new(vec![field]);
-            let statistics = converter(&schema, file)?;
+            let schema = file.file_metadata().schema_descr();
+            let Some(column) = leaf(schema, field.name()) else { continue };
+            let statistics = StatisticsConverter::from_column_index(column, &field, schema)?;
             let mins = statistics.data_page_mins(columns, offsets, row_groups)?;
             let maxes = statistics.data_page_maxes(columns, offsets, row_groups)?;
             let rows = statistics.data_page_row_counts(offsets, file.row_groups(), row_groups)?;
@@ -134,10 +137,7 @@ impl Wanted {
     }
 }
 
-fn converter<'a>(
-    schema: &'a Schema,
-    file: &'a ParquetMetaData,
-) -> Result<StatisticsConverter<'a>, ParquetError> {
-    let parquet = file.file_metadata().schema_descr();
-    StatisticsConverter::try_new(schema.field(0).name(), schema, parquet)
+/// Where a leaf column that is no part of another stands.
+pub(super) fn leaf(schema: &SchemaDescriptor, name: &str) -> Option<usize> {
+    schema.columns().iter().position(|column| column.path().parts() == [name])
 }

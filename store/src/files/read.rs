@@ -18,7 +18,7 @@ use parquet::bloom_filter::Sbbf;
 use parquet::schema::types::SchemaDescriptor;
 
 use super::footer::{Footer, failed, fetch, fetch_footer, footer, length, off_runtime};
-use super::prune::Wanted;
+use super::prune::{Wanted, leaf};
 use super::shape::{from_file, remainder_name};
 use super::{FileOrigin, ReadColumn, ReadRequest, RowStream, project::project};
 use crate::catalog::FileEntry;
@@ -100,11 +100,6 @@ fn may_overflow(file: &FileEntry, map: MapColumn, key: &str) -> bool {
             !file.overflow_listed || file.overflow.iter().any(|it| it.map == map && it.key == key)
         }
     }
-}
-
-/// Where a leaf column that is no part of another stands.
-fn leaf(schema: &SchemaDescriptor, name: &str) -> Option<usize> {
-    schema.columns().iter().position(|column| column.path().parts() == [name])
 }
 
 /// What one turn gives: batches, and the decoder where there may be more.

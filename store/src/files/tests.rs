@@ -1,8 +1,12 @@
 //! Files end to end: written, read back, pruned, and read by other engines.
 
 mod generate;
+mod load;
+mod projection;
+mod pruning;
 
 mod round_trip;
+mod size;
 
 use std::sync::Arc;
 
