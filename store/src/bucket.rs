@@ -7,6 +7,7 @@
 //! Invariant: nothing in Icecore overwrites an object, except [`owner`], which exists only where
 //! a bucket ignores create-only puts.
 
+mod answers;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod folder;

@@ -1,6 +1,8 @@
 //! What the store counts.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,8 +13,38 @@ use crate::catalog::Snapshot;
 use crate::model::Table;
 use crate::store::CompactionReport;
 
+/// Gives the values of a label their names.
+macro_rules! label_names {
+    ($label:ident { $($value:ident => $name:literal),+ $(,)? }) => {
+        impl EncodeLabelValue for $label {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+                let name = match self {
+                    $(Self::$value => $name),+
+                };
+                EncodeLabelValue::encode(&name, encoder)
+            }
+        }
+    };
+}
+
+label_names!(RequestKind { Put => "put", Get => "get", List => "list", Delete => "delete" });
+label_names!(Outcome {
+    Ok => "ok",
+    NotFound => "not_found",
+    Exists => "exists",
+    Denied => "denied",
+    Failed => "failed",
+});
+label_names!(RebuildReason {
+    Missing => "missing",
+    Damaged => "damaged",
+    Foreign => "foreign",
+    Asked => "asked",
+});
+label_names!(Publication { Done => "done", Void => "void", Failed => "failed" });
+
 /// The kinds of request that a bucket bills by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum RequestKind {
     Put,
     Get,
@@ -21,7 +53,7 @@ pub(crate) enum RequestKind {
 }
 
 /// What came of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Outcome {
     Ok,
     NotFound,
@@ -42,7 +74,7 @@ struct TableLabels {
 }
 
 /// Why an index was made anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum RebuildReason {
     Missing,
     Damaged,
@@ -56,7 +88,7 @@ struct RebuildLabels {
 }
 
 /// What came of a commit or a merge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Publication {
     Done,
     /// The catalog had it already, or somebody else was first.

@@ -4,13 +4,11 @@
 //! Some S3-compatible servers answer 200 to a create-only put and overwrite: nothing in the answer
 //! says so. Two writers would then lose each other's records without an error.
 
-use std::error::Error as StdError;
-
-use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use ulid::Ulid;
 
+use crate::bucket::answers::{status, was_unreachable};
 use crate::error::Error;
 
 /// What the bucket does with a create-only put.
@@ -68,24 +66,19 @@ pub(crate) async fn probe(
 /// The first failure of a start, in words that say what to mend.
 fn explain(place: Place<'_>, action: &'static str, source: object_store::Error) -> Error {
     let storage = place.storage.to_owned();
-    match &source {
-        object_store::Error::PermissionDenied { .. }
-        | object_store::Error::Unauthenticated { .. } => Error::Credentials { storage, source },
-        object_store::Error::NotFound { .. } => Error::MissingBucket { storage, source },
-        other if was_unreachable(other) => {
+    match (&source, status(&source)) {
+        (
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. },
+            _,
+        )
+        | (_, Some(401 | 403)) => Error::Credentials { storage, source },
+        (object_store::Error::NotFound { .. }, _) | (_, Some(404)) => {
+            Error::MissingBucket { storage, source }
+        }
+        (other, _) if was_unreachable(other) => {
             Error::Unreachable { storage, endpoint: place.endpoint.to_owned(), source }
         }
-        _ => Error::Bucket { action, path: storage, source },
+        (_, _) => Error::Bucket { action, path: storage, source },
     }
-}
-
-fn was_unreachable(error: &object_store::Error) -> bool {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(http) = error.downcast_ref::<HttpError>() {
-            return matches!(http.kind(), HttpErrorKind::Connect | HttpErrorKind::Timeout);
-        }
-        cause = error.source();
-    }
-    false
 }

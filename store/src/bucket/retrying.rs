@@ -13,12 +13,13 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
-    Result,
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
+    MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, RenameOptions, Result,
 };
 use tracing::debug;
 
+use crate::bucket::answers::{answered_whole, may_pass};
 use crate::config::Config;
 
 /// How often and how patiently.
@@ -68,11 +69,6 @@ impl Retry {
     }
 }
 
-/// Anything that the server did not answer with a definite no.
-fn may_pass(error: &Error) -> bool {
-    matches!(error, Error::Generic { .. } | Error::JoinError { .. })
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Retrying<S> {
@@ -85,6 +81,36 @@ impl<S> Retrying<S> {
     pub(crate) const fn new(inner: S, retry: Retry) -> Self {
         Self { inner, retry }
     }
+}
+
+impl<S: ObjectStore> Retrying<S> {
+    /// Reads the whole object where the server gives nothing less, and cuts the range out.
+    async fn get_part(&self, location: &Path, options: &GetOptions) -> Result<GetResult> {
+        let mut unranged = options.clone();
+        let range = unranged.range.take();
+        let whole = self.inner.get_opts(location, unranged).await?;
+        let GetResult { meta, attributes, .. } = &whole;
+        let (meta, attributes) = (meta.clone(), attributes.clone());
+        let range = match range {
+            Some(GetRange::Bounded(range)) => range.start..range.end.min(meta.size),
+            Some(GetRange::Offset(start)) => start..meta.size,
+            Some(GetRange::Suffix(bytes)) => meta.size.saturating_sub(bytes)..meta.size,
+            None => 0..meta.size,
+        };
+        let part = slice(&whole.bytes().await?, range.clone())?;
+        let payload = GetResultPayload::Stream(futures::stream::iter([Ok(part)]).boxed());
+        Ok(GetResult { payload, meta, range, attributes })
+    }
+}
+
+fn slice(whole: &Bytes, range: Range<u64>) -> Result<Bytes> {
+    let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+    let end = usize::try_from(range.end).unwrap_or(usize::MAX);
+    if start > end || end > whole.len() {
+        let source = format!("it has {} bytes, not {range:?}", whole.len()).into();
+        return Err(Error::Generic { store: "bucket", source });
+    }
+    Ok(whole.slice(start..end))
 }
 
 impl<S: std::fmt::Display> std::fmt::Display for Retrying<S> {
@@ -135,12 +161,23 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let get = async || with_body(self.inner.get_opts(location, options.clone()).await?).await;
+        let get = async || match self.inner.get_opts(location, options.clone()).await {
+            Err(error) if answered_whole(&error) => self.get_part(location, &options).await,
+            answer => with_body(answer?).await,
+        };
         self.retry.run("get", location, get).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.retry.run("get", location, || self.inner.get_ranges(location, ranges)).await
+        let get = async || match self.inner.get_ranges(location, ranges).await {
+            Err(error) if answered_whole(&error) => {
+                let whole = self.inner.get_opts(location, GetOptions::default()).await?;
+                let whole = whole.bytes().await?;
+                ranges.iter().map(|range| slice(&whole, range.clone())).collect()
+            }
+            answer => answer,
+        };
+        self.retry.run("get", location, get).await
     }
 
     /// Not tried again: what garbage collection leaves, its next pass finds.

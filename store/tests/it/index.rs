@@ -1,0 +1,109 @@
+//! The index is a cache: deleted, torn, foreign or shared, the answers are the same.
+
+use std::fs;
+use std::path::Path;
+
+use icecore_store::{Store, Table, TimeRange};
+use url::Url;
+
+use crate::bench::{Bench, check, scrape, writer};
+use crate::sample::{HOUR, commit};
+
+async fn fill(store: &Store, number: u128, names: &[&str]) {
+    store.register_writer(writer(number)).await.unwrap();
+    for (turn, name) in (0u64..).zip(names) {
+        let rows = commit(writer(number), turn * 10, turn * 10 + 10, HOUR, name, 2);
+        store.commit(rows).await.unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// Scenario: a start with the index of the last one, with none, with rubbish, and a rebuild by
+/// hand.
+/// Guarantees: equal answers; only the first start reads no old record again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_can_be_deleted_or_torn() {
+    let bench = Bench::folder();
+    let parts = [("a", 2), ("b", 2), ("c", 2)];
+    fill(&*bench.open("a").await, 1, &["a", "b", "c"]).await;
+    let (store, registry) = bench.try_open("a").await.unwrap();
+    assert!(!scrape(&registry).contains("icecore_store_index_rebuilds_total{"));
+    check(&store, &parts).await;
+    store.rebuild_index().await.unwrap();
+    check(&store, &parts).await;
+    drop(store);
+    fs::remove_dir_all(bench.index("a")).unwrap();
+    let (store, registry) = bench.try_open("a").await.unwrap();
+    let scraped = scrape(&registry);
+    assert!(
+        scraped.contains("icecore_store_index_rebuilds_total{reason=\"missing\"} 1"),
+        "{scraped}"
+    );
+    check(&store, &parts).await;
+    drop(store);
+    for damage in [
+        (|index| fs::write(index.join("catalog/db"), b"").unwrap()) as fn(&Path),
+        |index| fs::write(index.join("catalog/db"), b"rubbish").unwrap(),
+        |index| fs::write(index.join("catalog/conf"), b"rubbish").unwrap(),
+    ] {
+        damage(&bench.index("a"));
+        check(&*bench.open("a").await, &parts).await;
+    }
+}
+
+/// Scenario: an index is used with another bucket, and with an older copy of its own.
+/// Guarantees: it is found out, and only the bucket's rows are there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_of_another_bucket_is_not_believed() {
+    let (one, mut two) = (Bench::folder(), Bench::folder());
+    fill(&*one.open("a").await, 1, &["a", "b"]).await;
+    let old = one.local.path().join("old");
+    copy(&one.local.path().join("bucket"), &old);
+    fill(&*two.open("a").await, 1, &["x", "y", "z"]).await;
+    fill(&*one.open("a").await, 1, &["a", "b", "c"]).await;
+    copy(&one.index("a"), &two.index("b"));
+    check(&*two.open("b").await, &[("x", 2), ("y", 2), ("z", 2)]).await;
+    copy(&one.index("a"), &two.index("c"));
+    two.storage = Url::from_directory_path(&old).unwrap();
+    check(&*two.open("c").await, &[("a", 2), ("b", 2)]).await;
+}
+
+/// Scenario: a bucket is copied away and opened elsewhere, without any index.
+/// Guarantees: the same files, and the log position up to which a writer is covered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_bucket_is_whole() {
+    let mut bench = Bench::folder();
+    let store = bench.open("a").await;
+    fill(&store, 1, &["a", "b"]).await;
+    let copied = bench.local.path().join("copied");
+    copy(&bench.local.path().join("bucket"), &copied);
+    bench.storage = Url::from_directory_path(&copied).unwrap();
+    let other = bench.open("b").await;
+    check(&other, &[("a", 2), ("b", 2)]).await;
+    let covered = |store: &Store| store.snapshot().covered_to(writer(1));
+    assert_eq!(covered(&other), covered(&store));
+    let files = |store: &Store| store.snapshot().files(Table::Logs, TimeRange::ALL);
+    assert_eq!(files(&other), files(&store));
+}
+
+/// Scenario: two processes share an index folder by mistake.
+/// Guarantees: the second goes without an index and answers the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_index_folder_harms_nobody() {
+    let bench = Bench::folder();
+    let first = bench.open("a").await;
+    fill(&first, 1, &["a", "b"]).await;
+    let second = bench.open("a").await;
+    check(&second, &[("a", 2), ("b", 2)]).await;
+    check(&first, &[("a", 2), ("b", 2)]).await;
+}

@@ -1,0 +1,15 @@
+//! The store against real buckets: a folder, an S3-compatible server that honours create-only
+//! puts, and one that ignores them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it skips"
+)]
+
+mod bench;
+mod buckets;
+mod index;
+#[path = "sample.rs"]
+mod sample;
+mod servers;
