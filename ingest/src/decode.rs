@@ -4,7 +4,25 @@
 //! either one row (one a data point, for metrics) or counted as rejected, with a reason.
 //! Everything here is pure: no I/O, no clock, no lock. It is CPU work: call it off the runtime.
 
+mod attributes;
+mod columns;
+mod logs;
+mod metrics;
+mod rows;
+mod shape;
+mod shared;
+mod spans;
+mod value;
+mod wire;
+
+use arrow::error::ArrowError;
 use icecore_store::{RowBatch, Signal};
+
+use self::logs::Logs;
+use self::metrics::Metrics;
+use self::rows::Items;
+use self::spans::Spans;
+use self::wire::Broken;
 
 /// The largest payload that is read, in bytes. It keeps every Arrow offset within 32 bits.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
@@ -59,7 +77,7 @@ pub enum DecodeError {
         /// What the payload was.
         signal: Signal,
         /// What Arrow says.
-        source: arrow::error::ArrowError,
+        source: ArrowError,
     },
 }
 
@@ -72,7 +90,11 @@ pub fn decode(signal: Signal, payload: &[u8]) -> Result<Decoded, DecodeError> {
     if payload.len() > PAYLOAD_BYTES_MAX {
         return Err(DecodeError::TooLarge { bytes: payload.len() });
     }
-    Err(DecodeError::Protobuf { signal, fault: "not readable yet", at: 0, bytes: payload.len() })
+    match signal {
+        Signal::Traces => decode_items(signal, payload, Spans::default()),
+        Signal::Metrics => decode_items(signal, payload, Metrics::default()),
+        Signal::Logs => decode_items(signal, payload, Logs::default()),
+    }
 }
 
 /// Turns an OTLP/JSON request into the protobuf of the same request.
@@ -85,3 +107,35 @@ pub fn json_to_protobuf(signal: Signal, body: &[u8]) -> Result<Vec<u8>, DecodeEr
     }
     Err(DecodeError::Json { signal, fault: "not readable yet".to_owned(), place: "$".to_owned() })
 }
+
+fn decode_items<'a, T: Items<'a>>(
+    signal: Signal,
+    payload: &'a [u8],
+    mut items: T,
+) -> Result<Decoded, DecodeError> {
+    let rows = rows::read(payload, &mut items).map_err(|broken| refuse(signal, payload, broken))?;
+    let (accepted, rejected) = (rows.len as u64, rows.rejected);
+    let reason = rows.reason.clone();
+    let rows = rows::finish(items, rows).map_err(|source| explain(signal, payload, source))?;
+    Ok(Decoded { rows, accepted, rejected, reason })
+}
+
+fn refuse(signal: Signal, payload: &[u8], broken: Broken) -> DecodeError {
+    let Broken { fault, address } = broken;
+    // Every place is within the payload, or right behind it.
+    let at = address.saturating_sub(payload.as_ptr().addr()).min(payload.len());
+    DecodeError::Protobuf { signal, fault, at, bytes: payload.len() }
+}
+
+/// Arrow looks at texts when their column is finished. Only then, and only where it refuses them,
+/// is it worth to look for the one that is to blame.
+#[cold]
+fn explain(signal: Signal, payload: &[u8], source: ArrowError) -> DecodeError {
+    match shape::check(shape::request(signal), payload, wire::LIMIT) {
+        Err(broken) => refuse(signal, payload, broken),
+        Ok(()) => DecodeError::Rows { signal, source },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -62,9 +62,6 @@ pub struct CaptureConfig {
     pub wake_bytes: u32,
     /// Records that are parsed before other tasks of the process get their turn.
     pub turn_records_max: usize,
-    /// Out-of-order pieces that are held for one direction of a connection before the missing one
-    /// is given up as lost.
-    pub reorder_pieces_max: usize,
 }
 
 impl Default for CaptureConfig {
@@ -79,7 +76,6 @@ impl Default for CaptureConfig {
             poll_every: Duration::from_millis(20),
             wake_bytes: 256 << 10,
             turn_records_max: 256,
-            reorder_pieces_max: 8,
         }
     }
 }
@@ -97,7 +93,6 @@ impl Config {
             poll_every,
             wake_bytes,
             turn_records_max,
-            reorder_pieces_max: _,
         } = &self.capture;
         within("call_bytes_max", u64::from(*call_bytes_max), 1_024, 1 << 20)?;
         ring_size("data_ring_bytes", *data_ring_bytes)?;

@@ -24,9 +24,10 @@ pub enum ErrorKind {
 pub enum Error {
     /// Loading programs into the kernel is not permitted.
     #[error(
-        "not allowed to load eBPF programs: run as root or with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE"
+        "not allowed to load kernel programs: run as root, or with CAP_BPF, CAP_PERFMON and \
+         CAP_SYS_PTRACE"
     )]
-    Unprivileged(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unprivileged,
     /// The kernel lacks something that no rung can do without.
     #[error("this machine cannot be probed: {reason}")]
     Unsupported {
@@ -67,15 +68,6 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The kernel's type information could not be read.
-    #[error("cannot read the types of this kernel from `{path}`")]
-    Btf {
-        /// Where they were looked for.
-        path: String,
-        /// What was wrong.
-        #[source]
-        source: std::io::Error,
-    },
     /// The rings could not be waited for.
     #[error("cannot wait for the ring of kernel records")]
     Ring(#[source] std::io::Error),
@@ -95,13 +87,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unprivileged(_) => ErrorKind::Unprivileged,
+            Self::Unprivileged => ErrorKind::Unprivileged,
             Self::Unsupported { .. } | Self::NotBuilt => ErrorKind::Unsupported,
             Self::Config { .. } | Self::Emit(_) | Self::Identity(_) => ErrorKind::Config,
             Self::Program { .. }
             | Self::Load(_)
             | Self::Map { .. }
-            | Self::Btf { .. }
             | Self::Ring(_)
             | Self::Task(_) => ErrorKind::Failed,
         }

@@ -1,6 +1,23 @@
 //! What this kernel and this user can do, for the choice of a rung and for `icecore doctor`.
+//!
+//! Invariant: looking changes nothing: no program is loaded and nothing is mounted here.
 
-use crate::config::Config;
+mod btf;
+mod offsets;
+
+use std::path::Path;
+
+use crate::config::{Config, RungChoice};
+use crate::error::Error;
+use btf::Types;
+pub(crate) use offsets::settings;
+
+/// Where the kernel tells its types.
+pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+/// The number of the permission to do everything.
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
 
 /// How good a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +43,199 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
+/// A way to see bytes pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rung {
+    /// The tracepoints at the end of a socket's send and receive.
+    BtfTracepoints,
+    /// The tracepoint at the end of every system call.
+    SyscallTracepoints,
+}
+
+impl Rung {
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BtfTracepoints => "socket tracepoints",
+            Self::SyscallTracepoints => "system call tracepoints",
+        }
+    }
+}
+
+/// What a look at the machine has shown.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    release: String,
+    permitted: bool,
+    /// The kernel's types, as bytes; none where it does not tell them.
+    pub(crate) btf: Option<Vec<u8>>,
+    socket_tracepoints: bool,
+    offsets_missing: Option<String>,
+    states: bool,
+}
+
+impl Survey {
+    /// Looks at the machine. Reads about 10 MB from the kernel and takes some 50 ms.
+    pub(crate) fn take() -> Self {
+        let btf = std::fs::read(BTF_PATH).ok();
+        let types = btf.as_deref().and_then(Types::parse);
+        let has = |name| types.as_ref().is_some_and(|types| types.has_tracepoint(name));
+        let socket_tracepoints = has("sock_send_length") && has("sock_recv_length");
+        let states = has("inet_sock_set_state") && has("tcp_destroy_sock");
+        let offsets_missing = match &types {
+            Some(types) => offsets::offsets(types).err(),
+            None => Some(format!("no type information in {BTF_PATH}")),
+        };
+        Self {
+            release: release(),
+            permitted: permitted(),
+            socket_tracepoints,
+            offsets_missing,
+            states,
+            btf,
+        }
+    }
+
+    /// The rungs to try, best first.
+    pub(crate) fn rungs(&self, choice: RungChoice) -> Result<Vec<Rung>, Error> {
+        if let Some(what) = &self.offsets_missing {
+            return Err(Error::Unsupported { reason: what.clone() });
+        }
+        if !self.permitted {
+            return Err(Error::Unprivileged);
+        }
+        if !self.states {
+            let reason = format!("kernel {} has no tracepoint inet_sock_set_state", self.release);
+            return Err(Error::Unsupported { reason });
+        }
+        match (choice, self.socket_tracepoints) {
+            (RungChoice::Auto, true) => Ok(vec![Rung::BtfTracepoints, Rung::SyscallTracepoints]),
+            (RungChoice::BtfTracepoints, true) => Ok(vec![Rung::BtfTracepoints]),
+            (RungChoice::Auto, false) | (RungChoice::SyscallTracepoints, _) => {
+                Ok(vec![Rung::SyscallTracepoints])
+            }
+            (RungChoice::BtfTracepoints, false) => Err(Error::Unsupported {
+                reason: format!("kernel {} has no tracepoint sock_send_length", self.release),
+            }),
+        }
+    }
+}
+
 /// Looks at this machine as the agent would with `config`. Loads nothing and changes nothing.
 #[must_use]
 pub fn findings(config: &Config) -> Vec<Finding> {
-    drop(config.clone());
-    Vec::new()
+    let survey = Survey::take();
+    let mut found = vec![
+        kernel_finding(&survey),
+        types_finding(&survey),
+        privilege_finding(&survey),
+        hooks_finding(&survey, config.capture.rung),
+        program_finding(),
+    ];
+    found.extend(config.check().err().map(|error| Finding {
+        name: "probe settings",
+        level: Level::Missing,
+        detail: error.to_string(),
+        hint: None,
+    }));
+    found
 }
+
+fn kernel_finding(survey: &Survey) -> Finding {
+    let detail = format!("Linux {} on {}", survey.release, std::env::consts::ARCH);
+    let known = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+    let level = if known { Level::Good } else { Level::Missing };
+    let hint = (!known).then(|| "run on x86_64 or aarch64".to_owned());
+    Finding { name: "kernel", level, detail, hint }
+}
+
+fn types_finding(survey: &Survey) -> Finding {
+    let name = "type information";
+    match &survey.offsets_missing {
+        None => Finding { name, level: Level::Good, detail: BTF_PATH.to_owned(), hint: None },
+        Some(what) => Finding {
+            name,
+            level: Level::Missing,
+            detail: what.clone(),
+            hint: Some("use a kernel built with CONFIG_DEBUG_INFO_BTF=y".to_owned()),
+        },
+    }
+}
+
+fn privilege_finding(survey: &Survey) -> Finding {
+    let name = "privileges";
+    if survey.permitted {
+        let detail = "may load kernel programs".to_owned();
+        return Finding { name, level: Level::Good, detail, hint: None };
+    }
+    Finding {
+        name,
+        level: Level::Missing,
+        detail: Error::Unprivileged.to_string(),
+        hint: Some(
+            "sudo icecore probe, or setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep on the binary"
+                .to_owned(),
+        ),
+    }
+}
+
+fn hooks_finding(survey: &Survey, choice: RungChoice) -> Finding {
+    let name = "hooks";
+    if survey.socket_tracepoints && choice != RungChoice::SyscallTracepoints {
+        let detail = Rung::BtfTracepoints.name().to_owned();
+        return Finding { name, level: Level::Good, detail, hint: None };
+    }
+    if survey.states && choice != RungChoice::BtfTracepoints {
+        let detail = format!(
+            "{}: every system call of the machine becomes a little slower",
+            Rung::SyscallTracepoints.name()
+        );
+        let hint = Some("Linux 6.3 or later has the socket tracepoints".to_owned());
+        return Finding { name, level: Level::Limited, detail, hint };
+    }
+    Finding {
+        name,
+        level: Level::Missing,
+        detail: "this kernel lacks the tracepoints that were asked for".to_owned(),
+        hint: Some("use Linux 5.17 or later and leave the rung to be chosen".to_owned()),
+    }
+}
+
+fn program_finding() -> Finding {
+    let name = "kernel programs";
+    if crate::load::built() {
+        let detail = "embedded in this binary".to_owned();
+        return Finding { name, level: Level::Good, detail, hint: None };
+    }
+    Finding {
+        name,
+        level: Level::Missing,
+        detail: Error::NotBuilt.to_string(),
+        hint: Some("build again without ICECORE_SKIP_EBPF".to_owned()),
+    }
+}
+
+fn release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "(unknown)".to_owned(), |text| text.trim().to_owned())
+}
+
+/// The effective permissions of this thread suffice to load the programs.
+fn permitted() -> bool {
+    let status = std::fs::read_to_string(Path::new("/proc/thread-self/status")).unwrap_or_default();
+    permits(effective_capabilities(&status))
+}
+
+fn effective_capabilities(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+}
+
+fn permits(capabilities: u64) -> bool {
+    let has = |capability: u32| capabilities & (1 << capability) != 0;
+    has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON))
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,48 +7,104 @@
 //! every submitted one as parsed, unparsed or shed.
 #![deny(missing_docs)]
 
+mod attach;
+mod balance;
+mod clock;
 mod config;
+mod connection;
 pub mod emit;
 mod error;
 pub mod identity;
 mod kernel;
+mod load;
+mod metrics;
 pub mod pipeline;
 pub mod protocol;
+mod reader;
+mod ring;
 pub mod secret;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{CaptureConfig, Config, RungChoice};
 pub use error::{Error, ErrorKind};
-pub use kernel::{Finding, Level, findings};
+pub use kernel::{Finding, Level, Rung, findings};
+
+use connection::TableConfig;
+use emit::EmitTask;
+use identity::IdentityTask;
+use load::Loaded;
+use metrics::Metrics;
+use pipeline::Pipeline;
+use reader::{Maps, Reader};
+use ring::Rings;
 
 /// The agent: hooked into the kernel, not yet reading.
 #[derive(Debug)]
 pub struct Probes {
-    config: Config,
+    rung: Rung,
+    poll_every: Duration,
+    /// The hooks are off when this is dropped.
+    programs: aya::Ebpf,
+    reader: Reader,
+    emit: EmitTask,
+    identity: IdentityTask,
 }
 
 impl Probes {
     /// Checks the configuration, loads the kernel programs and attaches them. Traffic is captured
     /// from here on and waits in the rings. Where the machine or the user does not allow it, the
-    /// error's [`Error::kind`] says so.
+    /// error's [`Error::kind`] says so. Takes up to a second, on a thread of its own.
     pub async fn open(config: Config, registry: &mut Registry) -> Result<Self, Error> {
-        let _ = registry;
         config.check()?;
-        Err(Error::Unsupported { reason: "the kernel programs are not attached yet".to_owned() })
-            .map(|()| Self { config })
+        let Config { capture, limits, pipeline, identity, emit } = config;
+        let (emitter, emit) = emit::open(emit, registry).map_err(Error::Emit)?;
+        let (identity, identity_task) =
+            identity::open(identity, registry).await.map_err(Error::Identity)?;
+        let own = emitter.own_sockets();
+        let pipeline = Pipeline::new(pipeline, identity, emitter, registry);
+        let table = TableConfig {
+            connections_max: usize::try_from(capture.connections_max).unwrap_or(usize::MAX),
+            idle_max_nanos: nanos(capture.connection_idle_max),
+            limits: Arc::new(limits),
+        };
+        let (poll_every, turn_records_max) = (capture.poll_every, capture.turn_records_max);
+        let loaded = tokio::task::spawn_blocking(move || load::load(&capture));
+        let Loaded { rung, programs, data, control, connections, figures } =
+            loaded.await.map_err(Error::Task)??;
+        let rings = Rings::new(data, control, turn_records_max)?;
+        let maps = Maps { connections, figures };
+        let reader = Reader::new(rings, maps, table, pipeline, own, Metrics::new(registry));
+        Ok(Self { rung, poll_every, programs, reader, emit, identity: identity_task })
     }
 
-    /// In words, what was attached: for the log line at start.
+    /// What the kernel took: for the log line at start.
     #[must_use]
-    pub fn rung(&self) -> RungChoice {
-        self.config.capture.rung
+    pub fn rung(&self) -> Rung {
+        self.rung
     }
 
-    /// Reads until `stop`, then takes what is in the rings, sends what is held, and detaches.
+    /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        stop.cancelled().await;
-        Ok(())
+        let Self { rung: _, poll_every, programs, mut reader, emit, identity } = self;
+        // The sending side goes on until the last record was read.
+        let read_all = CancellationToken::new();
+        let emit = tokio::spawn(emit.run(read_all.clone()));
+        let identity = tokio::spawn(identity.run(read_all.clone()));
+        let result = reader.run(poll_every, &stop).await;
+        drop(programs);
+        reader.drain().await;
+        read_all.cancel();
+        emit.await.map_err(Error::Task)?;
+        identity.await.map_err(Error::Task)?;
+        result
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

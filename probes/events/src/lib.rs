@@ -5,20 +5,29 @@
 #![no_std]
 #![deny(missing_docs)]
 
-/// What is copied into one record at most; longer calls take several.
-pub const PIECE_BYTES_MAX: usize = 16 << 10;
+/// What is copied into one record at most; longer calls take several. A power of two.
+pub const PIECE_BYTES_MAX: usize = 8 << 10;
 
 /// The owner received the bytes.
 pub const INBOUND: u8 = 0;
 /// The owner sent the bytes.
 pub const OUTBOUND: u8 = 1;
 
-/// The connection's bytes are known from its first one.
-pub const FLAG_FROM_START: u8 = 1;
+/// The connection is known from its first byte.
+pub const FLAG_FROM_START: u32 = 1;
 /// Addresses are IPv6 (or IPv4 in IPv6), else the first four bytes of each count.
-pub const FLAG_IPV6: u8 = 2;
+pub const FLAG_IPV6: u32 = 2;
+/// The connection was reset, or an error ended it.
+pub const FLAG_RESET: u32 = 4;
 
-/// Who is connected to whom; filled when a connection is first seen.
+/// Nothing that looks like HTTP has passed yet: calls are only looked at.
+pub const VERDICT_UNDECIDED: u32 = 0;
+/// Calls are copied.
+pub const VERDICT_COPY: u32 = 1;
+/// Nothing can be learnt from this connection: calls are only counted.
+pub const VERDICT_IGNORE: u32 = 2;
+
+/// Who is connected to whom.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
@@ -38,7 +47,7 @@ pub struct Flow {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
-    /// The process (thread group).
+    /// The process (thread group); 0 while no call was seen.
     pub pid: u32,
     /// Its thread that made the call.
     pub thread: u32,
@@ -50,14 +59,32 @@ pub struct Owner {
     pub comm: [u8; 16],
 }
 
-/// Goes before the payload of each record in the data ring.
+/// What the kernel programs remember of a connection; the value of the map `CONNECTIONS`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// When it was first seen, monotonic clock in nanoseconds; tells apart connections that had
+    /// the same identity one after the other.
+    pub generation: u64,
+    /// Bytes that passed since then, by direction.
+    pub passed: [u64; 2],
+    /// Who last used it.
+    pub owner: Owner,
+    /// Who is connected to whom.
+    pub flow: Flow,
+    /// `VERDICT_…`
+    pub verdict: u32,
+    /// `FLAG_…`
+    pub flags: u32,
+}
+
+/// Goes before the payload of each record in the ring `DATA`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece {
     /// Identity of the socket: its cookie, or its address where it has none.
     pub connection: u64,
-    /// When the kernel program began to follow this connection, monotonic clock in nanoseconds;
-    /// tells apart connections that had the same identity one after the other.
+    /// As in [`Connection::generation`].
     pub generation: u64,
     /// When the call returned, monotonic clock in nanoseconds.
     pub time: u64,
@@ -70,16 +97,15 @@ pub struct Piece {
     /// Who is connected to whom.
     pub flow: Flow,
     /// Bytes that follow.
-    pub captured: u32,
+    pub captured: u16,
     /// [`INBOUND`] or [`OUTBOUND`].
-    pub direction: u8,
-    /// [`FLAG_FROM_START`], [`FLAG_IPV6`].
-    pub flags: u8,
-    /// Always 0.
-    pub reserved: [u8; 2],
+    pub direction: u16,
+    /// `FLAG_…`
+    pub flags: u32,
 }
 
-/// A record in the control ring: a connection has ended.
+/// A connection has ended: in the ring `DATA` behind its last piece, or in the ring `CONTROL` when
+/// the other was full. Told from a piece by its length.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
@@ -89,13 +115,189 @@ pub struct End {
     pub generation: u64,
     /// When it ended, monotonic clock in nanoseconds.
     pub time: u64,
-    /// 1: reset or failed; 0: closed.
-    pub reset: u32,
+    /// `FLAG_…`
+    pub flags: u32,
     /// Always 0.
     pub reserved: u32,
 }
 
+/// What the kernel programs are told when they are loaded; offsets are in bytes and come from
+/// the type information of the running kernel.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// The agent's own process: its calls are filtered.
+    pub own_pid: u32,
+    /// What is copied of one call.
+    pub call_bytes_max: u32,
+    /// Bytes in the data ring that wake the agent.
+    pub wake_bytes: u32,
+    /// `sock.__sk_common.skc_family`
+    pub sk_family: u32,
+    /// `sock.__sk_common.skc_daddr`
+    pub sk_daddr: u32,
+    /// `sock.__sk_common.skc_rcv_saddr`
+    pub sk_rcv_saddr: u32,
+    /// `sock.__sk_common.skc_dport`
+    pub sk_dport: u32,
+    /// `sock.__sk_common.skc_num`
+    pub sk_num: u32,
+    /// `sock.__sk_common.skc_net`
+    pub sk_net: u32,
+    /// `sock.__sk_common.skc_v6_daddr`; 0 where the kernel has no IPv6
+    pub sk_v6_daddr: u32,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`; 0 where the kernel has no IPv6
+    pub sk_v6_rcv_saddr: u32,
+    /// `sock.__sk_common.skc_cookie`
+    pub sk_cookie: u32,
+    /// `sock.sk_protocol`
+    pub sk_protocol: u32,
+    /// `sock.sk_shutdown`
+    pub sk_shutdown: u32,
+    /// `sock.sk_err`
+    pub sk_err: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
+    /// `task_struct.group_leader`
+    pub task_group_leader: u32,
+    /// `task_struct.start_boottime`
+    pub task_start_boottime: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`
+    pub fdt_max_fds: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `file.private_data`
+    pub file_private_data: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+}
+
+/// Figures that the kernel programs keep on each CPU.
+///
+/// Each call that moved bytes is `Seen`, and then one of those up to and with `CallsRefused`: the
+/// two sides are equal whenever nothing runs.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Counter {
+    /// Calls that moved bytes on a socket.
+    Seen = 0,
+    /// Made by the agent itself.
+    Own,
+    /// Not on TCP over IPv4 or IPv6.
+    NotTcp,
+    /// The bytes were only looked at by their owner and will be seen again.
+    Peeked,
+    /// On a connection where nothing has looked like HTTP yet.
+    Undecided,
+    /// On a connection of which nothing can be learnt.
+    Ignored,
+    /// On a connection that found no place in the kernel's table.
+    Untracked,
+    /// Every piece went into the ring.
+    CallsSubmitted,
+    /// At least one piece found no room in the ring.
+    CallsRefused,
+    /// Pieces in the ring.
+    PiecesSubmitted,
+    /// Pieces without room.
+    PiecesRefused,
+    /// Calls of which memory could not be read; their size is known, and they were submitted.
+    Unread,
+    /// Calls with more parts than are walked; their size is known, and they were submitted.
+    Cut,
+    /// Ends of connections in the ring.
+    EndsSubmitted,
+    /// Ends of connections without room.
+    EndsRefused,
+}
+
+/// How many figures there are.
+pub const COUNTERS: usize = 15;
+
+impl Counter {
+    /// All of them, in order.
+    pub const ALL: [Self; COUNTERS] = [
+        Self::Seen,
+        Self::Own,
+        Self::NotTcp,
+        Self::Peeked,
+        Self::Undecided,
+        Self::Ignored,
+        Self::Untracked,
+        Self::CallsSubmitted,
+        Self::CallsRefused,
+        Self::PiecesSubmitted,
+        Self::PiecesRefused,
+        Self::Unread,
+        Self::Cut,
+        Self::EndsSubmitted,
+        Self::EndsRefused,
+    ];
+}
+
+impl Settings {
+    /// As the kernel programs will read them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: `Settings` is made of numbers without padding between them.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
+    }
+}
+
+/// A record of either ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// Bytes that passed, and what was copied of them.
+    Piece(Piece, &'a [u8]),
+    /// A connection has ended.
+    End(End),
+}
+
+impl<'a> Record<'a> {
+    /// Reads a record as the kernel programs wrote it; none when its length fits no kind.
+    #[must_use]
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        if bytes.len() == size_of::<End>() {
+            // SAFETY: the length was checked, and any bit pattern is an `End`.
+            return Some(Self::End(unsafe { bytes.as_ptr().cast::<End>().read_unaligned() }));
+        }
+        let (head, payload) = bytes.split_at_checked(size_of::<Piece>())?;
+        // SAFETY: `head` is as long as a `Piece`, any bit pattern of which is valid.
+        let piece = unsafe { head.as_ptr().cast::<Piece>().read_unaligned() };
+        let captured = payload.split_at_checked(usize::from(piece.captured))?.0;
+        Some(Self::Piece(piece, captured))
+    }
+}
+
+impl Connection {
+    /// As it stands in the map.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; size_of::<Self>()]) -> Self {
+        // SAFETY: the sizes are equal, and any bit pattern is a `Connection`.
+        unsafe { core::mem::transmute(bytes) }
+    }
+
+    /// As it stands in the map.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        // SAFETY: the sizes are equal, and a `Connection` has no padding.
+        unsafe { core::mem::transmute(self) }
+    }
+}
+
 const _: () = assert!(size_of::<Flow>() == 40, "no padding");
 const _: () = assert!(size_of::<Owner>() == 40, "no padding");
+const _: () = assert!(size_of::<Connection>() == 112, "no padding");
 const _: () = assert!(size_of::<Piece>() == 128, "no padding");
 const _: () = assert!(size_of::<End>() == 32, "no padding");
+const _: () = assert!(size_of::<Settings>() == 26 * 4, "no padding");
+const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");
+const _: () = assert!(Counter::EndsRefused as usize + 1 == COUNTERS, "ALL is complete");

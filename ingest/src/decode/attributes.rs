@@ -1,0 +1,209 @@
+//! One map of a table: a column for each key, and what goes to the overflow.
+//!
+//! Invariant: an entry is in its column or in the overflow, never in both, never in neither. A
+//! column has the type of the first scalar that its key had in the request.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Field, Float64Type, Int64Type};
+use arrow::error::ArrowError;
+use hashbrown::HashMap;
+use icecore_store::schema::{AttributeType, MapColumn};
+
+use super::columns::{Bools, Numbers, Texts};
+use super::value::{self, ObjectText, Value};
+use super::wire::{Broken, text};
+
+/// Attribute columns of one map and request; the keys that come later go to the overflow.
+pub(super) const COLUMNS_MAX: usize = 256;
+
+/// The columns of one map.
+#[derive(Debug, Default)]
+pub(super) struct Columns<'a> {
+    columns: Vec<Column<'a>>,
+    by_key: HashMap<&'a [u8], usize>,
+    /// The column that came last: its neighbour is where the next key is looked for first.
+    last: usize,
+}
+
+#[derive(Debug)]
+struct Column<'a> {
+    key: &'a [u8],
+    /// The column that came after this one last time: senders keep to an order.
+    next: usize,
+    cells: Cells,
+}
+
+#[derive(Debug)]
+enum Cells {
+    Text(Texts),
+    Int(Numbers<Int64Type>),
+    Double(Numbers<Float64Type>),
+    Bool(Bools),
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The next entry is the first of its row.
+    #[inline]
+    pub(super) fn start_row(&mut self) {
+        self.last = usize::MAX;
+    }
+
+    /// Puts a value into the column of its key, for `rows` rows from `row` on. `false`: it did not
+    /// fit there, and belongs into the overflow.
+    #[inline]
+    pub(super) fn put(
+        &mut self,
+        key: &'a [u8],
+        value: &Value<'a>,
+        row: usize,
+        rows: usize,
+    ) -> Result<bool, Broken> {
+        let Some(at) = self.find(key, value)? else { return Ok(false) };
+        let cells = &mut self.columns[at].cells;
+        // Where the row is there already, the key is repeated.
+        if cells.len() > row {
+            return Ok(false);
+        }
+        match (cells, value) {
+            (Cells::Text(texts), Value::Text(text)) => {
+                texts.pad(row);
+                if rows == 1 { texts.push(text) } else { texts.extend(Some(text), rows) }
+            }
+            (Cells::Int(numbers), Value::Int(number)) => {
+                numbers.pad(row);
+                if rows == 1 { numbers.push(*number) } else { numbers.extend(Some(*number), rows) }
+            }
+            (Cells::Double(numbers), Value::Double(number)) => {
+                numbers.pad(row);
+                numbers.extend(Some(*number), rows);
+            }
+            (Cells::Bool(bools), Value::Bool(flag)) => {
+                bools.pad(row);
+                bools.extend(Some(*flag), rows);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The column of a key; a new one where there is none, room for one, and a scalar to put in.
+    #[inline]
+    fn find(&mut self, key: &'a [u8], value: &Value<'a>) -> Result<Option<usize>, Broken> {
+        let guess = self.columns.get(self.last).map_or(0, |column| column.next);
+        if self.columns.get(guess).is_some_and(|column| column.key == key) {
+            self.last = guess;
+            return Ok(Some(guess));
+        }
+        let found = match self.by_key.get(key) {
+            Some(at) => Some(*at),
+            None => self.add(key, value)?,
+        };
+        if let Some(at) = found {
+            if let Some(last) = self.columns.get_mut(self.last) {
+                last.next = at;
+            }
+            self.last = at;
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, key: &'a [u8], value: &Value<'a>) -> Result<Option<usize>, Broken> {
+        let cells = match value {
+            Value::Text(_) => Cells::Text(Texts::default()),
+            Value::Int(_) => Cells::Int(Numbers::default()),
+            Value::Double(_) => Cells::Double(Numbers::default()),
+            Value::Bool(_) => Cells::Bool(Bools::default()),
+            Value::Null | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => return Ok(None),
+        };
+        if self.columns.len() == COLUMNS_MAX {
+            return Ok(None);
+        }
+        text(key)?;
+        let at = self.columns.len();
+        self.columns.push(Column { key, next: at + 1, cells });
+        self.by_key.insert(key, at);
+        Ok(Some(at))
+    }
+
+    /// The columns, each `rows` long.
+    pub(super) fn finish(
+        self,
+        map: MapColumn,
+        rows: usize,
+    ) -> Result<Vec<(Field, ArrayRef)>, ArrowError> {
+        let finish = |column: Column<'a>| {
+            // The key was looked at when the column was made.
+            let name = map.column(&String::from_utf8_lossy(column.key));
+            let (kind, cells) = column.cells.finish(rows)?;
+            Ok((Field::new(name, kind.data_type(), true), cells))
+        };
+        self.columns.into_iter().map(finish).collect()
+    }
+}
+
+impl Cells {
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(texts) => texts.len(),
+            Self::Int(numbers) => numbers.len(),
+            Self::Double(numbers) => numbers.len(),
+            Self::Bool(bools) => bools.len(),
+        }
+    }
+
+    fn finish(self, rows: usize) -> Result<(AttributeType, ArrayRef), ArrowError> {
+        Ok(match self {
+            Self::Text(mut texts) => {
+                texts.pad(rows);
+                (AttributeType::String, texts.finish()?)
+            }
+            Self::Int(mut numbers) => {
+                numbers.pad(rows);
+                (AttributeType::Int, numbers.finish())
+            }
+            Self::Double(mut numbers) => {
+                numbers.pad(rows);
+                (AttributeType::Double, numbers.finish())
+            }
+            Self::Bool(mut bools) => {
+                bools.pad(rows);
+                (AttributeType::Bool, bools.finish())
+            }
+        })
+    }
+}
+
+/// A map being filled: columns first, the rest as text.
+#[derive(Debug, Default)]
+pub(super) struct Map<'a> {
+    pub(super) columns: Columns<'a>,
+    /// The overflow of the row that is being filled.
+    pub(super) rest: ObjectText,
+}
+
+impl<'a> Map<'a> {
+    /// Puts the `KeyValue` messages of `rows` equal rows from `row` on; `limit` is that within
+    /// them. The caller takes `rest` afterwards.
+    #[inline]
+    pub(super) fn put_all(
+        &mut self,
+        entries: &[&'a [u8]],
+        limit: u32,
+        row: usize,
+        rows: usize,
+    ) -> Result<(), Broken> {
+        self.columns.start_row();
+        for entry in entries {
+            let (key, value) = value::key_value(entry, limit)?;
+            if !self.columns.put(key, &value, row, rows)? {
+                self.rest.push(key, &value, limit.saturating_sub(1))?;
+            }
+        }
+        Ok(())
+    }
+}

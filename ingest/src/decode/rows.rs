@@ -1,0 +1,273 @@
+//! The walk from a request down to its items, and what the rows of all tables have in common.
+//!
+//! Invariants: every item is a row or is counted as rejected; columns of resource and scope are
+//! filled after their rows, because the wire may say last what belongs to all.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema, UInt32Type};
+use arrow::error::ArrowError;
+use icecore_store::schema::{MapColumn, fixed_fields};
+use icecore_store::{RowBatch, Table, TimeRange, UnixNanos};
+
+use super::attributes::Map;
+use super::columns::{Named, Numbers, PlainTexts};
+use super::shared::Shared;
+use super::wire::{Broken, LIMIT, Pieces, Reader, delimited, fields};
+
+/// Rows that one request may have, and events, links, exemplars and quantiles in all. An item can
+/// take two bytes on the wire and a hundred in columns: this bounds the memory of a request.
+pub(super) const ITEMS_MAX: usize = 1 << 20;
+
+/// Cells of attribute columns for each byte of payload, beyond [`ITEMS_MAX`] cells. Real requests
+/// have one cell in ten bytes or more; many columns with next to nothing in them stop here.
+const CELLS_PER_BYTE: usize = 2;
+
+/// Why an item was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("`{field}` has {bytes} bytes instead of {wanted}")]
+    IdLength { field: &'static str, bytes: usize, wanted: usize },
+    #[error("`{field}` is {nanos} ns, after the year 2262")]
+    Time { field: &'static str, nanos: u64 },
+    #[error("the request has more than {bound} {what}")]
+    TooMany { what: &'static str, bound: usize },
+}
+
+/// A time that fits a column.
+pub(super) fn time(field: &'static str, nanos: u64) -> Result<i64, Refusal> {
+    i64::try_from(nanos).map_err(|_beyond| Refusal::Time { field, nanos })
+}
+
+/// An id of the right length.
+pub(super) fn id<'a, const N: usize>(
+    field: &'static str,
+    bytes: &'a [u8],
+) -> Result<&'a [u8; N], Refusal> {
+    let wrong = |_| Refusal::IdLength { field, bytes: bytes.len(), wanted: N };
+    bytes.try_into().map_err(wrong)
+}
+
+/// An id of the right length, or none at all.
+pub(super) fn id_unless_empty<'a, const N: usize>(
+    field: &'static str,
+    bytes: &'a [u8],
+) -> Result<Option<&'a [u8; N]>, Refusal> {
+    if bytes.is_empty() { Ok(None) } else { id(field, bytes).map(Some) }
+}
+
+/// Collects for one item what the columns take later; beyond the bound it only shows that there
+/// was too much, and [`Rows::admit`] refuses the item.
+#[inline]
+pub(super) fn collect<T>(items: &mut Vec<T>, item: T) {
+    if items.len() <= ITEMS_MAX {
+        items.push(item);
+    }
+}
+
+/// What differs from signal to signal.
+pub(super) trait Items<'a>: Sized {
+    const TABLE: Table;
+
+    /// Takes one item, the message in field 2 of a scope; `limit` is that within it.
+    fn put(&mut self, item: &'a [u8], limit: u32, rows: &mut Rows<'a>) -> Result<(), Broken>;
+
+    /// Name and array of every own column.
+    fn finish(self, rows: usize) -> Result<Named, ArrowError>;
+}
+
+/// The rows so far, as far as all tables have them.
+#[derive(Debug)]
+pub(super) struct Rows<'a> {
+    pub(super) len: usize,
+    nested: usize,
+    cells_max: usize,
+    pub(super) rejected: u64,
+    pub(super) reason: Option<String>,
+    first: i64,
+    last: i64,
+    map: Map<'a>,
+    overflow: PlainTexts,
+    dropped: Numbers<UInt32Type>,
+    shared: Shared<'a>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(payload_bytes: usize) -> Self {
+        Self {
+            len: 0,
+            nested: 0,
+            cells_max: ITEMS_MAX + payload_bytes * CELLS_PER_BYTE,
+            rejected: 0,
+            reason: None,
+            first: i64::MAX,
+            last: i64::MIN,
+            map: Map::default(),
+            overflow: PlainTexts::default(),
+            dropped: Numbers::default(),
+            shared: Shared::default(),
+        }
+    }
+
+    /// Whether there is room for a row with this many attributes and nested items.
+    pub(super) fn admit(&self, attributes: usize, nested: usize) -> Result<(), Refusal> {
+        let columns = self.map.columns.len() + self.shared.map.columns.len();
+        let too_many = |what, bound| Err(Refusal::TooMany { what, bound });
+        if self.len >= ITEMS_MAX {
+            too_many("items", ITEMS_MAX)
+        } else if attributes > ITEMS_MAX || self.nested + nested > ITEMS_MAX {
+            too_many("nested items", ITEMS_MAX)
+        } else if self.len * columns > self.cells_max {
+            too_many("attribute cells for its size", self.cells_max)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts an item that was not taken.
+    pub(super) fn reject(&mut self, refusal: &Refusal) {
+        self.rejected += 1;
+        self.reason.get_or_insert_with(|| refusal.to_string());
+    }
+
+    /// Ends a row: its time, its attributes (`limit` is that within them), its nested items.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        time: i64,
+        attributes: &[&'a [u8]],
+        limit: u32,
+        dropped: u32,
+        nested: usize,
+    ) -> Result<(), Broken> {
+        self.map.put_all(attributes, limit, self.len, 1)?;
+        self.map.rest.finish(|rest| self.overflow.push(rest));
+        self.dropped.push(dropped);
+        self.first = self.first.min(time);
+        self.last = self.last.max(time);
+        self.nested += nested;
+        self.len += 1;
+        Ok(())
+    }
+}
+
+/// Reads a whole request.
+pub(super) fn read<'a, T: Items<'a>>(payload: &'a [u8], items: &mut T) -> Result<Rows<'a>, Broken> {
+    const RESOURCE_ITEMS: u32 = delimited(1);
+    let mut rows = Rows::new(payload.len());
+    let mut reader = Reader::new(payload, LIMIT);
+    while let Some(key) = reader.key()? {
+        match key {
+            RESOURCE_ITEMS => read_resource(reader.message()?, LIMIT - 1, items, &mut rows)?,
+            _ => reader.skip(key, fields(&[1]))?,
+        }
+    }
+    Ok(rows)
+}
+
+const OWNER: u32 = delimited(1);
+const INNER: u32 = delimited(2);
+const SCHEMA_URL: u32 = delimited(3);
+const KNOWN: u32 = fields(&[1, 2, 3]);
+
+/// `ResourceSpans` and its like.
+fn read_resource<'a, T: Items<'a>>(
+    bytes: &'a [u8],
+    limit: u32,
+    items: &mut T,
+    rows: &mut Rows<'a>,
+) -> Result<(), Broken> {
+    let first = rows.len;
+    let (mut resource, mut schema_url) = (Pieces::None, &[][..]);
+    let mut reader = Reader::new(bytes, limit);
+    while let Some(key) = reader.key()? {
+        match key {
+            OWNER => resource.push(reader.message()?),
+            INNER => read_scope(reader.message()?, limit - 1, items, rows)?,
+            SCHEMA_URL => reader.text_into(&mut schema_url)?,
+            _ => reader.skip(key, KNOWN)?,
+        }
+    }
+    rows.shared.put_resource(&resource, schema_url, rows.len - first, limit - 1)
+}
+
+/// `ScopeSpans` and its like.
+fn read_scope<'a, T: Items<'a>>(
+    bytes: &'a [u8],
+    limit: u32,
+    items: &mut T,
+    rows: &mut Rows<'a>,
+) -> Result<(), Broken> {
+    let first = rows.len;
+    let (mut scope, mut schema_url) = (Pieces::None, &[][..]);
+    let mut reader = Reader::new(bytes, limit);
+    while let Some(key) = reader.key()? {
+        match key {
+            OWNER => scope.push(reader.message()?),
+            INNER => items.put(reader.message()?, limit - 1, rows)?,
+            SCHEMA_URL => reader.text_into(&mut schema_url)?,
+            _ => reader.skip(key, KNOWN)?,
+        }
+    }
+    rows.shared.put_scope(&scope, schema_url, rows.len - first, limit - 1)
+}
+
+/// Everything as one batch, `None` where there are no rows.
+pub(super) fn finish<'a, T: Items<'a>>(
+    items: T,
+    rows: Rows<'a>,
+) -> Result<Option<RowBatch>, ArrowError> {
+    let Rows { len, first, last, map, overflow, dropped, shared, .. } = rows;
+    let mut own = items.finish(len)?;
+    let (shared, resource) = shared.finish()?;
+    own.extend(shared);
+    own.push(("attributes", overflow.finish()?));
+    own.push(("dropped_attributes_count", dropped.finish()));
+    if len == 0 {
+        return Ok(None);
+    }
+    let (mut fields, mut arrays) = in_order(T::TABLE, &own)?;
+    let attributes = map.columns.finish(MapColumn::Attributes, len)?;
+    let resource = resource.columns.finish(MapColumn::Resource, len)?;
+    for (field, array) in attributes.into_iter().chain(resource) {
+        fields.push(Arc::new(field));
+        arrays.push(array);
+    }
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
+    let time = TimeRange::covering(UnixNanos(first), UnixNanos(last));
+    Ok(Some(RowBatch { table: T::TABLE, rows: batch, time }))
+}
+
+/// The arrays in the order of the table's fixed fields.
+fn in_order(
+    table: Table,
+    arrays: &[(&'static str, ArrayRef)],
+) -> Result<(Vec<FieldRef>, Vec<ArrayRef>), ArrowError> {
+    let fields = fixed_fields(table);
+    let find = |field: &FieldRef| {
+        let found = arrays.iter().find(|(name, _)| name == field.name());
+        let missing = || ArrowError::SchemaError(format!("no column `{}`", field.name()));
+        found.map(|(_, array)| Arc::clone(array)).ok_or_else(missing)
+    };
+    let arrays = fields.iter().map(find).collect::<Result<_, _>>()?;
+    Ok((fields, arrays))
+}
+
+/// The fields of the structs in a list column of a table.
+pub(super) fn struct_fields(table: Table, column: &str) -> Fields {
+    let fields = fixed_fields(table);
+    let list = fields.iter().find(|field| field.name() == column).map(|field| field.data_type());
+    match list {
+        Some(DataType::List(item)) => match item.data_type() {
+            DataType::Struct(fields) => fields.clone(),
+            _ => Fields::empty(),
+        },
+        _ => Fields::empty(),
+    }
+}
+
+/// The type of timestamp columns.
+pub(super) fn utc(times: arrow::array::TimestampNanosecondArray) -> ArrayRef {
+    Arc::new(times.with_timezone("UTC"))
+}

@@ -1,0 +1,158 @@
+//! Commands and flags. No logic but what turns them into plans.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use url::Url;
+
+use crate::generate::{Plan, Signal};
+
+/// Deterministic, realistic OTLP load for Icecore, and the proof that none of it was lost.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print what the load is like.
+    Describe(Load),
+    /// Send the load.
+    Send(SendArgs),
+    /// Check by SQL that every acknowledged span is there exactly once.
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Load {
+    /// The same seed and run name make the same load.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Name of the run: SQL finds it as `resource['loadtest.run']`. Made from the time where
+    /// none is given.
+    #[arg(long)]
+    pub(crate) run: Option<String>,
+    /// What to send.
+    #[arg(long, value_enum, default_value_t = Signal::Traces)]
+    pub(crate) signal: Signal,
+    /// Spans, data points or log records in all.
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) items: u64,
+    /// Items a second of the time that the load tells of. With a rate, that rate.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) density: u64,
+    /// When the load begins, in nanoseconds since 1970; by default so that it ends about now, or
+    /// begins now where there is a rate.
+    #[arg(long)]
+    pub(crate) start_nanos: Option<u64>,
+}
+
+impl Load {
+    /// The plan of a load that is sent as fast as it goes.
+    pub(crate) fn plan(&self) -> Plan {
+        self.plan_at(0)
+    }
+
+    /// The plan of a load that is sent at `rate` items a second, or flat out at 0.
+    pub(crate) fn plan_at(&self, rate: u64) -> Plan {
+        let now = now_nanos();
+        let density = if rate > 0 { rate } else { self.density.max(1) };
+        let length = u128::from(self.items) * 1_000_000_000 / u128::from(density);
+        let length = if rate > 0 { 0 } else { u64::try_from(length).unwrap_or(u64::MAX) };
+        Plan {
+            seed: self.seed,
+            run: self.run.clone().unwrap_or_else(|| format!("{:x}", now / 1_000_000)),
+            signal: self.signal,
+            items: self.items,
+            start_nanos: self.start_nanos.unwrap_or_else(|| now.saturating_sub(length)),
+            items_per_second: density,
+        }
+    }
+}
+
+/// The wire protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    Grpc,
+    Http,
+}
+
+/// How requests are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(crate) const fn encoding(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SendArgs {
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// OTLP endpoint.
+    #[arg(long, default_value = "http://127.0.0.1:4317")]
+    pub(crate) endpoint: Url,
+    #[arg(long, value_enum, default_value_t = Protocol::Grpc)]
+    pub(crate) protocol: Protocol,
+    #[arg(long, value_enum, default_value_t = Compression::None)]
+    pub(crate) compression: Compression,
+    /// Items a second; 0 sends flat out.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) rate: u64,
+    /// Requests on their way at a time.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) in_flight: usize,
+    /// Requests that are made and packed ahead; bounds memory at about 600 kB each.
+    #[arg(long, default_value_t = 64)]
+    pub(crate) ahead: usize,
+    /// Make and pack the whole load before the first request leaves.
+    #[arg(long)]
+    pub(crate) preload: bool,
+    /// Where to record the ids of acknowledged spans.
+    #[arg(long)]
+    pub(crate) acked: Option<PathBuf>,
+    /// A request that was refused for so long, with leave to retry, is given up.
+    #[arg(long, default_value = "60", value_parser = seconds)]
+    pub(crate) give_up_after: Duration,
+    /// One attempt may take so long, in seconds.
+    #[arg(long, default_value = "30", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+    /// Send again also where the connection broke before the answer came. The server may have
+    /// stored such a request already, so spans may then be there twice, and rightly so.
+    #[arg(long)]
+    pub(crate) retry_uncertain: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct VerifyArgs {
+    /// What `send --acked` wrote.
+    #[arg(long)]
+    pub(crate) acked: PathBuf,
+    /// Icecore's query API.
+    #[arg(long, default_value = "http://127.0.0.1:7070")]
+    pub(crate) url: Url,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
+fn now_nanos() -> u64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_epoch.map_or(0, |elapsed| u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
+}

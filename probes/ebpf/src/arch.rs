@@ -1,0 +1,46 @@
+//! Where system calls keep their number and arguments, and what their numbers are.
+
+/// Offsets into `struct pt_regs`: the number, then the first four arguments.
+#[cfg(bpf_target_arch = "x86_64")]
+pub const REGISTERS: [usize; 5] = [120, 112, 104, 96, 56];
+/// The first argument stands in `orig_x0`, which the result does not overwrite.
+#[cfg(bpf_target_arch = "aarch64")]
+pub const REGISTERS: [usize; 5] = [280, 272, 8, 16, 24];
+
+/// The numbers of the calls that move bytes.
+#[cfg(bpf_target_arch = "x86_64")]
+pub mod number {
+    pub const READ: u32 = 0;
+    pub const WRITE: u32 = 1;
+    pub const READV: u32 = 19;
+    pub const WRITEV: u32 = 20;
+    pub const SENDFILE: u32 = 40;
+    pub const SENDTO: u32 = 44;
+    pub const RECVFROM: u32 = 45;
+    pub const SENDMSG: u32 = 46;
+    pub const RECVMSG: u32 = 47;
+    pub const SPLICE: u32 = 275;
+    pub const RECVMMSG: u32 = 299;
+    pub const SENDMMSG: u32 = 307;
+    pub const PREADV2: u32 = 327;
+    pub const PWRITEV2: u32 = 328;
+}
+
+/// The numbers of the calls that move bytes.
+#[cfg(bpf_target_arch = "aarch64")]
+pub mod number {
+    pub const READV: u32 = 65;
+    pub const WRITEV: u32 = 66;
+    pub const READ: u32 = 63;
+    pub const WRITE: u32 = 64;
+    pub const SENDFILE: u32 = 71;
+    pub const SPLICE: u32 = 76;
+    pub const SENDTO: u32 = 206;
+    pub const RECVFROM: u32 = 207;
+    pub const SENDMSG: u32 = 211;
+    pub const RECVMSG: u32 = 212;
+    pub const RECVMMSG: u32 = 243;
+    pub const SENDMMSG: u32 = 269;
+    pub const PREADV2: u32 = 286;
+    pub const PWRITEV2: u32 = 287;
+}

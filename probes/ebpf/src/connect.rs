@@ -1,0 +1,191 @@
+//! Connections: who they are, when they begin and when they end.
+//!
+//! Invariant: an identity is in the table at most once, and what is reported of a connection
+//! carries the generation under which it stands there.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
+    bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
+};
+use icecore_probe_events::{
+    Connection, Counter, End, FLAG_FROM_START, FLAG_IPV6, FLAG_RESET, Flow, Owner,
+    VERDICT_UNDECIDED,
+};
+
+use crate::copy::NO_WAKEUP;
+use crate::maps::{CONNECTIONS, CONTROL, DATA, count, setting};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+/// Both directions: the owner has closed the socket, or it was reset.
+const SHUTDOWN_BOTH: u8 = 3;
+
+/// States of `sk->sk_state`.
+const ESTABLISHED: i32 = 1;
+const SYN_SENT: i32 = 2;
+const SYN_RECV: i32 = 3;
+const CLOSE: i32 = 7;
+const CLOSE_WAIT: i32 = 8;
+
+/// Reads a field of a kernel object.
+#[inline(always)]
+pub fn field<T: Copy>(object: u64, offset: u32) -> Option<T> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((object + u64::from(offset)) as *const T) }.ok()
+}
+
+/// A socket is TCP over IPv4 or IPv6.
+#[inline(always)]
+pub fn is_tcp(sk: u64) -> bool {
+    let family: u16 = field(sk, setting!(sk_family)).unwrap_or(0);
+    if family != AF_INET && family != AF_INET6 {
+        return false;
+    }
+    field::<u16>(sk, setting!(sk_protocol)) == Some(IPPROTO_TCP)
+}
+
+/// The identity of a socket whose cookie cannot be asked for: the cookie if it has one, else its
+/// address, which no cookie can be equal to.
+#[inline(always)]
+pub fn identity(sk: u64) -> u64 {
+    match field::<u64>(sk, setting!(sk_cookie)) {
+        Some(cookie) if cookie != 0 => cookie,
+        _ => sk,
+    }
+}
+
+/// The table's entry of a connection; made if there is none, as one older than the probe.
+#[inline(always)]
+pub fn entry(id: u64, sk: u64) -> Option<*mut Connection> {
+    if let Some(found) = CONNECTIONS.get_ptr_mut(&id) {
+        return Some(found);
+    }
+    begin(id, sk, 0);
+    CONNECTIONS.get_ptr_mut(&id)
+}
+
+#[inline(never)]
+fn begin(id: u64, sk: u64, flags: u32) {
+    let Some((flow, family_flag)) = flow(sk) else { return };
+    let connection = Connection {
+        // SAFETY: always allowed.
+        generation: unsafe { bpf_ktime_get_ns() },
+        passed: [0; 2],
+        owner: Owner { pid: 0, thread: 0, started: 0, cgroup: 0, comm: [0; 16] },
+        flow,
+        verdict: VERDICT_UNDECIDED,
+        flags: flags | family_flag,
+    };
+    // Without a place the call is counted as untracked, by the caller who looks it up.
+    let _ = CONNECTIONS.insert(&id, &connection, 0);
+}
+
+#[inline(always)]
+fn flow(sk: u64) -> Option<(Flow, u32)> {
+    let family: u16 = field(sk, setting!(sk_family))?;
+    let mut flow = Flow {
+        local_addr: [0; 16],
+        remote_addr: [0; 16],
+        local_port: field(sk, setting!(sk_num))?,
+        remote_port: u16::from_be(field(sk, setting!(sk_dport))?),
+        netns: netns(sk).unwrap_or(0),
+    };
+    if family == AF_INET6 {
+        flow.local_addr = field(sk, setting!(sk_v6_rcv_saddr))?;
+        flow.remote_addr = field(sk, setting!(sk_v6_daddr))?;
+        return Some((flow, FLAG_IPV6));
+    }
+    let local: [u8; 4] = field(sk, setting!(sk_rcv_saddr))?;
+    let remote: [u8; 4] = field(sk, setting!(sk_daddr))?;
+    [flow.local_addr[0], flow.local_addr[1], flow.local_addr[2], flow.local_addr[3]] = local;
+    [flow.remote_addr[0], flow.remote_addr[1], flow.remote_addr[2], flow.remote_addr[3]] = remote;
+    Some((flow, 0))
+}
+
+#[inline(always)]
+fn netns(sk: u64) -> Option<u32> {
+    let net: u64 = field(sk, setting!(sk_net))?;
+    field(net, setting!(net_inum))
+}
+
+/// Writes down who uses the connection now.
+#[inline(always)]
+pub fn note_owner(connection: &mut Connection) {
+    let current = bpf_get_current_pid_tgid();
+    let (pid, thread) = ((current >> 32) as u32, current as u32);
+    connection.owner.thread = thread;
+    if connection.owner.pid == pid {
+        return;
+    }
+    connection.owner.pid = pid;
+    connection.owner.started = process_started().unwrap_or(0);
+    // SAFETY: always allowed.
+    connection.owner.cgroup = unsafe { bpf_get_current_cgroup_id() };
+    connection.owner.comm = bpf_get_current_comm().unwrap_or([0; 16]);
+}
+
+#[inline(always)]
+fn process_started() -> Option<u64> {
+    // SAFETY: always allowed.
+    let task = unsafe { bpf_get_current_task() };
+    let leader: u64 = field(task, setting!(task_group_leader))?;
+    field(leader, setting!(task_start_boottime))
+}
+
+/// A TCP socket goes from one state to another.
+#[inline(always)]
+pub fn state_changed(cookie: u64, sk: u64, old: i32, new: i32) {
+    if new == ESTABLISHED && (old == SYN_SENT || old == SYN_RECV) {
+        return begin(cookie, sk, FLAG_FROM_START);
+    }
+    if new == ESTABLISHED {
+        return;
+    }
+    let failed = field::<u32>(sk, setting!(sk_err)).unwrap_or(0) != 0;
+    let cut_off = new == CLOSE && (old == ESTABLISHED || old == CLOSE_WAIT);
+    let reset = if failed || cut_off { FLAG_RESET } else { 0 };
+    if field::<u8>(sk, setting!(sk_shutdown)).unwrap_or(0) & SHUTDOWN_BOTH == SHUTDOWN_BOTH {
+        return ended(cookie, sk, reset);
+    }
+    // What was received before a reset can still be read: the connection ends with its socket.
+    if reset != 0 {
+        if let Some(connection) = CONNECTIONS.get_ptr_mut(&cookie) {
+            // SAFETY: the pointer is valid while the program runs.
+            unsafe { (*connection).flags |= FLAG_RESET };
+        }
+    }
+}
+
+/// Nothing will pass on this socket any more.
+#[inline(always)]
+pub fn ended(cookie: u64, sk: u64, flags: u32) {
+    end_of(cookie, flags);
+    end_of(sk, flags);
+}
+
+#[inline(always)]
+fn end_of(id: u64, flags: u32) {
+    // SAFETY: the value is copied out at once.
+    let Some(connection) = (unsafe { CONNECTIONS.get(&id) }).copied() else { return };
+    // Another CPU may have been faster; a connection that is not there any more has ended.
+    let _ = CONNECTIONS.remove(&id);
+    if connection.verdict == VERDICT_UNDECIDED {
+        return;
+    }
+    let end = End {
+        connection: id,
+        generation: connection.generation,
+        // SAFETY: always allowed.
+        time: unsafe { bpf_ktime_get_ns() },
+        flags: connection.flags | flags,
+        reserved: 0,
+    };
+    // Behind the last piece where there is room, so that the order holds; else on its own.
+    let sent =
+        DATA.output::<End>(&end, NO_WAKEUP).or_else(|_| CONTROL.output::<End>(&end, NO_WAKEUP));
+    match sent {
+        Ok(()) => count(Counter::EndsSubmitted),
+        Err(_) => count(Counter::EndsRefused),
+    }
+}

@@ -1,0 +1,264 @@
+//! Copies what a call moved into the data ring.
+//!
+//! Invariant: the pieces of a call cover exactly the bytes that it moved: what is not copied is
+//! `omitted` in the last one.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user, generated};
+use icecore_probe_events::{
+    Connection, Counter, PIECE_BYTES_MAX, Piece, VERDICT_COPY, VERDICT_IGNORE,
+};
+
+use crate::call::{Source, Stretch};
+use crate::connect::note_owner;
+use crate::maps::{DATA, Record, SCRATCH, Walk, count, setting};
+
+/// Do not wake the agent: it looks by itself every few milliseconds.
+pub const NO_WAKEUP: u64 = 1;
+/// Wake the agent at once.
+const FORCE_WAKEUP: u64 = 2;
+/// Asks a ring for the bytes that wait in it.
+const AVAILABLE: u64 = 0;
+
+/// Stretches and pieces that are walked in one call; a call with more has the rest counted only.
+const STEPS_MAX: u32 = 2048;
+const PIECE: u64 = PIECE_BYTES_MAX as u64;
+
+/// `moved` bytes passed on a connection.
+#[inline(always)]
+pub fn moved(id: u64, connection: &mut Connection, direction: u8, source: Source, moved: u64) {
+    let way = usize::from(direction & 1);
+    let position = connection.passed[way];
+    connection.passed[way] = position + moved;
+    if connection.verdict == VERDICT_IGNORE {
+        return count(Counter::Ignored);
+    }
+    if connection.verdict != VERDICT_COPY {
+        if !looks_like_http(source, moved) {
+            return count(Counter::Undecided);
+        }
+        connection.verdict = VERDICT_COPY;
+    }
+    note_owner(connection);
+    let Some(record) = SCRATCH.get_ptr_mut(0) else { return count(Counter::Untracked) };
+    // SAFETY: the scratch record belongs to this CPU while the program runs.
+    let record = unsafe { &mut *record };
+    record.piece = Piece {
+        connection: id,
+        generation: connection.generation,
+        // SAFETY: always allowed.
+        time: unsafe { bpf_ktime_get_ns() },
+        position,
+        omitted: 0,
+        owner: connection.owner,
+        flow: connection.flow,
+        captured: 0,
+        direction: u16::from(direction),
+        flags: connection.flags,
+    };
+    record.walk = Walk {
+        source,
+        left: moved.min(u64::from(setting!(call_bytes_max))),
+        uncovered: moved,
+        filled: 0,
+        refused: 0,
+    };
+    walk(record);
+    if record.walk.refused == 0 {
+        count(Counter::CallsSubmitted);
+    } else {
+        count(Counter::CallsRefused);
+    }
+}
+
+/// Walks the memory and submits pieces. The verifier follows one step of the loop, however many
+/// there are, since the state of the walk lies in a map and not in variables.
+#[inline(always)]
+fn walk(record: &mut Record) {
+    let step: extern "C" fn(u32, *mut c_void) -> i64 = step;
+    // SAFETY: `step` has the shape that the helper calls; it takes no context.
+    let steps = unsafe { bpf_loop(STEPS_MAX, step as *mut c_void, ptr::null_mut(), 0) };
+    if steps >= i64::from(STEPS_MAX) {
+        count(Counter::Cut);
+    }
+    let filled = current(&record.walk.filled);
+    let uncovered = current(&record.walk.uncovered);
+    if filled > 0 || uncovered > 0 {
+        record.piece.omitted = uncovered - filled;
+        output(record, filled);
+    }
+}
+
+/// What the helper calls: 0 goes on, 1 ends the loop.
+extern "C" fn step(_index: u32, _context: *mut c_void) -> i64 {
+    let Some(record) = SCRATCH.get_ptr_mut(0) else { return 1 };
+    // SAFETY: the scratch record belongs to this CPU while the program runs.
+    i64::from(!advance(unsafe { &mut *record }))
+}
+
+/// One step: takes up the next stretch, or copies from the current one. False at the end.
+#[inline(always)]
+fn advance(record: &mut Record) -> bool {
+    let left = current(&record.walk.left);
+    let len = current(&record.walk.source.len);
+    if left == 0 {
+        return false;
+    }
+    if len == 0 {
+        return next_stretch(&mut record.walk.source);
+    }
+    let at = current(&record.walk.source.at);
+    let filled = current(&record.walk.filled);
+    let wanted = len.min(left).min(PIECE - filled);
+    if !read(record, filled, at, wanted) {
+        count(Counter::Unread);
+        return false;
+    }
+    record.walk.source.at = at + wanted;
+    record.walk.source.len = len - wanted;
+    record.walk.left = left - wanted;
+    record.walk.filled = filled + wanted;
+    if filled + wanted >= PIECE {
+        output(record, filled + wanted);
+    }
+    true
+}
+
+#[inline(always)]
+fn next_stretch(source: &mut Source) -> bool {
+    let (vector, vector_len) = (current(&source.vector), current(&source.vector_len));
+    if vector_len == 0 {
+        return false;
+    }
+    let Some(stretch) = stretch(vector) else {
+        count(Counter::Unread);
+        return false;
+    };
+    source.at = stretch.at;
+    source.len = stretch.len;
+    source.vector = vector + size_of::<Stretch>() as u64;
+    source.vector_len = vector_len - 1;
+    true
+}
+
+/// A value as it stands in memory, whatever the compiler believes to know of it.
+#[inline(always)]
+fn current(value: &u64) -> u64 {
+    // SAFETY: a reference can be read.
+    unsafe { ptr::read_volatile(value) }
+}
+
+/// Copies user memory behind what is there already.
+#[inline(always)]
+fn read(record: &mut Record, filled: u64, at: u64, wanted: u64) -> bool {
+    let start = opaque(filled) & (PIECE - 1);
+    let size = opaque(wanted) & (2 * PIECE - 1);
+    let to = record.payload.as_mut_ptr().wrapping_add(start as usize);
+    // SAFETY: `start` is below one piece and `size` below two; the payload has room for three.
+    // The helper checks the address that is read.
+    unsafe { generated::bpf_probe_read_user(to.cast(), size as u32, at as *const _) == 0 }
+}
+
+/// Puts the record with `filled` bytes of payload into the ring, and makes ready for the next.
+#[inline(always)]
+fn output(record: &mut Record, filled: u64) {
+    let filled = opaque(filled) & (2 * PIECE - 1);
+    record.piece.captured = filled as u16;
+    let flags = if DATA.query(AVAILABLE) >= u64::from(setting!(wake_bytes)) {
+        FORCE_WAKEUP
+    } else {
+        NO_WAKEUP
+    };
+    // SAFETY: `DATA` is a ring, and the record is longer than what is taken of it.
+    let result = unsafe {
+        generated::bpf_ringbuf_output(
+            ptr::from_ref(&DATA).cast_mut().cast(),
+            ptr::from_mut(record).cast(),
+            size_of::<Piece>() as u64 + filled,
+            flags,
+        )
+    };
+    record.piece.position += filled;
+    record.walk.uncovered -= filled;
+    record.walk.filled = 0;
+    if result == 0 {
+        count(Counter::PiecesSubmitted);
+    } else {
+        record.walk.refused = 1;
+        count(Counter::PiecesRefused);
+    }
+}
+
+/// Keeps the compiler from knowing a value, so that it leaves the mask that the verifier needs.
+#[inline(always)]
+fn opaque(value: u64) -> u64 {
+    // SAFETY: a local variable can be read.
+    unsafe { ptr::read_volatile(&raw const value) }
+}
+
+#[inline(always)]
+fn stretch(at: u64) -> Option<Stretch> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(at as *const Stretch) }.ok()
+}
+
+/// The bytes begin as an HTTP/1 request or response may begin: `HTTP/1.`, or a word in capitals
+/// and a space. User space looks closer; here it is enough that other traffic seldom passes.
+#[inline(always)]
+fn looks_like_http(source: Source, moved: u64) -> bool {
+    let mut source = source;
+    // Empty stretches before the first byte are as good as unheard of; two are looked at.
+    if source.len == 0 && source.vector_len > 0 {
+        let Some(first) = stretch(source.vector) else { return false };
+        source.at = first.at;
+        source.len = first.len;
+    }
+    let known = source.len.min(moved);
+    let mut head = [0_u8; 8];
+    let read = if known >= 8 {
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_user(source.at as *const [u8; 8]) }.map(|bytes| head = bytes)
+    } else {
+        let size = opaque(known) & 7;
+        // SAFETY: at most 7 bytes go into 8; the helper checks the address.
+        let result = unsafe {
+            generated::bpf_probe_read_user(
+                head.as_mut_ptr().cast(),
+                size as u32,
+                source.at as *const _,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(0) }
+    };
+    read.is_ok() && begins_like_http(head, known)
+}
+
+#[inline(always)]
+fn begins_like_http(head: [u8; 8], known: u64) -> bool {
+    if head[0] == b'P' && head[1] == b'R' && head[2] == b'I' && head[3] == b' ' {
+        return false;
+    }
+    let mut letters = 0_u64;
+    let mut index = 0;
+    while index < 8 {
+        let byte = head[index];
+        let capital = byte.is_ascii_uppercase() || byte == b'-' || byte == b'_';
+        if !capital || index as u64 >= known {
+            break;
+        }
+        letters += 1;
+        index += 1;
+    }
+    if letters == 0 {
+        return false;
+    }
+    letters >= known.min(8)
+        || head[index & 7] == b' '
+        || (letters == 4
+            && head[0] == b'H'
+            && head[1] == b'T'
+            && head[2] == b'T'
+            && head[4] == b'/')
+}

@@ -1,0 +1,238 @@
+//! The kernel programs: they see bytes pass on TCP sockets and copy those that may be HTTP.
+//!
+//! Two rungs share everything but the hook. On the first, the tracepoints at the end of a socket's
+//! send and receive hand over the socket, and the registers of the task say where the bytes lie.
+//! On the other, the tracepoint at the end of every system call does, and the socket is looked up
+//! in the task's table of descriptors. No program writes to any memory but its own maps.
+#![no_std]
+#![no_main]
+
+mod arch;
+mod call;
+mod connect;
+mod copy;
+mod maps;
+
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf,
+    bpf_get_socket_cookie, bpf_task_pt_regs,
+};
+use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
+use icecore_probe_events::{Counter, INBOUND, OUTBOUND};
+
+use arch::{REGISTERS, number};
+use call::{Call, MESSAGE_LEN_AT, MESSAGE_STRIDE, NOWHERE, Shape, Source};
+use connect::{entry, field, identity, is_tcp};
+use maps::{count, setting};
+
+/// The bytes stay in the socket and will be received again.
+const MSG_PEEK: u64 = 0x2;
+/// The bytes are thrown away and not written to memory.
+const MSG_TRUNC: u64 = 0x20;
+/// What is received comes from the error queue and not from the peer.
+const MSG_ERRQUEUE: u64 = 0x2000;
+/// Messages of one call that are walked on the second rung.
+const MESSAGES_MAX: u64 = 8;
+
+#[btf_tracepoint(function = "sock_send_length")]
+pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
+    socket_call(&ctx, OUTBOUND);
+    0
+}
+
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
+    socket_call(&ctx, INBOUND);
+    0
+}
+
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let sk: u64 = ctx.arg(0);
+    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    if is_tcp(sk) {
+        // SAFETY: the first argument is a socket.
+        let cookie = unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
+        connect::state_changed(cookie, sk, old, new);
+    }
+    0
+}
+
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
+    let sk: u64 = ctx.arg(0);
+    connect::ended(identity(sk), sk, 0);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    let moved: i64 = ctx.arg(1);
+    if moved > 0 {
+        system_call(ctx.arg(0), moved as u64);
+    }
+    0
+}
+
+/// First rung: a socket has sent or received.
+#[inline(always)]
+fn socket_call(ctx: &BtfTracePointContext, direction: u8) {
+    let result: i32 = ctx.arg(1);
+    if result <= 0 {
+        return;
+    }
+    let moved = result as u64;
+    let flags: i32 = ctx.arg(2);
+    let sk: u64 = ctx.arg(0);
+    let flags = if direction == INBOUND { flags as u64 } else { 0 };
+    if !counted_in(sk, flags) {
+        return;
+    }
+    let call = task_call();
+    let source = match call.shape() {
+        Some((way, _)) if way != direction => NOWHERE,
+        _ if flags & MSG_TRUNC != 0 => NOWHERE,
+        Some((_, Shape::Messages)) => call.next_message(moved),
+        Some((_, shape)) => call.source(shape),
+        None => NOWHERE,
+    };
+    // SAFETY: the first argument is a socket.
+    let id = unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
+    record(id, sk, direction, source, moved);
+}
+
+/// Counts a call as seen, and filters what is not for us.
+#[inline(always)]
+fn counted_in(sk: u64, flags: u64) -> bool {
+    count(Counter::Seen);
+    if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(own_pid) {
+        count(Counter::Own);
+        return false;
+    }
+    if !is_tcp(sk) {
+        count(Counter::NotTcp);
+        return false;
+    }
+    if flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 {
+        count(Counter::Peeked);
+        return false;
+    }
+    true
+}
+
+#[inline(always)]
+fn record(id: u64, sk: u64, direction: u8, source: Source, moved: u64) {
+    match entry(id, sk) {
+        // SAFETY: the pointer is valid while the program runs. Two threads that use one direction
+        // of one socket at the same time may lose a step of its position, which then shows as a
+        // piece that overlaps.
+        Some(connection) => {
+            copy::moved(id, unsafe { &mut *connection }, direction, source, moved);
+        }
+        None => count(Counter::Untracked),
+    }
+}
+
+/// The system call that the current task is in. The kernel knows the type behind the pointer, so
+/// its fields are read directly.
+#[inline(always)]
+fn task_call() -> Call {
+    // SAFETY: both helpers return objects of the current task; the offsets are the kernel's ABI.
+    unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
+        let read = |index: usize| registers.add(REGISTERS[index]).cast::<u64>().read_volatile();
+        Call { number: read(0) as u32, args: [read(1), read(2), read(3), read(4)] }
+    }
+}
+
+/// Second rung: any system call has ended.
+#[inline(always)]
+fn system_call(registers: u64, moved: u64) {
+    let read = |index: usize| field::<u64>(registers, REGISTERS[index] as u32).unwrap_or(0);
+    let call = Call { number: read(0) as u32, args: [read(1), read(2), read(3), read(4)] };
+    if call.number == number::SPLICE {
+        spliced(&call, moved);
+        return;
+    }
+    let Some((direction, shape)) = call.shape() else { return };
+    let Some(sk) = socket(call.args[0]) else { return };
+    let flags = match call.number {
+        number::RECVFROM => call.args[3],
+        number::RECVMSG => call.args[2],
+        _ => 0,
+    };
+    if shape == Shape::Messages {
+        messages(&call, sk, direction, moved);
+        return;
+    }
+    if counted_in(sk, flags) {
+        let source = if flags & MSG_TRUNC == 0 { call.source(shape) } else { NOWHERE };
+        record(identity(sk), sk, direction, source, moved);
+    }
+}
+
+/// `splice` between a pipe and a socket: the bytes never were in the caller's memory.
+#[inline(always)]
+fn spliced(call: &Call, moved: u64) {
+    let (sk, direction) = match (socket(call.args[2]), socket(call.args[0])) {
+        (Some(sk), _) => (sk, OUTBOUND),
+        (None, Some(sk)) => (sk, INBOUND),
+        (None, None) => return,
+    };
+    if counted_in(sk, 0) {
+        record(identity(sk), sk, direction, NOWHERE, moved);
+    }
+}
+
+/// `sendmmsg` and `recvmmsg`: the result counts messages, and each says how long it became.
+#[inline(always)]
+fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
+    let mut index = 0;
+    while index < MESSAGES_MAX {
+        if index >= moved {
+            break;
+        }
+        let at = call.args[1] + index * MESSAGE_STRIDE;
+        index += 1;
+        // SAFETY: the helper checks the address.
+        let len =
+            unsafe { aya_ebpf::helpers::bpf_probe_read_user((at + MESSAGE_LEN_AT) as *const u32) };
+        let Ok(len) = len else { break };
+        if len > 0 && counted_in(sk, 0) {
+            record(identity(sk), sk, direction, call::message(at), u64::from(len));
+        }
+    }
+}
+
+/// The socket behind a descriptor of the current task, if it is one.
+#[inline(always)]
+fn socket(descriptor: u64) -> Option<u64> {
+    let descriptor = descriptor as u32;
+    // SAFETY: always allowed.
+    let task = unsafe { bpf_get_current_task() };
+    let files: u64 = field(task, setting!(task_files))?;
+    let table: u64 = field(files, setting!(files_fdt))?;
+    if descriptor >= field::<u32>(table, setting!(fdt_max_fds))? {
+        return None;
+    }
+    let open: u64 = field(table, setting!(fdt_fd))?;
+    let file: u64 = field(open + u64::from(descriptor) * 8, 0)?;
+    let inode: u64 = field(file, setting!(file_inode))?;
+    if field::<u16>(inode, setting!(inode_mode))? & 0o170_000 != 0o140_000 {
+        return None;
+    }
+    let socket: u64 = field(file, setting!(file_private_data))?;
+    field(socket, setting!(socket_sk)).filter(|&sk| sk != 0)
+}
+
+/// The verifier proves that no program can get here.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

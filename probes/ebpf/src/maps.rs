@@ -1,0 +1,78 @@
+//! The maps, and the settings that user space writes before the programs are loaded.
+//!
+//! Invariant: a figure is only ever added to, on its own CPU.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
+use icecore_probe_events::{COUNTERS, Connection, Counter, PIECE_BYTES_MAX, Piece, Settings};
+
+use crate::call::Source;
+
+/// User space sets the sizes of the rings and of the connection table when it loads them.
+#[map]
+pub static DATA: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+#[map]
+pub static CONTROL: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+#[map]
+pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(1024, 0);
+#[map]
+pub static FIGURES: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
+/// Where a thread is in a call that moves several messages.
+#[map]
+pub static MESSAGES: LruHashMap<u64, MessageCursor> = LruHashMap::with_max_entries(1024, 0);
+
+/// A piece and its payload. The payload's space is three times what is used, so that one mask on
+/// the start and one on the length are all the proof of bounds that the verifier needs.
+#[repr(C)]
+pub struct Record {
+    pub piece: Piece,
+    pub payload: [u8; 3 * PIECE_BYTES_MAX],
+    pub walk: Walk,
+}
+
+/// How far the copying of a call has come.
+#[repr(C)]
+pub struct Walk {
+    pub source: Source,
+    /// Bytes that may still be copied.
+    pub left: u64,
+    /// Bytes that are not in the ring yet.
+    pub uncovered: u64,
+    /// Bytes in the payload.
+    pub filled: u64,
+    /// 1: a piece found no room.
+    pub refused: u64,
+}
+
+/// Which message of a `sendmmsg` or `recvmmsg` comes next.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct MessageCursor {
+    pub vector: u64,
+    pub next: u64,
+}
+
+/// User space puts the settings in place of these zeros before the programs are loaded.
+#[unsafe(no_mangle)]
+// SAFETY: every field is a number.
+pub static SETTINGS: Settings = unsafe { core::mem::zeroed() };
+
+/// One setting. The compiler must not take the zeros above for the values.
+macro_rules! setting {
+    ($field:ident) => {
+        // SAFETY: the field of a static is always readable.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::SETTINGS.$field) }
+    };
+}
+pub(crate) use setting;
+
+/// Adds one to a figure of this CPU.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(figures) = FIGURES.get_ptr_mut(0) {
+        // SAFETY: the index is below `COUNTERS`, and only this CPU writes here.
+        unsafe { *figures.cast::<u64>().add(counter as usize) += 1 }
+    }
+}

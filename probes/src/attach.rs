@@ -1,0 +1,34 @@
+//! Hooks programs to the kernel, rung by rung.
+
+mod tracepoints;
+
+use aya::{Btf, Ebpf};
+
+use crate::error::Error;
+use crate::kernel::Rung;
+use tracepoints::{attach_raw, attach_typed, load_raw, load_typed};
+
+/// The state of TCP sockets, on either rung.
+const LIFE: [&str; 2] = ["inet_sock_set_state", "tcp_destroy_sock"];
+const SOCKET_CALLS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
+const SYSTEM_CALLS: &str = "sys_exit";
+
+/// Loads the programs of a rung, then attaches them: connections first, so that none is seen to
+/// pass bytes before it was seen to begin.
+pub(crate) fn attach(programs: &mut Ebpf, rung: Rung, types: &Btf) -> Result<(), Error> {
+    let mut typed = LIFE.to_vec();
+    match rung {
+        Rung::BtfTracepoints => typed.extend(SOCKET_CALLS),
+        Rung::SyscallTracepoints => load_raw(programs, SYSTEM_CALLS)?,
+    }
+    for name in &typed {
+        load_typed(programs, name, types)?;
+    }
+    for name in &typed {
+        attach_typed(programs, name)?;
+    }
+    match rung {
+        Rung::BtfTracepoints => Ok(()),
+        Rung::SyscallTracepoints => attach_raw(programs, SYSTEM_CALLS),
+    }
+}

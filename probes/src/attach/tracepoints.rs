@@ -1,0 +1,45 @@
+//! Tracepoints, with and without the types of their arguments. A program is named like its hook.
+
+use aya::Ebpf;
+use aya::programs::{BtfTracePoint, Program, ProgramError, RawTracePoint};
+
+use crate::error::Error;
+
+pub(super) fn load_typed(
+    programs: &mut Ebpf,
+    name: &'static str,
+    types: &aya::Btf,
+) -> Result<(), Error> {
+    let program: &mut BtfTracePoint = program(programs, name)?;
+    program.load(name, types).map_err(refused(name))
+}
+
+pub(super) fn attach_typed(programs: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+    let program: &mut BtfTracePoint = program(programs, name)?;
+    program.attach().map(drop).map_err(refused(name))
+}
+
+pub(super) fn load_raw(programs: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+    let program: &mut RawTracePoint = program(programs, name)?;
+    program.load().map_err(refused(name))
+}
+
+pub(super) fn attach_raw(programs: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+    let program: &mut RawTracePoint = program(programs, name)?;
+    program.attach(name).map(drop).map_err(refused(name))
+}
+
+fn program<'p, P>(programs: &'p mut Ebpf, name: &'static str) -> Result<&'p mut P, Error>
+where
+    &'p mut P: TryFrom<&'p mut Program, Error = ProgramError>,
+{
+    let program = programs.program_mut(name).ok_or_else(|| Error::Program {
+        program: name,
+        source: "it is not in the object".into(),
+    })?;
+    program.try_into().map_err(refused(name))
+}
+
+fn refused(program: &'static str) -> impl FnOnce(ProgramError) -> Error {
+    move |error| Error::Program { program, source: Box::new(error) }
+}

@@ -1,0 +1,66 @@
+//! From the kernel's monotonic clock to the wall clock.
+//!
+//! Invariant: two records that are converted between two calls of [`WallClock::sync`] keep their
+//! distance; a step of the wall clock or a suspended machine shows from the next call on.
+
+/// How often two clocks are read together; the tightest pair counts.
+const SAMPLES: usize = 5;
+
+/// What to add to monotonic time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WallClock {
+    ahead: i128,
+}
+
+impl WallClock {
+    /// Reads both clocks.
+    pub(crate) fn new() -> Self {
+        let mut clock = Self { ahead: 0 };
+        clock.sync();
+        clock
+    }
+
+    /// Reads both clocks again. Takes a microsecond.
+    pub(crate) fn sync(&mut self) {
+        let samples = (0..SAMPLES).map(|_| {
+            let before = monotonic();
+            let wall = read(libc::CLOCK_REALTIME);
+            let after = monotonic();
+            (after - before, i128::from(wall) - i128::from(before + (after - before) / 2))
+        });
+        self.ahead = samples.min().map_or(self.ahead, |(_, ahead)| ahead);
+    }
+
+    /// Nanoseconds of the wall clock.
+    pub(crate) fn wall(&self, monotonic: u64) -> u64 {
+        u64::try_from(i128::from(monotonic) + self.ahead).unwrap_or(0)
+    }
+}
+
+/// Nanoseconds of the clock that the kernel programs read.
+pub(crate) fn monotonic() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+fn read(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` can be written; both clocks exist on every kernel, so the call cannot fail.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or(0) * 1_000_000_000 + nanos.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: now, on both clocks.
+    /// Guarantees: they agree to a millisecond, and distances are kept.
+    #[test]
+    fn monotonic_time_becomes_wall_time() {
+        let clock = WallClock::new();
+        let (mono, wall) = (monotonic(), read(libc::CLOCK_REALTIME));
+        assert!(clock.wall(mono).abs_diff(wall) < 1_000_000);
+        assert_eq!(clock.wall(mono + 1_234) - clock.wall(mono), 1_234);
+    }
+}

@@ -1,0 +1,6 @@
+//! Connections as user space sees them: who talks to whom, and how far each direction has come.
+
+mod stream;
+mod table;
+
+pub(crate) use table::{Figures, Table, TableConfig, Verdict};

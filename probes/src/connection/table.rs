@@ -1,0 +1,294 @@
+//! All connections that are followed, by the identity of their socket.
+//!
+//! Invariants: an identity stands for one connection at a time, told apart by generation; the
+//! table never holds more than its bound; what leaves it was closed first, so that no exchange
+//! stays open.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use icecore_probe_events::{End, FLAG_FROM_START, FLAG_IPV6, FLAG_RESET, INBOUND, Owner, Piece};
+
+use super::stream::{Place, Stream};
+use crate::clock::WallClock;
+use crate::pipeline::ConnectionInfo;
+use crate::protocol::{Closing, Counts, Direction, Exchange, Followed, Following, Limits, Segment};
+
+/// Bounds of the table.
+#[derive(Debug, Clone)]
+pub(crate) struct TableConfig {
+    pub(crate) connections_max: usize,
+    pub(crate) idle_max_nanos: u64,
+    pub(crate) limits: Arc<Limits>,
+}
+
+/// What the kernel should do with a connection from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Go on copying.
+    Copy,
+    /// Stop copying: nothing more can be learnt. Told once for each connection.
+    Ignore,
+    /// It was to be ignored already.
+    Ignored,
+}
+
+/// What happened in the table, to be counted. Additive; taken by [`Table::take_figures`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    pub(crate) pieces_followed: u64,
+    pub(crate) pieces_ignored: u64,
+    pub(crate) gaps: u64,
+    pub(crate) gap_bytes: u64,
+    pub(crate) evicted: u64,
+    pub(crate) expired: u64,
+    pub(crate) replaced: u64,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Tracked {
+    generation: u64,
+    info: ConnectionInfo,
+    following: Following,
+    streams: [Stream; 2],
+    last_seen: u64,
+    ignored: bool,
+}
+
+/// Where exchanges go, with the connection on which they were seen.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(&ConnectionInfo, Exchange);
+
+/// All connections.
+#[derive(Debug)]
+pub(crate) struct Table {
+    config: TableConfig,
+    tracked: HashMap<u64, Tracked>,
+    figures: Figures,
+    counts: Counts,
+    exchanges: Vec<Exchange>,
+}
+
+impl Table {
+    pub(crate) fn new(config: TableConfig) -> Self {
+        Self {
+            config,
+            tracked: HashMap::new(),
+            figures: Figures::default(),
+            counts: Counts::default(),
+            exchanges: Vec::new(),
+        }
+    }
+
+    /// Connections that are followed.
+    pub(crate) fn len(&self) -> usize {
+        self.tracked.len()
+    }
+
+    /// The kernel's generation of a connection was this when it was last heard of.
+    pub(crate) fn info(&self, connection: u64) -> Option<&ConnectionInfo> {
+        self.tracked.get(&connection).map(|tracked| &tracked.info)
+    }
+
+    /// A connection that is not in the table, or is there under an older generation, begins here.
+    /// True when it does: the caller may want to look at its owner.
+    pub(crate) fn begin(&mut self, piece: &Piece, clock: &WallClock, sink: Sink<'_>) -> bool {
+        if let Some(tracked) = self.tracked.get_mut(&piece.connection) {
+            if tracked.generation == piece.generation {
+                return tracked.note_owner(&piece.owner);
+            }
+            self.figures.replaced += 1;
+            self.close(piece.connection, clock.wall(piece.time), Closing::Orderly, sink);
+        }
+        if self.tracked.len() >= self.config.connections_max {
+            self.evict(clock, sink);
+        }
+        let limits = Arc::clone(&self.config.limits);
+        self.tracked.insert(piece.connection, Tracked::new(piece, limits, clock));
+        true
+    }
+
+    /// Feeds a piece of a connection that [`Table::begin`] was told of.
+    pub(crate) fn feed(
+        &mut self,
+        piece: &Piece,
+        payload: &[u8],
+        clock: &WallClock,
+        sink: Sink<'_>,
+    ) -> Verdict {
+        let Some(tracked) = self.tracked.get_mut(&piece.connection) else {
+            return Verdict::Ignored;
+        };
+        tracked.last_seen = piece.time;
+        if tracked.ignored {
+            self.figures.pieces_ignored += 1;
+            return Verdict::Ignored;
+        }
+        self.figures.pieces_followed += 1;
+        let direction = direction(piece);
+        let place = tracked.stream(direction).place(piece);
+        if let Place::After(missing) = place {
+            self.figures.gaps += 1;
+            self.figures.gap_bytes += missing;
+        }
+        let segment = Segment {
+            direction,
+            time: clock.wall(piece.time),
+            captured: payload,
+            omitted: piece.omitted,
+            gap_before: place != Place::Next,
+        };
+        let followed = tracked.following.feed(&segment, &mut self.exchanges);
+        self.counts.add(tracked.following.take_counts());
+        self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
+        if followed == Followed::Ignored {
+            tracked.ignored = true;
+            return Verdict::Ignore;
+        }
+        Verdict::Copy
+    }
+
+    /// Nothing more is to be learnt of a connection, whatever it carries.
+    pub(crate) fn ignore(&mut self, connection: u64) {
+        if let Some(tracked) = self.tracked.get_mut(&connection) {
+            tracked.ignored = true;
+        }
+    }
+
+    /// The kernel saw a connection end.
+    pub(crate) fn end(&mut self, end: &End, clock: &WallClock, sink: Sink<'_>) {
+        let known = self.tracked.get(&end.connection);
+        if known.is_none_or(|tracked| tracked.generation != end.generation) {
+            return;
+        }
+        let reset = end.flags & FLAG_RESET != 0;
+        let closing = if reset { Closing::Reset } else { Closing::Orderly };
+        self.close(end.connection, clock.wall(end.time), closing, sink);
+    }
+
+    /// Forgets connections that were idle for too long. Cost: one look at each connection.
+    pub(crate) fn expire(&mut self, now: u64, clock: &WallClock, sink: Sink<'_>) {
+        let oldest = now.saturating_sub(self.config.idle_max_nanos);
+        let idle: Vec<u64> = self.older_than(oldest).collect();
+        self.figures.expired += idle.len() as u64;
+        for connection in idle {
+            self.close_as_last_seen(connection, clock, sink);
+        }
+    }
+
+    /// Closes everything: the agent stops.
+    pub(crate) fn close_all(&mut self, clock: &WallClock, sink: Sink<'_>) {
+        let all: Vec<u64> = self.tracked.keys().copied().collect();
+        for connection in all {
+            self.close_as_last_seen(connection, clock, sink);
+        }
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn take_figures(&mut self) -> (Figures, Counts) {
+        (std::mem::take(&mut self.figures), std::mem::take(&mut self.counts))
+    }
+
+    /// Makes room by closing the sixteenth part that was used the longest ago.
+    fn evict(&mut self, clock: &WallClock, sink: Sink<'_>) {
+        let mut seen: Vec<u64> = self.tracked.values().map(|tracked| tracked.last_seen).collect();
+        let share = (seen.len() / 16).min(seen.len().saturating_sub(1));
+        if seen.is_empty() {
+            return;
+        }
+        let (_, limit, _) = seen.select_nth_unstable(share);
+        let limit = *limit;
+        let oldest: Vec<u64> = self.older_than(limit + 1).take(share + 1).collect();
+        self.figures.evicted += oldest.len() as u64;
+        for connection in oldest {
+            self.close_as_last_seen(connection, clock, sink);
+        }
+    }
+
+    fn older_than(&self, time: u64) -> impl Iterator<Item = u64> {
+        let old = self.tracked.iter().filter(move |(_, tracked)| tracked.last_seen < time);
+        old.map(|(&connection, _)| connection)
+    }
+
+    fn close_as_last_seen(&mut self, connection: u64, clock: &WallClock, sink: Sink<'_>) {
+        let Some(tracked) = self.tracked.get(&connection) else { return };
+        let time = clock.wall(tracked.last_seen);
+        self.close(connection, time, Closing::Orderly, sink);
+    }
+
+    fn close(&mut self, connection: u64, time: u64, closing: Closing, sink: Sink<'_>) {
+        let Some(mut tracked) = self.tracked.remove(&connection) else { return };
+        tracked.following.close(time, closing, &mut self.exchanges);
+        self.counts.add(tracked.following.take_counts());
+        self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
+    }
+}
+
+impl Tracked {
+    fn new(piece: &Piece, limits: Arc<Limits>, clock: &WallClock) -> Self {
+        let from_start = piece.flags & FLAG_FROM_START != 0;
+        let stream = if from_start { Stream::from_start() } else { Stream::default() };
+        Self {
+            generation: piece.generation,
+            info: info(piece, clock),
+            following: Following::new(limits, from_start),
+            streams: [stream; 2],
+            last_seen: piece.time,
+            ignored: false,
+        }
+    }
+
+    fn stream(&mut self, direction: Direction) -> &mut Stream {
+        let [inbound, outbound] = &mut self.streams;
+        match direction {
+            Direction::Inbound => inbound,
+            Direction::Outbound => outbound,
+        }
+    }
+
+    /// True when another process has taken the socket over.
+    fn note_owner(&mut self, owner: &Owner) -> bool {
+        let same = self.info.pid == owner.pid && self.info.process_started == owner.started;
+        if !same {
+            self.info.pid = owner.pid;
+            self.info.process_started = owner.started;
+            self.info.comm = comm(owner);
+        }
+        !same
+    }
+}
+
+fn direction(piece: &Piece) -> Direction {
+    if piece.direction == u16::from(INBOUND) { Direction::Inbound } else { Direction::Outbound }
+}
+
+fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
+    let flow = &piece.flow;
+    let ipv6 = piece.flags & FLAG_IPV6 != 0;
+    let from_start = piece.flags & FLAG_FROM_START != 0;
+    ConnectionInfo {
+        cookie: piece.connection,
+        netns: flow.netns,
+        local: SocketAddr::new(address(flow.local_addr, ipv6), flow.local_port),
+        remote: SocketAddr::new(address(flow.remote_addr, ipv6), flow.remote_port),
+        opened: from_start.then(|| clock.wall(piece.generation)),
+        pid: piece.owner.pid,
+        process_started: piece.owner.started,
+        comm: comm(&piece.owner),
+    }
+}
+
+/// An IPv4 address that an IPv6 socket carries is given as what it is.
+fn address(bytes: [u8; 16], ipv6: bool) -> IpAddr {
+    let [a, b, c, d, ..] = bytes;
+    if ipv6 { Ipv6Addr::from(bytes).to_canonical() } else { Ipv4Addr::new(a, b, c, d).into() }
+}
+
+fn comm(owner: &Owner) -> String {
+    let name = owner.comm.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

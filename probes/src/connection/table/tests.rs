@@ -1,0 +1,134 @@
+use super::*;
+use icecore_probe_events::{Flow, OUTBOUND};
+
+/// A piece without payload, inbound, on a connection of this identity.
+pub(crate) fn piece(connection: u64, time: u64) -> Piece {
+    Piece {
+        connection,
+        generation: 1,
+        time,
+        position: 0,
+        omitted: 0,
+        owner: Owner {
+            pid: 7,
+            thread: 7,
+            started: 3,
+            cgroup: 0,
+            comm: *b"server\0\0\0\0\0\0\0\0\0\0",
+        },
+        flow: Flow {
+            local_addr: [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            remote_addr: [10, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            local_port: 80,
+            remote_port: 4_000,
+            netns: 1,
+        },
+        captured: 0,
+        direction: u16::from(INBOUND),
+        flags: FLAG_FROM_START,
+    }
+}
+
+struct Bench {
+    table: Table,
+    clock: WallClock,
+    seen: Vec<(ConnectionInfo, Exchange)>,
+}
+
+impl Bench {
+    fn new(connections_max: usize) -> Self {
+        let limits = Arc::new(Limits::default());
+        let config = TableConfig { connections_max, idle_max_nanos: 1_000, limits };
+        Self { table: Table::new(config), clock: WallClock::new(), seen: Vec::new() }
+    }
+
+    fn feed(&mut self, piece: Piece, payload: &[u8]) -> Verdict {
+        let captured = u16::try_from(payload.len()).unwrap();
+        let piece = Piece { captured, ..piece };
+        let Self { table, clock, seen } = self;
+        let mut sink = |info: &ConnectionInfo, it: Exchange| seen.push((info.clone(), it));
+        table.begin(&piece, clock, &mut sink);
+        table.feed(&piece, payload, clock, &mut sink)
+    }
+
+    fn end(&mut self, connection: u64, generation: u64) {
+        let Self { table, clock, seen } = self;
+        let end = End { connection, generation, time: 9, flags: 0, reserved: 0 };
+        table.end(&end, clock, &mut |info, it| seen.push((info.clone(), it)));
+    }
+}
+
+/// Scenario: a connection ends under the generation that is followed, and under another.
+/// Guarantees: only the first closes it.
+#[test]
+fn an_end_closes_its_own_generation() {
+    let mut bench = Bench::new(10);
+    bench.feed(piece(1, 5), b"GET / HTTP/1.1\r\n\r\n");
+    bench.end(1, 2);
+    assert_eq!(bench.table.len(), 1);
+    bench.end(1, 1);
+    assert_eq!(bench.table.len(), 0);
+}
+
+/// Scenario: an identity comes back with another generation, its end having been lost.
+/// Guarantees: the old connection is closed and counted; the new one starts with nothing of it.
+#[test]
+fn a_new_generation_replaces_the_old() {
+    let mut bench = Bench::new(10);
+    bench.feed(piece(1, 5), b"GET /old HTTP/1.1\r\n");
+    bench.feed(Piece { generation: 2, ..piece(1, 6) }, b"GET /new HTTP/1.1\r\n\r\n");
+    assert_eq!(bench.table.len(), 1);
+    assert_eq!(bench.table.take_figures().0.replaced, 1);
+}
+
+/// Scenario: more connections than the table holds.
+/// Guarantees: the bound holds, the oldest leave, and each is counted.
+#[test]
+fn the_table_keeps_its_bound() {
+    let mut bench = Bench::new(32);
+    for connection in 1..=100 {
+        bench.feed(piece(connection, connection), b"GET / HTTP/1.1\r\n");
+        assert!(bench.table.len() <= 32);
+    }
+    assert!(bench.table.info(100).is_some() && bench.table.info(1).is_none());
+    let held = u64::try_from(bench.table.len()).unwrap();
+    assert_eq!(bench.table.take_figures().0.evicted, 100 - held);
+}
+
+/// Scenario: time passes on a connection without traffic.
+/// Guarantees: it is forgotten after the bound and not before.
+#[test]
+fn idle_connections_expire() {
+    let mut bench = Bench::new(10);
+    bench.feed(piece(1, 5_000), b"GET / HTTP/1.1\r\n");
+    bench.table.expire(5_900, &bench.clock, &mut |_, _| ());
+    assert_eq!(bench.table.len(), 1);
+    bench.table.expire(6_100, &bench.clock, &mut |_, _| ());
+    assert_eq!(bench.table.len(), 0);
+}
+
+/// Scenario: bytes of an IPv4 socket, an IPv6 one, and an IPv6 one that carries IPv4.
+/// Guarantees: addresses read as an operator would write them.
+#[test]
+fn addresses_are_as_people_write_them() {
+    let clock = WallClock::new();
+    let mut six = piece(1, 1);
+    assert_eq!(info(&six, &clock).local.to_string(), "127.0.0.1:80");
+    six.flags |= FLAG_IPV6;
+    six.flow.local_addr = Ipv6Addr::LOCALHOST.octets();
+    six.flow.remote_addr = Ipv4Addr::new(10, 0, 0, 2).to_ipv6_mapped().octets();
+    assert_eq!(info(&six, &clock).local.to_string(), "[::1]:80");
+    assert_eq!(info(&six, &clock).remote.to_string(), "10.0.0.2:4000");
+}
+
+/// Scenario: pieces of one direction with a hole between them.
+/// Guarantees: the hole is counted with its size.
+#[test]
+fn holes_are_counted() {
+    let mut bench = Bench::new(10);
+    let out = Piece { direction: u16::from(OUTBOUND), ..piece(1, 5) };
+    bench.feed(out, b"GET / HTTP/1.1\r\n\r\n");
+    bench.feed(Piece { position: 118, ..out }, b"GET / HTTP/1.1\r\n\r\n");
+    let (figures, _) = bench.table.take_figures();
+    assert_eq!((figures.gaps, figures.gap_bytes, figures.pieces_followed), (1, 100, 2));
+}

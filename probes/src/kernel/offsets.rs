@@ -1,0 +1,62 @@
+//! Where the kernel programs find the fields that they read, on the kernel that is running.
+//!
+//! Invariant: a field that is not found is an error with its name, never an offset of zero; the
+//! one exception is IPv6, which a kernel may lack.
+
+use icecore_probe_events::Settings;
+
+use super::BTF_PATH;
+use super::btf::Types;
+use crate::config::CaptureConfig;
+use crate::error::Error;
+
+/// All settings of the kernel programs.
+pub(crate) fn settings(btf: &[u8], config: &CaptureConfig) -> Result<Settings, Error> {
+    let types = Types::parse(btf)
+        .ok_or_else(|| Error::Unsupported { reason: format!("cannot read {BTF_PATH}") })?;
+    let offsets = offsets(&types).map_err(|reason| Error::Unsupported { reason })?;
+    Ok(Settings {
+        own_pid: std::process::id(),
+        call_bytes_max: config.call_bytes_max,
+        wake_bytes: config.wake_bytes,
+        ..offsets
+    })
+}
+
+/// The offsets alone, or what is missing in words.
+pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
+    let at = |structure: &str, path: &[&str]| {
+        types
+            .offset(structure, path)
+            .ok_or_else(|| format!("this kernel has no field {structure}.{}", path.join(".")))
+    };
+    let common = |field| at("sock", &["__sk_common", field]);
+    Ok(Settings {
+        own_pid: 0,
+        call_bytes_max: 0,
+        wake_bytes: 0,
+        sk_family: common("skc_family")?,
+        sk_daddr: common("skc_daddr")?,
+        sk_rcv_saddr: common("skc_rcv_saddr")?,
+        sk_dport: common("skc_dport")?,
+        sk_num: common("skc_num")?,
+        sk_net: at("sock", &["__sk_common", "skc_net", "net"])?,
+        sk_v6_daddr: common("skc_v6_daddr").unwrap_or(0),
+        sk_v6_rcv_saddr: common("skc_v6_rcv_saddr").unwrap_or(0),
+        sk_cookie: common("skc_cookie")?,
+        sk_protocol: at("sock", &["sk_protocol"])?,
+        sk_shutdown: at("sock", &["sk_shutdown"])?,
+        sk_err: at("sock", &["sk_err"])?,
+        net_inum: at("net", &["ns", "inum"])?,
+        task_group_leader: at("task_struct", &["group_leader"])?,
+        task_start_boottime: at("task_struct", &["start_boottime"])?,
+        task_files: at("task_struct", &["files"])?,
+        files_fdt: at("files_struct", &["fdt"])?,
+        fdt_max_fds: at("fdtable", &["max_fds"])?,
+        fdt_fd: at("fdtable", &["fd"])?,
+        file_inode: at("file", &["f_inode"])?,
+        file_private_data: at("file", &["private_data"])?,
+        inode_mode: at("inode", &["i_mode"])?,
+        socket_sk: at("socket", &["sk"])?,
+    })
+}

@@ -1,0 +1,83 @@
+use super::btf::Types;
+use super::{effective_capabilities, offsets, permits};
+
+/// A kernel's types with a structure `outer { u64 a; struct { u32 b; u32 c; }; }` and a
+/// tracepoint `seen`.
+fn types() -> Vec<u8> {
+    let strings = b"\0outer\0a\0b\0c\0btf_trace_seen\0";
+    let structure = |name: u32, size: u32, members: &[[u32; 3]]| {
+        let count = u32::try_from(members.len()).unwrap();
+        let mut words = vec![name, 4 << 24 | count, size];
+        words.extend(members.iter().flatten());
+        words
+    };
+    let words: Vec<u32> = [
+        vec![0, 1 << 24, 8, 64],
+        structure(0, 8, &[[9, 1, 0], [11, 1, 32]]),
+        structure(1, 16, &[[7, 1, 0], [0, 2, 64]]),
+        vec![13, 8 << 24, 1],
+    ]
+    .concat();
+    let body: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let len = |bytes: usize| u32::try_from(bytes).unwrap().to_ne_bytes();
+    let mut data = vec![];
+    data.extend(0xeb9f_u16.to_ne_bytes());
+    data.extend([1, 0]);
+    data.extend([len(24), len(0), len(body.len()), len(body.len()), len(strings.len())].concat());
+    data.extend(body);
+    data.extend(strings);
+    data
+}
+
+/// Scenario: a field is asked for by name, directly, inside an anonymous structure, and in vain.
+/// Guarantees: offsets are those of the structure; what is not there has none.
+#[test]
+fn fields_are_found_by_name() {
+    let data = types();
+    let types = Types::parse(&data).unwrap();
+    assert_eq!(types.offset("outer", &["a"]), Some(0));
+    assert_eq!(types.offset("outer", &["b"]), Some(8));
+    assert_eq!(types.offset("outer", &["c"]), Some(12));
+    assert_eq!(types.offset("outer", &["d"]), None);
+    assert_eq!(types.offset("inner", &["a"]), None);
+    assert!(types.has_tracepoint("seen"));
+    assert!(!types.has_tracepoint("unseen"));
+}
+
+/// Scenario: type information that is cut off or damaged at every byte.
+/// Guarantees: reading it ends, and does not panic.
+#[test]
+fn damaged_types_are_refused() {
+    let data = types();
+    for cut in 0..data.len() {
+        let mut torn = data.clone();
+        torn.truncate(cut);
+        let _ = Types::parse(&torn).map(|types| types.offset("outer", &["c"]));
+        let mut flipped = data.clone();
+        flipped[cut] ^= 0xff;
+        let _ = Types::parse(&flipped).map(|types| types.offset("outer", &["c"]));
+    }
+}
+
+/// Scenario: the running kernel is asked for every field that the programs read.
+/// Guarantees: all are found, and those that every kernel has in one place are there.
+#[test]
+fn the_running_kernel_has_every_field() {
+    let Ok(data) = std::fs::read(super::BTF_PATH) else {
+        println!("skipped: this kernel tells no types");
+        return;
+    };
+    let found = offsets::offsets(&Types::parse(&data).unwrap()).unwrap();
+    assert_eq!((found.sk_daddr, found.sk_rcv_saddr), (0, 4));
+    assert!(found.task_files > 0 && found.sk_protocol > 0);
+}
+
+/// Scenario: the permissions of root, of an agent with the two that it needs, and of a user.
+/// Guarantees: the first two may load programs.
+#[test]
+fn permissions_are_read_from_the_status_file() {
+    assert!(permits(effective_capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n")));
+    assert!(permits(effective_capabilities("CapEff:\t000000c000000000\n")));
+    assert!(!permits(effective_capabilities("CapEff:\t0000000000000000\n")));
+    assert!(!permits(effective_capabilities("")));
+}

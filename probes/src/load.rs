@@ -1,0 +1,124 @@
+//! Puts the kernel programs into the kernel.
+//!
+//! Invariant: programs are attached only when all of a rung are loaded, and they are gone when
+//! [`Loaded`] is dropped.
+
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::{Btf, Ebpf, EbpfLoader, Endianness};
+use icecore_probe_events::{COUNTERS, Connection, Settings};
+
+use crate::attach::attach;
+use crate::config::CaptureConfig;
+use crate::error::Error;
+use crate::kernel::{Rung, Survey, settings};
+
+/// The object that `build.rs` made; empty when it was told to skip.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.bpf.o"));
+
+/// The kernel's table of connections.
+pub(crate) type Connections = HashMap<MapData, u64, [u8; size_of::<Connection>()]>;
+/// The figures of each CPU.
+pub(crate) type Figures = PerCpuArray<MapData, [u64; COUNTERS]>;
+
+/// Programs that are attached, and the maps by which they speak.
+pub(crate) struct Loaded {
+    pub(crate) rung: Rung,
+    /// Attached for as long as this is held.
+    pub(crate) programs: Ebpf,
+    pub(crate) data: RingBuf<MapData>,
+    pub(crate) control: RingBuf<MapData>,
+    pub(crate) connections: Connections,
+    pub(crate) figures: Figures,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("rung", &self.rung).finish_non_exhaustive()
+    }
+}
+
+/// This binary carries kernel programs.
+pub(crate) fn built() -> bool {
+    !OBJECT.is_empty()
+}
+
+/// Loads and attaches the best rung that the kernel takes.
+pub(crate) fn load(config: &CaptureConfig) -> Result<Loaded, Error> {
+    if !built() {
+        return Err(Error::NotBuilt);
+    }
+    let survey = Survey::take();
+    let rungs = survey.rungs(config.rung)?;
+    let bytes = survey.btf.as_deref().unwrap_or_default();
+    let settings = settings(bytes, config)?;
+    let types = Btf::parse(bytes, Endianness::default()).map_err(|e| Error::Load(Box::new(e)))?;
+    let mut refused = None;
+    for rung in rungs {
+        match load_rung(rung, config, &settings, &types) {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => {
+                let reason: &dyn std::error::Error = &error;
+                tracing::warn!(rung = rung.name(), reason, "hooks refused by the kernel");
+                refused = Some(error);
+            }
+        }
+    }
+    Err(refused.unwrap_or(Error::NotBuilt))
+}
+
+fn load_rung(
+    rung: Rung,
+    config: &CaptureConfig,
+    settings: &Settings,
+    types: &Btf,
+) -> Result<Loaded, Error> {
+    let mut programs = EbpfLoader::new()
+        .btf(Some(types))
+        .override_global("SETTINGS", settings.as_bytes(), true)
+        .map_max_entries("DATA", config.data_ring_bytes)
+        .map_max_entries("CONTROL", config.control_ring_bytes)
+        .map_max_entries("CONNECTIONS", config.connections_max)
+        .load(OBJECT)
+        .map_err(|error| Error::Load(Box::new(error)))?;
+    let data = RingBuf::try_from(map(&mut programs, "DATA")?).map_err(unusable("DATA"))?;
+    let control = RingBuf::try_from(map(&mut programs, "CONTROL")?).map_err(unusable("CONTROL"))?;
+    let connections =
+        HashMap::try_from(map(&mut programs, "CONNECTIONS")?).map_err(unusable("CONNECTIONS"))?;
+    let figures =
+        PerCpuArray::try_from(map(&mut programs, "FIGURES")?).map_err(unusable("FIGURES"))?;
+    attach(&mut programs, rung, types)?;
+    Ok(Loaded { rung, programs, data, control, connections, figures })
+}
+
+fn map(programs: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, Error> {
+    programs
+        .take_map(name)
+        .ok_or_else(|| Error::Map { map: name, source: "it is not in the object".into() })
+}
+
+fn unusable(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> Error {
+    move |error| Error::Map { map, source: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RungChoice;
+
+    fn check_loads(rung: RungChoice) {
+        let config = CaptureConfig { rung, ..CaptureConfig::default() };
+        match load(&config) {
+            Ok(loaded) => println!("attached: {}", loaded.rung.name()),
+            Err(Error::Unprivileged | Error::NotBuilt) => println!("skipped: needs root"),
+            Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+        }
+    }
+
+    /// Scenario: each rung is asked for on this kernel.
+    /// Guarantees: the verifier takes every program, and it attaches.
+    #[test]
+    fn the_kernel_takes_every_program() {
+        check_loads(RungChoice::BtfTracepoints);
+        check_loads(RungChoice::SyscallTracepoints);
+    }
+}

@@ -1,0 +1,159 @@
+//! What the capturing side tells of itself.
+//!
+//! Invariant: a figure that the kernel programs keep is shown as it stands there, never estimated.
+
+use icecore_probe_events::Counter as Figure;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::balance::Balance;
+use crate::connection::Figures;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: Fate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Fate {
+    Own,
+    NotTcp,
+    Peeked,
+    Undecided,
+    Ignored,
+    Untracked,
+    Submitted,
+    Refused,
+    Followed,
+    Malformed,
+    Evicted,
+    Expired,
+    Replaced,
+}
+
+type Counts = Family<Outcome, Counter>;
+
+/// The metrics of capture and of the connection table.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    last: Balance,
+    calls_seen: Counter,
+    calls: Counts,
+    calls_unread: Counter,
+    calls_cut: Counter,
+    kernel_pieces: Counts,
+    kernel_ends: Counts,
+    pieces: Counts,
+    gaps: Counter,
+    gap_bytes: Counter,
+    connections: Gauge,
+    connections_dropped: Counts,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(format!("icecore_probes_{name}"), help, counter.clone());
+        };
+        counter("calls_seen", "Socket calls that moved bytes", &metrics.calls_seen);
+        counter("calls_unread", "Calls whose memory could not be read", &metrics.calls_unread);
+        counter("calls_cut", "Calls with more parts than are walked", &metrics.calls_cut);
+        counter("gaps", "Holes in what was captured of a connection", &metrics.gaps);
+        counter("gap_bytes", "Size of those holes", &metrics.gap_bytes);
+        let mut family = |name: &str, help: &str, family: &Counts| {
+            registry.register(format!("icecore_probes_{name}"), help, family.clone());
+        };
+        family("calls", "What became of the calls that were seen", &metrics.calls);
+        family("kernel_pieces", "Pieces of calls, by the ring's answer", &metrics.kernel_pieces);
+        family("kernel_ends", "Ends of connections, by the ring's answer", &metrics.kernel_ends);
+        family("pieces", "What became of the pieces that were read", &metrics.pieces);
+        family(
+            "connections_dropped",
+            "Connections that were given up before their end was seen",
+            &metrics.connections_dropped,
+        );
+        let connections = metrics.connections.clone();
+        registry.register("icecore_probes_connections", "Connections followed", connections);
+        metrics
+    }
+
+    /// Shows the figures as they stand.
+    pub(crate) fn show(&mut self, balance: &Balance, table: Figures, connections: usize) {
+        let last = std::mem::replace(&mut self.last, *balance);
+        let grown = |figure| balance.kernel(figure).saturating_sub(last.kernel(figure));
+        self.calls_seen.inc_by(grown(Figure::Seen));
+        self.calls_unread.inc_by(grown(Figure::Unread));
+        self.calls_cut.inc_by(grown(Figure::Cut));
+        for (figure, fate) in [
+            (Figure::Own, Fate::Own),
+            (Figure::NotTcp, Fate::NotTcp),
+            (Figure::Peeked, Fate::Peeked),
+            (Figure::Undecided, Fate::Undecided),
+            (Figure::Ignored, Fate::Ignored),
+            (Figure::Untracked, Fate::Untracked),
+            (Figure::CallsSubmitted, Fate::Submitted),
+            (Figure::CallsRefused, Fate::Refused),
+        ] {
+            add(&self.calls, fate, grown(figure));
+        }
+        add(&self.kernel_pieces, Fate::Submitted, grown(Figure::PiecesSubmitted));
+        add(&self.kernel_pieces, Fate::Refused, grown(Figure::PiecesRefused));
+        add(&self.kernel_ends, Fate::Submitted, grown(Figure::EndsSubmitted));
+        add(&self.kernel_ends, Fate::Refused, grown(Figure::EndsRefused));
+        add(&self.pieces, Fate::Malformed, balance.malformed - last.malformed);
+        self.show_table(table);
+        self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+    }
+
+    fn show_table(&self, table: Figures) {
+        let Figures {
+            pieces_followed,
+            pieces_ignored,
+            gaps,
+            gap_bytes,
+            evicted,
+            expired,
+            replaced,
+        } = table;
+        add(&self.pieces, Fate::Followed, pieces_followed);
+        add(&self.pieces, Fate::Ignored, pieces_ignored);
+        self.gaps.inc_by(gaps);
+        self.gap_bytes.inc_by(gap_bytes);
+        add(&self.connections_dropped, Fate::Evicted, evicted);
+        add(&self.connections_dropped, Fate::Expired, expired);
+        add(&self.connections_dropped, Fate::Replaced, replaced);
+    }
+}
+
+fn add(family: &Counts, outcome: Fate, by: u64) {
+    family.get_or_create(&Outcome { outcome }).inc_by(by);
+}
+
+/// The agent has stopped: its last figures, and a warning when something is missing.
+pub(crate) fn log_balance(balance: &Balance) {
+    let (seen, filtered) = (balance.kernel(Figure::Seen), balance.filtered());
+    let (submitted, refused) =
+        (balance.kernel(Figure::CallsSubmitted), balance.kernel(Figure::CallsRefused));
+    let (records, read) = (balance.submitted(), balance.read());
+    let (unread, cut) = (balance.kernel(Figure::Unread), balance.kernel(Figure::Cut));
+    tracing::info!(
+        seen,
+        filtered,
+        refused,
+        submitted,
+        records,
+        read,
+        followed = balance.followed,
+        ignored = balance.ignored,
+        unread,
+        cut,
+        "probe balance"
+    );
+    if !balance.closes() {
+        tracing::warn!(seen, records, read, "probe balance does not close");
+    }
+}

@@ -1,0 +1,203 @@
+//! Reads the rings and feeds what it finds to connections, and their exchanges to the pipeline.
+//!
+//! Invariant: a turn is bounded, and between two turns other tasks of the process can run.
+
+use std::time::Duration;
+
+use icecore_probe_events::{COUNTERS, Connection, Piece, Record, VERDICT_IGNORE};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::balance::Balance;
+use crate::clock::{WallClock, monotonic};
+use crate::connection::{Table, TableConfig, Verdict};
+use crate::emit::OwnSockets;
+use crate::error::Error;
+use crate::load::{Connections, Figures};
+use crate::metrics::{Metrics, log_balance};
+use crate::pipeline::Pipeline;
+use crate::ring::{Rings, Turn};
+
+/// How often figures are read, clocks compared and idle connections looked for.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+/// A program that was running when the hooks were taken off is done after this.
+const SETTLE: Duration = Duration::from_millis(20);
+/// Writes an entry of a map only if it is there.
+const EXISTING: u64 = 2;
+
+/// The maps that are read and written beside the rings.
+pub(crate) struct Maps {
+    pub(crate) connections: Connections,
+    pub(crate) figures: Figures,
+}
+
+/// Reads until it is stopped.
+pub(crate) struct Reader {
+    rings: Rings,
+    follower: Follower,
+}
+
+/// All but the rings, so that records can be borrowed from those meanwhile.
+struct Follower {
+    maps: Maps,
+    table: Table,
+    clock: WallClock,
+    pipeline: Pipeline,
+    own: OwnSockets,
+    metrics: Metrics,
+    balance: Balance,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("rings", &self.rings).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(
+        rings: Rings,
+        maps: Maps,
+        table: TableConfig,
+        pipeline: Pipeline,
+        own: OwnSockets,
+        metrics: Metrics,
+    ) -> Self {
+        let follower = Follower {
+            maps,
+            table: Table::new(table),
+            clock: WallClock::new(),
+            pipeline,
+            own,
+            metrics,
+            balance: Balance::default(),
+        };
+        Self { rings, follower }
+    }
+
+    /// Reads until `stop`.
+    pub(crate) async fn run(
+        &mut self,
+        poll_every: Duration,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut poll = tokio::time::interval(poll_every);
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                _ = housekeeping.tick() => self.follower.keep_house(),
+                _ = poll.tick() => {}
+                woken = self.rings.wait() => woken?,
+            }
+            while !self.turn().emptied {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// The hooks are off: takes what is left, closes all connections, and hands on the last of it.
+    pub(crate) async fn drain(mut self) {
+        tokio::time::sleep(SETTLE).await;
+        while !self.turn().emptied {
+            tokio::task::yield_now().await;
+        }
+        let Self { follower, .. } = self;
+        follower.finish();
+    }
+
+    fn turn(&mut self) -> Turn {
+        let Self { rings, follower } = self;
+        let turn = rings.turn(&mut |record| follower.take(record));
+        follower.balance.malformed += turn.malformed;
+        turn
+    }
+}
+
+impl Follower {
+    fn take(&mut self, record: Record<'_>) {
+        match record {
+            Record::Piece(piece, payload) => self.take_piece(&piece, payload),
+            Record::End(end) => {
+                self.balance.ends += 1;
+                let Self { table, clock, pipeline, .. } = self;
+                table.end(&end, clock, &mut |info, exchange| pipeline.exchange(info, exchange));
+            }
+        }
+    }
+
+    fn take_piece(&mut self, piece: &Piece, payload: &[u8]) {
+        let Self { table, clock, pipeline, own, balance, .. } = self;
+        let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
+        let news = table.begin(piece, clock, &mut sink);
+        if news && let Some(info) = table.info(piece.connection) {
+            if own.contains(info.local, info.remote) {
+                table.ignore(piece.connection);
+                ignore(&mut self.maps, piece);
+                balance.ignored += 1;
+                return;
+            }
+            pipeline.process_seen(piece.owner.pid, piece.owner.started);
+        }
+        let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
+        match table.feed(piece, payload, clock, &mut sink) {
+            Verdict::Copy => balance.followed += 1,
+            Verdict::Ignored => balance.ignored += 1,
+            Verdict::Ignore => {
+                balance.followed += 1;
+                ignore(&mut self.maps, piece);
+            }
+        }
+    }
+
+    fn keep_house(&mut self) {
+        self.clock.sync();
+        let Self { table, clock, pipeline, .. } = self;
+        let now = monotonic();
+        table.expire(now, clock, &mut |info, exchange| pipeline.exchange(info, exchange));
+        self.show();
+        self.pipeline.tick(self.clock.wall(now));
+    }
+
+    fn show(&mut self) {
+        self.balance.kernel = sums(&self.maps.figures).unwrap_or(self.balance.kernel);
+        let (figures, counts) = self.table.take_figures();
+        self.pipeline.counts(counts);
+        self.metrics.show(&self.balance, figures, self.table.len());
+    }
+
+    fn finish(mut self) {
+        let Self { table, clock, pipeline, .. } = &mut self;
+        table.close_all(clock, &mut |info, exchange| pipeline.exchange(info, exchange));
+        self.show();
+        log_balance(&self.balance);
+        self.pipeline.finish(self.clock.wall(monotonic()));
+    }
+}
+
+/// Tells the kernel programs that nothing can be learnt of a connection. They may have forgotten it
+/// or count it anew meanwhile, and then nothing is written.
+fn ignore(maps: &mut Maps, piece: &Piece) {
+    let Ok(bytes) = maps.connections.get(&piece.connection, 0) else { return };
+    let connection = Connection::from_bytes(bytes);
+    if connection.generation != piece.generation {
+        return;
+    }
+    let ignored = Connection { verdict: VERDICT_IGNORE, ..connection };
+    if let Err(error) = maps.connections.insert(piece.connection, ignored.to_bytes(), EXISTING) {
+        let error: &dyn std::error::Error = &error;
+        tracing::debug!(error, "a connection to be ignored has ended already");
+    }
+}
+
+/// The kernel's figures over all CPUs.
+fn sums(figures: &Figures) -> Option<[u64; COUNTERS]> {
+    let mut sums = [0; COUNTERS];
+    for cpu in figures.get(&0, 0).ok()?.iter() {
+        sums.iter_mut().zip(cpu).for_each(|(sum, figure)| *sum += figure);
+    }
+    Some(sums)
+}

@@ -1,0 +1,88 @@
+//! The rings by which the kernel programs speak.
+//!
+//! Invariants: one turn takes a bounded number of records; an end that came by the small ring is
+//! handed on only after the large one was found empty, since its connection's last bytes may still
+//! have waited there.
+
+use aya::maps::{MapData, RingBuf};
+use icecore_probe_events::{End, Record};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::error::Error;
+
+/// Both rings.
+pub(crate) struct Rings {
+    data: AsyncFd<RingBuf<MapData>>,
+    control: RingBuf<MapData>,
+    ends: Vec<End>,
+    turn_records_max: usize,
+}
+
+/// What a turn has found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// Records that were not as the kernel programs write them.
+    pub(crate) malformed: u64,
+    /// There was nothing more to take.
+    pub(crate) emptied: bool,
+}
+
+impl std::fmt::Debug for Rings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rings").field("ends", &self.ends.len()).finish_non_exhaustive()
+    }
+}
+
+impl Rings {
+    /// Registers with the runtime that this is called on.
+    pub(crate) fn new(
+        data: RingBuf<MapData>,
+        control: RingBuf<MapData>,
+        turn_records_max: usize,
+    ) -> Result<Self, Error> {
+        // SAFETY: a ring keeps its descriptor open, and the same, for as long as it lives.
+        let registered = unsafe { AsyncFd::register_with_interest(data, Interest::READABLE) };
+        let data = registered.map_err(|error| Error::Ring(error.into()))?;
+        Ok(Self { data, control, ends: Vec::new(), turn_records_max })
+    }
+
+    /// Returns when the kernel programs wake the agent: many bytes wait.
+    pub(crate) async fn wait(&self) -> Result<(), Error> {
+        let mut ready = self.data.readable().await.map_err(Error::Ring)?;
+        ready.clear_ready();
+        Ok(())
+    }
+
+    /// Hands on what waits, up to the bound of a turn.
+    pub(crate) fn turn(&mut self, each: &mut dyn FnMut(Record<'_>)) -> Turn {
+        let mut turn = Turn::default();
+        self.take_ends(&mut turn);
+        let data = self.data.get_mut();
+        for _ in 0..self.turn_records_max {
+            let Some(bytes) = data.next() else {
+                turn.emptied = true;
+                break;
+            };
+            match Record::read(&bytes) {
+                Some(record) => each(record),
+                None => turn.malformed += 1,
+            }
+        }
+        if turn.emptied {
+            self.ends.drain(..).for_each(|end| each(Record::End(end)));
+        }
+        turn
+    }
+
+    /// What waits in the small ring is at most its size; what is held is bounded by a turn.
+    fn take_ends(&mut self, turn: &mut Turn) {
+        while self.ends.len() < self.turn_records_max {
+            let Some(bytes) = self.control.next() else { return };
+            match Record::read(&bytes) {
+                Some(Record::End(end)) => self.ends.push(end),
+                Some(Record::Piece(..)) | None => turn.malformed += 1,
+            }
+        }
+    }
+}
