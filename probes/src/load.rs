@@ -101,24 +101,4 @@ fn unusable(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::RungChoice;
-
-    fn check_loads(rung: RungChoice) {
-        let config = CaptureConfig { rung, ..CaptureConfig::default() };
-        match load(&config) {
-            Ok(loaded) => println!("attached: {}", loaded.rung.name()),
-            Err(Error::Unprivileged | Error::NotBuilt) => println!("skipped: needs root"),
-            Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
-        }
-    }
-
-    /// Scenario: each rung is asked for on this kernel.
-    /// Guarantees: the verifier takes every program, and it attaches.
-    #[test]
-    fn the_kernel_takes_every_program() {
-        check_loads(RungChoice::BtfTracepoints);
-        check_loads(RungChoice::SyscallTracepoints);
-    }
-}
+mod tests;

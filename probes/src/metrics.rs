@@ -50,32 +50,36 @@ pub(crate) struct Metrics {
     gaps: Counter,
     gap_bytes: Counter,
     connections: Gauge,
-    connections_dropped: Counts,
+    connections_given_up: Counts,
 }
 
 impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let mut counter = |name: &str, help: &str, counter: &Counter| {
-            registry.register(format!("icecore_probes_{name}"), help, counter.clone());
+            registry.register(name, help, counter.clone());
         };
-        counter("calls_seen", "Socket calls that moved bytes", &metrics.calls_seen);
-        counter("calls_unread", "Calls whose memory could not be read", &metrics.calls_unread);
-        counter("calls_cut", "Calls with more parts than are walked", &metrics.calls_cut);
-        counter("gaps", "Holes in what was captured of a connection", &metrics.gaps);
-        counter("gap_bytes", "Size of those holes", &metrics.gap_bytes);
+        let seen = "Socket calls that moved bytes";
+        counter("icecore_probes_calls_seen", seen, &metrics.calls_seen);
+        let unread = "Calls whose memory could not be read";
+        counter("icecore_probes_calls_unread", unread, &metrics.calls_unread);
+        let cut = "Calls with more parts than are walked";
+        counter("icecore_probes_calls_cut", cut, &metrics.calls_cut);
+        counter("icecore_probes_gaps", "Holes in what was captured", &metrics.gaps);
+        counter("icecore_probes_gap_bytes", "Size of those holes", &metrics.gap_bytes);
         let mut family = |name: &str, help: &str, family: &Counts| {
-            registry.register(format!("icecore_probes_{name}"), help, family.clone());
+            registry.register(name, help, family.clone());
         };
-        family("calls", "What became of the calls that were seen", &metrics.calls);
-        family("kernel_pieces", "Pieces of calls, by the ring's answer", &metrics.kernel_pieces);
-        family("kernel_ends", "Ends of connections, by the ring's answer", &metrics.kernel_ends);
-        family("pieces", "What became of the pieces that were read", &metrics.pieces);
-        family(
-            "connections_dropped",
-            "Connections that were given up before their end was seen",
-            &metrics.connections_dropped,
-        );
+        let calls = "What became of the calls that were seen";
+        family("icecore_probes_calls", calls, &metrics.calls);
+        let kernel_pieces = "Pieces of calls, by the ring's answer";
+        family("icecore_probes_kernel_pieces", kernel_pieces, &metrics.kernel_pieces);
+        let kernel_ends = "Ends of connections, by the ring's answer";
+        family("icecore_probes_kernel_ends", kernel_ends, &metrics.kernel_ends);
+        let pieces = "What became of the pieces that were read";
+        family("icecore_probes_pieces", pieces, &metrics.pieces);
+        let given_up = "Connections that were given up before their end was seen";
+        family("icecore_probes_connections_given_up", given_up, &metrics.connections_given_up);
         let connections = metrics.connections.clone();
         registry.register("icecore_probes_connections", "Connections followed", connections);
         metrics
@@ -123,9 +127,9 @@ impl Metrics {
         add(&self.pieces, Fate::Ignored, pieces_ignored);
         self.gaps.inc_by(gaps);
         self.gap_bytes.inc_by(gap_bytes);
-        add(&self.connections_dropped, Fate::Evicted, evicted);
-        add(&self.connections_dropped, Fate::Expired, expired);
-        add(&self.connections_dropped, Fate::Replaced, replaced);
+        add(&self.connections_given_up, Fate::Evicted, evicted);
+        add(&self.connections_given_up, Fate::Expired, expired);
+        add(&self.connections_given_up, Fate::Replaced, replaced);
     }
 }
 

@@ -1,0 +1,152 @@
+//! The kernel programs on the real kernel: what another process moves is what they say it moved.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use icecore_probe_events::{Counter, FLAG_FROM_START, INBOUND, OUTBOUND, Piece, Record};
+use serde_json::Value;
+
+use super::*;
+use crate::config::RungChoice;
+
+const REQUEST: &[u8] = b"POST /x HTTP/1.1\r\n";
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n";
+/// Cases in which the bytes never were in the sender's memory.
+const NOT_IN_MEMORY: [&str; 2] = ["file", "pipe"];
+/// Cases in which the bytes never were in the receiver's memory.
+const NOT_RECEIVED: [&str; 1] = ["discarded"];
+
+/// Scenario: every call that can send or receive, in every shape, seen by the socket tracepoints.
+/// Guarantees: each byte is counted once, what was copied is what was sent, and connections begin
+/// and end once.
+#[test]
+fn every_call_is_seen_by_socket_tracepoints() {
+    check_calls(RungChoice::BtfTracepoints);
+}
+
+/// Scenario: the same, seen by the system call tracepoints.
+/// Guarantees: the same.
+#[test]
+fn every_call_is_seen_by_system_call_tracepoints() {
+    check_calls(RungChoice::SyscallTracepoints);
+}
+
+/// One direction of one socket: its port, the other end's, and the way.
+type Way = (u16, u16, u16);
+
+#[derive(Default)]
+struct Seen {
+    pieces: HashMap<Way, Vec<(Piece, Vec<u8>)>>,
+    ends: HashSet<(u64, u64)>,
+}
+
+fn check_calls(rung: RungChoice) {
+    let mut peer = peer();
+    let mut lines = BufReader::new(peer.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let config = CaptureConfig { rung, ..CaptureConfig::default() };
+    let mut loaded = match load(&config) {
+        Ok(loaded) => loaded,
+        Err(error @ (Error::Unprivileged | Error::NotBuilt | Error::Unsupported { .. })) => {
+            drop(peer.kill());
+            drop(peer.wait());
+            println!("skipped: {error}");
+            return;
+        }
+        Err(error) => {
+            drop(peer.kill());
+            drop(peer.wait());
+            panic!("{error}: {:?}", std::error::Error::source(&error));
+        }
+    };
+    peer.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let mut seen = Seen::default();
+    let cases: Vec<Value> = lines
+        .map(|line| {
+            take(&mut loaded, &mut seen);
+            serde_json::from_str(&line.unwrap()).unwrap()
+        })
+        .collect();
+    assert!(peer.wait().unwrap().success());
+    settle(&mut loaded, &mut seen);
+    assert_eq!(cases.len(), 18);
+    cases.iter().for_each(|case| check_case(case, &seen));
+    assert_eq!(figure(&loaded, Counter::PiecesRefused), 0);
+    assert_eq!(figure(&loaded, Counter::EndsRefused), 0);
+}
+
+fn peer() -> Child {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/calls.py");
+    let mut command = Command::new("python3");
+    command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+fn take(loaded: &mut Loaded, seen: &mut Seen) {
+    while let Some(bytes) = loaded.data.next() {
+        match Record::read(&bytes).unwrap() {
+            Record::End(end) => drop(seen.ends.insert((end.connection, end.generation))),
+            Record::Piece(piece, payload) => {
+                let way = (piece.flow.local_port, piece.flow.remote_port, piece.direction);
+                seen.pieces.entry(way).or_default().push((piece, payload.to_vec()));
+            }
+        }
+    }
+}
+
+/// The last calls and ends may still be on their way.
+#[expect(clippy::disallowed_methods, reason = "no runtime here, and the kernel is waited for")]
+fn settle(loaded: &mut Loaded, seen: &mut Seen) {
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_millis(10));
+        take(loaded, seen);
+    }
+}
+
+fn figure(loaded: &Loaded, counter: Counter) -> u64 {
+    loaded.figures.get(&0, 0).unwrap().iter().map(|cpu| cpu[counter as usize]).sum()
+}
+
+fn check_case(case: &Value, seen: &Seen) {
+    let name = case["name"].as_str().unwrap();
+    let number = |key: &str| case[key].as_u64().unwrap();
+    let port = |key: &str| u16::try_from(number(key)).unwrap();
+    let (client, server) = (port("client"), port("server"));
+    let (inbound, outbound) = (u16::from(INBOUND), u16::from(OUTBOUND));
+    let (request, response) = (number("request"), number("response"));
+    let in_memory = !NOT_IN_MEMORY.contains(&name);
+    let received = !NOT_RECEIVED.contains(&name);
+    check_way(name, seen, (client, server, outbound), REQUEST, request, in_memory);
+    check_way(name, seen, (server, client, inbound), REQUEST, request, received);
+    check_way(name, seen, (server, client, outbound), RESPONSE, response, true);
+    check_way(name, seen, (client, server, inbound), RESPONSE, response, true);
+}
+
+/// The pieces follow each other without a hole, cover `size` bytes, and hold what was sent.
+fn check_way(name: &str, seen: &Seen, way: Way, head: &[u8], size: u64, copied: bool) {
+    let pieces = seen.pieces.get(&way).unwrap_or_else(|| panic!("{name}: nothing of {way:?}"));
+    let mut next = 0;
+    for (piece, payload) in pieces {
+        assert_eq!(piece.position, next, "{name} {way:?}");
+        next += u64::from(piece.captured) + piece.omitted;
+        assert!(piece.omitted == 0 || !copied || size > 64 << 10, "{name} {way:?}: {piece:?}");
+        for (at, byte) in (piece.position..).zip(payload) {
+            assert_eq!(*byte, expected(head, at), "{name} {way:?} at {at}");
+        }
+        let from_start = piece.flags & FLAG_FROM_START != 0;
+        assert_eq!(from_start, name != "older", "{name}");
+        assert!(
+            piece.owner.pid > 0 && piece.owner.started > 0 && piece.flow.netns > 0,
+            "{piece:?}"
+        );
+        assert!(seen.ends.contains(&(piece.connection, piece.generation)), "{name}: no end");
+    }
+    assert_eq!(next, size, "{name} {way:?}");
+}
+
+fn expected(head: &[u8], at: u64) -> u8 {
+    let at = usize::try_from(at).unwrap();
+    head.get(at).copied().unwrap_or_else(|| u8::try_from((at * 31 + 7) & 0xff).unwrap())
+}
