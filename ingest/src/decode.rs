@@ -6,6 +6,7 @@
 
 mod attributes;
 mod columns;
+mod json;
 mod logs;
 mod metrics;
 mod rows;
@@ -105,7 +106,7 @@ pub fn json_to_protobuf(signal: Signal, body: &[u8]) -> Result<Vec<u8>, DecodeEr
     if body.len() > PAYLOAD_BYTES_MAX {
         return Err(DecodeError::TooLarge { bytes: body.len() });
     }
-    Err(DecodeError::Json { signal, fault: "not readable yet".to_owned(), place: "$".to_owned() })
+    json::to_protobuf(signal, body)
 }
 
 fn decode_items<'a, T: Items<'a>>(

@@ -1,29 +1,54 @@
-//! The messages of OTLP, as far as telling good bytes from bad ones needs it.
+//! The messages of OTLP: field numbers, names in JSON, and what they hold.
 //!
 //! Invariant: [`check`] accepts what `prost` accepts. It is for bytes that no row is made of:
-//! rejected items, values that a later one replaced, resources without rows. Slow and small.
+//! rejected items, values that a later one replaced, resources without rows. Slow and small. The
+//! names are for OTLP/JSON, which is turned into protobuf first.
 
 use icecore_store::Signal;
 
 use super::wire::{Broken, Reader, text};
 
-/// Field numbers and what they hold.
+/// The fields of one message.
 #[derive(Debug)]
-pub(super) struct Shape(&'static [(u32, Kind)]);
+pub(super) struct Shape(&'static [Field]);
 
 #[derive(Debug)]
-enum Kind {
-    Varint,
-    Fixed32,
-    Fixed64,
-    Bytes,
-    Text,
-    Varints,
-    Fixed64s,
-    Message(&'static Shape),
+pub(super) struct Field {
+    pub(super) number: u32,
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
 }
 
-use Kind::{Bytes, Fixed32, Fixed64, Fixed64s, Message, Text, Varint, Varints};
+/// What a field holds; the plural ones are repeated.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Text,
+    Texts,
+    /// Bytes that JSON has as hex.
+    Id,
+    /// Bytes that JSON has as base64.
+    Bytes,
+    Bool,
+    /// Enumerations, too.
+    Int32,
+    Uint32,
+    Sint32,
+    Int64,
+    Fixed32,
+    Fixed64,
+    Sfixed64,
+    Double,
+    Uint64s,
+    Fixed64s,
+    Doubles,
+    Message(&'static Shape),
+    Messages(&'static Shape),
+}
+
+use Kind::{
+    Bool, Bytes, Double, Doubles, Fixed32, Fixed64, Fixed64s, Id, Int32, Int64, Message, Messages,
+    Sfixed64, Sint32, Text, Texts, Uint32, Uint64s,
+};
 
 /// The export request of a signal.
 pub(super) fn request(signal: Signal) -> &'static Shape {
@@ -34,175 +59,264 @@ pub(super) fn request(signal: Signal) -> &'static Shape {
     }
 }
 
-static TRACES: Shape = Shape(&[(1, Message(&RESOURCE_SPANS))]);
-static METRICS: Shape = Shape(&[(1, Message(&RESOURCE_METRICS))]);
-static LOGS: Shape = Shape(&[(1, Message(&RESOURCE_LOGS))]);
-static RESOURCE_SPANS: Shape =
-    Shape(&[(1, Message(&RESOURCE)), (2, Message(&SCOPE_SPANS)), (3, Text)]);
-static SCOPE_SPANS: Shape = Shape(&[(1, Message(&SCOPE)), (2, Message(&SPAN)), (3, Text)]);
-static RESOURCE_METRICS: Shape =
-    Shape(&[(1, Message(&RESOURCE)), (2, Message(&SCOPE_METRICS)), (3, Text)]);
-static SCOPE_METRICS: Shape = Shape(&[(1, Message(&SCOPE)), (2, Message(&METRIC)), (3, Text)]);
-static RESOURCE_LOGS: Shape =
-    Shape(&[(1, Message(&RESOURCE)), (2, Message(&SCOPE_LOGS)), (3, Text)]);
-static SCOPE_LOGS: Shape = Shape(&[(1, Message(&SCOPE)), (2, Message(&LOG_RECORD)), (3, Text)]);
+const fn field(number: u32, name: &'static str, kind: Kind) -> Field {
+    Field { number, name, kind }
+}
 
-pub(super) static RESOURCE: Shape =
-    Shape(&[(1, Message(&KEY_VALUE)), (2, Varint), (3, Message(&ENTITY_REF))]);
-static ENTITY_REF: Shape = Shape(&[(1, Text), (2, Text), (3, Text), (4, Text)]);
-pub(super) static SCOPE: Shape =
-    Shape(&[(1, Text), (2, Text), (3, Message(&KEY_VALUE)), (4, Varint)]);
-pub(super) static KEY_VALUE: Shape = Shape(&[(1, Text), (2, Message(&ANY_VALUE)), (3, Varint)]);
-static ANY_VALUE: Shape = Shape(&[
-    (1, Text),
-    (2, Varint),
-    (3, Varint),
-    (4, Fixed64),
-    (5, Message(&ARRAY)),
-    (6, Message(&MAP)),
-    (7, Bytes),
-    (8, Varint),
+impl Shape {
+    pub(super) fn named(&self, name: &str) -> Option<&'static Field> {
+        self.0.iter().find(|field| field.name == name)
+    }
+}
+
+static TRACES: Shape = Shape(&[field(1, "resourceSpans", Messages(&RESOURCE_SPANS))]);
+
+static RESOURCE_SPANS: Shape = Shape(&[
+    field(1, "resource", Message(&RESOURCE)),
+    field(2, "scopeSpans", Messages(&SCOPE_SPANS)),
+    field(3, "schemaUrl", Text),
 ]);
-pub(super) static ARRAY: Shape = Shape(&[(1, Message(&ANY_VALUE))]);
-pub(super) static MAP: Shape = Shape(&[(1, Message(&KEY_VALUE))]);
+
+static SCOPE_SPANS: Shape = Shape(&[
+    field(1, "scope", Message(&SCOPE)),
+    field(2, "spans", Messages(&SPAN)),
+    field(3, "schemaUrl", Text),
+]);
+
+static METRICS: Shape = Shape(&[field(1, "resourceMetrics", Messages(&RESOURCE_METRICS))]);
+
+static RESOURCE_METRICS: Shape = Shape(&[
+    field(1, "resource", Message(&RESOURCE)),
+    field(2, "scopeMetrics", Messages(&SCOPE_METRICS)),
+    field(3, "schemaUrl", Text),
+]);
+
+static SCOPE_METRICS: Shape = Shape(&[
+    field(1, "scope", Message(&SCOPE)),
+    field(2, "metrics", Messages(&METRIC)),
+    field(3, "schemaUrl", Text),
+]);
+
+static LOGS: Shape = Shape(&[field(1, "resourceLogs", Messages(&RESOURCE_LOGS))]);
+
+static RESOURCE_LOGS: Shape = Shape(&[
+    field(1, "resource", Message(&RESOURCE)),
+    field(2, "scopeLogs", Messages(&SCOPE_LOGS)),
+    field(3, "schemaUrl", Text),
+]);
+
+static SCOPE_LOGS: Shape = Shape(&[
+    field(1, "scope", Message(&SCOPE)),
+    field(2, "logRecords", Messages(&LOG_RECORD)),
+    field(3, "schemaUrl", Text),
+]);
+
+pub(super) static RESOURCE: Shape = Shape(&[
+    field(1, "attributes", Messages(&KEY_VALUE)),
+    field(2, "droppedAttributesCount", Uint32),
+    field(3, "entityRefs", Messages(&ENTITY_REF)),
+]);
+
+static ENTITY_REF: Shape = Shape(&[
+    field(1, "schemaUrl", Text),
+    field(2, "type", Text),
+    field(3, "idKeys", Texts),
+    field(4, "descriptionKeys", Texts),
+]);
+
+pub(super) static SCOPE: Shape = Shape(&[
+    field(1, "name", Text),
+    field(2, "version", Text),
+    field(3, "attributes", Messages(&KEY_VALUE)),
+    field(4, "droppedAttributesCount", Uint32),
+]);
+
+static KEY_VALUE: Shape = Shape(&[
+    field(1, "key", Text),
+    field(2, "value", Message(&ANY_VALUE)),
+    field(3, "keyStrindex", Int32),
+]);
+
+static ANY_VALUE: Shape = Shape(&[
+    field(1, "stringValue", Text),
+    field(2, "boolValue", Bool),
+    field(3, "intValue", Int64),
+    field(4, "doubleValue", Double),
+    field(5, "arrayValue", Message(&ARRAY)),
+    field(6, "kvlistValue", Message(&MAP)),
+    field(7, "bytesValue", Bytes),
+    field(8, "stringValueStrindex", Int32),
+]);
+
+pub(super) static ARRAY: Shape = Shape(&[field(1, "values", Messages(&ANY_VALUE))]);
+
+pub(super) static MAP: Shape = Shape(&[field(1, "values", Messages(&KEY_VALUE))]);
 
 pub(super) static SPAN: Shape = Shape(&[
-    (1, Bytes),
-    (2, Bytes),
-    (3, Text),
-    (4, Bytes),
-    (5, Text),
-    (6, Varint),
-    (7, Fixed64),
-    (8, Fixed64),
-    (9, Message(&KEY_VALUE)),
-    (10, Varint),
-    (11, Message(&EVENT)),
-    (12, Varint),
-    (13, Message(&LINK)),
-    (14, Varint),
-    (15, Message(&STATUS)),
-    (16, Fixed32),
+    field(1, "traceId", Id),
+    field(2, "spanId", Id),
+    field(3, "traceState", Text),
+    field(4, "parentSpanId", Id),
+    field(5, "name", Text),
+    field(6, "kind", Int32),
+    field(7, "startTimeUnixNano", Fixed64),
+    field(8, "endTimeUnixNano", Fixed64),
+    field(9, "attributes", Messages(&KEY_VALUE)),
+    field(10, "droppedAttributesCount", Uint32),
+    field(11, "events", Messages(&EVENT)),
+    field(12, "droppedEventsCount", Uint32),
+    field(13, "links", Messages(&LINK)),
+    field(14, "droppedLinksCount", Uint32),
+    field(15, "status", Message(&STATUS)),
+    field(16, "flags", Fixed32),
 ]);
-static EVENT: Shape = Shape(&[(1, Fixed64), (2, Text), (3, Message(&KEY_VALUE)), (4, Varint)]);
+
+static EVENT: Shape = Shape(&[
+    field(1, "timeUnixNano", Fixed64),
+    field(2, "name", Text),
+    field(3, "attributes", Messages(&KEY_VALUE)),
+    field(4, "droppedAttributesCount", Uint32),
+]);
+
 static LINK: Shape = Shape(&[
-    (1, Bytes),
-    (2, Bytes),
-    (3, Text),
-    (4, Message(&KEY_VALUE)),
-    (5, Varint),
-    (6, Fixed32),
+    field(1, "traceId", Id),
+    field(2, "spanId", Id),
+    field(3, "traceState", Text),
+    field(4, "attributes", Messages(&KEY_VALUE)),
+    field(5, "droppedAttributesCount", Uint32),
+    field(6, "flags", Fixed32),
 ]);
-static STATUS: Shape = Shape(&[(2, Text), (3, Varint)]);
+
+static STATUS: Shape = Shape(&[field(2, "message", Text), field(3, "code", Int32)]);
 
 pub(super) static LOG_RECORD: Shape = Shape(&[
-    (1, Fixed64),
-    (2, Varint),
-    (3, Text),
-    (5, Message(&ANY_VALUE)),
-    (6, Message(&KEY_VALUE)),
-    (7, Varint),
-    (8, Fixed32),
-    (9, Bytes),
-    (10, Bytes),
-    (11, Fixed64),
-    (12, Text),
+    field(1, "timeUnixNano", Fixed64),
+    field(2, "severityNumber", Int32),
+    field(3, "severityText", Text),
+    field(5, "body", Message(&ANY_VALUE)),
+    field(6, "attributes", Messages(&KEY_VALUE)),
+    field(7, "droppedAttributesCount", Uint32),
+    field(8, "flags", Fixed32),
+    field(9, "traceId", Id),
+    field(10, "spanId", Id),
+    field(11, "observedTimeUnixNano", Fixed64),
+    field(12, "eventName", Text),
 ]);
 
 pub(super) static METRIC: Shape = Shape(&[
-    (1, Text),
-    (2, Text),
-    (3, Text),
-    (5, Message(&GAUGE)),
-    (7, Message(&SUM)),
-    (9, Message(&HISTOGRAM)),
-    (10, Message(&EXPONENTIAL)),
-    (11, Message(&SUMMARY)),
-    (12, Message(&KEY_VALUE)),
+    field(1, "name", Text),
+    field(2, "description", Text),
+    field(3, "unit", Text),
+    field(5, "gauge", Message(&GAUGE)),
+    field(7, "sum", Message(&SUM)),
+    field(9, "histogram", Message(&HISTOGRAM)),
+    field(10, "exponentialHistogram", Message(&EXPONENTIAL)),
+    field(11, "summary", Message(&SUMMARY)),
+    field(12, "metadata", Messages(&KEY_VALUE)),
 ]);
-pub(super) static GAUGE: Shape = Shape(&[(1, Message(&NUMBER_POINT))]);
-pub(super) static SUM: Shape = Shape(&[(1, Message(&NUMBER_POINT)), (2, Varint), (3, Varint)]);
-pub(super) static HISTOGRAM: Shape = Shape(&[(1, Message(&HISTOGRAM_POINT)), (2, Varint)]);
-pub(super) static EXPONENTIAL: Shape = Shape(&[(1, Message(&EXPONENTIAL_POINT)), (2, Varint)]);
-pub(super) static SUMMARY: Shape = Shape(&[(1, Message(&SUMMARY_POINT))]);
+
+pub(super) static GAUGE: Shape = Shape(&[field(1, "dataPoints", Messages(&NUMBER_POINT))]);
+
+pub(super) static SUM: Shape = Shape(&[
+    field(1, "dataPoints", Messages(&NUMBER_POINT)),
+    field(2, "aggregationTemporality", Int32),
+    field(3, "isMonotonic", Bool),
+]);
+
+pub(super) static HISTOGRAM: Shape = Shape(&[
+    field(1, "dataPoints", Messages(&HISTOGRAM_POINT)),
+    field(2, "aggregationTemporality", Int32),
+]);
+
+pub(super) static EXPONENTIAL: Shape = Shape(&[
+    field(1, "dataPoints", Messages(&EXPONENTIAL_POINT)),
+    field(2, "aggregationTemporality", Int32),
+]);
+
+pub(super) static SUMMARY: Shape = Shape(&[field(1, "dataPoints", Messages(&SUMMARY_POINT))]);
+
 pub(super) static NUMBER_POINT: Shape = Shape(&[
-    (2, Fixed64),
-    (3, Fixed64),
-    (4, Fixed64),
-    (5, Message(&EXEMPLAR)),
-    (6, Fixed64),
-    (7, Message(&KEY_VALUE)),
-    (8, Varint),
+    field(2, "startTimeUnixNano", Fixed64),
+    field(3, "timeUnixNano", Fixed64),
+    field(4, "asDouble", Double),
+    field(5, "exemplars", Messages(&EXEMPLAR)),
+    field(6, "asInt", Sfixed64),
+    field(7, "attributes", Messages(&KEY_VALUE)),
+    field(8, "flags", Uint32),
 ]);
+
 pub(super) static HISTOGRAM_POINT: Shape = Shape(&[
-    (2, Fixed64),
-    (3, Fixed64),
-    (4, Fixed64),
-    (5, Fixed64),
-    (6, Fixed64s),
-    (7, Fixed64s),
-    (8, Message(&EXEMPLAR)),
-    (9, Message(&KEY_VALUE)),
-    (10, Varint),
-    (11, Fixed64),
-    (12, Fixed64),
+    field(2, "startTimeUnixNano", Fixed64),
+    field(3, "timeUnixNano", Fixed64),
+    field(4, "count", Fixed64),
+    field(5, "sum", Double),
+    field(6, "bucketCounts", Fixed64s),
+    field(7, "explicitBounds", Doubles),
+    field(8, "exemplars", Messages(&EXEMPLAR)),
+    field(9, "attributes", Messages(&KEY_VALUE)),
+    field(10, "flags", Uint32),
+    field(11, "min", Double),
+    field(12, "max", Double),
 ]);
+
 pub(super) static EXPONENTIAL_POINT: Shape = Shape(&[
-    (1, Message(&KEY_VALUE)),
-    (2, Fixed64),
-    (3, Fixed64),
-    (4, Fixed64),
-    (5, Fixed64),
-    (6, Varint),
-    (7, Fixed64),
-    (8, Message(&BUCKETS)),
-    (9, Message(&BUCKETS)),
-    (10, Varint),
-    (11, Message(&EXEMPLAR)),
-    (12, Fixed64),
-    (13, Fixed64),
-    (14, Fixed64),
+    field(1, "attributes", Messages(&KEY_VALUE)),
+    field(2, "startTimeUnixNano", Fixed64),
+    field(3, "timeUnixNano", Fixed64),
+    field(4, "count", Fixed64),
+    field(5, "sum", Double),
+    field(6, "scale", Sint32),
+    field(7, "zeroCount", Fixed64),
+    field(8, "positive", Message(&BUCKETS)),
+    field(9, "negative", Message(&BUCKETS)),
+    field(10, "flags", Uint32),
+    field(11, "exemplars", Messages(&EXEMPLAR)),
+    field(12, "min", Double),
+    field(13, "max", Double),
+    field(14, "zeroThreshold", Double),
 ]);
-static BUCKETS: Shape = Shape(&[(1, Varint), (2, Varints)]);
+
+static BUCKETS: Shape = Shape(&[field(1, "offset", Sint32), field(2, "bucketCounts", Uint64s)]);
+
 pub(super) static SUMMARY_POINT: Shape = Shape(&[
-    (2, Fixed64),
-    (3, Fixed64),
-    (4, Fixed64),
-    (5, Fixed64),
-    (6, Message(&QUANTILE)),
-    (7, Message(&KEY_VALUE)),
-    (8, Varint),
+    field(2, "startTimeUnixNano", Fixed64),
+    field(3, "timeUnixNano", Fixed64),
+    field(4, "count", Fixed64),
+    field(5, "sum", Double),
+    field(6, "quantileValues", Messages(&QUANTILE)),
+    field(7, "attributes", Messages(&KEY_VALUE)),
+    field(8, "flags", Uint32),
 ]);
-static QUANTILE: Shape = Shape(&[(1, Fixed64), (2, Fixed64)]);
+
+static QUANTILE: Shape = Shape(&[field(1, "quantile", Double), field(2, "value", Double)]);
+
 static EXEMPLAR: Shape = Shape(&[
-    (2, Fixed64),
-    (3, Fixed64),
-    (4, Bytes),
-    (5, Bytes),
-    (6, Fixed64),
-    (7, Message(&KEY_VALUE)),
+    field(2, "timeUnixNano", Fixed64),
+    field(3, "asDouble", Double),
+    field(4, "spanId", Id),
+    field(5, "traceId", Id),
+    field(6, "asInt", Sfixed64),
+    field(7, "filteredAttributes", Messages(&KEY_VALUE)),
 ]);
 
 /// Whether the bytes are a message of this shape.
 pub(super) fn check(shape: &Shape, bytes: &[u8], limit: u32) -> Result<(), Broken> {
     let mut reader = Reader::new(bytes, limit);
     while let Some(key) = reader.key()? {
-        let field = shape.0.iter().find(|(number, _)| *number == key >> 3);
-        match (field.map(|(_, kind)| kind), key & 7) {
-            (None, _) => reader.skip(key, 0)?,
-            (Some(Varint | Varints), 0) => drop(reader.varint()?),
-            (Some(Fixed64 | Fixed64s), 1) => drop(reader.fixed64()?),
-            (Some(Fixed32), 5) => drop(reader.fixed32()?),
-            (Some(Bytes), 2) => drop(reader.bytes()?),
-            (Some(Text), 2) => drop(text(reader.bytes()?)?),
-            (Some(Message(inner)), 2) => check(inner, reader.message()?, limit - 1)?,
-            (Some(Varints), 2) => {
-                check_packed(reader.bytes()?, |packed| packed.varint().map(drop))?
-            }
-            (Some(Fixed64s), 2) => {
-                check_packed(reader.bytes()?, |packed| packed.fixed64().map(drop))?;
-            }
-            (Some(_), _) => return Err(Broken::at("field has another wire type", bytes)),
+        let Some(field) = shape.0.iter().find(|field| field.number == key >> 3) else {
+            reader.skip(key, 0)?;
+            continue;
+        };
+        match (field.kind, key & 7) {
+            (Bool | Int32 | Uint32 | Sint32 | Int64 | Uint64s, 0) => drop(reader.varint()?),
+            (Fixed64 | Sfixed64 | Double | Fixed64s | Doubles, 1) => drop(reader.fixed64()?),
+            (Fixed32, 5) => drop(reader.fixed32()?),
+            (Id | Bytes, 2) => drop(reader.bytes()?),
+            (Text | Texts, 2) => drop(text(reader.bytes()?)?),
+            (Message(inner) | Messages(inner), 2) => check(inner, reader.message()?, limit - 1)?,
+            (Uint64s, 2) => check_packed(reader.bytes()?, |packed| packed.varint())?,
+            (Fixed64s | Doubles, 2) => check_packed(reader.bytes()?, |packed| packed.fixed64())?,
+            _ => return Err(Broken::at("field has another wire type", bytes)),
         }
     }
     Ok(())
@@ -210,7 +324,7 @@ pub(super) fn check(shape: &Shape, bytes: &[u8], limit: u32) -> Result<(), Broke
 
 fn check_packed(
     bytes: &[u8],
-    next: impl Fn(&mut Reader<'_>) -> Result<(), Broken>,
+    next: impl Fn(&mut Reader<'_>) -> Result<u64, Broken>,
 ) -> Result<(), Broken> {
     let mut packed = Reader::new(bytes, 0);
     while !packed.at_end() {

@@ -1,6 +1,7 @@
 //! The decoder against `prost` and an oracle that goes through its structs, field by field.
 
 mod generate;
+mod json;
 mod oracle;
 mod plain;
 

@@ -24,16 +24,24 @@ use prost::Message;
 
 /// A small generator of numbers that a seed determines (SplitMix64).
 #[derive(Debug)]
-pub(super) struct Dice(u64);
+pub(super) struct Dice {
+    state: u64,
+    finite: bool,
+}
 
 impl Dice {
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { state: seed, finite: false }
+    }
+
+    /// Without NaN and the infinities.
+    pub(super) fn finite(seed: u64) -> Self {
+        Self { state: seed, finite: true }
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }
@@ -75,7 +83,11 @@ impl Dice {
     }
 
     fn double(&mut self) -> f64 {
-        self.pick(&[0.0, -0.0, 1.5, 1e300, 3.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY])
+        if self.finite || self.one_in(2) {
+            self.pick(&[0.0, -0.0, 1.5, 1.123_558_209_288_947_4e307, 3.0])
+        } else {
+            self.pick(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY])
+        }
     }
 
     fn small(&mut self) -> u32 {
