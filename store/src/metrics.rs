@@ -127,7 +127,6 @@ impl Metrics {
     /// Registers everything.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        let registry = registry.sub_registry_with_prefix("icecore_store");
         metrics.register_bucket(registry);
         metrics.register_catalog(registry);
         metrics
@@ -135,52 +134,79 @@ impl Metrics {
 
     fn register_bucket(&self, registry: &mut Registry) {
         registry.register(
-            "requests",
+            "icecore_store_requests",
             "Requests to the bucket, every attempt, by kind and outcome",
             self.requests.clone(),
         );
         let sent = "Bytes put into the bucket, every attempt";
-        registry.register_with_unit("sent", sent, Unit::Bytes, self.sent.clone());
+        registry.register_with_unit("icecore_store_sent", sent, Unit::Bytes, self.sent.clone());
         let received = "Bytes read from the bucket";
-        registry.register_with_unit("received", received, Unit::Bytes, self.received.clone());
+        registry.register_with_unit(
+            "icecore_store_received",
+            received,
+            Unit::Bytes,
+            self.received.clone(),
+        );
         registry.register(
-            "single_writer",
+            "icecore_store_single_writer",
             "1 where the bucket ignores create-only puts, so that it can have one writer only",
             self.single_writer.clone(),
         );
         registry.register(
-            "garbage_files",
+            "icecore_store_garbage_files",
             "Files deleted after the catalog dropped them or never named them",
             self.garbage.clone(),
         );
     }
 
     fn register_catalog(&self, registry: &mut Registry) {
-        registry.register("commits", "Commits by outcome", self.commits.clone());
-        registry.register("merges", "Merges of small files by outcome", self.merges.clone());
+        registry.register("icecore_store_commits", "Commits by outcome", self.commits.clone());
+        registry.register(
+            "icecore_store_merges",
+            "Merges of small files by outcome",
+            self.merges.clone(),
+        );
         let merged_in = "Bytes of files that went into merges";
-        registry.register_with_unit("merge_in", merged_in, Unit::Bytes, self.merged_in.clone());
-        let merged_out = "Bytes of files that came out of merges";
-        registry.register_with_unit("merge_out", merged_out, Unit::Bytes, self.merged_out.clone());
-        registry.register("files", "Files that the catalog names", self.files.clone());
-        registry.register("rows", "Rows in those files", self.rows.clone());
-        let bytes = "Bytes of those files";
-        registry.register_with_unit("file", bytes, Unit::Bytes, self.bytes.clone());
-        registry.register("records", "Catalog records applied", self.records.clone());
         registry.register_with_unit(
-            "snapshot_read_timestamp",
+            "icecore_store_merge_in",
+            merged_in,
+            Unit::Bytes,
+            self.merged_in.clone(),
+        );
+        let merged_out = "Bytes of files that came out of merges";
+        registry.register_with_unit(
+            "icecore_store_merge_out",
+            merged_out,
+            Unit::Bytes,
+            self.merged_out.clone(),
+        );
+        registry.register(
+            "icecore_store_files",
+            "Files that the catalog names",
+            self.files.clone(),
+        );
+        registry.register("icecore_store_rows", "Rows in those files", self.rows.clone());
+        let bytes = "Bytes of those files";
+        registry.register_with_unit("icecore_store_file", bytes, Unit::Bytes, self.bytes.clone());
+        registry.register("icecore_store_records", "Catalog records applied", self.records.clone());
+        registry.register_with_unit(
+            "icecore_store_snapshot_read_timestamp",
             "When the catalog was last read from the bucket",
             Unit::Seconds,
             self.refreshed_at.clone(),
         );
         registry.register(
-            "refresh_failures",
+            "icecore_store_refresh_failures",
             "Times that the catalog could not be read",
             self.refresh_failures.clone(),
         );
-        registry.register("index_rebuilds", "Indexes made anew, by reason", self.rebuilds.clone());
         registry.register(
-            "index_failures",
+            "icecore_store_index_rebuilds",
+            "Indexes made anew, by reason",
+            self.rebuilds.clone(),
+        );
+        registry.register(
+            "icecore_store_index_failures",
             "Times that the index could not be written; it is off until the next start",
             self.index_failures.clone(),
         );

@@ -91,10 +91,10 @@ impl Store {
         let runs = read_new(&self.bucket, &next).await?;
         let mut state = self.state.lock().await;
         let mut changes = Vec::new();
-        for run in runs {
-            changes.extend(state.apply_run(run)?);
-        }
+        let applied = runs.into_iter().try_for_each(|run| state.apply_run(run, &mut changes));
+        // What was applied before a damaged record counts, here and in the index.
         self.publish(&state, changes).await;
+        applied?;
         let began_ms = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
         self.refreshed_ms.fetch_max(began_ms, Ordering::AcqRel);
         self.metrics.refreshed(self.clock.now().0 / 1_000_000_000);
@@ -126,13 +126,15 @@ impl Store {
 
     /// Throws the index away and makes it anew from the bucket.
     pub async fn rebuild_index(&self) -> Result<(), Error> {
+        // Nothing is committed or read meanwhile; what is known stays if the bucket is away.
         let mut state = self.state.lock().await;
-        *state = State::default();
-        self.index.clear(RebuildReason::Asked).await;
+        let mut fresh = State::default();
         let mut changes = Vec::new();
-        for run in read_new(&self.bucket, &state.next_numbers()).await? {
-            changes.extend(state.apply_run(run)?);
+        for run in read_new(&self.bucket, &fresh.next_numbers()).await? {
+            fresh.apply_run(run, &mut changes)?;
         }
+        *state = fresh;
+        self.index.clear(RebuildReason::Asked).await;
         self.publish(&state, changes).await;
         Ok(())
     }

@@ -21,7 +21,9 @@ pub(crate) async fn check(bucket: &Bucket, known: &Snapshot) -> Result<CheckRepo
     let mut faults = Vec::new();
     for run in read_new(bucket, &BTreeMap::new()).await? {
         let sequence = run.sequence;
-        for change in state.apply_run(run)? {
+        let mut changes = Vec::new();
+        state.apply_run(run, &mut changes)?;
+        for change in changes {
             if change.void && change.removed.is_empty() && change.garbage.is_empty() {
                 let number = change.applied.next - 1;
                 faults.push(format!("`{}` overlaps the commit before it", sequence.path(number)));

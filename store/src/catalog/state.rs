@@ -98,12 +98,15 @@ impl State {
         self.sequences.iter().map(|(sequence, applied)| (*sequence, applied.next)).collect()
     }
 
-    /// Applies what is new of a run; what was applied meanwhile is passed over.
-    pub(crate) fn apply_run(&mut self, run: Run) -> Result<Vec<Change>, Error> {
+    /// Applies what is new of a run; what was applied meanwhile is passed over. `changes` gets
+    /// what took effect, also where a later record fails.
+    pub(crate) fn apply_run(&mut self, run: Run, changes: &mut Vec<Change>) -> Result<(), Error> {
         let Run { sequence, first, records } = run;
         let known = usize::try_from(self.next(sequence).saturating_sub(first));
-        let fresh = records.into_iter().skip(known.unwrap_or(usize::MAX));
-        fresh.map(|record| self.apply(sequence, record)).collect()
+        for record in records.into_iter().skip(known.unwrap_or(usize::MAX)) {
+            changes.push(self.apply(sequence, record)?);
+        }
+        Ok(())
     }
 
     /// Applies the next record of a sequence.

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::FileEntry;
-use crate::catalog::state::{Change, State};
+use crate::catalog::state::{Applied, Change, State};
 use crate::index::keys;
 use crate::model::{FileId, LogPosition, WriterId};
 
@@ -124,6 +124,7 @@ impl Disk {
     pub(super) fn write(&mut self, changes: &[Change]) -> Result<(), Fault> {
         let mut rows = Rows::new();
         for change in changes {
+            self.check_follows(change, &rows)?;
             let Change { sequence, applied, covered, added, removed, garbage, void: _ } = change;
             rows.insert(keys::sequence(*sequence), Some(encode(applied)));
             if let Some((writer, covers_to)) = covered {
@@ -167,6 +168,25 @@ impl Disk {
         self.db.apply_batch(batch)?;
         self.meta = meta;
         Ok(())
+    }
+
+    /// A write may get lost with the task that waits for it. One that comes after it must not be
+    /// kept: the index would be behind without knowing.
+    fn check_follows(&self, change: &Change, rows: &Rows) -> Result<(), Fault> {
+        let key = keys::sequence(change.sequence);
+        let kept = match rows.get(&key).cloned().flatten() {
+            Some(pending) => Some(pending),
+            None => self.db.get(&key)?.map(|kept| kept.to_vec()),
+        };
+        let next = match kept {
+            Some(kept) => parse::<Applied>(&kept)?.next,
+            None => 0,
+        };
+        if next + 1 == change.applied.next {
+            return Ok(());
+        }
+        let found = change.applied.next;
+        Err(Fault::Damaged(format!("it holds {} up to {next}, not to {found}", change.sequence)))
     }
 
     fn check_sum(&self) -> Result<(), Fault> {

@@ -88,3 +88,19 @@ async fn a_second_process_goes_without() {
     let (_index, found) = reopen(folder.path()).await;
     assert_eq!(found.snapshot().records(), 3);
 }
+
+/// Scenario: one write to the index is lost, the next one comes.
+/// Guarantees: the index stays at what it knew, so that the next start reads the rest.
+#[tokio::test]
+async fn a_lost_write_leaves_no_gap() {
+    let folder = TempDir::new().unwrap();
+    let (index, _) = reopen(folder.path()).await;
+    let (_, mut changes) = state(5);
+    let last = changes.split_off(4);
+    changes.truncate(3);
+    index.write(changes).await;
+    index.write(last).await;
+    drop(index);
+    let (_index, found) = reopen(folder.path()).await;
+    assert_eq!(found.snapshot().records(), 3);
+}
