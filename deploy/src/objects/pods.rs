@@ -33,6 +33,7 @@ pub(super) fn container(options: &Options, args: &[&str], ports: &[Port]) -> Con
     let port = |port: &Port| ContainerPort {
         name: Some(port.name.to_owned()),
         container_port: port.number.into(),
+        protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
     Container {

@@ -42,6 +42,8 @@ fn service(options: &Options, component: Component, name: &str, ports: &[Port]) 
     let port = |port: &Port| ServicePort {
         name: Some(port.name.to_owned()),
         port: port.number.into(),
+        // Part of the key by which server-side apply merges ports; older servers want it said.
+        protocol: Some("TCP".to_owned()),
         target_port: Some(IntOrString::String(port.name.to_owned())),
         app_protocol: port.app_protocol.map(str::to_owned),
         ..ServicePort::default()
