@@ -4,8 +4,6 @@
 //! nanosecond; any engine that knows Parquet can read a file as it is; [`project`] gives the same
 //! columns for a file as for live rows.
 
-#![allow(dead_code, reason = "commits and merges call this as they land")]
-
 pub(crate) mod cells;
 mod columns;
 mod encoding;
@@ -24,11 +22,9 @@ mod shape;
 mod write;
 
 pub use project::{project, read_field};
-#[allow(unused_imports, reason = "commits and garbage collection call these as they land")]
 pub(crate) use read::{read, read_origin, read_rows};
 pub use request::{ReadColumn, ReadRequest, RowStream};
-#[allow(unused_imports, reason = "commits and merges call these as they land")]
 pub(crate) use write::{FileOrigin, WriteRequest, WrittenFile, write};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

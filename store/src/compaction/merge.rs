@@ -2,8 +2,6 @@
 //!
 //! Invariant: the rows of the output are the rows of the inputs, no more and no less.
 
-#![allow(dead_code, reason = "compaction calls this as it lands")]
-
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -74,3 +72,6 @@ fn check_rows(table: Table, inputs: &[Arc<FileEntry>], output: &FileEntry) -> Re
     }
     Err(Error::Rows { table, reason: format!("a merge of {rows} rows has {}", output.rows) })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! How each column of a file is encoded, by its type and place.
 //!
-//! Measured on 300,000 spans of mixed services: see `docs/decisions` for the figures.
+//! Measured on 300,000 spans with 22 attributes, in row groups of 131,072 (`tests/size.rs` prints
+//! it): 39.0 bytes a span, of which span_id 8.0, parent_span_id 6.8, trace_id 6.7, duration 3.7,
+//! end 3.9, start 3.7, all attributes 5.5. Row groups of 65,536 make it 41.6, because a trace id
+//! then repeats less often in one dictionary; of 262,144 36.9.
 
 use std::collections::HashSet;
 

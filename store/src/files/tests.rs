@@ -1,7 +1,8 @@
 //! Files end to end: written, read back, pruned, and read by other engines.
 
-mod generate;
+pub(crate) mod generate;
 mod load;
+mod peers;
 mod projection;
 mod pruning;
 

@@ -25,18 +25,18 @@ const TIMES: [i64; 8] =
 const KEYS: [&str; 7] = ["http.route", "user id", "", "$map", "n", "resource.x", "é"];
 
 /// A source of random batches; prints its seed so that a failure can be had again.
-pub(super) struct Generator {
+pub(crate) struct Generator {
     rng: StdRng,
 }
 
 impl Generator {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         println!("seed {seed}");
         Self { rng: StdRng::seed_from_u64(seed) }
     }
 
     /// A batch of up to `rows_max` rows with attribute columns of its own choosing.
-    pub(super) fn batch(&mut self, table: Table, rows_max: usize) -> RecordBatch {
+    pub(crate) fn batch(&mut self, table: Table, rows_max: usize) -> RecordBatch {
         let rows = self.rng.random_range(1..=rows_max);
         let mut fields = fixed_fields(table);
         let mut columns: Vec<ArrayRef> = Vec::new();
@@ -176,7 +176,7 @@ impl Generator {
 
 /// Every row of these batches as text, sorted: equal exactly where the rows are equal, order and
 /// the choice between column and overflow aside.
-pub(super) fn canonical(table: Table, batches: &[RecordBatch]) -> Vec<String> {
+pub(crate) fn canonical(table: Table, batches: &[RecordBatch]) -> Vec<String> {
     let mut rows: Vec<String> =
         batches.iter().flat_map(|batch| canonical_batch(table, batch)).collect();
     rows.sort_unstable();
