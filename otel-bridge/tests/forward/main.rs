@@ -1,10 +1,13 @@
 //! The bridge against real OTLP servers that are slow, away, full, or of another opinion.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::panic, reason = "a test may panic")]
+#![allow(clippy::print_stdout, reason = "a test says why it was skipped")]
 
+mod collector;
 mod feed;
 mod receiver;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use collector::Collector;
 use feed::MemoryFeed;
-use receiver::{Receiver, Reply};
+use receiver::{Accepted, Receiver, Reply};
 
 const WRITER: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 const LOOPBACK: &str = "127.0.0.1:0";
@@ -275,6 +279,46 @@ async fn an_absent_destination_catches_up() {
     distinct.dedup();
     assert_eq!(distinct, expected(0..40));
     assert!(text.contains("reason=\"unreachable\""), "{text}");
+}
+
+/// Scenario: the real Collector, over gRPC and over HTTP with zstd, away at first and killed in
+/// between.
+/// Guarantees: what is behind it gets every span.
+#[tokio::test]
+async fn the_collector_gets_every_span() {
+    let program = match collector::program() {
+        Ok(program) => program,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    for (scheme, port) in [("grpc", 0), ("http", 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let receiver = Receiver::default();
+        let (behind, _server) = receiver.serve_http().await;
+        let ports = collector::ports();
+        let mut destination = destination(scheme, ([127, 0, 0, 1], ports[port]).into());
+        destination.compression = Compression::Zstd;
+        let feed = Arc::new(MemoryFeed::new(WRITER));
+        let running = Running::start(config(folder.path(), destination), &feed).await;
+        (0..50).for_each(|number| feed.push(Signal::Traces, request(number)));
+        let collector = Collector::start(&program, folder.path(), ports, behind);
+        until("fifty arrive", || span_names(&receiver).len() == 50).await;
+        drop(collector);
+        (50..100).for_each(|number| feed.push(Signal::Traces, request(number)));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let _collector = Collector::start(&program, folder.path(), ports, behind);
+        until("a hundred arrive", || span_names(&receiver).len() == 100).await;
+        running.stop().await;
+    }
+}
+
+/// Names of the first spans of all requests: a request may come twice when the Collector dies,
+/// and the Collector may encode it in other bytes.
+fn span_names(receiver: &Receiver) -> BTreeSet<String> {
+    let name = |accepted: Accepted| {
+        let request = ExportTraceServiceRequest::decode(accepted.payload.as_slice()).unwrap();
+        request.resource_spans[0].scope_spans[0].spans[0].name.clone()
+    };
+    receiver.accepted().into_iter().map(name).collect()
 }
 
 /// Scenario: a stop and a start with more in the log; then another log in its place.
