@@ -134,7 +134,7 @@ impl Flush {
 
     /// One flush, tried until it succeeds.
     async fn persist(&mut self) {
-        let mut pause = RETRY_FIRST;
+        let mut pause = RETRY_FIRST.min(self.settings.flush_retry_max);
         while let Err(error) = self.once().await {
             self.metrics.live.flush_failed();
             let pause_s = pause.as_secs_f64();

@@ -11,6 +11,8 @@
 mod config;
 pub mod decode;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod flush;
 mod live;
 mod log;

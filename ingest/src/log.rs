@@ -22,6 +22,6 @@ pub(crate) use segment::Segments;
 pub(crate) use tail::Tail;
 
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 #[cfg(test)]
 mod harness;

@@ -14,6 +14,9 @@ mod http;
 mod intake;
 mod serve;
 
+#[cfg(test)]
+mod harness;
+
 pub(crate) use answer::Reason;
 pub(crate) use grpc::router as grpc_router;
 pub(crate) use http::router as http_router;

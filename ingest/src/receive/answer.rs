@@ -35,7 +35,7 @@ pub(crate) enum Reason {
     TooLarge,
     /// The sender took too long to send its request.
     TooSlow,
-    /// The sender went away in the middle.
+    /// The sender went away in the middle, or broke the rules of HTTP.
     Cancelled,
     /// Requests in flight use all the memory they may.
     Busy,
@@ -96,8 +96,9 @@ impl Reason {
             Self::TooLarge => {
                 ("too_large", Http::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, false)
             }
-            Self::TooSlow => ("too_slow", Http::REQUEST_TIMEOUT, Code::DeadlineExceeded, false),
-            Self::Cancelled => ("cancelled", Http::BAD_REQUEST, Code::Cancelled, false),
+            // OTLP senders drop what is answered with 408, and slowness may pass.
+            Self::TooSlow => ("too_slow", Http::SERVICE_UNAVAILABLE, Code::Unavailable, true),
+            Self::Cancelled => ("cancelled", Http::BAD_REQUEST, Code::InvalidArgument, false),
             Self::Busy => ("busy", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted, true),
             Self::LiveRowsFull => {
                 ("live_rows_full", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted, true)
