@@ -48,9 +48,14 @@ pub(crate) struct Faulty<S> {
 }
 
 impl<S: ObjectStore> Faulty<S> {
+    /// `inner`, failing as `faults` says.
+    pub(crate) fn over(inner: S, faults: &Faults) -> Self {
+        Self { inner, faults: faults.clone() }
+    }
+
     /// A bucket over `inner` that fails as `faults` says.
     pub(crate) fn bucket(inner: S, faults: &Faults, puts: Puts) -> Bucket {
-        let objects = Arc::new(Self { inner, faults: faults.clone() });
+        let objects = Arc::new(Self::over(inner, faults));
         Bucket { objects, storage: "memory:///".into(), puts }
     }
 }

@@ -162,3 +162,6 @@ fn sync_folder(folder: &FilePath) -> io::Result<()> {
 fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::Generic { store: "local folder", source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,3 +177,6 @@ async fn keep_beating(lease: Arc<Lease>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

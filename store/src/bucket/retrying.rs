@@ -214,3 +214,6 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
         self.inner.rename_opts(from, to, options).await
     }
 }
+
+#[cfg(test)]
+mod tests;
