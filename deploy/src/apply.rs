@@ -1,7 +1,6 @@
 //! Server-side apply: the cluster merges, and says who owns what.
 
-use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 
 use crate::manifest::Manifest;
 use crate::{Cluster, Error, ObjectName, Options, objects};
@@ -66,11 +65,20 @@ async fn apply_one(
     params.dry_run = how.dry_run;
     let after = api.patch(name, &params, &Patch::Apply(&manifest.value)).await;
     let after = after.map_err(|error| manifest.failed("apply", error))?;
-    Ok(match before {
-        None => Change::Created,
-        Some(before) if before.resource_version() == after.resource_version() => Change::Unchanged,
-        Some(_) => Change::Updated,
-    })
+    let Some(before) = before else { return Ok(Change::Created) };
+    let is_same = substance(before) == substance(after);
+    Ok(if is_same { Change::Unchanged } else { Change::Updated })
+}
+
+/// An object without what changes of itself: some servers give a new version, or a new time in
+/// the list of managers, to an object that was applied as it was.
+fn substance(mut object: DynamicObject) -> DynamicObject {
+    object.metadata.resource_version = None;
+    object.metadata.managed_fields = None;
+    if let Some(data) = object.data.as_object_mut() {
+        data.remove("status");
+    }
+    object
 }
 
 #[cfg(test)]

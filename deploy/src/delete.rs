@@ -21,13 +21,14 @@ pub enum Deletion {
     Missing(ObjectName),
 }
 
-/// Deletes what [`crate::apply()`] made, last made first, and tells `on_deleted` of each.
+/// Deletes what [`crate::apply()`] made, last made first, and tells `on_deleted` of each. Of the
+/// options only the namespace is needed.
 pub async fn delete(
     cluster: &Cluster,
     options: &Options,
     mut on_deleted: impl FnMut(&Deletion) + Send,
 ) -> Result<(), Error> {
-    for manifest in objects::all(options)?.into_iter().rev() {
+    for manifest in objects::named(options)?.into_iter().rev() {
         let api = manifest.api(&cluster.client);
         let (object, name) = (manifest.object.clone(), manifest.object.name.clone());
         let found = api.get_opt(&name).await.map_err(|error| manifest.failed("look at", error))?;

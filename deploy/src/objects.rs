@@ -19,6 +19,17 @@ use labels::{Component, meta_of_cluster};
 /// The objects, after a check of the options.
 pub(crate) fn all(options: &Options) -> Result<Vec<Manifest>, Error> {
     options.check()?;
+    build(options)
+}
+
+/// The objects of an installation of which only the namespace is known: fit to be looked for by
+/// name, not to be applied.
+pub(crate) fn named(options: &Options) -> Result<Vec<Manifest>, Error> {
+    options.check_namespace()?;
+    build(options)
+}
+
+fn build(options: &Options) -> Result<Vec<Manifest>, Error> {
     let namespace = Namespace {
         metadata: meta_of_cluster(options, options.namespace.clone()),
         ..Namespace::default()

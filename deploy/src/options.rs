@@ -136,6 +136,17 @@ impl Options {
     }
 }
 
+impl Options {
+    /// The one option that objects of an installation are found by.
+    pub(crate) fn check_namespace(&self) -> Result<(), Error> {
+        if is_label(&self.namespace) {
+            return Ok(());
+        }
+        let problems = vec![format!("`{}` is not a namespace name", self.namespace)];
+        Err(Error::Options { problems })
+    }
+}
+
 /// RFC 1123 label: what namespaces are named by.
 fn is_label(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

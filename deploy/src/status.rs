@@ -45,10 +45,10 @@ impl fmt::Display for Rollout {
     }
 }
 
-/// Every workload of the installation.
+/// Every workload of the installation. Of the options only the namespace is needed.
 pub async fn status(cluster: &Cluster, options: &Options) -> Result<Vec<Rollout>, Error> {
     let mut rollouts = Vec::new();
-    for manifest in objects::all(options)? {
+    for manifest in objects::named(options)? {
         if !matches!(manifest.object.kind.as_str(), "DaemonSet" | "StatefulSet" | "Deployment") {
             continue;
         }

@@ -98,6 +98,11 @@ fn options() -> Options {
     Options { storage: "s3://telemetry".to_owned(), ..Options::default() }
 }
 
+/// What `status` and `delete` are told of an installation.
+fn namespace_alone() -> Options {
+    Options::default()
+}
+
 async fn changes(cluster: &Cluster, options: &Options, how: ApplyOptions) -> Vec<Applied> {
     let mut changes = Vec::new();
     apply(cluster, options, how, |applied| changes.push(applied.clone())).await.unwrap();
@@ -160,7 +165,7 @@ async fn only_ours_is_deleted() {
         {"name": "icecore", "namespace": "icecore", "resourceVersion": "900"}});
     api.lock().unwrap().objects.insert(theirs.to_owned(), stranger);
     let mut kept = Vec::new();
-    delete(&cluster, &options(), |deletion| {
+    delete(&cluster, &namespace_alone(), |deletion| {
         if let Deletion::Kept(object) = deletion {
             kept.push(object.to_string());
         }
@@ -185,10 +190,10 @@ async fn only_ours_is_deleted() {
 async fn status_tells_of_every_workload() {
     let api = Arc::default();
     let cluster = cluster(&api);
-    let before = status(&cluster, &options()).await.unwrap();
+    let before = status(&cluster, &namespace_alone()).await.unwrap();
     assert!(before.iter().all(|rollout| !rollout.exists && !rollout.done()));
     changes(&cluster, &options(), ApplyOptions::default()).await;
-    let after = status(&cluster, &options()).await.unwrap();
+    let after = status(&cluster, &namespace_alone()).await.unwrap();
     assert_eq!((before.len(), after.len()), (4, 4));
     assert!(after.iter().all(|rollout| rollout.exists && !rollout.done()));
 }

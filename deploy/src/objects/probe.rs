@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::config::{of_pod, otlp_endpoint, variable};
 use super::labels::Component;
-use super::pods::{DATA, container, mount, pod, resources, scratch, seccomp};
+use super::pods::{DATA, DATA_DIR, container, mount, pod, resources, scratch, seccomp};
 use super::services::HTTP;
 use crate::Options;
 
@@ -47,7 +47,7 @@ pub(super) fn daemon_set(options: &Options) -> DaemonSet {
 }
 
 fn template(options: &Options) -> k8s_openapi::api::core::v1::PodTemplateSpec {
-    let args = ["probe", "--http-addr", "0.0.0.0:7070"];
+    let args = ["probe", "--data-dir", DATA_DIR, "--http-addr", "0.0.0.0:7070"];
     let mut container = container(options, &args, &[HTTP]);
     container.resources = Some(resources("50m", "64Mi", &options.resources.probe_memory));
     // The probe has no business with the bucket: neither its settings nor its credentials.

@@ -20,7 +20,6 @@ pub(super) const OTLP_GRPC: Port =
 pub(super) const OTLP_HTTP: Port =
     Port { name: "otlp-http", number: 4318, app_protocol: Some("http") };
 pub(super) const HTTP: Port = Port { name: "http", number: 7070, app_protocol: Some("http") };
-pub(super) const GRPC: Port = Port { name: "grpc", number: 7071, app_protocol: Some("grpc") };
 
 /// The name that gives each ingester an address of its own.
 pub(super) const INGEST_PODS: &str = "icecore-ingest-pods";
@@ -34,7 +33,7 @@ pub(super) fn all(options: &Options) -> Vec<Service> {
         spec.publish_not_ready_addresses = Some(true);
     }
     let ingest = service(options, Component::Ingest, Component::Ingest.name(), &ingest_ports);
-    let query = service(options, Component::Query, Component::Query.name(), &[HTTP, GRPC]);
+    let query = service(options, Component::Query, Component::Query.name(), &[HTTP]);
     vec![ingest, headless, query]
 }
 

@@ -13,12 +13,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::labels::Component;
 use super::pods::{DATA, DATA_DIR, container, pod, resources, scratch};
-use super::services::{GRPC, HTTP, INGEST_PODS, OTLP_GRPC, OTLP_HTTP};
+use super::services::{HTTP, INGEST_PODS, OTLP_GRPC, OTLP_HTTP};
 use crate::Options;
 use crate::options::quantity;
 
 /// Ingesters keep acknowledged requests in a log, so each has a volume that outlives its pod.
 pub(super) fn ingest(options: &Options) -> StatefulSet {
+    let log_bytes_max = format!("{}KiB", log_bytes_max(options) >> 10);
     let mut args = vec![
         "ingest",
         "--data-dir",
@@ -29,6 +30,8 @@ pub(super) fn ingest(options: &Options) -> StatefulSet {
         "0.0.0.0:4318",
         "--http-addr",
         "0.0.0.0:7070",
+        "--log-bytes-max",
+        &log_bytes_max,
     ];
     for url in &options.forward {
         args.extend(["--forward", url]);
@@ -56,6 +59,12 @@ pub(super) fn ingest(options: &Options) -> StatefulSet {
     }
 }
 
+/// Senders are told to wait before the volume is full: the rest is for the file system itself, a
+/// segment that is being made, cursors and the index.
+const fn log_bytes_max(options: &Options) -> u64 {
+    options.log_bytes / 10 * 8
+}
+
 fn log_volume(options: &Options) -> PersistentVolumeClaim {
     let size = BTreeMap::from([("storage".to_owned(), Quantity(quantity(options.log_bytes)))]);
     PersistentVolumeClaim {
@@ -76,16 +85,8 @@ fn log_volume(options: &Options) -> PersistentVolumeClaim {
 
 /// Query servers keep nothing but caches.
 pub(super) fn query(options: &Options) -> Deployment {
-    let args = [
-        "query",
-        "--data-dir",
-        DATA_DIR,
-        "--http-addr",
-        "0.0.0.0:7070",
-        "--grpc-addr",
-        "0.0.0.0:7071",
-    ];
-    let mut container = container(options, &args, &[HTTP, GRPC]);
+    let args = ["query", "--data-dir", DATA_DIR, "--http-addr", "0.0.0.0:7070"];
+    let mut container = container(options, &args, &[HTTP]);
     container.resources = Some(resources("500m", "512Mi", &options.resources.query_memory));
     let replicas = i32::try_from(options.query_replicas).unwrap_or(i32::MAX);
     let template = pod(options, Component::Query, container, vec![scratch(DATA)]);

@@ -5,7 +5,9 @@
 
 mod server;
 
-use icecore_deploy::{ApplyOptions, Change, Cluster, Deletion, Options, apply, delete, status};
+use icecore_deploy::{
+    Applied, ApplyOptions, Change, Cluster, Deletion, Options, apply, delete, status,
+};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
@@ -23,10 +25,10 @@ fn options() -> Options {
     }
 }
 
-async fn changes(cluster: &Cluster, options: &Options) -> Vec<Change> {
+async fn changes(cluster: &Cluster, options: &Options) -> Vec<Applied> {
     let mut changes = Vec::new();
     let how = ApplyOptions::default();
-    apply(cluster, options, how, |applied| changes.push(applied.change)).await.unwrap();
+    apply(cluster, options, how, |applied| changes.push(applied.clone())).await.unwrap();
     changes
 }
 
@@ -63,12 +65,14 @@ async fn an_installation_comes_and_goes() {
     let (client, cluster) = (server.client().await, server.cluster().await);
 
     let first = changes(&cluster, &options()).await;
-    assert!(first.iter().all(|change| *change == Change::Created), "{first:?}");
+    assert!(first.iter().all(|it| it.change == Change::Created), "{first:?}");
     let second = changes(&cluster, &options()).await;
-    assert!(second.iter().all(|change| *change == Change::Unchanged), "{second:?}");
+    assert!(second.iter().all(|it| it.change == Change::Unchanged), "{second:?}");
     let more = Options { query_replicas: 2, ..options() };
     let third = changes(&cluster, &more).await;
-    assert_eq!(third.iter().filter(|change| **change == Change::Updated).count(), 1);
+    let updated = third.iter().filter(|it| it.change == Change::Updated);
+    let updated: Vec<String> = updated.map(|it| it.object.to_string()).collect();
+    assert_eq!(updated, ["Deployment observability/icecore-query"]);
 
     let daemon_sets: Api<DaemonSet> = Api::namespaced(client.clone(), "observability");
     let probe = daemon_sets.get("icecore-probe").await.unwrap();
