@@ -2,7 +2,7 @@
 //!
 //! Invariants: a parser sees the bytes of one connection in the order in which its owner sent and
 //! received them; whatever it is fed it neither panics nor holds more than its [`Limits`] say; each
-//! byte that it was fed is counted once in its [`Counts`], as parsed or as unparsed.
+//! byte that it was fed is counted once in its [`Counts`], as parsed, unparsed or passed.
 
 mod detect;
 mod follow;
@@ -161,6 +161,8 @@ pub struct Counts {
     pub parsed_bytes: u64,
     /// Bytes (captured and omitted) that could not be placed in a message.
     pub unparsed_bytes: u64,
+    /// Bytes (captured and omitted) after an upgrade or in a tunnel, which nobody tried to read.
+    pub passed_bytes: u64,
     /// Responses whose request was not seen: the connection is older than the probe.
     pub responses_without_request: u64,
     /// Requests that were given up since too many waited for a response.
@@ -175,12 +177,14 @@ impl Counts {
         let Self {
             parsed_bytes,
             unparsed_bytes,
+            passed_bytes,
             responses_without_request,
             requests_shed,
             resyncs,
         } = other;
         self.parsed_bytes += parsed_bytes;
         self.unparsed_bytes += unparsed_bytes;
+        self.passed_bytes += passed_bytes;
         self.responses_without_request += responses_without_request;
         self.requests_shed += requests_shed;
         self.resyncs += resyncs;
@@ -194,6 +198,8 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Requests of one connection that may wait for their response; the oldest is shed.
     pub pending_max: usize,
+    /// Longer targets and header values are cut.
+    pub value_bytes_max: usize,
     /// What is kept of each body; 0 keeps none.
     pub body_bytes_max: usize,
     /// Undecided segments of a connection that are looked at before it counts as unknown.
@@ -210,6 +216,7 @@ impl Default for Limits {
         Self {
             head_bytes_max: 64 << 10,
             pending_max: 256,
+            value_bytes_max: 8 << 10,
             body_bytes_max: 0,
             detect_segments_max: 64,
             request_headers: names(&[

@@ -32,7 +32,7 @@ pub struct Following {
     counts: Counts,
 }
 
-/// A first line of which too little has come to tell what it is; at most a few bytes.
+/// A first line of which too little has come to tell what it is; detection gives up on long ones.
 #[derive(Debug)]
 struct Held {
     direction: Direction,
@@ -96,8 +96,11 @@ impl Following {
     }
 
     fn look_at(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) {
-        let held = self.held.take();
-        let joined = held.filter(|held| held.direction == segment.direction && !segment.gap_before);
+        let goes_on = |held: &Held| held.direction == segment.direction && !segment.gap_before;
+        if !self.held.as_ref().is_some_and(goes_on) {
+            self.drop_held();
+        }
+        let joined = self.held.take();
         let time = joined.as_ref().map_or(segment.time, |held| held.time);
         let mut bytes = joined.map(|held| held.bytes).unwrap_or_default();
         bytes.extend_from_slice(segment.captured);
@@ -130,6 +133,7 @@ impl Following {
 
     fn drop_held(&mut self) {
         if let Some(held) = self.held.take() {
+            self.from_start = false;
             self.counts.unparsed_bytes += held.bytes.len() as u64;
         }
     }

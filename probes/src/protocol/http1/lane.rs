@@ -1,0 +1,94 @@
+//! One direction of a connection: where in a message its next byte stands.
+//!
+//! Invariant: a head is held only until it is whole, and never beyond the limit.
+
+use super::body::{Body, Kept};
+
+/// Where the next byte stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Before a message or in its head.
+    Head,
+    /// In a body.
+    Body(Body),
+    /// In a body that its sender may not send at all, since the answer came before it.
+    Refused(Body),
+    /// Nowhere that is known; the next call that begins like a message is its start. `in_chunks`:
+    /// it was lost in a chunked body, whose end can still be recognised.
+    Lost { in_chunks: bool },
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) place: Place,
+    /// The head so far.
+    head: Vec<u8>,
+    /// When its first byte passed.
+    pub(super) began: u64,
+    /// What is kept of the current body.
+    pub(super) kept: Kept,
+}
+
+/// What looking for the end of a head came to.
+#[derive(Debug)]
+pub(super) enum HeadStep {
+    /// All input was used, the end is not there yet.
+    More,
+    /// The head is whole; so many bytes of the input belong to it.
+    Whole { head: Vec<u8>, used: usize },
+    /// Longer than the limit: so many held bytes were given up.
+    TooLong { held: usize },
+}
+
+impl Lane {
+    pub(super) fn new(place: Place) -> Self {
+        Self { place, head: Vec::new(), began: 0, kept: Kept::default() }
+    }
+
+    /// The head so far.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Gives up the head so far; returns how long it was.
+    pub(super) fn drop_head(&mut self) -> u64 {
+        std::mem::take(&mut self.head).len() as u64
+    }
+
+    /// Adds input to the head.
+    pub(super) fn take_head(&mut self, input: &[u8], time: u64, bytes_max: usize) -> HeadStep {
+        let held = self.head.len();
+        if held == 0 {
+            self.began = time;
+        }
+        let room = bytes_max.saturating_sub(held).min(input.len());
+        self.head.extend_from_slice(input.split_at(room).0);
+        if let Some(end) = head_end(&self.head, held) {
+            let mut head = std::mem::take(&mut self.head);
+            head.truncate(end);
+            return HeadStep::Whole { head, used: end - held };
+        }
+        if self.head.len() < bytes_max {
+            return HeadStep::More;
+        }
+        self.head = Vec::new();
+        HeadStep::TooLong { held }
+    }
+}
+
+/// Where the head ends (behind its blank line), when the first `scanned` bytes are known not to
+/// hold the end.
+fn head_end(head: &[u8], scanned: usize) -> Option<usize> {
+    // The end is at most three bytes long, so that it may begin two before what was scanned.
+    let from = scanned.saturating_sub(2);
+    let (_, tail) = head.split_at_checked(from)?;
+    memchr::memchr_iter(b'\n', tail).find_map(|line_end| {
+        let behind = from + line_end + 1;
+        match head.get(behind..)? {
+            [b'\n', ..] => Some(behind + 1),
+            [b'\r', b'\n', ..] => Some(behind + 2),
+            _ => None,
+        }
+    })
+}

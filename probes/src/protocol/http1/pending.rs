@@ -1,0 +1,92 @@
+//! A request that waits for its response.
+//!
+//! Invariant: an exchange leaves here once, with what was seen of it and nothing else.
+
+use super::body::Kept;
+use super::head::{RequestHead, ResponseHead};
+use crate::protocol::{BodySize, Exchange, Failure, Role};
+
+/// How far the response has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// No final status yet.
+    Awaited,
+    /// Its head was read.
+    Begun,
+    /// It is whole; the request's body is not.
+    Whole,
+}
+
+/// A request and what is known of its response.
+#[derive(Debug)]
+pub(super) struct Pending {
+    exchange: Exchange,
+    pub(super) request_done: bool,
+    pub(super) answer: Answer,
+    /// The sender may still wait for a 100 before it sends the body.
+    pub(super) expects_continue: bool,
+}
+
+impl Pending {
+    pub(super) fn new(role: Role, ordinal: Option<u64>, start: u64, head: RequestHead) -> Self {
+        let RequestHead { method, target, version, headers, body: _, expects_continue } = head;
+        let exchange = Exchange {
+            role,
+            ordinal,
+            start,
+            end: start,
+            method,
+            target,
+            version,
+            request_headers: headers,
+            response_headers: Vec::new(),
+            status: None,
+            request_body: BodySize::Exact(0),
+            response_body: BodySize::AtLeast(0),
+            request_captured: Vec::new(),
+            response_captured: Vec::new(),
+            failure: None,
+        };
+        Self { exchange, request_done: false, answer: Answer::Awaited, expects_continue }
+    }
+
+    pub(super) fn method(&self) -> &str {
+        &self.exchange.method
+    }
+
+    pub(super) fn began_at(&self, time: u64) -> bool {
+        self.exchange.start == time
+    }
+
+    /// The last byte of the response so far passed at `time`.
+    pub(super) fn seen_until(&mut self, time: u64) {
+        self.exchange.end = time.max(self.exchange.start);
+    }
+
+    pub(super) fn begin_response(&mut self, head: ResponseHead) {
+        self.answer = Answer::Begun;
+        self.exchange.status = Some(head.status);
+        self.exchange.response_headers = head.headers;
+    }
+
+    pub(super) fn end_request(&mut self, kept: Kept, whole: bool) {
+        self.request_done = true;
+        self.exchange.request_body = size(&kept, whole);
+        self.exchange.request_captured = kept.start;
+    }
+
+    pub(super) fn end_response(&mut self, kept: Kept, whole: bool) {
+        self.answer = Answer::Whole;
+        self.exchange.response_body = size(&kept, whole);
+        self.exchange.response_captured = kept.start;
+    }
+
+    pub(super) fn finish(mut self, failure: Option<Failure>) -> Exchange {
+        self.exchange.failure = failure;
+        self.exchange
+    }
+}
+
+fn size(kept: &Kept, whole: bool) -> BodySize {
+    if whole && !kept.holed { BodySize::Exact(kept.bytes) } else { BodySize::AtLeast(kept.bytes) }
+}
