@@ -3,17 +3,29 @@
 //! Invariants: handing something over never waits; what is held is bounded in items and bytes;
 //! each item is counted once, as sent, refused by the receiver, or dropped with its reason.
 
+mod metrics;
+mod send;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus_client::registry::Registry;
-use tokio_util::sync::CancellationToken;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::secret::Secret;
+use metrics::{EmitMetrics, Outcome};
+pub use send::EmitTask;
 
 /// Where and how to send.
 #[derive(Debug, Clone)]
@@ -90,45 +102,77 @@ pub enum EmitError {
 /// Hands items to the sending task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Emitter {
+    queue: mpsc::Sender<Item>,
+    /// Bytes in the queue and in the batch under way.
+    held_bytes: Arc<AtomicUsize>,
+    held_bytes_max: usize,
+    metrics: Arc<EmitMetrics>,
     own: OwnSockets,
+}
+
+/// One thing to send.
+#[derive(Debug)]
+enum Item {
+    Span { resource: Arc<Resource>, span: Box<Span>, bytes: usize },
+    Metrics { metrics: Vec<ResourceMetrics>, bytes: usize },
 }
 
 /// The connections that the sending task has open, so that the probe can ignore its own traffic.
 #[derive(Debug, Clone, Default)]
 pub struct OwnSockets {
-    open: Arc<std::sync::RwLock<Vec<(SocketAddr, SocketAddr)>>>,
+    newest: Arc<RwLock<VecDeque<(SocketAddr, SocketAddr)>>>,
 }
+
+/// One connection at a time is open, and a second one while it is replaced.
+const OWN_SOCKETS_MAX: usize = 2;
 
 impl OwnSockets {
     /// One end of the connection between `local` and `remote` is ours, whichever end asks.
     #[must_use]
     pub fn contains(&self, local: SocketAddr, remote: SocketAddr) -> bool {
-        let open = self.open.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        open.contains(&(local, remote)) || open.contains(&(remote, local))
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        newest.contains(&(local, remote)) || newest.contains(&(remote, local))
     }
-}
 
-/// The sending task, not yet running.
-#[derive(Debug)]
-pub struct EmitTask {
-    config: EmitConfig,
+    fn opened(&self, local: SocketAddr, remote: SocketAddr) {
+        let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
+        newest.truncate(OWN_SOCKETS_MAX - 1);
+        newest.push_front((local, remote));
+    }
 }
 
 /// Checks the configuration and makes both halves. Does not connect: the receiver may come later.
 pub fn open(config: EmitConfig, registry: &mut Registry) -> Result<(Emitter, EmitTask), EmitError> {
-    let _ = registry;
-    Ok((Emitter { own: OwnSockets::default() }, EmitTask { config }))
+    let metrics = Arc::new(EmitMetrics::new(registry));
+    let (queue, items) = mpsc::channel(config.queue_spans_max.max(1));
+    let emitter = Emitter {
+        queue,
+        held_bytes: Arc::default(),
+        held_bytes_max: config.queue_bytes_max,
+        metrics: Arc::clone(&metrics),
+        own: OwnSockets::default(),
+    };
+    let held_bytes = Arc::clone(&emitter.held_bytes);
+    let task = EmitTask::new(config, items, held_bytes, metrics, emitter.own_sockets())?;
+    Ok((emitter, task))
 }
 
 impl Emitter {
     /// Queues one span; without room it is dropped and counted.
     pub fn span(&self, resource: &Arc<Resource>, span: Span) {
-        drop((resource, span));
+        let bytes = span.encoded_len();
+        let item = Item::Span { resource: Arc::clone(resource), span: Box::new(span), bytes };
+        if let Err(dropped) = self.offer(item, bytes) {
+            self.metrics.spans(dropped, 1);
+        }
     }
 
     /// Queues metrics; without room they are dropped and counted (cumulative sums make up for it).
     pub fn metrics(&self, metrics: Vec<ResourceMetrics>) {
-        drop(metrics);
+        let bytes = metrics.iter().map(ResourceMetrics::encoded_len).sum();
+        if let Err(dropped) = self.offer(Item::Metrics { metrics, bytes }, bytes) {
+            self.metrics.metrics(dropped, 1);
+        }
     }
 
     /// The connections of the sending task.
@@ -136,12 +180,20 @@ impl Emitter {
     pub fn own_sockets(&self) -> OwnSockets {
         self.own.clone()
     }
-}
 
-impl EmitTask {
-    /// Sends until `stop`, then drains. Cancel `stop` after [`crate::pipeline::Pipeline::finish`].
-    pub async fn run(self, stop: CancellationToken) {
-        stop.cancelled().await;
-        drop(self.config);
+    fn offer(&self, item: Item, bytes: usize) -> Result<(), Outcome> {
+        let held = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let outcome = if held.saturating_add(bytes) > self.held_bytes_max {
+            Err(Outcome::QueueBytesFull)
+        } else {
+            self.queue.try_send(item).map_err(|error| match error {
+                TrySendError::Full(_) => Outcome::QueueFull,
+                TrySendError::Closed(_) => Outcome::Stopped,
+            })
+        };
+        if outcome.is_err() {
+            self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        outcome
     }
 }

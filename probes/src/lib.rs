@@ -14,6 +14,7 @@ mod config;
 mod connection;
 pub mod emit;
 mod error;
+mod histogram;
 pub mod identity;
 mod kernel;
 mod load;
@@ -21,8 +22,10 @@ mod metrics;
 pub mod pipeline;
 pub mod protocol;
 mod reader;
+mod redact;
 mod ring;
 pub mod secret;
+mod span;
 
 use std::sync::Arc;
 use std::time::Duration;

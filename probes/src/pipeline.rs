@@ -3,14 +3,21 @@
 //! Invariant: an exchange is counted in its histogram whether or not its span finds room in the
 //! queue, so that the durations are at full rate; a span without room is counted as dropped.
 
+mod metrics;
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
 use crate::emit::Emitter;
+use crate::histogram::{Histograms, Recorded};
 use crate::identity::Identity;
 use crate::protocol::{Counts, Exchange};
+use crate::span::{self, facts::Facts, link};
+use metrics::PipelineMetrics;
 
 /// What is made of exchanges.
 #[derive(Debug, Clone)]
@@ -19,7 +26,7 @@ pub struct PipelineConfig {
     pub histogram_every: Duration,
     /// Series of one histogram of one process; the rest is put into one overflow series.
     pub series_max: usize,
-    /// Processes with histograms of their own; the oldest idle one makes room.
+    /// Processes with histograms of their own; the rest share one without its own resource.
     pub resources_max: usize,
     /// Put captured bodies on spans as `http.request.body.content` and `http.response.body.content`.
     pub bodies: bool,
@@ -30,7 +37,7 @@ impl Default for PipelineConfig {
         Self {
             histogram_every: Duration::from_secs(10),
             series_max: 1_000,
-            resources_max: 1_024,
+            resources_max: 4_096,
             bodies: false,
         }
     }
@@ -48,7 +55,7 @@ pub struct ConnectionInfo {
     /// The other end.
     pub remote: SocketAddr,
     /// When the connection was established, wall clock in nanoseconds; none where it is older than
-    /// the probe. Both ends on one node see it within a few milliseconds of each other.
+    /// the probe. Both ends on one node see it within microseconds of each other.
     pub opened: Option<u64>,
     /// The process (thread group) that owns the socket.
     pub pid: u32,
@@ -64,6 +71,10 @@ pub struct Pipeline {
     config: PipelineConfig,
     identity: Identity,
     emitter: Emitter,
+    metrics: PipelineMetrics,
+    histograms: Histograms,
+    /// When histograms were last sent.
+    sent: Option<u64>,
 }
 
 impl Pipeline {
@@ -75,8 +86,9 @@ impl Pipeline {
         emitter: Emitter,
         registry: &mut Registry,
     ) -> Self {
-        let _ = registry;
-        Self { config, identity, emitter }
+        let histograms = Histograms::new(config.series_max, config.resources_max);
+        let metrics = PipelineMetrics::new(registry);
+        Self { config, identity, emitter, metrics, histograms, sent: None }
     }
 
     /// A process was seen to own a socket: looks it up while it lives. Cheap when known.
@@ -87,21 +99,45 @@ impl Pipeline {
     /// Makes the span and the histogram sample of one exchange. Never waits: what finds no room is
     /// counted.
     pub fn exchange(&mut self, connection: &ConnectionInfo, exchange: Exchange) {
-        drop((connection, exchange, &self.config, &self.emitter));
+        let ConnectionInfo { pid, process_started, comm, .. } = connection;
+        let who = self.identity.resource(*pid, *process_started, comm);
+        let facts = Facts::new(connection, &exchange);
+        let nanos = exchange.end.saturating_sub(exchange.start);
+        let seconds = Duration::from_nanos(nanos).as_secs_f64();
+        let start = exchange.start;
+        let recorded =
+            self.histograms.record(&who.key, &who.resource, exchange.role, &facts, start, seconds);
+        self.metrics.exchange(exchange.role, recorded == Recorded::Overflow);
+        let ids = link::ids(connection, &exchange);
+        let span = span::span(connection, &exchange, &facts, ids, self.config.bodies);
+        self.emitter.span(&who.resource, span);
     }
 
     /// Adds what became of parsed bytes to the metrics.
     pub fn counts(&mut self, counts: Counts) {
-        let _ = counts;
+        self.metrics.counts(counts);
     }
 
     /// Sends the histograms when they are due; call it about once a second. `now` is wall time.
     pub fn tick(&mut self, now: u64) {
-        let _ = now;
+        let every = u64::try_from(self.config.histogram_every.as_nanos()).unwrap_or(u64::MAX);
+        let last = *self.sent.get_or_insert(now);
+        // A clock that was set back must not silence the histograms.
+        if now < last || now - last >= every {
+            self.send_histograms(now);
+        }
     }
 
     /// Sends the histograms for the last time.
-    pub fn finish(self, now: u64) {
-        let _ = now;
+    pub fn finish(mut self, now: u64) {
+        self.send_histograms(now);
+    }
+
+    fn send_histograms(&mut self, now: u64) {
+        self.sent = Some(now);
+        let metrics = self.histograms.collect(now);
+        if !metrics.is_empty() {
+            self.emitter.metrics(metrics);
+        }
     }
 }

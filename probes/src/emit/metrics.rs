@@ -1,0 +1,75 @@
+//! What the emitter tells of itself.
+//!
+//! Invariant: each item is counted under one outcome.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// What became of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Outcome {
+    /// The receiver has it.
+    Sent,
+    /// The receiver does not want it, now or later.
+    Refused,
+    /// Dropped: too many were waiting.
+    QueueFull,
+    /// Dropped: too many bytes were waiting.
+    QueueBytesFull,
+    /// Dropped: the receiver was away for too long.
+    GaveUp,
+    /// Dropped: it could not be sent before the stop's deadline, or came after the stop.
+    Stopped,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub(super) struct EmitMetrics {
+    spans: Family<OutcomeLabel, Counter>,
+    metrics: Family<OutcomeLabel, Counter>,
+    retries: Counter,
+}
+
+impl EmitMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            spans: Family::default(),
+            metrics: Family::default(),
+            retries: Counter::default(),
+        };
+        registry.register(
+            "icecore_probes_emitted_spans",
+            "Spans that were handed to the emitter, by what became of them",
+            metrics.spans.clone(),
+        );
+        registry.register(
+            "icecore_probes_emitted_metric_exports",
+            "Collections of histograms, by what became of them",
+            metrics.metrics.clone(),
+        );
+        registry.register(
+            "icecore_probes_emit_retries",
+            "Attempts that failed and were tried again",
+            metrics.retries.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn spans(&self, outcome: Outcome, count: u64) {
+        self.spans.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
+    }
+
+    pub(super) fn metrics(&self, outcome: Outcome, count: u64) {
+        self.metrics.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
+    }
+
+    pub(super) fn retried(&self) {
+        self.retries.inc();
+    }
+}

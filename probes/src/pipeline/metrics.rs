@@ -1,0 +1,115 @@
+//! What the pipeline tells of itself.
+//!
+//! Invariant: labels come from enums.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use crate::protocol::{Counts, Role};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RoleLabel {
+    role: RoleValue,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum RoleValue {
+    Server,
+    Client,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FateLabel {
+    fate: Fate,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Fate {
+    Parsed,
+    Unparsed,
+    Passed,
+}
+
+#[derive(Debug)]
+pub(super) struct PipelineMetrics {
+    exchanges: Family<RoleLabel, Counter>,
+    overflowed: Counter,
+    bytes: Family<FateLabel, Counter>,
+    responses_without_request: Counter,
+    requests_shed: Counter,
+    resyncs: Counter,
+}
+
+impl PipelineMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            exchanges: Family::default(),
+            overflowed: Counter::default(),
+            bytes: Family::default(),
+            responses_without_request: Counter::default(),
+            requests_shed: Counter::default(),
+            resyncs: Counter::default(),
+        };
+        let Self { exchanges, overflowed, bytes, responses_without_request, .. } = &metrics;
+        registry.register(
+            "icecore_probes_exchanges",
+            "Requests that were understood, by the role of the process",
+            exchanges.clone(),
+        );
+        registry.register(
+            "icecore_probes_histogram_overflows",
+            "Samples whose attributes were given up since the series bound was reached",
+            overflowed.clone(),
+        );
+        registry.register(
+            "icecore_probes_payload_bytes",
+            "Payload bytes that reached a parser, by what became of them",
+            bytes.clone(),
+        );
+        registry.register(
+            "icecore_probes_responses_without_request",
+            "Responses whose request was not seen",
+            responses_without_request.clone(),
+        );
+        registry.register(
+            "icecore_probes_requests_shed",
+            "Requests given up since too many of one connection waited for a response",
+            metrics.requests_shed.clone(),
+        );
+        registry.register(
+            "icecore_probes_resyncs",
+            "Times that a parser lost its place and looked for the next message",
+            metrics.resyncs.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn exchange(&self, role: Role, overflowed: bool) {
+        let role = match role {
+            Role::Server => RoleValue::Server,
+            Role::Client => RoleValue::Client,
+        };
+        self.exchanges.get_or_create(&RoleLabel { role }).inc();
+        self.overflowed.inc_by(u64::from(overflowed));
+    }
+
+    pub(super) fn counts(&self, counts: Counts) {
+        let Counts {
+            parsed_bytes,
+            unparsed_bytes,
+            passed_bytes,
+            responses_without_request,
+            requests_shed,
+            resyncs,
+        } = counts;
+        let bytes = |fate, count| self.bytes.get_or_create(&FateLabel { fate }).inc_by(count);
+        bytes(Fate::Parsed, parsed_bytes);
+        bytes(Fate::Unparsed, unparsed_bytes);
+        bytes(Fate::Passed, passed_bytes);
+        self.responses_without_request.inc_by(responses_without_request);
+        self.requests_shed.inc_by(requests_shed);
+        self.resyncs.inc_by(resyncs);
+    }
+}
