@@ -4,6 +4,7 @@ mod generate;
 mod json;
 mod oracle;
 mod plain;
+mod round_trip;
 
 use icecore_store::Signal;
 use proptest::prelude::*;

@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use super::attributes::text_attributes;
 use super::group::RecordReader;
 use super::points::{Point, PointColumns};
-use super::rows::{Rows, text};
+use super::rows::{Rows, text, unnamed};
 use crate::error::Error;
 use crate::files::cells::Texts;
 use crate::model::Table;
@@ -87,7 +87,7 @@ impl<'a> RecordReader<'a> for PointReader<'a> {
             kind,
             unit: text(&self.unit, row),
             description: text(&self.description, row),
-            temporality: temporality(self.temporality.get(row)).into(),
+            temporality: temporality(self.temporality.get(row)),
             is_monotonic: self.is_monotonic.is_valid(row) && self.is_monotonic.value(row),
             metadata: self.metadata.get(row).map(ToOwned::to_owned),
         };
@@ -95,11 +95,11 @@ impl<'a> RecordReader<'a> for PointReader<'a> {
     }
 }
 
-fn temporality(name: Option<&str>) -> AggregationTemporality {
+fn temporality(name: Option<&str>) -> i32 {
     match name {
-        Some("DELTA") => AggregationTemporality::Delta,
-        Some("CUMULATIVE") => AggregationTemporality::Cumulative,
-        _ => AggregationTemporality::Unspecified,
+        Some("DELTA") => AggregationTemporality::Delta.into(),
+        Some("CUMULATIVE") => AggregationTemporality::Cumulative.into(),
+        other => unnamed(other),
     }
 }
 

@@ -149,3 +149,9 @@ impl<T: ArrowPrimitiveType> Numbers<'_, T> {
 pub(super) fn text(texts: &Texts<'_>, row: usize) -> String {
     texts.get(row).unwrap_or_default().to_owned()
 }
+
+/// The number of an enumeration's value that has no name here: rows hold its digits. Unspecified
+/// and unset are 0.
+pub(super) fn unnamed(name: Option<&str>) -> i32 {
+    name.and_then(|digits| digits.parse().ok()).unwrap_or_default()
+}

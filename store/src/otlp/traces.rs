@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 
 use super::attributes::{row_attributes, text_attributes};
 use super::group::RecordReader;
-use super::rows::{Ids, Rows, Times, item_range, text};
+use super::rows::{Ids, Rows, Times, item_range, text, unnamed};
 use crate::error::Error;
 use crate::files::cells::{MapCells, Texts};
 use crate::schema::MapColumn;
@@ -65,7 +65,7 @@ impl<'a> RecordReader<'a> for SpanReader<'a> {
             parent_span_id: self.parent_span_id.get(row),
             flags: self.flags.value(row),
             name: text(&self.name, row),
-            kind: kind(self.kind.get(row)).into(),
+            kind: kind(self.kind.get(row)),
             start_time_unix_nano: self.start_time.get(row),
             end_time_unix_nano: self.end_time.get(row),
             attributes: row_attributes(&self.attributes, row)?,
@@ -76,28 +76,29 @@ impl<'a> RecordReader<'a> for SpanReader<'a> {
             dropped_links_count: self.dropped_links_count.value(row),
             status: Some(Status {
                 message: text(&self.status_message, row),
-                code: status_code(self.status_code.get(row)).into(),
+                code: status_code(self.status_code.get(row)),
             }),
         })
     }
 }
 
-fn kind(name: Option<&str>) -> SpanKind {
-    match name {
+fn kind(name: Option<&str>) -> i32 {
+    let kind = match name {
         Some("INTERNAL") => SpanKind::Internal,
         Some("SERVER") => SpanKind::Server,
         Some("CLIENT") => SpanKind::Client,
         Some("PRODUCER") => SpanKind::Producer,
         Some("CONSUMER") => SpanKind::Consumer,
-        _ => SpanKind::Unspecified,
-    }
+        other => return unnamed(other),
+    };
+    kind.into()
 }
 
-fn status_code(name: Option<&str>) -> StatusCode {
+fn status_code(name: Option<&str>) -> i32 {
     match name {
-        Some("OK") => StatusCode::Ok,
-        Some("ERROR") => StatusCode::Error,
-        _ => StatusCode::Unset,
+        Some("OK") => StatusCode::Ok.into(),
+        Some("ERROR") => StatusCode::Error.into(),
+        other => unnamed(other),
     }
 }
 

@@ -5,10 +5,15 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 
 use super::{Value, write_string};
+
+/// Arrays and maps within one another; OTLP itself allows fewer.
+const LEVELS_MAX: usize = 128;
 
 /// A text that no `write_…` function wrote.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +56,9 @@ impl<'a> ObjectWriter<'a> {
 /// # Errors
 /// Where the text is not what [`ObjectWriter`] writes.
 pub fn parse_object(text: &str) -> Result<Vec<(String, Value)>, BadText> {
-    let Entries(entries) = serde_json::from_str(text).map_err(BadText)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let entries = reader.deserialize_map(EntriesVisitor(LEVELS_MAX)).map_err(BadText)?;
+    reader.end().map_err(BadText)?;
     Ok(entries)
 }
 
@@ -60,7 +67,7 @@ pub fn parse_object(text: &str) -> Result<Vec<(String, Value)>, BadText> {
 /// # Errors
 /// Where the text is not what [`super::write_value`] writes.
 pub fn parse_value(text: &str) -> Result<Value, BadText> {
-    serde_json::from_str(text).map_err(BadText)
+    value(text.trim(), LEVELS_MAX).map_err(BadText)
 }
 
 /// The raw JSON text of the first entry of an object with this key; costs one scan, no allocation
@@ -94,39 +101,60 @@ pub fn find_key<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     Some(found.get())
 }
 
-struct Entries(Vec<(String, Value)>);
+/// Any value. Numbers are read here and not by `serde_json`, whose doubles may be off by one bit.
+fn value(raw: &str, levels: usize) -> Result<Value, serde_json::Error> {
+    if matches!(raw.as_bytes().first(), Some(b'-' | b'0'..=b'9')) {
+        return number(raw);
+    }
+    let mut reader = serde_json::Deserializer::from_str(raw);
+    let value = reader.deserialize_any(ValueVisitor(levels))?;
+    reader.end()?;
+    Ok(value)
+}
 
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor;
+fn number(raw: &str) -> Result<Value, serde_json::Error> {
+    // What is no JSON number is refused before Rust's parser, which takes more, sees it.
+    serde_json::from_str::<IgnoredAny>(raw)?;
+    if raw.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
+        return raw.parse().map(Value::Double).map_err(serde_json::Error::custom);
+    }
+    raw.parse().map(Value::Int).map_err(serde_json::Error::custom)
+}
 
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries;
+/// A value this many levels above the deepest that is allowed.
+#[derive(Clone, Copy)]
+struct Nested(usize);
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> DeserializeSeed<'de> for Nested {
+    type Value = Value;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let levels = self.0.checked_sub(1).ok_or_else(|| D::Error::custom("nested too deeply"))?;
+        let raw = <&'de RawValue>::deserialize(deserializer)?;
+        value(raw.get(), levels).map_err(D::Error::custom)
+    }
+}
+
+struct EntriesVisitor(usize);
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Vec<(String, Value)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key()? {
+            entries.push((key, map.next_value_seed(Nested(self.0))?));
         }
-
-        deserializer.deserialize_map(EntriesVisitor)
+        Ok(entries)
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
+/// Everything but numbers.
+struct ValueVisitor(usize);
 
 impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
@@ -143,25 +171,13 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Bool(flag))
     }
 
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Int(number))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
-        i64::try_from(number).map(Value::Int).map_err(|_overflow| E::custom("int out of range"))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::Double(number))
-    }
-
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {
         Ok(Value::String(text.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(value) = seq.next_element()? {
+        while let Some(value) = seq.next_element_seed(Nested(self.0))? {
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -171,19 +187,32 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
             if entries.is_empty() && key.starts_with('$') {
-                return special(&key, map);
+                return special(&key, self.0, map);
             }
-            entries.push((key, map.next_value()?));
+            entries.push((key, map.next_value_seed(Nested(self.0))?));
         }
         Ok(Value::Map(entries))
     }
 }
 
+struct EntriesSeed(usize);
+
+impl<'de> DeserializeSeed<'de> for EntriesSeed {
+    type Value = Vec<(String, Value)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor(self.0))
+    }
+}
+
 /// What an object whose first key starts with `$` stands for; it has no second key.
-fn special<'de, A: MapAccess<'de>>(key: &str, mut map: A) -> Result<Value, A::Error> {
-    use serde::de::Error as _;
+fn special<'de, A: MapAccess<'de>>(
+    key: &str,
+    levels: usize,
+    mut map: A,
+) -> Result<Value, A::Error> {
     let value = match key {
-        "$map" => Value::Map(map.next_value::<Entries>()?.0),
+        "$map" => Value::Map(map.next_value_seed(EntriesSeed(levels))?),
         "$bytes" => {
             let text: String = map.next_value()?;
             Value::Bytes(STANDARD.decode(text).map_err(A::Error::custom)?)

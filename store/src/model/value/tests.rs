@@ -65,3 +65,18 @@ fn doubles_stay_doubles() {
     write_double(&mut text, f64::NAN);
     assert!(matches!(parse_value(&text).unwrap(), Value::Double(d) if d.is_nan()));
 }
+
+/// Scenario: doubles whose shortest text a fast parser reads one bit off; texts nested deeper than
+/// OTLP allows; texts that only Rust takes for numbers.
+/// Guarantees: doubles are exact, the rest is refused without filling the stack.
+#[test]
+fn doubles_are_exact_and_depth_is_bounded() {
+    for text in ["1.1235582092889474e307", "5e-324", "1.7976931348623157e308", "-2.5"] {
+        assert_eq!(parse_value(text).unwrap(), Value::Double(text.parse().unwrap()));
+    }
+    let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    assert!(parse_value(&nested(100)).is_ok());
+    for bad in [nested(100_000).as_str(), "1.", "01", "1e", "-", "1 2", "[1", "{\"$no\":1}"] {
+        assert!(parse_value(bad).is_err());
+    }
+}
