@@ -9,6 +9,7 @@
 
 pub(crate) mod append;
 pub(crate) mod check;
+pub(crate) mod checkpoint;
 pub(crate) mod collect;
 mod entry;
 pub(crate) mod invariants;

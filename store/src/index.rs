@@ -65,6 +65,11 @@ impl Index {
         }
     }
 
+    /// Writes a whole state into an empty copy.
+    pub(crate) async fn fill(&self, state: State) {
+        self.with_disk("write", move |disk| disk.fill(&state)).await;
+    }
+
     /// Forgets files that are deleted.
     pub(crate) async fn forget(&self, deleted: Vec<FileId>) {
         self.with_disk("write", move |disk| disk.forget(&deleted)).await;

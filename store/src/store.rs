@@ -53,6 +53,8 @@ pub struct Store {
     /// One commit at a time: its record number must not be taken by another of this process.
     turn: tokio::sync::Mutex<()>,
     ownership: tokio::sync::Mutex<Option<Ownership>>,
+    /// Records that the newest checkpoint holds; `u64::MAX` until somebody looked.
+    pub(crate) checkpointed: AtomicU64,
 }
 
 impl Store {
@@ -166,7 +168,8 @@ impl Store {
         self.index.forget(deleted).await;
     }
 
-    /// Makes sure that this process may write, claiming the bucket where it needs an owner.
+    /// Makes sure that this process may write, claiming the bucket where it needs an owner. A
+    /// writer's name is the better one: its next life is let in at once.
     pub(crate) async fn own(&self, who: String) -> Result<(), Error> {
         match self.bucket.puts() {
             Puts::CreateOnly => return Ok(()),
@@ -178,7 +181,9 @@ impl Store {
             Puts::Overwrite => {}
         }
         let mut ownership = self.ownership.lock().await;
-        if let Some(ownership) = &*ownership {
+        if let Some(ownership) = &*ownership
+            && (ownership.owner() == who || who == self.process_name())
+        {
             return ownership.check();
         }
         let timeout = self.config.owner_timeout;
@@ -189,7 +194,11 @@ impl Store {
 
     /// Claims the bucket for loops that have no writer's name.
     pub(crate) async fn own_as_process(&self) -> Result<(), Error> {
-        self.own(format!("process {}", self.process)).await
+        self.own(self.process_name()).await
+    }
+
+    fn process_name(&self) -> String {
+        format!("process {}", self.process)
     }
 
     pub(crate) fn mint(&self) -> Ulid {

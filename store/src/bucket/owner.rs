@@ -92,6 +92,11 @@ impl Ownership {
         Ok(Self { lease, beating })
     }
 
+    /// In whose name.
+    pub(crate) fn owner(&self) -> &str {
+        &self.lease.claim.owner
+    }
+
     /// Fails unless this process may write at this moment.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.lease.check()
@@ -105,11 +110,12 @@ impl Lease {
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    /// A dead owner's place is free, and so is that of an earlier life of ours.
+    /// A dead owner's place is free, and so is that of an earlier life or another name of ours.
     fn refuse_while_alive(&self, found: &Claim) -> Result<(), Error> {
         let age_ns = self.clock.now().0.saturating_sub(found.alive_at.0);
         let age = Duration::from_nanos(u64::try_from(age_ns).unwrap_or(0));
-        if found.owner == self.claim.owner || age >= self.timeout {
+        let ours = found.owner == self.claim.owner || found.process == self.claim.process;
+        if ours || age >= self.timeout {
             return Ok(());
         }
         Err(self.owned_by(found, age))

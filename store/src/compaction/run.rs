@@ -1,9 +1,12 @@
 //! Carries out a plan, one merge after the other.
 
+use std::sync::atomic::Ordering;
+
 use tracing::info;
 
 use crate::catalog::FileEntry;
 use crate::catalog::append::{Appended, append};
+use crate::catalog::checkpoint;
 use crate::catalog::invariants::no_row_lost;
 use crate::catalog::record::{Body, Record, Removal, Sequence};
 use crate::compaction::merge::{MergeRequest, merge};
@@ -26,7 +29,24 @@ impl Store {
             outcome?;
         }
         self.metrics.compacted(&report);
+        self.checkpoint_when_due(checkpoint::RECORDS).await?;
         Ok(report)
+    }
+
+    /// Writes a checkpoint where the newest one lacks at least `records_min` records.
+    pub(crate) async fn checkpoint_when_due(&self, records_min: u64) -> Result<(), Error> {
+        let newest = match self.checkpointed.load(Ordering::Acquire) {
+            u64::MAX => checkpoint::newest_records(&self.bucket).await?,
+            known => known,
+        };
+        let state = self.state.lock().await.clone();
+        let records = state.snapshot().records();
+        self.checkpointed.store(newest, Ordering::Release);
+        if records >= newest.saturating_add(records_min) {
+            checkpoint::write(&self.bucket, &state, self.mint()).await?;
+            self.checkpointed.store(records, Ordering::Release);
+        }
+        Ok(())
     }
 
     async fn merge_one(

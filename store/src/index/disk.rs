@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::FileEntry;
 use crate::catalog::state::{Applied, Change, State};
 use crate::index::keys;
-use crate::model::{FileId, LogPosition, WriterId};
+use crate::model::{FileId, LogPosition, Table, WriterId};
 
 /// Counts up with every change of keys or values. There is no upgrade, only a rebuild.
 const VERSION: u32 = 1;
@@ -133,6 +133,24 @@ impl Disk {
             rows.extend(added.iter().map(|file| (keys::file(file), Some(encode(&**file)))));
             rows.extend(removed.iter().map(|removal| (keys::removal(removal), None)));
             rows.extend(garbage.iter().map(|(id, file)| (keys::removed(*id), Some(encode(file)))));
+        }
+        self.apply(rows)
+    }
+
+    /// Writes a whole state where there is nothing.
+    pub(super) fn fill(&mut self, state: &State) -> Result<(), Fault> {
+        let mut rows = Rows::new();
+        for (sequence, applied) in state.sequences() {
+            rows.insert(keys::sequence(*sequence), Some(encode(applied)));
+        }
+        for (writer, covers_to) in state.snapshot().covered() {
+            rows.insert(keys::covered(*writer), Some(encode(covers_to)));
+        }
+        for (id, file) in state.removed() {
+            rows.insert(keys::removed(*id), Some(encode(file)));
+        }
+        for (_, files) in Table::ALL.into_iter().flat_map(|table| state.snapshot().hours(table)) {
+            rows.extend(files.iter().map(|file| (keys::file(file), Some(encode(&**file)))));
         }
         self.apply(rows)
     }

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use futures::{StreamExt, TryStreamExt};
 use tokio::sync::watch;
 use tracing::{info, warn};
 use ulid::Ulid;
 
 use crate::bucket::Bucket;
-use crate::catalog::append::read_record;
+use crate::catalog::checkpoint;
 use crate::catalog::state::State;
 use crate::config::Config;
 use crate::error::Error;
@@ -18,9 +17,6 @@ use crate::index::Index;
 use crate::metrics::{Metrics, RebuildReason};
 use crate::ports::Clock;
 use crate::store::Store;
-
-/// Sequences that are compared with the bucket at once.
-const PARALLEL: usize = 16;
 
 /// A name that nobody else has, sorting by time.
 pub(super) fn mint(clock: &dyn Clock) -> Ulid {
@@ -38,10 +34,16 @@ impl Store {
         process: Ulid,
     ) -> Result<Self, Error> {
         let (index, mut state) = Index::open(&config.index_dir, Arc::clone(&metrics)).await?;
-        if !agrees(&bucket, &state).await? {
+        if !checkpoint::agrees(&bucket, &state).await? {
             warn!(storage = bucket.storage(), "the index is of another bucket, making it anew");
             index.clear(RebuildReason::Foreign).await;
             state = State::default();
+        }
+        if state.sequences().is_empty()
+            && let Some(found) = checkpoint::read(&bucket).await?
+        {
+            state = found;
+            index.fill(state.clone()).await;
         }
         let known = state.snapshot().records();
         let store = Self {
@@ -57,22 +59,11 @@ impl Store {
             writers: Mutex::new(BTreeSet::new()),
             turn: tokio::sync::Mutex::new(()),
             ownership: tokio::sync::Mutex::new(None),
+            checkpointed: AtomicU64::new(u64::MAX),
         };
         let snapshot = store.refresh().await?;
         let records = snapshot.records();
         info!(storage = store.bucket.storage(), known, records, "catalog read");
         Ok(store)
     }
-}
-
-/// Whether the last record of every sequence is in the bucket, the very same.
-async fn agrees(bucket: &Bucket, state: &State) -> Result<bool, Error> {
-    let sequences: Vec<_> = state.sequences().iter().map(|(key, value)| (*key, *value)).collect();
-    let checks = sequences.into_iter().map(async |(sequence, applied)| {
-        let Some(last) = applied.next.checked_sub(1) else { return Ok(true) };
-        let found = read_record(bucket, &sequence.path(last)).await?;
-        Ok::<_, Error>(found.is_some_and(|record| record.id == applied.last))
-    });
-    let checks = futures::stream::iter(checks).buffered(PARALLEL);
-    checks.try_all(std::future::ready).await
 }

@@ -273,3 +273,54 @@ async fn a_bucket_that_overwrites_has_one_writer() {
     restarted.commit(commit(writer(1), 10, 20, HOUR, "b", 3)).await.unwrap();
     check(&second, &[("a", 3), ("b", 3)]).await;
 }
+
+/// Scenario: a compactor's loop claims the bucket before the process knows its writer; then the
+/// process dies and starts again at once.
+/// Guarantees: the writer's name replaces the process's, so that its next life need not wait.
+#[tokio::test]
+async fn a_writers_name_replaces_a_process() {
+    let bench = Bench { puts: Puts::Overwrite, ..Bench::new() };
+    let first = bench.open("a").await;
+    first.compact().await.unwrap();
+    first.register_writer(writer(1)).await.unwrap();
+    first.compact().await.unwrap();
+    first.commit(commit(writer(1), 0, 10, HOUR, "a", 3)).await.unwrap();
+    drop(first);
+    bench.open("a").await.register_writer(writer(1)).await.unwrap();
+}
+
+/// Scenario: checkpoints are written, go stale, are damaged, and are of another catalog; a reader
+/// without an index starts each time.
+/// Guarantees: the same answers; old checkpoints go; what does not agree is passed over.
+#[tokio::test]
+async fn a_checkpoint_only_saves_requests() {
+    let bench = Bench::new();
+    let store = bench.open("a").await;
+    let mut rows = fill(&store, 10).await;
+    store.compact().await.unwrap();
+    for turn in 10..14 {
+        let (from, to) = (turn * 10, turn * 10 + 10);
+        let name = format!("n{turn}-");
+        store.commit(commit(writer(1), from, to, HOUR, &name, 2)).await.unwrap();
+        store.checkpoint_when_due(1).await.unwrap();
+        rows.push((name, 2));
+    }
+    let last = commit(writer(1), 140, 150, HOUR, "last", 2);
+    store.commit(last).await.unwrap();
+    store.checkpoint_when_due(1000).await.unwrap();
+    rows.push(("last".to_owned(), 2));
+    let listed = store.bucket.list("catalog/checkpoint").await.unwrap();
+    assert_eq!(listed.len(), 2);
+    check(&bench.open("b").await, &parts(&rows)).await;
+    check(&bench.open("b").await, &parts(&rows)).await;
+    let damaged = "catalog/checkpoint/00000000000000000999-x.json";
+    store.bucket.create(damaged, "rubbish".into()).await.unwrap();
+    let other = Bench::new();
+    let foreign = other.open("a").await;
+    fill(&foreign, 3).await;
+    foreign.checkpoint_when_due(1).await.unwrap();
+    let path = foreign.bucket.list("catalog/checkpoint").await.unwrap()[0].location.to_string();
+    let bytes = foreign.bucket.read(&path).await.unwrap().unwrap();
+    store.bucket.create("catalog/checkpoint/00000000000000000998-x.json", bytes).await.unwrap();
+    check(&bench.open("c").await, &parts(&rows)).await;
+}

@@ -107,3 +107,18 @@ async fn a_shared_index_folder_harms_nobody() {
     check(&second, &[("a", 2), ("b", 2)]).await;
     check(&first, &[("a", 2), ("b", 2)]).await;
 }
+
+/// Scenario: the index folder is deleted under a running store.
+/// Guarantees: it goes on, and the next start makes the index anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_can_be_deleted_while_it_is_used() {
+    let bench = Bench::folder();
+    let store = bench.open("a").await;
+    fill(&store, 1, &["a"]).await;
+    fs::remove_dir_all(bench.index("a")).unwrap();
+    let rows = commit(writer(1), 10, 20, HOUR, "b", 2);
+    store.commit(rows).await.unwrap();
+    check(&store, &[("a", 2), ("b", 2)]).await;
+    drop(store);
+    check(&*bench.open("a").await, &[("a", 2), ("b", 2)]).await;
+}
