@@ -66,7 +66,7 @@ pub struct Config {
     pub streams_max: u32,
     /// Threads that decompress and decode at the same time.
     pub decode_threads: usize,
-    /// How long a sender may take to send one request's head or body.
+    /// How long a sender may take to send one request's body.
     pub read_timeout: Duration,
     /// How long a request waits for the bucket with [`Durability::Bucket`] before its sender is
     /// told to come back. It stays in the log, so that it may then be stored twice.

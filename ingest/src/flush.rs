@@ -110,10 +110,7 @@ impl Flush {
             }
             let age = self.live.oldest_age();
             if self.live.is_flush_due() || age >= self.settings.flush_after {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = self.persist() => {}
-                }
+                self.persist(stop).await;
             }
         }
     }
@@ -121,9 +118,10 @@ impl Flush {
     /// Flushes everything, for at most `drain_timeout`; what is left stays in the log.
     pub(crate) async fn drain(&mut self) {
         let timeout = self.settings.drain_timeout;
+        let never = CancellationToken::new();
         let all = async {
             while self.pending.is_some() || self.live.prefix().is_some() {
-                self.persist().await;
+                self.persist(&never).await;
             }
         };
         if tokio::time::timeout(timeout, all).await.is_err() {
@@ -132,14 +130,17 @@ impl Flush {
         }
     }
 
-    /// One flush, tried until it succeeds.
-    async fn persist(&mut self) {
+    /// One flush, tried until it succeeds or, between two tries, `stop` comes.
+    async fn persist(&mut self, stop: &CancellationToken) {
         let mut pause = RETRY_FIRST.min(self.settings.flush_retry_max);
         while let Err(error) = self.once().await {
             self.metrics.live.flush_failed();
             let pause_s = pause.as_secs_f64();
             warn!(error = &error as &dyn std::error::Error, pause_s, "cannot flush: trying again");
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
             self.live.oldest_age();
             pause = (pause * 2).min(self.settings.flush_retry_max);
         }

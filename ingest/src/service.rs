@@ -11,8 +11,9 @@ use icecore_store::{Clock, Feed, LiveRows, Store};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{Config, Durability};
 use crate::error::Error;
@@ -177,10 +178,20 @@ impl Ingest {
             drop(log_ended.await);
         }
         flushing.cancel();
-        let mut flush = flush.await.map_err(|source| Error::Stopped { part: "flush", source })?;
-        flush.drain().await;
+        drain(flush, &config).await?;
         if broke { Err(Error::LogStopped) } else { Ok(()) }
     }
+}
+
+/// Takes the flush back from its task, which finishes the commit it is at, and flushes the rest.
+async fn drain(mut flush: JoinHandle<Flush>, config: &Config) -> Result<(), Error> {
+    let Ok(joined) = tokio::time::timeout(config.drain_timeout, &mut flush).await else {
+        warn!("a flush did not end in time: its rows stay in the log");
+        flush.abort();
+        return Ok(());
+    };
+    joined.map_err(|source| Error::Stopped { part: "flush", source })?.drain().await;
+    Ok(())
 }
 
 async fn open_folder(config: &Config, clock: &Arc<dyn Clock>) -> Result<LogFolder, Error> {
@@ -248,7 +259,6 @@ const fn serve_settings(config: &Config, http2_only: bool) -> ServeSettings {
         http2_only,
         connections_max: config.connections_max,
         streams_max: config.streams_max,
-        read_timeout: config.read_timeout,
         drain_timeout: config.drain_timeout,
     }
 }
@@ -257,3 +267,6 @@ const fn serve_settings(config: &Config, http2_only: bool) -> ServeSettings {
 pub(crate) fn store_error(doing: &'static str, source: icecore_store::Error) -> Error {
     Error::Store { doing, source: Box::new(source) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,9 @@ use super::answer::{Reason, Refusal};
 /// write all before they listen get to hear why.
 const LINGER_BODIES_MAX: usize = 8;
 
+/// What a request costs beside its body: its head, its task, its place in queues.
+const REQUEST_BYTES: usize = 4 << 10;
+
 /// The bounds on one body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyBounds {
@@ -47,6 +50,7 @@ async fn collect(
     bounds: BodyBounds,
     ticket: &mut Ticket,
 ) -> Result<Bytes, Refusal> {
+    ticket.grow(REQUEST_BYTES)?;
     let announced = body.size_hint().lower();
     if announced > bounds.bytes_max as u64 {
         return Err(too_large(bounds.bytes_max));

@@ -17,6 +17,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+/// How long an HTTP/1 connection may wait for the next request's head. Metrics are sent once a
+/// minute by default: a shorter wait would close the connection under every other export.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(180);
 /// How often an idle HTTP/2 connection is asked whether it is still there.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(30);
 /// The pause after the system refused a connection, as it does when file descriptors run out.
@@ -33,8 +36,6 @@ pub(crate) struct ServeSettings {
     pub(crate) connections_max: usize,
     /// Concurrent requests on one HTTP/2 connection.
     pub(crate) streams_max: u32,
-    /// How long a sender may take to send a request's head.
-    pub(crate) read_timeout: Duration,
     /// How long requests in flight may take after the stop.
     pub(crate) drain_timeout: Duration,
 }
@@ -112,7 +113,7 @@ async fn accept(
 
 fn builder(settings: &ServeSettings) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.read_timeout);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -1,0 +1,103 @@
+//! Starts: on a log with rows, on one that lost its end, on one that is taken.
+
+use std::path::Path;
+use std::time::Duration;
+
+use icecore_store::{LogPosition, SystemClock, Table, TimeRange};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+
+use super::*;
+use crate::fixtures::{MemorySink, request};
+
+fn config(dir: &Path) -> Config {
+    Config {
+        grpc_addr: ([127, 0, 0, 1], 0).into(),
+        http_addr: ([127, 0, 0, 1], 0).into(),
+        log_dir: dir.join("log"),
+        flush_after: Duration::from_secs(600),
+        drain_timeout: Duration::from_millis(50),
+        ..Config::default()
+    }
+}
+
+async fn open(config: Config, sink: &Arc<MemorySink>) -> Result<Ingest, Error> {
+    let (sink, clock) = (Arc::clone(sink), Arc::new(SystemClock::new()));
+    Ingest::open_with(config, sink, clock, &mut Registry::default()).await
+}
+
+/// Acknowledges `requests` requests of ten spans while the bucket is away, and stops.
+async fn fill(dir: &Path, sink: &Arc<MemorySink>, requests: usize) {
+    sink.state().away = true;
+    let ingest = open(config(dir), sink).await.unwrap();
+    let address = format!("http://{}", ingest.grpc_addr());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(ingest.run(stop.clone()));
+    let mut client = TraceServiceClient::connect(address).await.unwrap();
+    for _ in 0..requests {
+        client.export(request(&["a span"; 10])).await.unwrap();
+    }
+    stop.cancel();
+    drop(client);
+    running.await.unwrap().unwrap();
+    sink.state().away = false;
+}
+
+async fn live_rows(ingest: &Ingest) -> usize {
+    let snapshot = ingest.live_rows().live_rows(Table::Spans, TimeRange::ALL).await.unwrap();
+    snapshot.batches.iter().map(|batch| batch.rows.rows.num_rows()).sum()
+}
+
+/// Scenario: a log with more rows than live rows may hold, over an empty store; then a start with
+/// the bucket away.
+/// Guarantees: a start flushes what is too much and brings the rest back, each row once; with the
+/// bucket away such a start fails, and loses nothing.
+#[tokio::test]
+async fn a_start_with_many_rows_flushes_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Arc::new(MemorySink::default());
+    fill(dir.path(), &sink, 300).await;
+    let small = || Config { live_bytes_max: 1 << 20, flush_bytes: 256 << 10, ..config(dir.path()) };
+    sink.state().away = true;
+    assert!(matches!(open(small(), &sink).await, Err(Error::Store { .. })));
+    sink.state().away = false;
+    let ingest = open(small(), &sink).await.unwrap();
+    assert!(sink.rows() > 0, "flushed at the start");
+    assert_eq!(sink.rows() + live_rows(&ingest).await, 3000);
+    drop(ingest);
+    let ingest = open(config(dir.path()), &sink).await.unwrap();
+    assert_eq!(sink.rows() + live_rows(&ingest).await, 3000, "after another start");
+}
+
+/// Scenario: the catalog covers more than the log has, as after the loss of unsynced writes.
+/// Guarantees: new rows get positions that the catalog does not cover, so that they are seen.
+#[tokio::test]
+async fn a_log_that_lost_its_end_goes_on_behind_the_catalog() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Arc::new(MemorySink::default());
+    let covered = LogPosition(1_000_000);
+    sink.state().covered = Some(covered);
+    fill(dir.path(), &sink, 1).await;
+    let ingest = open(config(dir.path()), &sink).await.unwrap();
+    let snapshot = ingest.live_rows().live_rows(Table::Spans, TimeRange::ALL).await.unwrap();
+    let positions: Vec<LogPosition> = snapshot.batches.iter().map(|b| b.position).collect();
+    assert_eq!(positions, [covered]);
+}
+
+/// Scenario: a second process on the same folder; a port that is taken; settings that cannot work;
+/// a damaged origin.
+/// Guarantees: each fails at the start, with an error that names it.
+#[tokio::test]
+async fn a_start_fails_with_a_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Arc::new(MemorySink::default());
+    let first = open(config(dir.path()), &sink).await.unwrap();
+    assert!(matches!(open(config(dir.path()), &sink).await, Err(Error::LogInUse { .. })));
+    let elsewhere = dir.path().join("elsewhere");
+    let taken = Config { http_addr: first.http_addr(), ..config(&elsewhere) };
+    let error = open(taken, &sink).await.unwrap_err().to_string();
+    assert!(error.contains(&first.http_addr().to_string()), "{error}");
+    let broken = Config { flush_bytes: 0, ..config(&elsewhere) };
+    assert!(matches!(open(broken, &sink).await, Err(Error::Config { .. })));
+    let broken = Config { cors_origins: vec!["\n".to_owned()], ..config(&elsewhere) };
+    assert!(matches!(open(broken, &sink).await, Err(Error::Config { .. })));
+}
