@@ -6,12 +6,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use chrono::DateTime;
-use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::catalog::{
+    CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
+    MemorySchemaProvider, SchemaProvider,
+};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ParamValues, Result as EngineResult};
 use datafusion::config::Dialect;
-use datafusion::dataframe::DataFrame;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use icecore_store::{Clock, LiveRows, Store, Table, TimeRange};
@@ -99,8 +104,8 @@ impl Engine {
         let plan = session.statement_to_plan(statement).await.map_err(explain)?;
         check_plan(&plan, &question.sql)?;
         let plan = plan.with_param_values(params).and_then(rewrite).map_err(explain)?;
-        let frame = DataFrame::new(session, plan);
-        let rows = frame.execute_stream().await.map_err(explain)?;
+        let plan = session.create_physical_plan(&plan).await.and_then(interruptible);
+        let rows = execute_stream(plan.map_err(explain)?, session.task_ctx()).map_err(explain)?;
         Ok(Running { schema: public_schema(&rows.schema()), rows, snapshot, stats })
     }
 
@@ -126,21 +131,42 @@ impl Engine {
         let access = Arc::new(MapAccess::new(Arc::clone(&rows.snapshot)));
         let planners =
             std::iter::once(access as _).chain(self.base.expr_planners().iter().cloned());
-        let state = SessionStateBuilder::new_from_existing(self.base.clone())
-            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+        let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
+            .with_catalog_list(self.catalog(&rows)?)
             .with_expr_planners(planners.collect())
             .with_runtime_env(limits.memory()?)
             .build();
-        let context = SessionContext::new_with_state(state);
-        for table in Table::ALL {
-            let provider = TelemetryTable::new(table, Arc::clone(&rows));
-            context.register_table(table.name(), Arc::new(provider))?;
-        }
-        let mut state = context.state();
         let now = DateTime::from_timestamp_nanos(self.clock.now().0);
         state.execution_props_mut().query_execution_start_time = Some(now);
         Ok(state)
     }
+
+    /// The tables and nothing else.
+    fn catalog(&self, rows: &Arc<TableRows>) -> EngineResult<Arc<dyn CatalogProviderList>> {
+        let schema = MemorySchemaProvider::new();
+        for table in Table::ALL {
+            let provider = TelemetryTable::new(table, Arc::clone(rows));
+            schema.register_table(table.name().to_owned(), Arc::new(provider))?;
+        }
+        let names = &self.base.config_options().catalog;
+        let catalog = MemoryCatalogProvider::new();
+        catalog.register_schema(&names.default_schema, Arc::new(schema))?;
+        let list = MemoryCatalogProviderList::new();
+        list.register_catalog(names.default_catalog.clone(), Arc::new(catalog));
+        Ok(Arc::new(list))
+    }
+}
+
+/// A join can make millions of rows from one read, and the engine gives its thread back only where
+/// it reads. Here it does so behind every join as well, so that a query can always be ended.
+fn interruptible(plan: Arc<dyn ExecutionPlan>) -> EngineResult<Arc<dyn ExecutionPlan>> {
+    let wrapped = plan.transform_up(|node| {
+        if node.children().len() < 2 {
+            return Ok(Transformed::no(node));
+        }
+        Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as _))
+    });
+    Ok(wrapped?.data)
 }
 
 /// What a caller may see of a schema.

@@ -96,14 +96,14 @@ fn evaluate(texts: &StringViewArray, key: &str, kind: AttributeType) -> ArrayRef
     }
 }
 
-/// A string as it is, any other value as its JSON text.
+/// A string as it is, an unset value as none, any other value as its JSON text.
 fn append_text(out: &mut StringViewBuilder, raw: Option<&str>) {
     match raw {
         Some(raw) if raw.starts_with('"') => match parse_value(raw) {
             Ok(Value::String(text)) => out.append_value(text),
             _ => out.append_null(),
         },
-        raw => out.append_option(raw),
+        raw => out.append_option(raw.filter(|raw| *raw != "null")),
     }
 }
 
@@ -134,6 +134,7 @@ mod tests {
             Some(r#"{"k":[1,"a"]}"#),
             Some(r#"{"k":{"$double":"Infinity"}}"#),
             Some(r#"{"other":1}"#),
+            Some(r#"{"k":null}"#),
             None,
         ])
     }
@@ -147,7 +148,7 @@ mod tests {
         let infinity = r#"{"$double":"Infinity"}"#;
         let expected = [Some("te\"xt"), Some("7"), Some("1.5"), Some("true"), Some(r#"[1,"a"]"#)];
         assert_eq!(shown.get(..5), Some(&expected[..]));
-        assert_eq!(shown.get(5..), Some(&[Some(infinity), None, None][..]));
+        assert_eq!(shown.get(5..), Some(&[Some(infinity), None, None, None][..]));
     }
 
     /// Scenario: the same values asked for as ints, doubles and booleans.

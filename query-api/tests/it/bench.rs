@@ -1,0 +1,155 @@
+//! One query service on loopback, over rows that are live, in files, or both.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use axum::Router;
+use icecore_query::{Config, Query, QueryParts};
+use icecore_store::{
+    Commit, LiveBatch, LiveRows, LiveSnapshot, LogPosition, PortError, RowBatch, Store,
+    SystemClock, Table, TimeRange, WriterId,
+};
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Where the rows of a test are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// All in memory.
+    Live,
+    /// All in files.
+    Files,
+    /// The first half in files, the second in memory; those in files are in memory still, as
+    /// between a commit and its clean-up.
+    Both,
+}
+
+impl Place {
+    pub(crate) const ALL: [Self; 3] = [Self::Live, Self::Files, Self::Both];
+}
+
+/// Rows in memory, as an ingester has them.
+#[derive(Debug)]
+pub(crate) struct StubLive {
+    writer: WriterId,
+    batches: Mutex<Vec<LiveBatch>>,
+    /// Says nothing for longer than any query waits.
+    pub(crate) hangs: bool,
+}
+
+#[async_trait]
+impl LiveRows for StubLive {
+    async fn live_rows(&self, table: Table, time: TimeRange) -> Result<LiveSnapshot, PortError> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        let batches = self.batches.lock().unwrap();
+        let wanted =
+            |batch: &&LiveBatch| batch.rows.table == table && batch.rows.time.overlaps(&time);
+        let batches = batches.iter().filter(wanted).cloned().collect();
+        Ok(LiveSnapshot { writer: self.writer, batches })
+    }
+}
+
+/// A running service.
+pub(crate) struct Bench {
+    pub(crate) address: SocketAddr,
+    pub(crate) client: reqwest::Client,
+    _folder: TempDir,
+    _running: AbortOnDropHandle<Result<(), icecore_query::Error>>,
+}
+
+/// The settings of the tests.
+pub(crate) fn config() -> Config {
+    Config { http_addr: SocketAddr::from(([127, 0, 0, 1], 0)), threads: 2, ..Config::default() }
+}
+
+impl Bench {
+    /// A service over these rows.
+    pub(crate) async fn start(batches: Vec<RowBatch>, place: Place) -> Self {
+        Self::with(batches, place, config(), false).await
+    }
+
+    /// The same with other settings, or with an ingester that does not answer.
+    pub(crate) async fn with(
+        batches: Vec<RowBatch>,
+        place: Place,
+        config: Config,
+        hangs: bool,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let writer: WriterId = "01JD000000000000000000000A".parse().unwrap();
+        let store = open_store(&folder).await;
+        let flushed = match place {
+            Place::Live => 0,
+            Place::Files => batches.len(),
+            Place::Both => batches.len().div_ceil(2),
+        };
+        if flushed > 0 {
+            flush(&store, writer, &batches[..flushed]).await;
+        }
+        let live = batches
+            .into_iter()
+            .enumerate()
+            .map(|(at, rows)| LiveBatch { position: position(at), rows });
+        let live = if place == Place::Files { Vec::new() } else { live.collect() };
+        let live = StubLive { writer, batches: Mutex::new(live), hangs };
+        let parts = QueryParts { store, live: vec![Arc::new(live)], extra_routes: Router::new() };
+        let clock = Arc::new(SystemClock::new());
+        let query = Query::open(config, parts, clock, &mut Registry::default()).await.unwrap();
+        let address = query.address();
+        let running = tokio::spawn(query.run(CancellationToken::new()));
+        let client = reqwest::Client::new();
+        Self { address, client, _folder: folder, _running: AbortOnDropHandle::new(running) }
+    }
+
+    /// The URL of a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Asks and returns the answer as it came.
+    pub(crate) async fn ask(&self, body: Value, accept: &str) -> reqwest::Response {
+        let request = self.client.post(self.url("/api/v1/sql")).header("accept", accept);
+        request.json(&body).send().await.unwrap()
+    }
+
+    /// Asks for JSON.
+    pub(crate) async fn json(&self, sql: &str) -> Value {
+        self.ask(json!({ "query": sql }), "application/json").await.json().await.unwrap()
+    }
+
+    /// The rows of an answer.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<Value> {
+        let answer = self.json(sql).await;
+        let rows = answer["rows"].as_array();
+        rows.unwrap_or_else(|| panic!("{sql}\n{answer:#}")).clone()
+    }
+}
+
+fn position(at: usize) -> LogPosition {
+    LogPosition(100 * at as u64)
+}
+
+async fn open_store(folder: &TempDir) -> Arc<Store> {
+    let bucket = folder.path().join("bucket");
+    std::fs::create_dir_all(&bucket).unwrap();
+    let storage = url::Url::from_directory_path(bucket).unwrap();
+    let config = icecore_store::Config::new(storage, folder.path().join("index"));
+    let clock = Arc::new(SystemClock::new());
+    Store::open(config, clock, &mut Registry::default()).await.unwrap()
+}
+
+/// One commit a batch, so that there is more than one file.
+async fn flush(store: &Store, writer: WriterId, batches: &[RowBatch]) {
+    store.register_writer(writer).await.unwrap();
+    for (at, batch) in batches.iter().enumerate() {
+        let (covers_from, covers_to) = (position(at), position(at + 1));
+        let batches = vec![batch.clone()];
+        store.commit(Commit { writer, covers_from, covers_to, batches }).await.unwrap();
+    }
+}

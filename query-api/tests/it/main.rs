@@ -1,0 +1,9 @@
+//! The query service over a real store on a temporary folder, asked over HTTP.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod bench;
+mod formats;
+mod http;
+mod places;
+mod rows;
+mod traces;
