@@ -112,7 +112,7 @@ pub struct Emitter {
 
 /// One thing to send.
 #[derive(Debug)]
-enum Item {
+pub(crate) enum Item {
     Span { resource: Arc<Resource>, span: Box<Span>, bytes: usize },
     Metrics { metrics: Vec<ResourceMetrics>, bytes: usize },
 }
@@ -141,7 +141,8 @@ impl OwnSockets {
     }
 }
 
-/// Checks the configuration and makes both halves. Does not connect: the receiver may come later.
+/// Checks the configuration and makes both halves. Does not connect: the receiver may come
+/// later. Must be called on a runtime.
 pub fn open(config: EmitConfig, registry: &mut Registry) -> Result<(Emitter, EmitTask), EmitError> {
     let metrics = Arc::new(EmitMetrics::new(registry));
     let (queue, items) = mpsc::channel(config.queue_spans_max.max(1));
@@ -155,6 +156,22 @@ pub fn open(config: EmitConfig, registry: &mut Registry) -> Result<(Emitter, Emi
     let held_bytes = Arc::clone(&emitter.held_bytes);
     let task = EmitTask::new(config, items, held_bytes, metrics, emitter.own_sockets())?;
     Ok((emitter, task))
+}
+
+#[cfg(test)]
+impl Emitter {
+    /// An emitter whose queue the test reads itself.
+    pub(crate) fn to_queue(capacity: usize) -> (Self, mpsc::Receiver<Item>) {
+        let (queue, items) = mpsc::channel(capacity);
+        let emitter = Self {
+            queue,
+            held_bytes: Arc::default(),
+            held_bytes_max: usize::MAX,
+            metrics: Arc::new(EmitMetrics::new(&mut Registry::default())),
+            own: OwnSockets::default(),
+        };
+        (emitter, items)
+    }
 }
 
 impl Emitter {

@@ -185,9 +185,9 @@ impl Identity {
         known.asked = self.lookups;
         if known.pods_version != version {
             known.pods_version = version;
-            let placed = self.pods.find(&known.process.cgroup);
-            let resource = resource::resource(&self.host, pid, &known.process, placed.as_ref());
-            if *known.who.resource != resource {
+            // A pod that is deleted is still where the process ran.
+            if let Some(placed) = self.pods.find(&known.process.cgroup) {
+                let resource = resource::resource(&self.host, pid, &known.process, Some(&placed));
                 known.who.resource = Arc::new(resource);
             }
         }

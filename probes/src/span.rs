@@ -7,7 +7,7 @@ pub(crate) mod attribute;
 pub(crate) mod facts;
 pub(crate) mod link;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;

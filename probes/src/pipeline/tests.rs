@@ -1,1 +1,95 @@
+//! Spans and histograms side by side.
 
+use std::collections::HashSet;
+
+use opentelemetry_proto::tonic::metrics::v1::{Histogram, ResourceMetrics, metric::Data};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::emit::Item;
+use crate::identity::{self, IdentityConfig, Kubernetes};
+use crate::protocol::Role;
+use crate::span::tests::{connection, exchange};
+
+async fn pipeline(config: PipelineConfig, queue: usize) -> (Pipeline, mpsc::Receiver<Item>) {
+    let mut registry = Registry::default();
+    let no_cluster = IdentityConfig { kubernetes: Kubernetes::Off, ..IdentityConfig::default() };
+    let (identity, _task) = identity::open(no_cluster, &mut registry).await.unwrap();
+    let (emitter, items) = Emitter::to_queue(queue);
+    (Pipeline::new(config, identity, emitter, &mut registry), items)
+}
+
+fn histograms(metrics: Vec<ResourceMetrics>) -> Vec<(String, Histogram)> {
+    let scopes = metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+    let metrics = scopes.flat_map(|scope| scope.metrics);
+    let histogram = |data| match data {
+        Some(Data::Histogram(histogram)) => histogram,
+        other => panic!("not a histogram: {other:?}"),
+    };
+    metrics.map(|metric| (metric.name, histogram(metric.data))).collect()
+}
+
+/// Scenario: 900 exchanges of both roles with many statuses, then a collection, then 100 more.
+/// Guarantees: as many samples as spans, series bounded with an overflow, sums that only grow.
+#[tokio::test]
+async fn as_many_samples_as_spans() {
+    let config = PipelineConfig { series_max: 50, ..PipelineConfig::default() };
+    let (mut pipeline, mut items) = pipeline(config, 10_000).await;
+    let mut play = |count: u16| {
+        for at in 0..count {
+            let role = if at % 3 == 0 { Role::Client } else { Role::Server };
+            let exchange = exchange(role, "GET", "/", 200 + at % 100);
+            pipeline.exchange(&connection(role), exchange);
+        }
+        pipeline.send_histograms(1_800_000_000_000_000_000);
+    };
+    play(900);
+    play(100);
+    let (mut spans, mut collections, mut ids) = (0, Vec::new(), HashSet::new());
+    while let Ok(item) = items.try_recv() {
+        match item {
+            Item::Span { span, .. } => {
+                spans += 1;
+                ids.insert(span.span_id);
+            }
+            Item::Metrics { metrics, .. } => collections.push(histograms(metrics)),
+        }
+    }
+    assert_eq!(spans, 1_000);
+    let total = |name: &str, at: usize| {
+        let of_name = collections[at].iter().filter(|(one, _)| one == name);
+        of_name.flat_map(|(_, one)| &one.data_points).map(|point| point.count).sum::<u64>()
+    };
+    let (client, server) = ("http.client.request.duration", "http.server.request.duration");
+    assert_eq!((total(client, 0), total(server, 0)), (300, 600));
+    assert_eq!(total(client, 1) + total(server, 1), 1_000);
+    let points: Vec<_> = collections[1].iter().flat_map(|(_, one)| &one.data_points).collect();
+    assert!(points.len() <= 52, "{} series", points.len());
+    let overflow = |key: &str| key == "otel.metric.overflow";
+    assert!(points.iter().any(|point| point.attributes.iter().any(|one| overflow(&one.key))));
+    for point in points {
+        assert_eq!(point.count, point.bucket_counts.iter().sum::<u64>());
+        assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+        // 20 ms is above 10 ms and not above 25 ms.
+        assert_eq!(point.bucket_counts[2], point.count);
+        assert!((point.sum.unwrap() - 0.02 * point.count as f64).abs() < 1e-6);
+        assert!(point.start_time_unix_nano < point.time_unix_nano);
+    }
+}
+
+/// Scenario: the queue has room for one span.
+/// Guarantees: the histogram counts every exchange all the same.
+#[tokio::test]
+async fn samples_are_at_full_rate() {
+    let (mut pipeline, mut items) = pipeline(PipelineConfig::default(), 1).await;
+    for _ in 0..10 {
+        pipeline.exchange(&connection(Role::Server), exchange(Role::Server, "GET", "/", 200));
+    }
+    assert!(matches!(items.try_recv(), Ok(Item::Span { .. })));
+    pipeline.tick(1_000_000_000);
+    assert!(items.try_recv().is_err(), "not due yet");
+    pipeline.tick(12_000_000_000);
+    let Ok(Item::Metrics { metrics, .. }) = items.try_recv() else { panic!("no metrics") };
+    let histograms = histograms(metrics);
+    assert_eq!(histograms[0].1.data_points[0].count, 10);
+}

@@ -1,1 +1,160 @@
+//! Spans and ids against the semantic conventions for HTTP.
 
+use std::collections::BTreeMap;
+
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+
+use super::*;
+use crate::protocol::Direction;
+
+pub(crate) fn connection(role: Role) -> ConnectionInfo {
+    let (client, server) =
+        ("127.0.0.1:40000".parse().unwrap(), "[::ffff:127.0.0.1]:8080".parse().unwrap());
+    let (local, remote) = if role == Role::Server { (server, client) } else { (client, server) };
+    ConnectionInfo {
+        cookie: 1,
+        netns: 4_026_531_840,
+        local,
+        remote,
+        opened: Some(1_700_000_000_500_000_000),
+        pid: 7,
+        process_started: 0,
+        comm: "app".to_owned(),
+    }
+}
+
+pub(crate) fn exchange(role: Role, method: &str, target: &str, status: u16) -> Exchange {
+    assert_eq!(role.requests() == Direction::Inbound, role == Role::Server);
+    Exchange {
+        role,
+        ordinal: Some(0),
+        start: 1_700_000_001_000_000_000,
+        end: 1_700_000_001_020_000_000,
+        method: method.to_owned(),
+        target: target.to_owned(),
+        version: "1.1",
+        request_headers: vec![
+            ("host".to_owned(), "Shop.example:81".to_owned()),
+            ("user-agent".to_owned(), "curl/8".to_owned()),
+            ("cookie".to_owned(), "a=b".to_owned()),
+        ],
+        response_headers: Vec::new(),
+        status: Some(status),
+        request_body: BodySize::Exact(3),
+        response_body: BodySize::AtLeast(9),
+        request_captured: b"abc".to_vec(),
+        response_captured: Vec::new(),
+        failure: None,
+    }
+}
+
+fn span_of(exchange: &Exchange) -> Span {
+    let connection = connection(exchange.role);
+    let facts = Facts::new(&connection, exchange);
+    span(&connection, exchange, &facts, link::ids(&connection, exchange), true)
+}
+
+fn shown(span: &Span) -> BTreeMap<&str, String> {
+    let value = |one: &KeyValue| match one.value.clone().unwrap().value.unwrap() {
+        Value::StringValue(text) => text,
+        Value::IntValue(number) => number.to_string(),
+        Value::BoolValue(truth) => truth.to_string(),
+        other => format!("{other:?}"),
+    };
+    span.attributes.iter().map(|one| (one.key.as_str(), value(one))).collect()
+}
+
+/// Scenario: a GET with a query that holds a secret, at a server.
+/// Guarantees: the attributes of the conventions, the secret redacted, sizes only where certain.
+#[test]
+fn a_server_span() {
+    let span = span_of(&exchange(Role::Server, "GET", "/cart?id=7&sig=x", 200));
+    assert_eq!((span.name.as_str(), span.kind()), ("GET", SpanKind::Server));
+    assert_eq!(span.status.clone().unwrap().code(), StatusCode::Unset);
+    assert_eq!(span.end_time_unix_nano - span.start_time_unix_nano, 20_000_000);
+    let shown = shown(&span);
+    for (key, value) in [
+        ("http.request.method", "GET"),
+        ("url.path", "/cart"),
+        ("url.query", "id=7&sig=REDACTED"),
+        ("url.scheme", "http"),
+        ("http.response.status_code", "200"),
+        ("server.address", "shop.example"),
+        ("server.port", "81"),
+        ("client.address", "127.0.0.1"),
+        ("client.port", "40000"),
+        ("network.peer.address", "127.0.0.1"),
+        ("network.peer.port", "40000"),
+        ("network.protocol.version", "1.1"),
+        ("user_agent.original", "curl/8"),
+        ("http.request.body.size", "3"),
+        ("icecore.response.body.seen_bytes", "9"),
+        ("http.request.body.content", "abc"),
+    ] {
+        assert_eq!(shown.get(key).map(String::as_str), Some(value), "{key}");
+    }
+    assert!(shown["http.request.header.cookie"].contains("REDACTED"));
+    assert!(!shown.contains_key("http.response.body.size"));
+    assert!(!shown.contains_key("error.type"));
+}
+
+/// Scenario: statuses, failures and unknown methods at both ends.
+/// Guarantees: an error is one where the conventions say so.
+#[test]
+fn errors() {
+    let error_of = |exchange: &Exchange| {
+        let span = span_of(exchange);
+        let error = shown(&span).get("error.type").cloned();
+        assert_eq!(span.status.unwrap().code() == StatusCode::Error, error.is_some());
+        error
+    };
+    for (role, status, wanted) in [
+        (Role::Server, 404, None),
+        (Role::Server, 503, Some("503")),
+        (Role::Client, 302, None),
+        (Role::Client, 404, Some("404")),
+    ] {
+        assert_eq!(error_of(&exchange(role, "GET", "/", status)).as_deref(), wanted);
+    }
+    for (failure, wanted) in [(Failure::Reset, Some("connection_reset")), (Failure::Unseen, None)] {
+        let broken = Exchange { failure: Some(failure), ..exchange(Role::Client, "GET", "/", 200) };
+        assert_eq!(error_of(&broken).as_deref(), wanted);
+    }
+    let span = span_of(&exchange(Role::Client, "PROPFIND", "http://u:p@a.example/x", 207));
+    assert_eq!(span.name, "HTTP");
+    let shown = shown(&span);
+    assert_eq!(shown["http.request.method"], "_OTHER");
+    assert_eq!(shown["http.request.method_original"], "PROPFIND");
+    assert_eq!((&*shown["server.address"], &*shown["url.path"]), ("a.example", "/x"));
+}
+
+/// Scenario: both ends of a connection are watched, with and without `traceparent`; then the
+/// request is not certainly the same one.
+/// Guarantees: one trace, the server's span below the client's; where it is not certain, no link.
+#[test]
+fn links() {
+    let ids = |exchange: &Exchange| link::ids(&connection(exchange.role), exchange);
+    let mut client = exchange(Role::Client, "GET", "/", 200);
+    let mut server = exchange(Role::Server, "GET", "/", 200);
+    let (at_client, at_server) = (ids(&client), ids(&server));
+    assert_eq!(at_client.trace_id, at_server.trace_id);
+    assert_eq!(at_server.parent_span_id, Some(at_client.span_id));
+    assert_eq!(at_client.parent_span_id, None);
+    assert_ne!(at_client.span_id, at_server.span_id);
+
+    server.ordinal = Some(1);
+    assert_ne!(ids(&server).trace_id, at_client.trace_id);
+    server.ordinal = None;
+    assert_ne!(ids(&server).trace_id, ids(&server).trace_id, "random");
+    assert_eq!(ids(&server).parent_span_id, None);
+
+    let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for exchange in [&mut client, &mut server] {
+        exchange.request_headers.push(("traceparent".to_owned(), header.to_owned()));
+        exchange.request_headers.push(("tracestate".to_owned(), "a=b".to_owned()));
+        let ids = ids(exchange);
+        assert_eq!(ids.trace_id[..2], [0x4b, 0xf9]);
+        assert_eq!(ids.parent_span_id.unwrap()[7], 0xb7);
+        assert_eq!((ids.trace_state.as_str(), ids.flags & 1), ("a=b", 1));
+    }
+}
