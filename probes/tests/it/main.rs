@@ -1,0 +1,6 @@
+//! The agent on the real kernel: real servers and clients, an OTLP receiver that writes down what
+//! comes, and every request there once on each side.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may panic")]
+
+mod receiver;
+mod requests;

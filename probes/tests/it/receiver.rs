@@ -1,0 +1,100 @@
+//! An OTLP/gRPC receiver that keeps what it is sent.
+
+use std::sync::{Arc, Mutex};
+
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+/// What has come.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Received {
+    spans: Arc<Mutex<Vec<Span>>>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Received {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let resources = request.into_inner().resource_spans.into_iter();
+        let scopes = resources.flat_map(|resource| resource.scope_spans);
+        self.spans.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans));
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Received {
+    async fn export(
+        &self,
+        _: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+impl Received {
+    /// Spans of which this attribute has one of these values.
+    pub(crate) fn spans(&self, key: &str, values: &[i64]) -> Vec<Span> {
+        let spans = self.spans.lock().unwrap();
+        let wanted = |span: &&Span| int(span, key).is_some_and(|value| values.contains(&value));
+        spans.iter().filter(wanted).cloned().collect()
+    }
+}
+
+/// Serves until `stop`; where, and what came.
+pub(crate) async fn serve(stop: CancellationToken) -> (String, Received) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let received = Received::default();
+    let zstd = CompressionEncoding::Zstd;
+    let server = Server::builder()
+        .add_service(TraceServiceServer::new(received.clone()).accept_compressed(zstd))
+        .add_service(MetricsServiceServer::new(received.clone()).accept_compressed(zstd));
+    let incoming = TcpIncoming::from(listener);
+    tokio::spawn(server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()));
+    (endpoint, received)
+}
+
+fn value<'s>(span: &'s Span, key: &str) -> Option<&'s Value> {
+    let found = span.attributes.iter().find(|entry| entry.key == key);
+    match found {
+        Some(KeyValue { value: Some(AnyValue { value }), .. }) => value.as_ref(),
+        _ => None,
+    }
+}
+
+/// A whole number among the attributes.
+pub(crate) fn int(span: &Span, key: &str) -> Option<i64> {
+    match value(span, key) {
+        Some(Value::IntValue(number)) => Some(*number),
+        _ => None,
+    }
+}
+
+/// A text among the attributes.
+pub(crate) fn text<'s>(span: &'s Span, key: &str) -> Option<&'s str> {
+    match value(span, key) {
+        Some(Value::StringValue(text)) => Some(text),
+        _ => None,
+    }
+}

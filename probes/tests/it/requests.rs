@@ -1,0 +1,201 @@
+//! Requests of every shape, seen on both sides and on both rungs.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use icecore_probes::identity::Kubernetes;
+use icecore_probes::{Config, ErrorKind, Probes, RungChoice};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::receiver::{Received, int, serve, text};
+
+const REQUESTS: usize = 150;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Scenario: nginx and a Python server, hit by curl, by kept-alive connections (one older than the
+/// agent), by a pipelining client and over IPv6; bodies of 0 B to 1 MB, by sendfile and chunked;
+/// seen by the socket tracepoints.
+/// Guarantees: one server span and one client span for each request, with method, path, status and
+/// sizes as the client knows them, inside its own times; no record is refused; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_seen_by_socket_tracepoints() {
+    check_rung(RungChoice::BtfTracepoints).await;
+}
+
+/// Scenario: the same, seen by the system call tracepoints.
+/// Guarantees: the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_seen_by_system_call_tracepoints() {
+    check_rung(RungChoice::SyscallTracepoints).await;
+}
+
+struct Peer(Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+async fn check_rung(rung: RungChoice) {
+    let folder = tempfile::tempdir().unwrap();
+    let (_nginx, nginx_port) = nginx(folder.path()).await;
+    let (_server, mut server_lines) = python("web_server.py", &[]);
+    let python_port: u16 = line(&mut server_lines).trim().parse().unwrap();
+    let ports = [nginx_port, python_port];
+    let arguments = [nginx_port.to_string(), python_port.to_string(), REQUESTS.to_string()];
+    let (mut client, mut client_lines) = python("web_client.py", &arguments);
+    assert_eq!(line(&mut client_lines), "ready\n");
+
+    let stop = CancellationToken::new();
+    let (endpoint, received) = serve(stop.clone()).await;
+    let mut registry = Registry::default();
+    let Some(probes) = open(rung, endpoint, &mut registry).await else { return };
+    let probes_stop = CancellationToken::new();
+    let running = tokio::spawn(probes.run(probes_stop.clone()));
+    client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let mut output = String::new();
+    let output = tokio::task::spawn_blocking(move || {
+        client_lines.read_to_string(&mut output).map(|_| output).unwrap()
+    });
+    let rows: Vec<Value> = serde_json::from_str(&output.await.unwrap()).unwrap();
+    wait_for(&received, ports, 2 * rows.len()).await;
+    probes_stop.cancel();
+    running.await.unwrap().unwrap();
+    stop.cancel();
+
+    check_spans(&received, ports, &rows, SpanKind::Server);
+    check_spans(&received, ports, &rows, SpanKind::Client);
+    check_figures(&registry);
+}
+
+async fn open(rung: RungChoice, endpoint: String, registry: &mut Registry) -> Option<Probes> {
+    let mut config = Config::default();
+    config.capture.rung = rung;
+    config.emit.endpoint = endpoint;
+    config.emit.batch_after = Duration::from_millis(100);
+    config.identity.kubernetes = Kubernetes::Off;
+    match Probes::open(config, registry).await {
+        Ok(probes) => Some(probes),
+        Err(e) if matches!(e.kind(), ErrorKind::Unprivileged | ErrorKind::Unsupported) => {
+            println!("skipped: {e}");
+            None
+        }
+        Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
+    }
+}
+
+async fn wait_for(received: &Received, ports: [u16; 2], spans: usize) {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while of_ports(received, ports).len() < spans && tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn of_ports(received: &Received, ports: [u16; 2]) -> Vec<Span> {
+    received.spans("server.port", &ports.map(i64::from))
+}
+
+fn check_spans(received: &Received, ports: [u16; 2], rows: &[Value], kind: SpanKind) {
+    let mut spans: BTreeMap<i64, Span> = BTreeMap::new();
+    for span in of_ports(received, ports).into_iter().filter(|span| span.kind() == kind) {
+        let query = text(&span, "url.query").unwrap_or_default();
+        let Some(number) = query.strip_prefix("number=") else { continue };
+        let number: i64 = number.parse().unwrap();
+        let twice = spans.insert(number, span);
+        assert!(twice.is_none(), "{kind:?} {number} is there twice: {twice:?}");
+    }
+    for row in rows {
+        let span = spans.remove(&row[0].as_i64().unwrap());
+        check_span(row, &span.unwrap_or_else(|| panic!("no {kind:?} span of {row}")));
+    }
+    assert!(spans.is_empty(), "nobody sent {spans:?}");
+}
+
+fn check_span(row: &Value, span: &Span) {
+    let number = |at: usize| row[at].as_i64().unwrap();
+    assert_eq!(int(span, "server.port"), Some(number(1)), "{row}");
+    assert_eq!(text(span, "http.request.method"), row[2].as_str(), "{row}");
+    assert_eq!(text(span, "url.path"), row[3].as_str(), "{row}");
+    assert_eq!(int(span, "http.response.status_code"), Some(number(4)), "{row}");
+    assert_eq!(int(span, "http.request.body.size").unwrap_or(0), number(5), "{row}: {span:?}");
+    assert_eq!(int(span, "http.response.body.size").unwrap_or(0), number(6), "{row}: {span:?}");
+    // One clock, read on both sides of a call.
+    let slack = 5_000_000;
+    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
+    let (first, last) = (row[7].as_u64().unwrap(), row[8].as_u64().unwrap());
+    assert!(start <= end && start + slack >= first && end <= last + slack, "{row}: {span:?}");
+}
+
+fn check_figures(registry: &Registry) {
+    let mut shown = String::new();
+    prometheus_client::encoding::text::encode(&mut shown, registry).unwrap();
+    let value = |name: &str| {
+        let found = shown.lines().find_map(|line| line.strip_prefix(name));
+        found.unwrap_or_else(|| panic!("no {name} in {shown}")).trim().parse::<u64>().unwrap()
+    };
+    assert_eq!(value("icecore_probes_kernel_pieces_total{outcome=\"Refused\"}"), 0);
+    assert_eq!(value("icecore_probes_kernel_ends_total{outcome=\"Refused\"}"), 0);
+    assert_eq!(value("icecore_probes_pieces_total{outcome=\"Malformed\"}"), 0);
+    let submitted = value("icecore_probes_kernel_pieces_total{outcome=\"Submitted\"}");
+    let followed = value("icecore_probes_pieces_total{outcome=\"Followed\"}");
+    let ignored = value("icecore_probes_pieces_total{outcome=\"Ignored\"}");
+    assert_eq!(submitted, followed + ignored);
+    let calls =
+        |outcome: &str| value(&format!("icecore_probes_calls_total{{outcome=\"{outcome}\"}}"));
+    let filtered = ["Own", "NotTcp", "Peeked", "Undecided", "Ignored", "Untracked"];
+    let outcomes: u64 = filtered.iter().chain(&["Submitted", "Refused"]).map(|it| calls(it)).sum();
+    assert_eq!(value("icecore_probes_calls_seen_total"), outcomes);
+}
+
+fn python(script: &str, arguments: &[String]) -> (Peer, BufReader<ChildStdout>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
+    let mut command = Command::new("python3");
+    command.arg(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap());
+    (Peer(child), lines)
+}
+
+fn line(from: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).unwrap();
+    line
+}
+
+async fn nginx(folder: &Path) -> (Peer, u16) {
+    let site = folder.join("site/bytes");
+    std::fs::create_dir_all(&site).unwrap();
+    for size in [0, 1, 100, 4_096, 65_536, 100_000, 1_048_576] {
+        std::fs::write(site.join(size.to_string()), vec![b'n'; size]).unwrap();
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!(
+        "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;\n\
+         events {{}}\n\
+         http {{ access_log off; sendfile on; client_body_temp_path {0}/b; proxy_temp_path {0}/p;\n\
+         fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
+         server {{ listen 127.0.0.1:{port}; listen [::1]:{port}; root {0}/site; }} }}\n",
+        folder.display()
+    );
+    let config = folder.join("nginx.conf");
+    std::fs::write(&config, text).unwrap();
+    let log = folder.join("error.log");
+    let child = Command::new("nginx").arg("-e").arg(log).arg("-c").arg(config).spawn().unwrap();
+    let peer = Peer(child);
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        assert!(tokio::time::Instant::now() < end, "nginx does not listen");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    (peer, port)
+}
