@@ -1,14 +1,22 @@
 //! The loop guard: nothing is forwarded to where it came from.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::time::timeout;
 
 use crate::{Destination, Error};
+
+/// A name server that is away must not hold up the start.
+const LOOK_UP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Refuses a destination that leads to one of our own addresses. A name that cannot be looked up
 /// yet passes: it is not this machine's, or the first requests will fail and be tried again.
 pub(crate) async fn check(destination: &Destination, own: &[SocketAddr]) -> Result<(), Error> {
     let (host, port) = destination.host_and_port();
-    let Ok(found) = tokio::net::lookup_host((host.as_str(), port)).await else {
+    let looked_up = timeout(LOOK_UP_WAIT_MAX, lookup_host((host.as_str(), port))).await;
+    let Ok(Ok(found)) = looked_up else {
         return Ok(());
     };
     for address in found {
