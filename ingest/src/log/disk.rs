@@ -137,3 +137,6 @@ impl FolderLock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,3 +95,6 @@ fn linger(mut body: Body, bounds: BodyBounds) {
     };
     tokio::spawn(tokio::time::timeout(bounds.timeout, discard));
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,103 @@ async fn a_start_fails_with_a_name() {
     let broken = Config { cors_origins: vec!["\n".to_owned()], ..config(&elsewhere) };
     assert!(matches!(open(broken, &sink).await, Err(Error::Config { .. })));
 }
+
+/// A disk of its own, taken down when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`, said aloud, where this process may not mount.
+    fn mount(size: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(dir.path());
+        let done = mount.output().is_ok_and(|output| output.status.success());
+        if !done {
+            println!("skipped: a small disk needs the right to mount a tmpfs");
+        }
+        done.then_some(Self(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+        drop(unmounted);
+    }
+}
+
+/// Scenario: the bucket is away until the log's disk is full; then it is back.
+/// Guarantees: RESOURCE_EXHAUSTED while it is full, accepted again by itself, and every
+/// acknowledged span in the store once.
+#[tokio::test]
+async fn a_full_disk_refuses_and_recovers() {
+    let Some(disk) = SmallDisk::mount("size=512k") else { return };
+    let sink = Arc::new(MemorySink::default());
+    sink.state().away = true;
+    let bounds = Config {
+        segment_bytes_max: 64 << 10,
+        flush_after: Duration::from_millis(20),
+        flush_retry_max: Duration::from_millis(20),
+        drain_timeout: Duration::from_secs(10),
+        ..config(disk.0.path())
+    };
+    let ingest = open(bounds, &sink).await.unwrap();
+    let address = format!("http://{}", ingest.grpc_addr());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(ingest.run(stop.clone()));
+    let mut client = TraceServiceClient::connect(address).await.unwrap();
+    let mut acknowledged = 0;
+    let refused = loop {
+        match client.export(request(&["a span"; 100])).await {
+            Ok(_) => acknowledged += 100,
+            Err(status) => break status,
+        }
+        assert!(acknowledged < 100_000, "the disk has an end");
+    };
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("log is full"), "{refused}");
+    sink.state().away = false;
+    let mut again = false;
+    for _ in 0..500 {
+        again = client.export(request(&["a span"; 100])).await.is_ok();
+        if again {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(again, "recovers by itself");
+    stop.cancel();
+    drop(client);
+    running.await.unwrap().unwrap();
+    assert_eq!(sink.rows(), acknowledged + 100);
+}
+
+/// Scenario: more connections than the bound.
+/// Guarantees: the one too many waits, and is served when another goes.
+#[tokio::test]
+async fn connections_have_a_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Arc::new(MemorySink::default());
+    let bounds = Config { connections_max: 2, ..config(dir.path()) };
+    let ingest = open(bounds, &sink).await.unwrap();
+    let address = format!("http://{}", ingest.grpc_addr());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(ingest.run(stop.clone()));
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = TraceServiceClient::connect(address.clone()).await.unwrap();
+        client.export(request(&["a span"])).await.unwrap();
+        clients.push(client);
+    }
+    let third = tokio::spawn(async move {
+        let mut client = TraceServiceClient::connect(address).await.unwrap();
+        client.export(request(&["a span"])).await.unwrap();
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!third.is_finished(), "there is no room for a third");
+    clients.pop();
+    tokio::time::timeout(Duration::from_secs(10), third).await.unwrap().unwrap();
+    drop(clients);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+}
