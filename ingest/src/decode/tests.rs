@@ -5,6 +5,7 @@ mod json;
 mod oracle;
 mod plain;
 mod round_trip;
+mod rules;
 
 use icecore_store::Signal;
 use proptest::prelude::*;
