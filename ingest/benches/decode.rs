@@ -105,7 +105,7 @@ fn span(at: u64) -> Span {
     let chance = mixed(at);
     let start = 1_764_000_000_000_000_000 + at * 1_000_000 + chance % 1_000_000;
     let error = at % 100 == 7;
-    let server = at % 2 == 0;
+    let server = at.is_multiple_of(2);
     let event = Event {
         time_unix_nano: start + 1,
         name: "exception".to_owned(),
