@@ -73,6 +73,8 @@ pub enum Closing {
     Orderly,
     /// By RST or an error of the socket.
     Reset,
+    /// It may well go on, but is not looked at any more.
+    Unwatched,
 }
 
 /// How long a body was on the wire, after chunk framing is taken off.

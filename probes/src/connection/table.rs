@@ -214,7 +214,7 @@ impl Table {
     fn close_as_last_seen(&mut self, connection: u64, clock: &WallClock, sink: Sink<'_>) {
         let Some(tracked) = self.tracked.get(&connection) else { return };
         let time = clock.wall(tracked.last_seen);
-        self.close(connection, time, Closing::Orderly, sink);
+        self.close(connection, time, Closing::Unwatched, sink);
     }
 
     fn close(&mut self, connection: u64, time: u64, closing: Closing, sink: Sink<'_>) {

@@ -102,8 +102,13 @@ impl Protocol for Http1 {
             let failure = match front.answer {
                 Answer::Whole => None,
                 Answer::Begun if self.responses.place == Place::Body(Body::UntilClose) => {
-                    front.end_response(std::mem::take(&mut self.responses.kept), true);
-                    (closing == Closing::Reset).then_some(Failure::Reset)
+                    let whole = closing != Closing::Unwatched;
+                    front.end_response(std::mem::take(&mut self.responses.kept), whole);
+                    match closing {
+                        Closing::Orderly => None,
+                        Closing::Reset => Some(Failure::Reset),
+                        Closing::Unwatched => Some(Failure::Unseen),
+                    }
                 }
                 Answer::Begun | Answer::Awaited if unseen => Some(Failure::Unseen),
                 Answer::Begun | Answer::Awaited => {
@@ -111,6 +116,7 @@ impl Protocol for Http1 {
                     Some(match closing {
                         Closing::Orderly => Failure::Closed,
                         Closing::Reset => Failure::Reset,
+                        Closing::Unwatched => Failure::Unseen,
                     })
                 }
             };

@@ -197,10 +197,12 @@ fn ends_of_connections() {
     let both = [get.clone(), open];
     check(&both, Closing::Orderly, &["GET / 200 0>10"]);
     check(&both, Closing::Reset, &["GET / 200 0>10 Reset"]);
+    check(&both, Closing::Unwatched, &["GET / 200 0>10+ Unseen"]);
     let both = [get.clone(), cut];
     check(&both, Closing::Orderly, &["GET / 200 0>10+ Closed"]);
     check(&both, Closing::Reset, &["GET / 200 0>10+ Reset"]);
-    check(&[get], Closing::Orderly, &["GET / - 0>0+ Closed"]);
+    check(&[get.clone()], Closing::Orderly, &["GET / - 0>0+ Closed"]);
+    check(&[get], Closing::Unwatched, &["GET / - 0>0+ Unseen"]);
 }
 
 /// Scenario: a websocket upgrade, an h2c upgrade and a tunnel.
