@@ -201,7 +201,7 @@ fn ends_of_connections() {
     let both = [get.clone(), cut];
     check(&both, Closing::Orderly, &["GET / 200 0>10+ Closed"]);
     check(&both, Closing::Reset, &["GET / 200 0>10+ Reset"]);
-    check(&[get.clone()], Closing::Orderly, &["GET / - 0>0+ Closed"]);
+    check(std::slice::from_ref(&get), Closing::Orderly, &["GET / - 0>0+ Closed"]);
     check(&[get], Closing::Unwatched, &["GET / - 0>0+ Unseen"]);
 }
 
