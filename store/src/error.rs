@@ -27,6 +27,17 @@ pub enum Error {
         /// What the server said.
         source: object_store::Error,
     },
+    /// No key was given, and nothing could be reached without one.
+    #[error(
+        "storage `{storage}` cannot be reached without a key: set AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY, or give this machine or pod an identity"
+    )]
+    MissingKey {
+        /// The storage URL.
+        storage: String,
+        /// What went wrong.
+        source: object_store::Error,
+    },
     /// There is no such bucket.
     #[error("storage `{storage}` does not exist; create the bucket first, or check its name")]
     MissingBucket {
@@ -174,6 +185,7 @@ impl Error {
         match self {
             Self::Config { .. }
             | Self::Credentials { .. }
+            | Self::MissingKey { .. }
             | Self::MissingBucket { .. }
             | Self::Unreachable { .. }
             | Self::Owned { .. } => ErrorKind::Setup,

@@ -33,9 +33,21 @@ pub(crate) async fn open(
     let metered = Metered::new(objects, Arc::clone(metrics));
     let retrying = Retrying::new(metered, Retry::of(config));
     let objects = PrefixStore::new(retrying, prefix(config));
-    let puts = probe(&objects, Place { storage, endpoint: &endpoint }, key).await?;
+    let probed = probe(&objects, Place { storage, endpoint: &endpoint }, key).await;
+    let puts = probed.map_err(|error| without_key(config, error))?;
     announce(storage, puts, metrics);
     Ok(Bucket { objects: Arc::new(objects), storage: storage.into(), puts })
+}
+
+/// Without a key, what could not be reached may as well be the machine's identity service.
+fn without_key(config: &Config, error: Error) -> Error {
+    let keyless = config.storage.scheme() == "s3" && config.s3.access_key_id.is_none();
+    match error {
+        Error::Unreachable { storage, endpoint: _, source } if keyless => {
+            Error::MissingKey { storage, source }
+        }
+        other => other,
+    }
 }
 
 fn announce(storage: &str, puts: Puts, metrics: &Metrics) {

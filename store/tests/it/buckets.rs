@@ -112,6 +112,10 @@ async fn wrong_keys_and_missing_buckets_are_told_apart() {
         assert!(error.to_string().contains("AWS_SECRET_ACCESS_KEY"), "{error}");
         assert!(!format!("{error:?}").contains("not-the-secret"));
     }
+    let no_key = S3Config { access_key_id: None, secret_access_key: None, ..server.s3() };
+    let error = refusal(&Bench::s3(no_key)).await;
+    assert_eq!(error.kind(), ErrorKind::Setup, "{error:?}");
+    assert!(error.to_string().contains("AWS_ACCESS_KEY_ID"), "{error:?}");
     let mut bench = Bench::s3(server.s3());
     bench.storage = Url::parse("s3://nowhere/prefix").unwrap();
     let error = refusal(&bench).await;
