@@ -134,8 +134,11 @@ async function runSql(event) {
 }
 
 let running = false;
+let again = false;
 
+// One refresh at a time; a choice made meanwhile is shown by one more.
 async function update() {
+  again = running;
   if (running) return;
   running = true;
   try {
@@ -145,6 +148,7 @@ async function update() {
     $('state').className = 'error';
   } finally {
     running = false;
+    if (again) update();
   }
 }
 

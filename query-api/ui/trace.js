@@ -59,7 +59,7 @@ function textOf(value) {
     const pairs = attributesOf(value.kvlistValue.values).map(([key, text]) => `${key}: ${text}`);
     return '{' + pairs.join(', ') + '}';
   }
-  const [first] = Object.values(value);
+  const [first = null] = Object.values(value);
   return String(first);
 }
 

@@ -17,7 +17,7 @@ struct Asset {
     text: &'static str,
 }
 
-const ASSETS: [Asset; 4] = [
+const ASSETS: [Asset; 5] = [
     Asset {
         path: "/",
         media_type: "text/html; charset=utf-8",
@@ -37,6 +37,11 @@ const ASSETS: [Asset; 4] = [
         path: "/ui/style.css",
         media_type: "text/css; charset=utf-8",
         text: include_str!("../../ui/style.css"),
+    },
+    Asset {
+        path: "/ui/icon.svg",
+        media_type: "image/svg+xml",
+        text: include_str!("../../ui/icon.svg"),
     },
 ];
 

@@ -59,8 +59,10 @@ impl LiveRows for StubLive {
 pub(crate) struct Bench {
     pub(crate) address: SocketAddr,
     pub(crate) client: reqwest::Client,
+    pub(crate) stop: CancellationToken,
+    pub(crate) registry: Registry,
     _folder: TempDir,
-    _running: AbortOnDropHandle<Result<(), icecore_query::Error>>,
+    pub(crate) running: AbortOnDropHandle<Result<(), icecore_query::Error>>,
 }
 
 /// The settings of the tests.
@@ -100,11 +102,21 @@ impl Bench {
         let live = StubLive { writer, batches: Mutex::new(live), hangs };
         let parts = QueryParts { store, live: vec![Arc::new(live)], extra_routes: Router::new() };
         let clock = Arc::new(SystemClock::new());
-        let query = Query::open(config, parts, clock, &mut Registry::default()).await.unwrap();
+        let mut registry = Registry::default();
+        let query = Query::open(config, parts, clock, &mut registry).await.unwrap();
         let address = query.address();
-        let running = tokio::spawn(query.run(CancellationToken::new()));
+        let stop = CancellationToken::new();
+        let running = AbortOnDropHandle::new(tokio::spawn(query.run(stop.clone())));
         let client = reqwest::Client::new();
-        Self { address, client, _folder: folder, _running: AbortOnDropHandle::new(running) }
+        Self { address, client, stop, registry, _folder: folder, running }
+    }
+
+    /// Opens a second service over an empty store of its own.
+    pub(crate) async fn open_again(&self, config: Config) -> Result<Query, icecore_query::Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_store(&folder).await;
+        let parts = QueryParts { store, live: Vec::new(), extra_routes: Router::new() };
+        Query::open(config, parts, Arc::new(SystemClock::new()), &mut Registry::default()).await
     }
 
     /// The URL of a path.

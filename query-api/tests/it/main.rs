@@ -4,6 +4,8 @@
 mod bench;
 mod formats;
 mod http;
+mod page;
 mod places;
 mod rows;
+mod service;
 mod traces;

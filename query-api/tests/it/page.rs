@@ -1,0 +1,85 @@
+//! The page's own code: the queries that it asks, and the trace that it draws.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::bench::{Bench, Place};
+use crate::places::fixture;
+
+const APP: &str = include_str!("../../ui/app.js");
+
+/// The text between the first `open` after `from` and the next `close`.
+fn between<'t>(text: &'t str, from: &str, open: &str, close: &str) -> &'t str {
+    let (_, text) = text.split_once(from).unwrap();
+    let (_, text) = text.split_once(open).unwrap();
+    text.split_once(close).unwrap().0
+}
+
+/// Scenario: the queries in the page's source, with the parameters that it gives.
+/// Guarantees: they run, and find the requests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pages_queries_run() {
+    let bench = Bench::start(fixture(), Place::Both).await;
+    let request = between(APP, "const REQUEST", "`", "`");
+    let ask = async |sql: &str, params: serde_json::Value| -> serde_json::Value {
+        let body = json!({ "query": sql.replace("${REQUEST}", request), "params": params });
+        bench.ask(body, "application/json").await.json().await.unwrap()
+    };
+    let since = "2026-11-21T10:00:00.000Z";
+    let services = between(APP, "async function refresh", "sql(`", "`");
+    let answer = ask(services, json!([since])).await;
+    assert_eq!(answer["rows"][0][0], "shop", "{answer:#}");
+    assert_eq!(answer["rows"][0][1], 3);
+    let requests = between(APP, services, "sql(`", "`");
+    let answer = ask(requests, json!([since, null])).await;
+    assert_eq!(answer["rows"].as_array().unwrap().len(), 3, "{answer:#}");
+    let answer = ask(requests, json!([since, "pay"])).await;
+    assert_eq!(answer["rows"].as_array().unwrap().len(), 0, "{answer:#}");
+    let first = between(include_str!("../../ui/index.html"), "<textarea", ">", "</textarea>");
+    let answer = ask(first, json!([])).await;
+    assert_eq!(answer["rows"][0][0], "shop", "{answer:#}");
+}
+
+/// Scenario: the source of the page.
+/// Guarantees: no text from outside can become markup or code.
+#[test]
+fn nothing_becomes_markup() {
+    for text in [APP, include_str!("../../ui/trace.js"), include_str!("../../ui/index.html")] {
+        for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+            assert!(!text.contains(way), "{way}");
+        }
+        assert!(!text.contains("style=") && !text.contains("onclick="), "the policy forbids it");
+    }
+}
+
+const CHECK: &str = r#"
+import { spansOf, attributesOf, duration } from './trace.js';
+import assert from 'node:assert';
+const span = (spanId, parentSpanId, start) => ({ spanId, parentSpanId, name: spanId, startTimeUnixNano: start, endTimeUnixNano: '30' });
+const trace = { resourceSpans: [{ resource: { attributes: [{ key: 'service.name', value: { stringValue: 'shop' } }] },
+  scopeSpans: [{ spans: [span('c', 'a', '3'), span('b', 'a', '2'), span('a', '', '1'), span('x', 'y', '9'), span('y', 'x', '9'), span('o', 'gone', '8')] }] }] };
+const rows = spansOf(trace).map(({ span, depth }) => span.spanId + depth);
+assert.deepStrictEqual(rows, ['a0', 'b1', 'c1', 'o0', 'x0', 'y1']);
+assert.strictEqual(spansOf(trace)[0].span.service, 'shop');
+assert.deepStrictEqual(attributesOf([{ key: 'k', value: { intValue: '7' } }, { key: 'l', value: { arrayValue: { values: [{ boolValue: true }] } } }, { key: 'n', value: {} }]),
+  [['k', '7'], ['l', '[true]'], ['n', 'null']]);
+assert.strictEqual(duration(1500000n), '1.5 ms');
+assert.strictEqual(duration(2e9), '2.00 s');
+"#;
+
+/// Scenario: a trace with children before parents, a lost parent and a circle of parents.
+/// Guarantees: every span is drawn once, below its parent where there is one.
+#[test]
+fn every_span_is_drawn_once() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("trace.js"), include_str!("../../ui/trace.js")).unwrap();
+    std::fs::write(folder.path().join("package.json"), "{\"type\":\"module\"}").unwrap();
+    std::fs::write(folder.path().join("check.js"), CHECK).unwrap();
+    let ran = Command::new("node").arg("check.js").current_dir(folder.path()).output();
+    let Ok(ran) = ran else {
+        println!("skipped: there is no `node` here");
+        return;
+    };
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
