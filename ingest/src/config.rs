@@ -48,8 +48,8 @@ pub struct Config {
     pub live_bytes_max: u64,
     /// A flush starts when live rows take this much memory...
     pub flush_bytes: u64,
-    /// ...or when the oldest of them is this old. With [`Durability::Bucket`] a sender waits for a
-    /// flush, so set it to about a second there. Each flush costs a few requests to the bucket.
+    /// ...or when the oldest of them is this old; with [`Durability::Bucket`], where senders wait
+    /// for it, after half a second at the latest. Each flush costs a few requests to the bucket.
     pub flush_after: Duration,
     /// The longest pause between two tries of a flush while the bucket is away.
     pub flush_retry_max: Duration,

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use icecore_store::{Clock, Feed, LiveRows, Store};
@@ -23,6 +24,9 @@ use crate::log::{Append, LogFolder, Tail, Writer, WriterSettings};
 use crate::metrics::Metrics;
 use crate::receive::{Intake, ServeSettings, grpc_router, http_router, serve};
 use crate::replay;
+
+/// The longest that rows wait for a flush while their senders wait for it.
+const AWAITED_AFTER: Duration = Duration::from_millis(500);
 
 /// OTLP receivers, the write-ahead log, live rows and the flush.
 #[derive(Debug)]
@@ -246,9 +250,11 @@ fn writer_settings(config: &Config) -> WriterSettings {
     }
 }
 
-const fn flush_settings(config: &Config) -> FlushSettings {
+/// Under [`Durability::Bucket`] senders wait for the flush, so that it never waits long for them.
+fn flush_settings(config: &Config) -> FlushSettings {
+    let awaited = config.durability == Durability::Bucket;
     FlushSettings {
-        flush_after: config.flush_after,
+        flush_after: config.flush_after.min(if awaited { AWAITED_AFTER } else { Duration::MAX }),
         flush_retry_max: config.flush_retry_max,
         drain_timeout: config.drain_timeout,
     }

@@ -1,7 +1,6 @@
 //! Starts: on a log with rows, on one that lost its end, on one that is taken.
 
 use std::path::Path;
-use std::time::Duration;
 
 use icecore_store::{LogPosition, SystemClock, Table, TimeRange};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;

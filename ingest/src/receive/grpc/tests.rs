@@ -172,9 +172,8 @@ async fn pressure_says_when_to_come_back() {
 async fn bucket_durability_waits_for_the_bucket() {
     let server = Server::start(|config| {
         config.durability = Durability::Bucket;
-        config.flush_after = Duration::from_millis(20);
         config.flush_retry_max = Duration::from_millis(20);
-        config.bucket_timeout = Duration::from_millis(300);
+        config.bucket_timeout = Duration::from_millis(1500);
     })
     .await;
     let mut client = TraceServiceClient::new(channel(&server).await);
