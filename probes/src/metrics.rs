@@ -3,7 +3,7 @@
 //! Invariant: a figure that the kernel programs keep is shown as it stands there, never estimated.
 
 use icecore_probe_events::Counter as Figure;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,7 +17,7 @@ struct Outcome {
     outcome: Fate,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Fate {
     Own,
     NotTcp,
@@ -32,6 +32,27 @@ enum Fate {
     Evicted,
     Expired,
     Replaced,
+}
+
+impl EncodeLabelValue for Fate {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let name = match self {
+            Self::Own => "own",
+            Self::NotTcp => "not_tcp",
+            Self::Peeked => "peeked",
+            Self::Undecided => "undecided",
+            Self::Ignored => "ignored",
+            Self::Untracked => "untracked",
+            Self::Submitted => "submitted",
+            Self::Refused => "refused",
+            Self::Followed => "followed",
+            Self::Malformed => "malformed",
+            Self::Evicted => "evicted",
+            Self::Expired => "expired",
+            Self::Replaced => "replaced",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
 }
 
 type Counts = Family<Outcome, Counter>;

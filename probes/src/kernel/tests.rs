@@ -1,5 +1,6 @@
 use super::btf::Types;
-use super::{effective_capabilities, offsets, permits};
+use super::{Level, effective_capabilities, findings, offsets, permits};
+use crate::{CaptureConfig, Config};
 
 /// A kernel's types with a structure `outer { u64 a; struct { u32 b; u32 c; }; }` and a
 /// tracepoint `seen`.
@@ -80,4 +81,19 @@ fn permissions_are_read_from_the_status_file() {
     assert!(permits(effective_capabilities("CapEff:\t000000c000000000\n")));
     assert!(!permits(effective_capabilities("CapEff:\t0000000000000000\n")));
     assert!(!permits(effective_capabilities("")));
+}
+
+/// Scenario: the doctor asks about this machine, and about settings that cannot be used.
+/// Guarantees: whatever is not good says so with a detail; bad settings are a finding as well.
+#[test]
+fn findings_tell_what_is_missing() {
+    let found = findings(&Config::default());
+    assert_eq!(found.len(), 5);
+    assert!(found.iter().all(|finding| !finding.detail.is_empty()));
+    let hinted = found.iter().all(|it| it.level == Level::Good || it.hint.is_some());
+    assert!(hinted, "{found:?}");
+    let capture = CaptureConfig { data_ring_bytes: 100_000, ..CaptureConfig::default() };
+    let found = findings(&Config { capture, ..Config::default() });
+    let settings = found.iter().find(|finding| finding.name == "probe settings").unwrap();
+    assert!(settings.detail.contains("data_ring_bytes = 100000"), "{settings:?}");
 }

@@ -143,17 +143,17 @@ fn check_figures(registry: &Registry) {
         let found = shown.lines().find_map(|line| line.strip_prefix(name));
         found.unwrap_or_else(|| panic!("no {name} in {shown}")).trim().parse::<u64>().unwrap()
     };
-    assert_eq!(value("icecore_probes_kernel_pieces_total{outcome=\"Refused\"}"), 0);
-    assert_eq!(value("icecore_probes_kernel_ends_total{outcome=\"Refused\"}"), 0);
-    assert_eq!(value("icecore_probes_pieces_total{outcome=\"Malformed\"}"), 0);
-    let submitted = value("icecore_probes_kernel_pieces_total{outcome=\"Submitted\"}");
-    let followed = value("icecore_probes_pieces_total{outcome=\"Followed\"}");
-    let ignored = value("icecore_probes_pieces_total{outcome=\"Ignored\"}");
+    assert_eq!(value("icecore_probes_kernel_pieces_total{outcome=\"refused\"}"), 0);
+    assert_eq!(value("icecore_probes_kernel_ends_total{outcome=\"refused\"}"), 0);
+    assert_eq!(value("icecore_probes_pieces_total{outcome=\"malformed\"}"), 0);
+    let submitted = value("icecore_probes_kernel_pieces_total{outcome=\"submitted\"}");
+    let followed = value("icecore_probes_pieces_total{outcome=\"followed\"}");
+    let ignored = value("icecore_probes_pieces_total{outcome=\"ignored\"}");
     assert_eq!(submitted, followed + ignored);
     let calls =
         |outcome: &str| value(&format!("icecore_probes_calls_total{{outcome=\"{outcome}\"}}"));
-    let filtered = ["Own", "NotTcp", "Peeked", "Undecided", "Ignored", "Untracked"];
-    let outcomes: u64 = filtered.iter().chain(&["Submitted", "Refused"]).map(|it| calls(it)).sum();
+    let filtered = ["own", "not_tcp", "peeked", "undecided", "ignored", "untracked"];
+    let outcomes: u64 = filtered.iter().chain(&["submitted", "refused"]).map(|it| calls(it)).sum();
     assert_eq!(value("icecore_probes_calls_seen_total"), outcomes);
 }
 
