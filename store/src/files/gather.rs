@@ -64,36 +64,25 @@ impl<'a> Dictionary<'a> {
         })
     }
 
-    fn gather(&self, columns: &[Option<&ArrayRef>], texts: &ArrayRef, rows: &[Place]) -> ArrayRef {
-        let lookups: Vec<_> = columns.iter().map(|column| column.map(Lookup::new)).collect();
-        let keys: Int32Array = rows
-            .iter()
-            .map(|(part, row)| {
-                let key = lookups[*part].as_ref()?.key(*row)?;
-                self.places[*part].as_ref().map(|places| places[key])
-            })
-            .collect();
-        Arc::new(DictionaryArray::new(keys, Arc::clone(texts)))
+    /// The place of every row's text, part after part: -1 where it is null. One pass in the order
+    /// of the parts, so that gathering in the order of the file is one load a row.
+    fn all_places(&self, columns: &[Option<&ArrayRef>], rows: &[usize]) -> Vec<i32> {
+        let mut places = Vec::with_capacity(rows.iter().sum());
+        for (part, (column, rows)) in columns.iter().zip(rows).enumerate() {
+            match column {
+                Some(column) => {
+                    let here = self.row_places(part, column);
+                    places.extend(here.map(|place| place.unwrap_or(ABSENT)));
+                }
+                None => places.resize(places.len() + rows, ABSENT),
+            }
+        }
+        places
     }
 }
 
-struct Lookup<'a> {
-    keys: &'a Int32Array,
-    values: &'a ArrayRef,
-}
-
-impl<'a> Lookup<'a> {
-    fn new(column: &'a ArrayRef) -> Self {
-        let shared = column.as_dictionary::<Int32Type>();
-        Self { keys: shared.keys(), values: shared.values() }
-    }
-
-    fn key(&self, row: usize) -> Option<usize> {
-        let key = self.keys.is_valid(row).then(|| self.keys.value(row))?;
-        let key = usize::try_from(key).ok()?;
-        self.values.is_valid(key).then_some(key)
-    }
-}
+/// The place of a text that is not there.
+const ABSENT: i32 = -1;
 
 fn place<'a>(text: &'a str, seen: &mut HashMap<&'a str, i32>, texts: &mut Vec<&'a str>) -> i32 {
     *seen.entry(text).or_insert_with(|| {
@@ -119,7 +108,14 @@ fn sort(texts: &mut [&str], places: &mut [Option<Vec<i32>>]) {
 #[derive(Debug)]
 pub(super) enum Gatherer<'a> {
     /// Text with a dictionary.
-    Texts(Vec<Option<&'a ArrayRef>>, Dictionary<'a>, ArrayRef),
+    Texts {
+        /// Of every row, part after part.
+        places: Vec<i32>,
+        /// Where each part begins in them.
+        starts: Vec<usize>,
+        /// What they are places in.
+        texts: ArrayRef,
+    },
     /// Ids, which `interleave` would copy one call a row.
     Ids(Vec<&'a ArrayRef>, i32),
     /// Everything else.
@@ -137,7 +133,16 @@ impl<'a> Gatherer<'a> {
             DataType::Dictionary(_, _) => {
                 let dictionary = Dictionary::new(&columns, false);
                 let texts = StringArray::from_iter_values(&dictionary.texts);
-                Self::Texts(columns, dictionary, Arc::new(texts))
+                let starts = rows.iter().scan(0, |next, rows| {
+                    let start = *next;
+                    *next += rows;
+                    Some(start)
+                });
+                Self::Texts {
+                    starts: starts.collect(),
+                    places: dictionary.all_places(&columns, rows),
+                    texts: Arc::new(texts),
+                }
             }
             DataType::FixedSizeBinary(bytes) if columns.iter().all(Option::is_some) => {
                 Self::Ids(columns.into_iter().flatten().collect(), *bytes)
@@ -154,7 +159,11 @@ impl<'a> Gatherer<'a> {
     /// The rows at these places.
     pub(super) fn gather(&self, rows: &[Place]) -> Result<ArrayRef, ArrowError> {
         match self {
-            Self::Texts(columns, dictionary, texts) => Ok(dictionary.gather(columns, texts, rows)),
+            Self::Texts { places, starts, texts } => {
+                let keys = rows.iter().map(|(part, row)| places[starts[*part] + row]);
+                let keys: Int32Array = keys.map(|key| (key != ABSENT).then_some(key)).collect();
+                Ok(Arc::new(DictionaryArray::new(keys, Arc::clone(texts))))
+            }
             Self::Ids(columns, bytes) => gather_ids(columns, *bytes, rows),
             Self::Others(columns) => {
                 let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
