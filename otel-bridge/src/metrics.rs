@@ -51,26 +51,33 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let it = Self::default();
-        let name = |name: &str| format!("icecore_bridge_{name}");
-        registry.register(name("delivered_requests"), "Requests accepted", it.delivered.clone());
+        registry.register(
+            "icecore_bridge_delivered_requests",
+            "Requests accepted",
+            it.delivered.clone(),
+        );
         let help = "Payload bytes of accepted requests, unpacked";
-        registry.register(name("delivered_bytes"), help, it.delivered_bytes.clone());
+        registry.register("icecore_bridge_delivered_bytes", help, it.delivered_bytes.clone());
         let help = "Attempts that failed and were made again, by reason";
-        registry.register(name("retried_requests"), help, it.retried.clone());
+        registry.register("icecore_bridge_retried_requests", help, it.retried.clone());
         let help = "Requests refused for good, by reason";
-        registry.register(name("refused_requests"), help, it.refused.clone());
+        registry.register("icecore_bridge_refused_requests", help, it.refused.clone());
         let help = "Items that a destination left out of accepted requests";
-        registry.register(name("rejected_items"), help, it.rejected_items.clone());
+        registry.register("icecore_bridge_rejected_items", help, it.rejected_items.clone());
         let help = "Refused requests for which the dead-letter file had no room";
-        registry.register(name("dead_letters_dropped_requests"), help, it.not_kept.clone());
+        registry.register(
+            "icecore_bridge_dead_letters_dropped_requests",
+            help,
+            it.not_kept.clone(),
+        );
         let help = "Log bytes that were trimmed before they were sent";
-        registry.register(name("lost_bytes"), help, it.lost_bytes.clone());
+        registry.register("icecore_bridge_lost_bytes", help, it.lost_bytes.clone());
         let help = "Failures to read the log, or to write a cursor or a refused request";
-        registry.register(name("local_failures"), help, it.failures.clone());
+        registry.register("icecore_bridge_local_failures", help, it.failures.clone());
         let help = "Log bytes between the cursor and the end of the log";
-        registry.register(name("lag_bytes"), help, it.lag_bytes.clone());
+        registry.register("icecore_bridge_lag_bytes", help, it.lag_bytes.clone());
         let help = "Age of the oldest bytes that are still to be sent";
-        registry.register(name("lag_seconds"), help, it.lag_seconds.clone());
+        registry.register("icecore_bridge_lag_seconds", help, it.lag_seconds.clone());
         it
     }
 
