@@ -1,32 +1,18 @@
 //! The real OpenTelemetry Collector gets every span that was forwarded.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::icecore::{Icecore, Start};
 use crate::otlp::{post, request};
-use crate::peers;
+use crate::peers::{self, Running, free_port};
 
 /// A Collector that passes on what it gets by gRPC to one place, and what it gets by HTTP to another.
-struct Collector {
-    child: Child,
-}
-
-impl Collector {
-    fn start(program: &Path, config: &Path) -> Self {
-        let mut command = Command::new(program);
-        let child = command.arg("--config").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
-        Self { child: child.spawn().unwrap() }
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+fn collector(program: &Path, config: &Path) -> Running {
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+    Running(command.spawn().unwrap())
 }
 
 fn config(grpc: u16, http: u16, by_grpc: &Icecore, by_http: &Icecore) -> String {
@@ -48,10 +34,6 @@ service:
     )
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Scenario: everything is forwarded to a Collector over gRPC and over HTTP; the Collector dies, a
 /// load goes on meanwhile, Icecore itself is killed and started, and the Collector comes back after
 /// a minute.
@@ -68,20 +50,20 @@ async fn a_collector_gets_every_span() {
     let start = Start::new(&source.path().join("data"))
         .arg("forward", &format!("http://127.0.0.1:{grpc},http://127.0.0.1:{http}/"));
     let icecore = start.run();
-    let collector = Collector::start(&program, &path);
+    let running = collector(&program, &path);
     send(&icecore, 0).await;
     for (name, target) in [("grpc", &by_grpc), ("http", &by_http)] {
         let seen = target.wait_for("SELECT count(DISTINCT span_id) FROM spans", 1000).await;
         assert_eq!(seen, 1000, "by {name}");
     }
-    drop(collector);
+    drop(running);
     send(&icecore, 1000).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     icecore.kill();
     let icecore = start.run();
     send(&icecore, 2000).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
-    let _collector = Collector::start(&program, &path);
+    let _collector = collector(&program, &path);
     for (name, target) in [("grpc", &by_grpc), ("http", &by_http)] {
         let seen = target.wait_for("SELECT count(DISTINCT span_id) FROM spans", 3000).await;
         assert_eq!(seen, 3000, "by {name}");

@@ -8,6 +8,7 @@ mod crash;
 mod forward;
 mod hostile;
 mod icecore;
+mod kube;
 mod otlp;
 mod peers;
 mod probes;

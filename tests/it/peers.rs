@@ -1,8 +1,36 @@
 //! What the tests talk to: looked for in the cache folder that `./dev` fills, skipped when absent.
 
 use std::env;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use crate::icecore::PATIENCE;
+
+/// A server that ends with the test.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until somebody listens on the port.
+pub(crate) async fn listening(port: u16) {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        assert!(tokio::time::Instant::now() < end, "nobody listens on {port}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
 
 /// The folder that `./dev` installs into.
 pub(crate) fn cache() -> PathBuf {

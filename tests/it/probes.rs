@@ -1,15 +1,13 @@
 //! The probes on the real kernel: real servers, real clients, every request seen once on each side.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::icecore::{Icecore, PATIENCE, Start};
-use crate::peers;
+use crate::icecore::{Icecore, Start};
+use crate::peers::{self, Running, free_port, listening};
 
 const REQUESTS: usize = 1000;
 
@@ -27,15 +25,6 @@ async fn a_thousand_requests_by_btf_tracepoints() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_requests_by_syscall_tracepoints() {
     check_rung("syscall-tracepoints").await;
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
 }
 
 /// What the client did, and what it measured.
@@ -197,16 +186,4 @@ async fn nginx(folder: &Path, port: u16) -> Running {
     let child = Command::new("nginx").arg("-c").arg(&config).stderr(Stdio::null()).spawn().unwrap();
     listening(port).await;
     Running(child)
-}
-
-async fn listening(port: u16) {
-    let end = tokio::time::Instant::now() + PATIENCE;
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        assert!(tokio::time::Instant::now() < end, "nobody listens on {port}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,32 +1,26 @@
 //! The bucket on real S3-compatible servers: one that keeps create-only puts, one that ignores them.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
-use crate::icecore::{PATIENCE, Start};
+use crate::icecore::Start;
 use crate::otlp::{post, request};
-use crate::peers;
+use crate::peers::{self, Running, free_port, listening};
 
 const KEY: &str = "AKTEST";
 const SECRET: &str = "secretkey123";
 
-/// A server that ends with the test.
+/// An S3-compatible server.
 struct Server {
-    child: Child,
+    _running: Running,
     port: u16,
 }
 
 impl Server {
     async fn start(command: &mut Command, port: u16) -> Self {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let server = Self { child, port };
-        let end = tokio::time::Instant::now() + PATIENCE;
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            assert!(tokio::time::Instant::now() < end, "the server does not listen on {port}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let server = Self { _running: Running(child), port };
+        listening(port).await;
         server
     }
 
@@ -37,18 +31,6 @@ impl Server {
             .env("AWS_ACCESS_KEY_ID", KEY)
             .env("AWS_SECRET_ACCESS_KEY", SECRET)
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 async fn s3s_fs(folder: &Path) -> Option<Server> {
