@@ -65,6 +65,7 @@ function textOf(value) {
 
 /** A duration in nanoseconds, for people. */
 export function duration(nanos) {
+  if (nanos === null || nanos === undefined) return '';
   const value = Number(nanos);
   if (!Number.isFinite(value)) return '';
   if (Math.abs(value) >= 1e9) return (value / 1e9).toFixed(2) + ' s';
