@@ -21,6 +21,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use icecore_store::Clock;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::format::Format;
 pub(crate) use self::stats::Stats;
@@ -31,6 +32,11 @@ use crate::metrics::{Metrics, Outcome};
 
 /// Pieces that wait for a slow caller; each is at most what one batch encodes to.
 const PIECES_WAITING_MAX: usize = 4;
+/// A piece of an answer's body, or why there is no more.
+type Piece = Result<Bytes, Error>;
+type Pieces = mpsc::Receiver<Piece>;
+type Work = AbortOnDropHandle<()>;
+
 /// Writes rows in one format.
 pub(crate) trait Encode: Send {
     /// Rows that are encoded into one piece: few where text grows large, all of a batch where
@@ -71,7 +77,7 @@ pub(crate) struct Answer {
     /// Known before the rows.
     pub(crate) head: Head,
     /// The encoded rows.
-    pub(crate) body: BoxStream<'static, Result<Bytes, Error>>,
+    pub(crate) body: BoxStream<'static, Piece>,
 }
 
 /// Answers questions.
@@ -101,10 +107,7 @@ impl Answers {
             drop(turn);
         });
         let head = headed.await.unwrap_or(Err(Error::Lost))?;
-        let body = stream::unfold((waiting, work), |(mut waiting, work)| async move {
-            let piece = waiting.recv().await?;
-            Some((piece, (waiting, work)))
-        });
+        let body = stream::unfold(work.map(|work| (waiting, work)), next_piece);
         Ok(Answer { head, body: body.boxed() })
     }
 
@@ -170,6 +173,16 @@ impl Answers {
     }
 }
 
+/// The next piece of a body, and what is left of it. A query that died without a word breaks its
+/// answer off, which else would look whole.
+async fn next_piece(left: Option<(Pieces, Work)>) -> Option<(Piece, Option<(Pieces, Work)>)> {
+    let (mut pieces, work) = left?;
+    match pieces.recv().await {
+        Some(piece) => Some((piece, Some((pieces, work)))),
+        None => work.await.is_err().then(|| (Err(Error::Lost), None)),
+    }
+}
+
 /// Encodes a batch in pieces; false where the caller is gone.
 async fn send_batch(
     batch: &RecordBatch,
@@ -200,7 +213,7 @@ fn with_schema(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Ar
 /// Where an answer goes.
 struct Sink {
     head: Option<oneshot::Sender<Result<Head, Error>>>,
-    pieces: mpsc::Sender<Result<Bytes, Error>>,
+    pieces: mpsc::Sender<Piece>,
 }
 
 impl Sink {

@@ -109,3 +109,21 @@ fn an_empty_answer_is_whole() {
     let broken: serde_json::Value = serde_json::from_slice(&broken).unwrap();
     assert_eq!(broken["error"]["code"], "internal");
 }
+
+/// Scenario: the task of a query ends with its answer, and one dies before.
+/// Guarantees: the one body ends, the other breaks off.
+#[tokio::test]
+async fn a_query_that_died_breaks_off() {
+    let body = |dies: bool| {
+        let (sender, pieces) = mpsc::channel::<Piece>(1);
+        let work = tokio::spawn(async move {
+            sender.send(Ok(Bytes::from_static(b"x"))).await.unwrap();
+            assert!(!dies, "as a fault of ours would");
+        });
+        stream::unfold(Some((pieces, AbortOnDropHandle::new(work))), next_piece).boxed()
+    };
+    let whole: Vec<_> = body(false).collect().await;
+    assert!(matches!(&whole[..], [Ok(_)]), "{whole:?}");
+    let broken: Vec<_> = body(true).collect().await;
+    assert!(matches!(&broken[..], [Ok(_), Err(Error::Lost)]), "{broken:?}");
+}
