@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, Table, TableComponent, presets};
 use serde_json::{Value, json};
 
 use super::{print, print_bytes};
@@ -112,6 +112,7 @@ fn render(answer: &Value) -> String {
     let rows = answer["rows"].as_array().map_or(&[][..], Vec::as_slice);
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.remove_style(TableComponent::HorizontalLines);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns.iter().map(|column| cell(&column["name"])));
     for row in rows {
@@ -129,9 +130,19 @@ fn render(answer: &Value) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => printable(text),
+        other => printable(&other.to_string()),
     }
+}
+
+/// A text that cannot steer the terminal: whoever is observed chose it.
+pub(super) fn printable(text: &str) -> String {
+    let control = |c: char| c.is_control() && c != '\n';
+    if !text.contains(control) {
+        return text.to_owned();
+    }
+    let escape = |c: char| if control(c) { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 #[cfg(test)]
@@ -151,6 +162,7 @@ mod tests {
         for part in ["a", "text", "{\"k\":true}", "2 rows; incomplete: [\"ingest-1\"]"] {
             assert!(text.contains(part), "{text}");
         }
+        assert_eq!(printable("a\u{1b}[31m\nb"), "a\\u{1b}[31m\nb");
         assert_eq!(param("5"), json!(5));
         assert_eq!(param("a b"), json!("a b"));
     }

@@ -94,7 +94,8 @@ fn waterfall(spans: &[Span]) -> String {
         // Two spans with one id would otherwise draw their children twice, or for ever.
         let first = drawn.insert(span.id.as_str());
         let mark = if span.failed { " !" } else { "" };
-        lines.push((format!("{}{}: {}{mark}", "  ".repeat(depth), span.service, span.name), span));
+        let label = format!("{}{}: {}{mark}", "  ".repeat(depth), span.service, span.name);
+        lines.push((sql::printable(&label).replace('\n', " "), span));
         if first && let Some(below) = children.get(span.id.as_str()) {
             stack.extend(below.iter().rev().map(|child| (depth + 1, *child)));
         }

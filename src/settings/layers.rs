@@ -173,7 +173,8 @@ fn setting_arg(entry: Entry) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
-        _ => arg.value_name("VALUE"),
+        // Given twice, the last one counts: a wrapper's flags can be overridden.
+        _ => arg.value_name("VALUE").overrides_with(key),
     }
 }
 

@@ -159,7 +159,7 @@ async fn check_nothing_lost(icecore: &Icecore) {
     let metrics = icecore.get("/metrics").await.text().await.unwrap();
     for line in metrics.lines().filter(|line| line.starts_with("icecore_probes_")) {
         let loss =
-            ["lost", "refused", "dropped", "shed", "unread"].iter().any(|word| line.contains(word));
+            ["lost", "refused", "dropped", "shed", "unread"].iter().any(|word| line.to_lowercase().contains(word));
         let zero = line.ends_with(" 0") || line.contains("_bytes") || line.contains("_max");
         assert!(!loss || zero, "{line}");
     }
@@ -173,7 +173,7 @@ async fn nginx(folder: &Path, port: u16) -> Running {
     }
     let config = folder.join("nginx.conf");
     let text = format!(
-        "daemon off; pid {0}/nginx.pid; error_log {0}/error.log; worker_processes 2; user root;\n\
+        "daemon off; master_process off; pid {0}/nginx.pid; error_log {0}/error.log; worker_processes 2; user root;\n\
          events {{}}\n\
          http {{ access_log off; sendfile on; client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\
          fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s; client_max_body_size 4m;\n\
