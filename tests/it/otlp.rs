@@ -131,7 +131,9 @@ fn normalise(value: &mut Value) {
                 normalise(inner);
             }
         }
-        map.retain(|key, inner| key == "value" || !default(inner));
+        // Values, and what proto3 marks as optional, are there or not: a zero is not a default.
+        const OPTIONAL: [&str; 6] = ["value", "asInt", "asDouble", "sum", "min", "max"];
+        map.retain(|key, inner| OPTIONAL.contains(&key.as_str()) || !default(inner));
     } else if let Value::Array(items) = value {
         items.iter_mut().for_each(normalise);
     }
