@@ -169,6 +169,7 @@ fn setting_arg(entry: Entry) -> Arg {
     match default {
         Value::Array(_) => arg.value_name("VALUE").action(ArgAction::Append).value_delimiter(','),
         Value::Boolean(_) => arg
+            .overrides_with(key)
             .value_name("BOOL")
             .num_args(0..=1)
             .require_equals(true)

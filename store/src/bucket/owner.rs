@@ -92,6 +92,17 @@ impl Ownership {
         Ok(Self { lease, beating })
     }
 
+    /// Gives the bucket up, so that the next owner need not wait for a timeout.
+    pub(crate) async fn release(mut self) -> Result<(), Error> {
+        self.beating.abort();
+        // Only when the last beat is over can it no longer undo the release.
+        if let Err(ended) = (&mut self.beating).await {
+            debug_assert!(ended.is_cancelled(), "beating does not panic");
+        }
+        self.lease.check()?;
+        self.lease.put(UnixNanos(0)).await
+    }
+
     /// In whose name.
     pub(crate) fn owner(&self) -> &str {
         &self.lease.claim.owner
@@ -128,11 +139,16 @@ impl Lease {
 
     async fn write(&self) -> Result<(), Error> {
         let began_ms = self.elapsed_ms();
-        let claim = Claim { alive_at: self.clock.now(), ..self.claim.clone() };
+        self.put(self.clock.now()).await?;
+        self.beat_ms.store(began_ms, Ordering::Release);
+        Ok(())
+    }
+
+    async fn put(&self, alive_at: UnixNanos) -> Result<(), Error> {
+        let claim = Claim { alive_at, ..self.claim.clone() };
         let text = serde_json::to_vec(&claim).expect("a claim is plain text and figures");
         let put = self.bucket.objects().put(&Path::from(PATH), text.into()).await;
         put.map_err(|source| Error::Bucket { action: "write", path: PATH.to_owned(), source })?;
-        self.beat_ms.store(began_ms, Ordering::Release);
         Ok(())
     }
 

@@ -33,7 +33,16 @@ impl Store {
         let collecting = repeat(collect_garbage, collect_every, &stop, || self.collect_once());
         tokio::try_join!(refreshing, compacting, collecting)?;
         stop.cancelled().await;
+        self.release_ownership().await;
         Ok(())
+    }
+
+    /// Lets the next owner in at once; where that fails it waits until this one counts as gone.
+    async fn release_ownership(&self) {
+        let Some(ownership) = self.ownership.lock().await.take() else { return };
+        if let Err(failed) = ownership.release().await {
+            warn!(failed = chain(&failed), "could not give the bucket up");
+        }
     }
 
     async fn refresh_once(&self) -> Result<(), Error> {

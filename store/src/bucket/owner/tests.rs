@@ -101,3 +101,14 @@ async fn of_two_strangers_one_is_let_in() {
     let (one, two) = tokio::join!(bench.claim("one", 1), bench.claim("two", 2));
     assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
 }
+
+/// Scenario: an owner stops in good order, and another comes at once.
+/// Guarantees: it is let in without waiting for a timeout.
+#[tokio::test]
+async fn a_released_bucket_is_free_at_once() {
+    let bench = Bench::new();
+    let first = bench.claim("writer one", 1).await.unwrap();
+    assert!(bench.claim("writer two", 2).await.is_err());
+    first.release().await.unwrap();
+    bench.claim("writer two", 2).await.unwrap().check().unwrap();
+}
