@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use icecore_store::schema::{AttributeType, MapColumn};
 
 use super::columns::{Bools, Numbers, Texts};
-use super::value::{self, ObjectText, Value};
+use super::value::{self, ObjectText, Scalar};
 use super::wire::{Broken, text};
 
 /// Attribute columns of one map and request; the keys that come later go to the overflow.
@@ -52,47 +52,47 @@ impl<'a> Columns<'a> {
         self.last = usize::MAX;
     }
 
-    /// Puts a value into the column of its key, for `rows` rows from `row` on. `false`: it did not
+    /// Puts a scalar into the column of its key, for `rows` rows from `row` on. `false`: it did not
     /// fit there, and belongs into the overflow.
     #[inline]
     pub(super) fn put(
         &mut self,
         key: &'a [u8],
-        value: &Value<'a>,
+        scalar: Scalar<'a>,
         row: usize,
         rows: usize,
     ) -> Result<bool, Broken> {
-        let Some(at) = self.find(key, value)? else { return Ok(false) };
+        let Some(at) = self.find(key, scalar)? else { return Ok(false) };
         let cells = &mut self.columns[at].cells;
         // Where the row is there already, the key is repeated.
         if cells.len() > row {
             return Ok(false);
         }
-        match (cells, value) {
-            (Cells::Text(texts), Value::Text(text)) => {
+        match (cells, scalar) {
+            (Cells::Text(texts), Scalar::Text(text)) => {
                 texts.pad(row);
                 if rows == 1 { texts.push(text) } else { texts.extend(Some(text), rows) }
             }
-            (Cells::Int(numbers), Value::Int(number)) => {
+            (Cells::Int(numbers), Scalar::Int(number)) => {
                 numbers.pad(row);
-                if rows == 1 { numbers.push(*number) } else { numbers.extend(Some(*number), rows) }
+                if rows == 1 { numbers.push(number) } else { numbers.extend(Some(number), rows) }
             }
-            (Cells::Double(numbers), Value::Double(number)) => {
+            (Cells::Double(numbers), Scalar::Double(number)) => {
                 numbers.pad(row);
-                numbers.extend(Some(*number), rows);
+                numbers.extend(Some(number), rows);
             }
-            (Cells::Bool(bools), Value::Bool(flag)) => {
+            (Cells::Bool(bools), Scalar::Bool(flag)) => {
                 bools.pad(row);
-                bools.extend(Some(*flag), rows);
+                bools.extend(Some(flag), rows);
             }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    /// The column of a key; a new one where there is none, room for one, and a scalar to put in.
+    /// The column of a key; a new one where there is none, and room for one.
     #[inline]
-    fn find(&mut self, key: &'a [u8], value: &Value<'a>) -> Result<Option<usize>, Broken> {
+    fn find(&mut self, key: &'a [u8], scalar: Scalar<'a>) -> Result<Option<usize>, Broken> {
         let guess = self.columns.get(self.last).map_or(0, |column| column.next);
         if self.columns.get(guess).is_some_and(|column| column.key == key) {
             self.last = guess;
@@ -100,7 +100,7 @@ impl<'a> Columns<'a> {
         }
         let found = match self.by_key.get(key) {
             Some(at) => Some(*at),
-            None => self.add(key, value)?,
+            None => self.add(key, scalar)?,
         };
         if let Some(at) = found {
             if let Some(last) = self.columns.get_mut(self.last) {
@@ -111,18 +111,17 @@ impl<'a> Columns<'a> {
         Ok(found)
     }
 
-    fn add(&mut self, key: &'a [u8], value: &Value<'a>) -> Result<Option<usize>, Broken> {
-        let cells = match value {
-            Value::Text(_) => Cells::Text(Texts::default()),
-            Value::Int(_) => Cells::Int(Numbers::default()),
-            Value::Double(_) => Cells::Double(Numbers::default()),
-            Value::Bool(_) => Cells::Bool(Bools::default()),
-            Value::Null | Value::Bytes(_) | Value::Array(_) | Value::Map(_) => return Ok(None),
-        };
+    fn add(&mut self, key: &'a [u8], scalar: Scalar<'a>) -> Result<Option<usize>, Broken> {
         if self.columns.len() == COLUMNS_MAX {
             return Ok(None);
         }
         text(key)?;
+        let cells = match scalar {
+            Scalar::Text(_) => Cells::Text(Texts::default()),
+            Scalar::Int(_) => Cells::Int(Numbers::default()),
+            Scalar::Double(_) => Cells::Double(Numbers::default()),
+            Scalar::Bool(_) => Cells::Bool(Bools::default()),
+        };
         let at = self.columns.len();
         self.columns.push(Column { key, next: at + 1, cells });
         self.by_key.insert(key, at);
@@ -199,11 +198,25 @@ impl<'a> Map<'a> {
     ) -> Result<(), Broken> {
         self.columns.start_row();
         for entry in entries {
-            let (key, value) = value::key_value(entry, limit)?;
-            if !self.columns.put(key, &value, row, rows)? {
-                self.rest.push(key, &value, limit.saturating_sub(1))?;
+            match value::simple(entry) {
+                Some((key, scalar)) if self.columns.put(key, scalar, row, rows)? => {}
+                _ => self.put_any(entry, limit, row, rows)?,
             }
         }
         Ok(())
+    }
+
+    fn put_any(
+        &mut self,
+        entry: &'a [u8],
+        limit: u32,
+        row: usize,
+        rows: usize,
+    ) -> Result<(), Broken> {
+        let (key, value) = value::key_value(entry, limit)?;
+        match value.scalar() {
+            Some(scalar) if self.columns.put(key, scalar, row, rows)? => Ok(()),
+            _ => self.rest.push(key, &value, limit.saturating_sub(1)),
+        }
     }
 }

@@ -22,6 +22,53 @@ pub(super) enum Value<'a> {
     Map(Pieces<'a>),
 }
 
+/// A value that a column can hold; a text is not looked at yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Scalar<'a> {
+    Text(&'a [u8]),
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn scalar(&self) -> Option<Scalar<'a>> {
+        match *self {
+            Self::Text(bytes) => Some(Scalar::Text(bytes)),
+            Self::Bool(flag) => Some(Scalar::Bool(flag)),
+            Self::Int(number) => Some(Scalar::Int(number)),
+            Self::Double(number) => Some(Scalar::Double(number)),
+            Self::Null | Self::Bytes(_) | Self::Array(_) | Self::Map(_) => None,
+        }
+    }
+}
+
+/// Reads a `KeyValue` as nearly all are: a key, then a scalar, nothing else, each shorter than
+/// 128 bytes. `None` where it is another, or broken: then [`key_value`] is to read it. Most of the
+/// time of a request goes here, and this takes a third of what [`key_value`] does.
+#[inline]
+pub(super) fn simple(bytes: &[u8]) -> Option<(&[u8], Scalar<'_>)> {
+    let [0x0a, length @ ..0x80, rest @ ..] = bytes else { return None };
+    let (key, rest) = rest.split_at_checked(usize::from(*length))?;
+    let [0x12, length @ ..0x80, value @ ..] = rest else { return None };
+    if value.len() != usize::from(*length) {
+        return None;
+    }
+    let scalar = match value {
+        [0x0a, length @ ..0x80, text @ ..] if text.len() == usize::from(*length) => {
+            Scalar::Text(text)
+        }
+        [0x18, number @ ..0x80] => Scalar::Int(i64::from(*number)),
+        [0x18, low @ 0x80..=0xff, high @ ..0x80] => {
+            Scalar::Int(i64::from(low & 0x7f) | (i64::from(*high) << 7))
+        }
+        [0x10, flag @ ..0x80] => Scalar::Bool(*flag != 0),
+        [0x21, number @ ..] => Scalar::Double(f64::from_le_bytes(number.try_into().ok()?)),
+        _ => return None,
+    };
+    Some((key, scalar))
+}
+
 const KEY: u32 = delimited(1);
 const VALUE: u32 = delimited(2);
 const KEY_INDEX: u32 = varint(3);
