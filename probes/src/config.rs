@@ -44,7 +44,8 @@ pub enum RungChoice {
 pub struct CaptureConfig {
     /// Which hooks to use.
     pub rung: RungChoice,
-    /// What is copied of one send or receive call; the rest is counted by size. At most 1 MiB.
+    /// What is copied of one send or receive call; the rest is counted by size. At most 1 MiB. A
+    /// chunked body whose framing lies beyond it has no exact size.
     pub call_bytes_max: u32,
     /// The ring for payload. A power of two and at least 64 KiB. At 4 KiB a call, 16 MiB ride out
     /// 4,000 calls while the agent does not get to run; what finds no room is counted.
@@ -68,7 +69,7 @@ impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
             rung: RungChoice::default(),
-            call_bytes_max: 64 << 10,
+            call_bytes_max: 1 << 20,
             data_ring_bytes: 16 << 20,
             control_ring_bytes: 256 << 10,
             connections_max: 32_768,

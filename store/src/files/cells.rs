@@ -3,6 +3,7 @@
 //! Invariant: the text of a row holds each entry once, those with a column before those of the
 //! overflow, so that of a repeated key the first entry stays the first.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -12,7 +13,9 @@ use arrow::array::{
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 
 use crate::model::Value;
-use crate::model::value::{ObjectWriter, write_bool, write_double, write_int, write_string};
+use crate::model::value::{
+    ObjectWriter, raw_entries, write_bool, write_double, write_int, write_string,
+};
 use crate::schema::{AttributeType, MapColumn};
 
 /// A text column in row shape, plain or with a dictionary.
@@ -195,13 +198,36 @@ impl<'a> MapCells<'a> {
         }
     }
 
-    /// The whole map of each row as JSON text, null where it has no entry.
+    /// As [`Self::write`], the entries sorted by key: equal maps have equal texts wherever their
+    /// rows are, so that SQL can group by a whole map.
+    fn write_sorted(&self, row: usize, out: &mut String) {
+        let rest = self.overflow(row).and_then(raw_entries).unwrap_or_default();
+        let here = self.columns.iter().filter(|(_, cells)| cells.is_here(row));
+        let here = here.map(|(key, cells)| (Cow::Borrowed(*key), Entry::Cell(cells)));
+        let rest = rest.into_iter().map(|(key, raw)| (key, Entry::Raw(raw)));
+        let mut entries: Vec<_> = here.chain(rest).collect();
+        if entries.is_empty() {
+            return;
+        }
+        // Stable: of a repeated key the first entry stays the first.
+        entries.sort_by(|one, other| one.0.cmp(&other.0));
+        let mut object = ObjectWriter::new(out);
+        for (key, entry) in entries {
+            match entry {
+                Entry::Cell(cells) => cells.write(row, object.key(&key)),
+                Entry::Raw(raw) => object.key(&key).push_str(raw),
+            }
+        }
+        object.finish();
+    }
+
+    /// The whole map of each row as JSON text, sorted by key; null where it has no entry.
     pub(crate) fn texts(&self, rows: usize) -> StringArray {
         let mut texts = StringBuilder::with_capacity(rows, 0);
         let mut text = String::new();
         for row in 0..rows {
             text.clear();
-            self.write(row, &mut text);
+            self.write_sorted(row, &mut text);
             texts.append_option((!text.is_empty()).then_some(&text));
         }
         texts.finish()
@@ -220,7 +246,7 @@ impl<'a> MapCells<'a> {
                 continue;
             }
             text.clear();
-            self.write(row, &mut text);
+            self.write_sorted(row, &mut text);
             if text.is_empty() {
                 keys.push(None);
             } else {
@@ -236,6 +262,12 @@ impl<'a> MapCells<'a> {
         self.columns.iter().all(|(_, cells)| cells.same(one, other))
             && self.overflow.is_none_or(|texts| texts.same(one, other))
     }
+}
+
+/// Where the text of an entry comes from.
+enum Entry<'e, 'a> {
+    Cell(&'e Cells<'a>),
+    Raw(&'a str),
 }
 
 /// What stands between the braces of an object that has an entry.

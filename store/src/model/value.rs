@@ -9,7 +9,7 @@
 mod parse;
 mod write;
 
-pub use parse::{BadText, ObjectWriter, find_key, parse_object, parse_value};
+pub use parse::{BadText, ObjectWriter, find_key, parse_object, parse_value, raw_entries};
 pub use write::{write_bool, write_bytes, write_double, write_int, write_string, write_value};
 
 /// One OTLP `AnyValue`.

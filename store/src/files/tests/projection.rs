@@ -78,7 +78,7 @@ async fn files_and_live_rows_answer_alike() {
 }
 
 /// Scenario: the whole map of random rows against each of its keys as text.
-/// Guarantees: a map's JSON text holds the entries that the keys answer for.
+/// Guarantees: a map's JSON text holds the entries that the keys answer for, sorted by key.
 #[test]
 fn maps_and_keys_agree() {
     for seed in 400..408 {
@@ -92,6 +92,9 @@ fn maps_and_keys_agree() {
                 let maps = load::column_texts(&both, &name(0));
                 let texts = load::column_texts(&both, &name(1));
                 for (map, text) in maps.iter().zip(texts) {
+                    let entries = map.as_deref().map(|map| parse_object(map).unwrap());
+                    let sorted = entries.is_none_or(|all| all.is_sorted_by(|a, b| a.0 <= b.0));
+                    assert!(sorted, "seed {seed}, {map:?}");
                     assert_eq!(first(map.as_deref(), key), text, "seed {seed}, {map:?}");
                 }
             }

@@ -1,5 +1,6 @@
 //! JSON text back to values, and one key out of a text without parsing the rest.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
@@ -85,7 +86,7 @@ pub fn find_key<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut found = None;
-            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
                 if found.is_none() && key == self.0 {
                     found = Some(map.next_value()?);
                 } else {
@@ -99,6 +100,30 @@ pub fn find_key<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let found = reader.deserialize_map(Find(key)).ok().flatten()?;
     Some(found.get())
+}
+
+/// The entries of an object in order, each with its raw JSON text. `None` where it is no object.
+#[must_use]
+pub fn raw_entries(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+    struct Raw;
+
+    impl<'de> Visitor<'de> for Raw {
+        type Value = Vec<(Cow<'de, str>, &'de str)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut entries = Vec::new();
+            while let Some((key, value)) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
+                entries.push((key, value.get()));
+            }
+            Ok(entries)
+        }
+    }
+
+    serde_json::Deserializer::from_str(text).deserialize_map(Raw).ok()
 }
 
 /// Any value. Numbers are read here and not by `serde_json`, whose doubles may be off by one bit.
