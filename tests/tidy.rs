@@ -1,7 +1,6 @@
 //! Rules of the house that a machine can keep. Each says what it found and where.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -206,28 +205,6 @@ fn decisions_are_dated() {
         }
     }
     check("decisions", &faults);
-}
-
-/// Scenario: every metric name that the code registers.
-/// Guarantees: docs/metrics.md names it.
-#[test]
-fn metrics_are_documented() {
-    let docs = read(Path::new("docs/metrics.md"));
-    let mut faults = BTreeSet::new();
-    for path in
-        files("metrics.rs").into_iter().filter(|path| path.to_str().unwrap().contains("/src/"))
-    {
-        for text in read(&path).split('"').skip(1).step_by(2) {
-            let metric = text.starts_with("icecore_")
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-            if metric && !docs.contains(text) {
-                faults.insert(format!("{}: {text} is not in docs/metrics.md", path.display()));
-            }
-        }
-    }
-    check("metrics", &faults.into_iter().collect::<Vec<_>>());
 }
 
 /// Scenario: the dependency tree as Cargo.lock has it.

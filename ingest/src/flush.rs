@@ -152,6 +152,7 @@ impl Flush {
     }
 
     /// Tries one flush. Nothing to flush is a success.
+    #[tracing::instrument(name = "flush", skip_all)]
     pub(crate) async fn once(&mut self) -> Result<(), StoreError> {
         let Some(prefix) = self.pending.take().or_else(|| self.live.prefix()) else {
             return Ok(());

@@ -47,8 +47,14 @@ async fn a_collector_gets_every_span() {
     let (grpc, http) = (free_port(), free_port());
     let path = source.path().join("collector.yaml");
     std::fs::write(&path, config(grpc, http, &by_grpc, &by_http)).unwrap();
-    let start = Start::new(&source.path().join("data"))
-        .arg("forward", &format!("http://127.0.0.1:{grpc},http://127.0.0.1:{http}/"));
+    let settings = source.path().join("icecore.toml");
+    let text = format!(
+        "forward = [\"http://127.0.0.1:{grpc}\", \
+         {{ url = \"http://127.0.0.1:{http}\", protocol = \"http\", compression = \"zstd\" }}]\n"
+    );
+    std::fs::write(&settings, text).unwrap();
+    let data = source.path().join("data");
+    let start = Start::new(&data).arg("config", settings.to_str().unwrap());
     let icecore = start.run();
     let running = collector(&program, &path);
     send(&icecore, 0).await;

@@ -10,6 +10,7 @@ mod hostile;
 mod icecore;
 mod kube;
 mod otlp;
+mod metrics;
 mod peers;
 mod probes;
 mod sdk;

@@ -158,8 +158,9 @@ async fn check_histogram(icecore: &Icecore, kind: &str, ports: [u16; 2]) {
 async fn check_nothing_lost(icecore: &Icecore) {
     let metrics = icecore.get("/metrics").await.text().await.unwrap();
     for line in metrics.lines().filter(|line| line.starts_with("icecore_probes_")) {
-        let loss =
-            ["lost", "refused", "dropped", "shed", "unread"].iter().any(|word| line.to_lowercase().contains(word));
+        let loss = ["lost", "refused", "dropped", "shed", "unread"]
+            .iter()
+            .any(|word| line.to_lowercase().contains(word));
         let zero = line.ends_with(" 0") || line.contains("_bytes") || line.contains("_max");
         assert!(!loss || zero, "{line}");
     }

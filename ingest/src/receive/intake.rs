@@ -126,6 +126,7 @@ impl Intake {
     }
 
     /// Accepts a request, or says why not.
+    #[tracing::instrument(name = "export", skip_all)]
     pub(crate) async fn accept(
         &self,
         protocol: Protocol,

@@ -24,6 +24,7 @@ struct SqlRequest {
 }
 
 /// Answers a query in the format that `Accept` wants.
+#[tracing::instrument(name = "query", skip_all)]
 pub(super) async fn answer(
     State(shared): State<Arc<Shared>>,
     request: Request,

@@ -21,6 +21,7 @@ use crate::metrics::Outcome;
 const FILES_READ_MAX: usize = 8;
 
 /// Answers with the whole trace, or 404.
+#[tracing::instrument(name = "trace", skip_all)]
 pub(super) async fn answer(
     State(shared): State<Arc<Shared>>,
     Path(text): Path<String>,

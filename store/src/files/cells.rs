@@ -1,7 +1,7 @@
 //! One map of a batch in row shape, row by row: its attribute columns and its overflow.
 //!
-//! Invariant: the text of a row holds each entry once, those with a column before those of the
-//! overflow, so that of a repeated key the first entry stays the first.
+//! Invariant: the text of a row holds each entry once, sorted by key; of a repeated key the entry
+//! with a column comes first, then those of the overflow in their order.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -176,31 +176,9 @@ impl<'a> MapCells<'a> {
         self.overflow.as_ref()?.get(row)
     }
 
-    /// Appends the whole map of a row as JSON text, or nothing where it has no entry.
-    pub(crate) fn write(&self, row: usize, out: &mut String) {
-        let mut columns = self.columns.iter().filter(|(_, cells)| cells.is_here(row)).peekable();
-        let overflow = self.overflow(row);
-        if columns.peek().is_none() {
-            out.push_str(overflow.unwrap_or_default());
-            return;
-        }
-        let mut object = ObjectWriter::new(out);
-        for (key, cells) in columns {
-            cells.write(row, object.key(key));
-        }
-        match overflow.and_then(inside) {
-            Some(rest) => {
-                out.push(',');
-                out.push_str(rest);
-                out.push('}');
-            }
-            None => object.finish(),
-        }
-    }
-
-    /// As [`Self::write`], the entries sorted by key: equal maps have equal texts wherever their
-    /// rows are, so that SQL can group by a whole map.
-    fn write_sorted(&self, row: usize, out: &mut String) {
+    /// Appends the whole map of a row as JSON text, or nothing where it has no entry. Sorted by
+    /// key: equal maps have equal texts wherever their rows are, so that SQL can group by them.
+    fn write(&self, row: usize, out: &mut String) {
         let rest = self.overflow(row).and_then(raw_entries).unwrap_or_default();
         let here = self.columns.iter().filter(|(_, cells)| cells.is_here(row));
         let here = here.map(|(key, cells)| (Cow::Borrowed(*key), Entry::Cell(cells)));
@@ -227,7 +205,7 @@ impl<'a> MapCells<'a> {
         let mut text = String::new();
         for row in 0..rows {
             text.clear();
-            self.write_sorted(row, &mut text);
+            self.write(row, &mut text);
             texts.append_option((!text.is_empty()).then_some(&text));
         }
         texts.finish()
@@ -246,7 +224,7 @@ impl<'a> MapCells<'a> {
                 continue;
             }
             text.clear();
-            self.write_sorted(row, &mut text);
+            self.write(row, &mut text);
             if text.is_empty() {
                 keys.push(None);
             } else {
@@ -268,10 +246,4 @@ impl<'a> MapCells<'a> {
 enum Entry<'e, 'a> {
     Cell(&'e Cells<'a>),
     Raw(&'a str),
-}
-
-/// What stands between the braces of an object that has an entry.
-fn inside(object: &str) -> Option<&str> {
-    let entries = object.trim().strip_prefix('{')?.strip_suffix('}')?;
-    (!entries.trim().is_empty()).then_some(entries)
 }

@@ -66,6 +66,7 @@ impl Store {
         done.map(drop)
     }
 
+    #[tracing::instrument(name = "commit", skip_all)]
     async fn commit_in_turn(&self, commit: Commit) -> Result<Publication, Error> {
         if !self.is_registered(commit.writer) {
             return Err(Error::NotRegistered { writer: commit.writer });
