@@ -35,6 +35,7 @@ fn copy(from: &Path, to: &Path) {
 /// question the same; `store check` finds it whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_the_bucket_answers_the_same() {
+    let _held = peers::noisy().await;
     let (original, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let icecore = Start::new(original.path()).run();
     for (number, service) in ["shop", "cart", "shop"].into_iter().enumerate() {

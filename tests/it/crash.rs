@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::icecore::Start;
 use crate::otlp::{post_to, request};
+use crate::peers;
 
 const KILLS: u64 = 20;
 const SENDERS: u64 = 4;
@@ -18,6 +19,7 @@ const SPANS: u64 = 25;
 /// nothing is there twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_lose_nothing() {
+    let _held = peers::noisy().await;
     let folder = tempfile::tempdir().unwrap();
     let start = Start::new(folder.path())
         .arg("flush-after", "150ms")

@@ -40,6 +40,7 @@ service:
 /// Guarantees: what the Collector passed on has every span, by either way; ingest never waited.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_gets_every_span() {
+    let _held = peers::noisy().await;
     let Some(program) = peers::program("otelcol") else { return };
     let folders: [tempfile::TempDir; 3] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
     let [source, by_grpc, by_http] = &folders;

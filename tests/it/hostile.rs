@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::icecore::{Icecore, Start};
 use crate::otlp::{post, request};
+use crate::peers;
 
 struct Case {
     name: &'static str,
@@ -63,6 +64,7 @@ fn cases() -> Vec<Case> {
 /// stored, and the next good request is taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_requests_get_the_right_error() {
+    let _held = peers::noisy().await;
     let folder = tempfile::tempdir().unwrap();
     let icecore = Start::new(folder.path()).run();
     for case in cases() {
@@ -107,6 +109,7 @@ fn resident_bytes(icecore: &Icecore) -> u64 {
 /// Guarantees: an error with code, message and hint, and the service goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_queries_get_the_right_error() {
+    let _held = peers::noisy().await;
     let folder = tempfile::tempdir().unwrap();
     let icecore = Start::new(folder.path()).run();
     for query in [

@@ -139,6 +139,7 @@ fn deploy(kubeconfig: &Path, args: &[&str]) -> (Option<i32>, String) {
 /// is removed again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_installation_comes_and_goes() {
+    let _held = peers::noisy().await;
     let Some(cluster) = Cluster::start().await else { return };
     let kubeconfig = cluster.kubeconfig();
     let options = ["--storage", "s3://tele/prod", "--s3-secret", "icecore-s3"];
@@ -206,6 +207,7 @@ async fn pod(cluster: &Cluster) -> String {
 /// Guarantees: its spans carry pod, namespace, node, container and container id.
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_carry_their_pod() {
+    let _held = peers::noisy().await;
     let (Some(python), true) = (peers::python(), peers::root()) else { return };
     let Some(cluster) = Cluster::start().await else { return };
     let uid = pod(&cluster).await;

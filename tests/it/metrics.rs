@@ -2,13 +2,16 @@
 
 use crate::icecore::Start;
 use crate::otlp::{post, request};
+use crate::peers;
 
 /// Scenario: everything runs, probes where they can; `/metrics` is read.
 /// Guarantees: every metric is explained in docs/metrics.md; health and readiness answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_is_documented() {
+    let _held = peers::noisy().await;
     let folder = tempfile::tempdir().unwrap();
-    let start = Start::new(folder.path()).arg("probes", "true").arg("forward", "http://127.0.0.1:9");
+    let start =
+        Start::new(folder.path()).arg("probes", "true").arg("forward", "http://127.0.0.1:9");
     let icecore = start.run();
     assert_eq!(icecore.get("/healthz").await.status(), 200);
     assert_eq!(icecore.get("/readyz").await.status(), 200);
@@ -25,6 +28,7 @@ async fn every_metric_is_documented() {
 /// Guarantees: the other one gets them; the loop is refused in words.
 #[tokio::test(flavor = "multi_thread")]
 async fn own_spans_go_elsewhere_only() {
+    let _held = peers::noisy().await;
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let other = Start::new(one.path()).run();
     let icecore = Start::new(two.path()).arg("trace-endpoint", &other.grpc).run();

@@ -6,7 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 use crate::icecore::PATIENCE;
+
+/// Tests that make traffic share it, tests that listen to the whole machine want it alone.
+static TRAFFIC: RwLock<()> = RwLock::const_new(());
+
+/// Held while a test makes traffic.
+pub(crate) async fn noisy() -> RwLockReadGuard<'static, ()> {
+    TRAFFIC.read().await
+}
+
+/// Held while a test counts what the kernel saw: nobody else of this binary makes traffic.
+pub(crate) async fn quiet() -> RwLockWriteGuard<'static, ()> {
+    TRAFFIC.write().await
+}
 
 /// A server that ends with the test.
 pub(crate) struct Running(pub(crate) Child);

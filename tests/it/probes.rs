@@ -17,6 +17,7 @@ const REQUESTS: usize = 1000;
 /// sizes, within the client's own times; the histograms count the same; nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_requests_by_btf_tracepoints() {
+    let _held = peers::quiet().await;
     check_rung("btf-tracepoints").await;
 }
 
@@ -24,6 +25,7 @@ async fn a_thousand_requests_by_btf_tracepoints() {
 /// Guarantees: the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_requests_by_syscall_tracepoints() {
+    let _held = peers::quiet().await;
     check_rung("syscall-tracepoints").await;
 }
 

@@ -14,6 +14,7 @@ use crate::peers;
 /// Guarantees: SQL and OTLP JSON give back each field as it was sent, live and from files.
 #[tokio::test(flavor = "multi_thread")]
 async fn python_sdk() {
+    let _held = peers::noisy().await;
     let Some(python) = peers::python() else { return };
     check_sdk("py", |protocol, endpoint, run| {
         let mut command = Command::new(&python);
@@ -27,6 +28,7 @@ async fn python_sdk() {
 /// Guarantees: as above.
 #[tokio::test(flavor = "multi_thread")]
 async fn node_sdk() {
+    let _held = peers::noisy().await;
     let Some(folder) = peers::node() else { return };
     check_sdk("js", |protocol, endpoint, run| {
         let mut command = Command::new("node");

@@ -77,6 +77,7 @@ async fn check_line(server: &Server) {
 /// Guarantees: all spans once, whatever is restarted; the wrong secret is told at start in words.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_keeps_create_only_puts() {
+    let _held = peers::noisy().await;
     let folder = tempfile::tempdir().unwrap();
     let Some(server) = s3s_fs(folder.path()).await else { return };
     check_line(&server).await;
@@ -91,6 +92,7 @@ async fn a_bucket_that_keeps_create_only_puts() {
 /// Guarantees: it is found out at start; one writer works; a second writer is refused in words.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_ignores_create_only_puts() {
+    let _held = peers::noisy().await;
     let folder = tempfile::tempdir().unwrap();
     let Some(server) = rclone(folder.path()).await else { return };
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
