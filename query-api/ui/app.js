@@ -32,7 +32,7 @@ async function refresh() {
                 approx_percentile_cont(duration_ns, 0.99) AS p99
          FROM spans WHERE start_time >= CAST($1 AS TIMESTAMP) AND ${REQUEST}
          GROUP BY service_name ORDER BY requests DESC LIMIT 50`, [from]),
-    sql(`SELECT start_time, service_name, name, status_code,
+    sql(`SELECT start_time, service_name, concat_ws(' ', name, attributes['url.path']) AS name, status_code,
                 attributes['http.response.status_code'] AS status, duration_ns, trace_id
          FROM spans WHERE start_time >= CAST($1 AS TIMESTAMP) AND ${REQUEST}
            AND ($2 IS NULL OR service_name = $2)
