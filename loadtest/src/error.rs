@@ -23,6 +23,22 @@ pub(crate) enum Error {
     Short { query: String, got: u64, wanted: u64 },
     #[error("cannot understand the answer `{line}`")]
     Row { line: String },
+    #[error("cannot start `{path}`", path = path.display())]
+    Spawn { path: PathBuf, source: std::io::Error },
+    #[error("`{path}` did not become ready; it said:\n{said}", path = path.display())]
+    NotReady { path: PathBuf, said: String },
+    #[error("cannot kill the server")]
+    Kill(#[source] std::io::Error),
+    #[error("`{path}` does not say `{what}`")]
+    Proc { path: PathBuf, what: &'static str },
+    #[error("the server is not idle {seconds} s after the last acknowledgement: {what}")]
+    Busy { seconds: u64, what: String },
+    #[error("the bench did not end within {seconds} s")]
+    TooLong { seconds: u64 },
+    #[error("interrupted")]
+    Interrupted,
+    #[error("cannot write the report as JSON")]
+    Json(#[source] serde_json::Error),
     #[error("a task of the load died")]
     Task(#[source] tokio::task::JoinError),
 }

@@ -3,6 +3,7 @@
 //! Speaks wire protocols only, so that it can test any version of Icecore, and others.
 
 mod acked;
+mod bench;
 mod cli;
 mod error;
 mod generate;
@@ -30,6 +31,11 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<bool, Error> {
     let mut out = io::stdout();
     match cli.command {
+        Command::Bench(arguments) => {
+            let report = bench::run(arguments).await?;
+            write!(out, "{report}").map_err(Error::Print)?;
+            Ok(report.whole())
+        }
         Command::Describe(load) => {
             let statistics = generate::describe(&load.plan());
             write!(out, "{statistics}").map_err(Error::Print)?;

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::generate::{Plan, requests};
 use client::{Client, Outcome};
 use pace::Pace;
-use packed::Packed;
+pub(crate) use packed::Packed;
 pub(crate) use summary::Summary;
 use summary::{Fate, Settled};
 
@@ -39,31 +39,59 @@ struct Sender {
 
 /// Sends the whole load, or what goes out until an interrupt.
 pub(crate) async fn run(arguments: SendArgs) -> Result<Summary, Error> {
-    drop(rustls::crypto::ring::default_provider().install_default());
     let plan = arguments.load.plan_at(arguments.rate);
+    let mut queue = make_ahead(&plan, &arguments);
+    let packed = if arguments.preload { collect(&mut queue).await } else { Vec::new() };
+    deliver_all(&arguments, &plan, Ready { packed: packed.into_iter(), queue: Some(queue) }).await
+}
+
+/// Sends requests that were packed before, as `arguments` say.
+pub(crate) async fn run_packed(
+    arguments: &SendArgs,
+    packed: Vec<Packed>,
+) -> Result<Summary, Error> {
+    let plan = arguments.load.plan_at(arguments.rate);
+    deliver_all(arguments, &plan, Ready { packed: packed.into_iter(), queue: None }).await
+}
+
+/// What is to be sent: first what is packed, then what is still being packed.
+#[derive(Debug)]
+struct Ready {
+    packed: std::vec::IntoIter<Packed>,
+    queue: Option<mpsc::Receiver<Packed>>,
+}
+
+impl Ready {
+    async fn next(&mut self) -> Option<Packed> {
+        match self.packed.next() {
+            Some(packed) => Some(packed),
+            None => self.queue.as_mut()?.recv().await,
+        }
+    }
+}
+
+async fn deliver_all(
+    arguments: &SendArgs,
+    plan: &Plan,
+    mut ready: Ready,
+) -> Result<Summary, Error> {
+    drop(rustls::crypto::ring::default_provider().install_default());
     let acked = arguments.acked.as_ref().map(|path| AckedFile::create(path, &plan.run));
     let sender = Arc::new(Sender {
-        client: Client::new(&arguments)?,
+        client: Client::new(arguments)?,
         acked: acked.transpose()?,
         give_up_after: arguments.give_up_after,
         retry_uncertain: arguments.retry_uncertain,
     });
-    let mut queue = make_ahead(&plan, &arguments);
-    let preloaded = if arguments.preload { collect(&mut queue).await } else { Vec::new() };
-    let mut preloaded = preloaded.into_iter();
     let mut pace = Pace::new(arguments.rate, Instant::now());
     let mut tasks = JoinSet::new();
-    let mut summary = Summary::new(&plan);
+    let mut summary = Summary::new(plan);
     let started = Instant::now();
     loop {
         while tasks.len() >= arguments.in_flight.max(1) {
             settle(&mut tasks, &mut summary).await?;
         }
-        let next = match preloaded.next() {
-            Some(packed) => Some(packed),
-            None => queue.recv().await,
-        };
-        let Some(packed) = next else { break };
+        let Some(packed) = ready.next().await else { break };
         tokio::select! {
             () = pace.wait(packed.items) => {}
             _ = tokio::signal::ctrl_c() => break,

@@ -8,15 +8,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 use flate2::write::GzEncoder;
 
 #[derive(Debug, Clone)]
-pub(super) struct Packed {
-    pub(super) signal: Signal,
-    pub(super) body: Bytes,
-    pub(super) items: u64,
-    pub(super) span_ids: Vec<[u8; 8]>,
+pub(crate) struct Packed {
+    pub(crate) signal: Signal,
+    pub(crate) body: Bytes,
+    pub(crate) items: u64,
+    pub(crate) span_ids: Vec<[u8; 8]>,
 }
 
 impl Packed {
-    pub(super) fn new(request: Request, protocol: Protocol, compression: Compression) -> Self {
+    pub(crate) fn new(request: Request, protocol: Protocol, compression: Compression) -> Self {
         let Request { signal, message, items, span_ids, resources: _ } = request;
         let message = compress(message, compression);
         let body = match protocol {

@@ -37,7 +37,7 @@ pub(crate) struct Summary {
     pub(crate) given_up: u64,
     pub(crate) retries: u64,
     last_problem: Option<String>,
-    elapsed: Duration,
+    pub(crate) elapsed: Duration,
     took: Vec<Duration>,
 }
 
@@ -83,7 +83,7 @@ impl Summary {
     }
 
     /// The time within which `share` of the requests were acknowledged.
-    fn within(&self, share: f64) -> Duration {
+    pub(crate) fn within(&self, share: f64) -> Duration {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
         let at = (self.took.len() as f64 * share) as usize;
         self.took.get(at.min(self.took.len().saturating_sub(1))).copied().unwrap_or_default()
