@@ -143,6 +143,9 @@ impl fmt::Display for Report {
         let LoadFigures { spans, requests, wire_bytes, traces, seed } = &self.load;
         let (least, most) = self.prost_seconds_range;
         writeln!(f, "# Bench\n")?;
+        if cfg!(debug_assertions) {
+            writeln!(f, "A debug build measured this: CPU figures say nothing.\n")?;
+        }
         writeln!(
             f,
             "{spans} spans of {traces} traces in {requests} requests, {:.0} bytes a span on the \
