@@ -1,4 +1,5 @@
-//! Asks by SQL for every span of a run, and compares with what was acknowledged.
+//! Asks by SQL for every span of a run, and compares with what was acknowledged. A large run is
+//! asked for in ranges of span ids, so that no answer outgrows memory or a query's time.
 //!
 //! Invariant: an answer that ends early, or whose rows do not add up to the count, is an error
 //! and never taken for lost spans.
@@ -14,6 +15,9 @@ use crate::error::Error;
 
 /// How many ids a report names of each kind.
 const SHOWN_MAX: usize = 10;
+
+/// Acknowledged ids a range holds at most. Each range is one scan of the run.
+const RANGE_IDS_MAX: usize = 2_000_000;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,14 +41,19 @@ impl Report {
 }
 
 pub(crate) async fn run(arguments: &VerifyArgs) -> Result<Report, Error> {
+    run_in_ranges(arguments, RANGE_IDS_MAX).await
+}
+
+async fn run_in_ranges(arguments: &VerifyArgs, ids_max: usize) -> Result<Report, Error> {
     drop(rustls::crypto::ring::default_provider().install_default());
     let path = arguments.acked.clone();
     let read = tokio::task::spawn_blocking(move || Acked::read(&path)).await;
-    let acked = read.map_err(Error::Task)??;
+    let Acked { run, mut span_ids } = read.map_err(Error::Task)??;
+    span_ids.dedup();
     let client = reqwest::Client::builder().no_proxy().build().map_err(Error::Client)?;
     let base = arguments.url.as_str().trim_end_matches('/');
     let api = Api { client, url: format!("{base}/api/v1/sql") };
-    let of_run = format!("FROM spans WHERE resource['loadtest.run'] = '{}'", quoted(&acked.run));
+    let of_run = format!("FROM spans WHERE resource['loadtest.run'] = '{}'", quoted(&run));
     let count = format!("SELECT count(*) AS n {of_run}");
     let mut wanted = 0;
     api.rows(&count, |row| {
@@ -53,33 +62,54 @@ pub(crate) async fn run(arguments: &VerifyArgs) -> Result<Report, Error> {
     })
     .await?;
     let ids = format!("SELECT span_id {of_run}");
-    let mut found = Vec::new();
-    api.rows(&ids, |row| {
-        found.push(span_id(row)?);
-        Ok(())
-    })
-    .await?;
-    if (found.len() as u64) < wanted {
-        return Err(Error::Short { query: ids, got: found.len() as u64, wanted });
+    let mut report = Report { run, ..Report::default() };
+    for (acked, condition) in ranges(&span_ids, ids_max) {
+        let mut found = Vec::new();
+        api.rows(&format!("{ids}{condition}"), |row| {
+            found.push(span_id(row)?);
+            Ok(())
+        })
+        .await?;
+        report.add(acked, found);
     }
-    Ok(compare(acked, found))
+    if (report.rows as u64) < wanted {
+        return Err(Error::Short { query: ids, got: report.rows as u64, wanted });
+    }
+    Ok(report)
 }
 
-/// Sets both against each other.
-fn compare(acked: Acked, mut found: Vec<u64>) -> Report {
-    found.sort_unstable();
-    let rows = found.len();
-    let mut doubled: Vec<u64> =
-        found.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-    doubled.dedup();
-    found.dedup();
-    let Acked { run, mut span_ids } = acked;
-    span_ids.dedup();
-    let acked = span_ids.len();
-    let lost: Vec<u64> =
-        span_ids.iter().copied().filter(|id| found.binary_search(id).is_err()).collect();
-    let unacknowledged = found.len() - (acked - lost.len());
-    Report { run, acked, rows, lost, doubled, unacknowledged }
+/// Acknowledged ids in ranges that together hold every id there is, each with the condition for
+/// it. Ids sort as numbers as they do as text.
+fn ranges(span_ids: &[u64], ids_max: usize) -> Vec<(&[u64], String)> {
+    let mut ranges: Vec<(&[u64], String)> = Vec::new();
+    let mut from = String::new();
+    let mut rest = span_ids;
+    while let Some((range, after)) = rest.split_at_checked(ids_max)
+        && let Some(next) = after.first()
+    {
+        ranges.push((range, format!("{from} AND span_id < '{next:016x}'")));
+        from = format!(" AND span_id >= '{next:016x}'");
+        rest = after;
+    }
+    ranges.push((rest, from));
+    ranges
+}
+
+impl Report {
+    /// Sets what was found in a range against what was acknowledged of it, in order and distinct.
+    fn add(&mut self, acked: &[u64], mut found: Vec<u64>) {
+        found.sort_unstable();
+        self.rows += found.len();
+        let twice = found.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+        self.doubled.extend(twice);
+        self.doubled.dedup();
+        found.dedup();
+        let lost_before = self.lost.len();
+        self.lost.extend(acked.iter().filter(|id| found.binary_search(id).is_err()));
+        let lost = self.lost.len() - lost_before;
+        self.acked += acked.len();
+        self.unacknowledged += found.len() - (acked.len() - lost);
+    }
 }
 
 /// The query API of Icecore.

@@ -17,11 +17,20 @@ async fn api(ids: &'static [u64], count: usize) -> (SocketAddr, AbortOnDropHandl
     let answer = move |headers: HeaderMap, axum::Json(body): axum::Json<Value>| async move {
         assert_eq!(headers["accept"], "application/x-ndjson");
         let query = body["query"].as_str().unwrap().to_owned();
-        assert!(query.ends_with("WHERE resource['loadtest.run'] = 'it''s'"), "{query}");
+        let (_, range) = query.split_once("WHERE resource['loadtest.run'] = 'it''s'").unwrap();
         if query.contains("count(*)") {
+            assert_eq!(range, "");
             return format!("{{\"n\":{count}}}\n");
         }
-        ids.iter().map(|id| format!("{{\"span_id\":\"{id:016x}\"}}\n")).collect()
+        let bound = |sign: &str| {
+            let (_, rest) = range.split_once(&format!(" AND span_id {sign} '"))?;
+            u64::from_str_radix(rest.get(..16)?, 16).ok()
+        };
+        let (from, to) = (bound(">=").unwrap_or(0), bound("<").unwrap_or(u64::MAX));
+        ids.iter()
+            .filter(|id| (from..to).contains(id))
+            .map(|id| format!("{{\"span_id\":\"{id:016x}\"}}\n"))
+            .collect()
     };
     let routes = Router::new().route("/api/v1/sql", post(answer));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -37,12 +46,22 @@ fn acked(path: &Path) {
 }
 
 async fn verify(ids: &'static [u64], count: usize) -> Result<Report, Error> {
+    let whole = verify_in(ids, count, RANGE_IDS_MAX).await;
+    // Ranges of any size come to the same.
+    for ids_max in [1, 2, 5] {
+        let parts = verify_in(ids, count, ids_max).await;
+        assert_eq!(parts.as_ref().ok(), whole.as_ref().ok(), "{ids_max} ids a range");
+    }
+    whole
+}
+
+async fn verify_in(ids: &'static [u64], count: usize, ids_max: usize) -> Result<Report, Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("acked");
     acked(&path);
     let (address, _server) = api(ids, count).await;
     let url = format!("http://{address}").parse().unwrap();
-    run(&VerifyArgs { acked: path, url }).await
+    run_in_ranges(&VerifyArgs { acked: path, url }, ids_max).await
 }
 
 /// Scenario: all there; all there and one more; one lost; one doubled.
@@ -71,4 +90,21 @@ async fn a_short_answer_is_an_error() {
     let url = "http://127.0.0.1:9".parse().unwrap();
     let error = run(&VerifyArgs { acked: path, url }).await.unwrap_err();
     assert!(error.chain().contains("cannot ask"), "{}", error.chain());
+}
+
+/// Scenario: five ids, two a range; none at all.
+/// Guarantees: ranges meet without a gap, and the outer ones are open.
+#[test]
+fn ranges_hold_every_id() {
+    let ids = [1, 2, 3, 4, 15];
+    let conditions = ranges(&ids, 2).into_iter().map(|(ids, condition)| (ids.len(), condition));
+    let (three, fifteen) = ("'0000000000000003'", "'000000000000000f'");
+    let wanted = [
+        (2, format!(" AND span_id < {three}")),
+        (2, format!(" AND span_id >= {three} AND span_id < {fifteen}")),
+        (1, format!(" AND span_id >= {fifteen}")),
+    ];
+    assert_eq!(conditions.collect::<Vec<_>>(), wanted);
+    assert_eq!(ranges(&[], 2), [(&[][..], String::new())]);
+    assert_eq!(ranges(&[1, 2], 2).len(), 1);
 }
