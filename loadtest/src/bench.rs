@@ -41,12 +41,12 @@ pub(crate) async fn run(arguments: BenchArgs) -> Result<Report, Error> {
 
 async fn measure(arguments: &BenchArgs) -> Result<Report, Error> {
     let icecore = binary(arguments)?;
-    let folder = folder(&arguments.out)?;
+    let folder = Folder::make(&arguments.out)?;
     let machine = machine::describe();
     let load = Load::make(arguments).await?;
     let mut decodes = load.prost_seconds().await?;
 
-    let server = Server::start(&icecore, &folder.path().join("measured")).await?;
+    let server = Server::start(&icecore, &folder.0.join("measured")).await?;
     let ingested = ingest(&server, &load).await?;
     let queried = queries::measure(&server, &load).await?;
     let peak_bytes = usage::peak_bytes(server.pid)?;
@@ -54,7 +54,7 @@ async fn measure(arguments: &BenchArgs) -> Result<Report, Error> {
 
     // Once more, so that a machine that became slower meanwhile is seen in both.
     decodes.extend(load.prost_seconds().await?);
-    let killed = kill::measure(&icecore, folder.path(), &load).await?;
+    let killed = kill::measure(&icecore, &folder.0, &load).await?;
     Ok(Report::new(machine, load.figures, &decodes, ingested, queried, peak_bytes, killed))
 }
 
@@ -91,10 +91,24 @@ fn binary(arguments: &BenchArgs) -> Result<PathBuf, Error> {
 }
 
 /// A folder for the data, gone with the run.
-fn folder(out: &Path) -> Result<tempfile::TempDir, Error> {
-    let made = std::fs::create_dir_all(out)
-        .and_then(|()| tempfile::Builder::new().prefix("data-").tempdir_in(out));
-    made.map_err(|source| Error::File { action: "make a folder in", path: out.to_owned(), source })
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make(out: &Path) -> Result<Self, Error> {
+        let path = out.join(format!("data-{}", std::process::id()));
+        match std::fs::create_dir_all(&path) {
+            Ok(()) => Ok(Self(path)),
+            Err(source) => Err(Error::File { action: "make", path, source }),
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed stays under the folder of the reports, where it is seen.
+        drop(std::fs::remove_dir_all(&self.0));
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
