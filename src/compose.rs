@@ -55,11 +55,14 @@ async fn open(
     registry: &mut Registry,
     parts: &mut Parts,
 ) -> Outcome {
-    let mut otlp_addr: Option<SocketAddr> = None;
     #[cfg(feature = "ingest")]
-    if roles.ingest || roles.query || roles.compact {
-        otlp_addr = open_storage(roles, settings, health, registry, parts).await?;
-    }
+    let otlp_addr = if roles.ingest || roles.query || roles.compact {
+        open_storage(roles, settings, health, registry, parts).await?
+    } else {
+        None
+    };
+    #[cfg(not(feature = "ingest"))]
+    let otlp_addr: Option<SocketAddr> = None;
     if !roles.query {
         let serving = health::bind(health.clone(), settings.http_addr).await?;
         parts.add("health", drain::Order::Query, move |stop| serving.run(stop));

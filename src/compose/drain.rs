@@ -15,6 +15,10 @@ use crate::error::{Failure, Outcome};
 
 /// When a part drains: those that send before those that take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(
+    not(all(feature = "ingest", feature = "bridge", feature = "probe")),
+    expect(dead_code, reason = "a binary of one role has only its own parts")
+)]
 pub(super) enum Order {
     Probe,
     Ingest,
