@@ -145,7 +145,10 @@ pub fn state_changed(cookie: u64, sk: u64, old: i32, new: i32) {
     let failed = field::<u32>(sk, setting!(sk_err)).unwrap_or(0) != 0;
     let cut_off = new == CLOSE && (old == ESTABLISHED || old == CLOSE_WAIT);
     let reset = if failed || cut_off { FLAG_RESET } else { 0 };
-    if field::<u8>(sk, setting!(sk_shutdown)).unwrap_or(0) & SHUTDOWN_BOTH == SHUTDOWN_BOTH {
+    // An owner that had only stopped sending may still read: then the end is that of the socket.
+    let by_owner = old == ESTABLISHED || old == CLOSE_WAIT;
+    let shutdown = field::<u8>(sk, setting!(sk_shutdown)).unwrap_or(0);
+    if by_owner && shutdown & SHUTDOWN_BOTH == SHUTDOWN_BOTH {
         return ended(cookie, sk, reset);
     }
     // What was received before a reset can still be read: the connection ends with its socket.

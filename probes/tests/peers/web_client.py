@@ -53,6 +53,20 @@ def pipelined(port, path, size, times):
         note(number, port, "GET", path, 200, 0, size, start)
 
 
+def half_closed(port, path, size):
+    """Says that nothing more will be sent, and reads when all of the answer and its end came."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    number, start = len(rows), time.time_ns()
+    line = "GET %s?number=%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    connection.sendall((line % (path, number)).encode())
+    connection.shutdown(socket.SHUT_WR)
+    time.sleep(0.05)
+    while connection.recv(65_536):
+        pass
+    connection.close()
+    note(number, port, "GET", path, 200, 0, size, start)
+
+
 def turn(index, ports):
     size = SIZES[index % len(SIZES)]
     to_nginx, to_python = ports
@@ -76,6 +90,7 @@ sys.stdin.readline()
 ask(older, python, "GET", "/bytes/7")
 kept = http.client.HTTPConnection("127.0.0.1", nginx), http.client.HTTPConnection("127.0.0.1", python)
 pipelined(nginx, "/bytes/100", 100, 5)
+half_closed(nginx, "/bytes/100", 100)
 ask(http.client.HTTPConnection("::1", nginx), nginx, "GET", "/bytes/100")
 index = 0
 while len(rows) < count:
