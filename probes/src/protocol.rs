@@ -7,6 +7,7 @@
 mod detect;
 mod follow;
 pub mod http1;
+mod preamble;
 
 pub use detect::{Detection, detect};
 pub use follow::{Followed, Following};

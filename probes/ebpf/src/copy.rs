@@ -24,6 +24,8 @@ const AVAILABLE: u64 = 0;
 
 /// Stretches and pieces that are walked in one call; a call with more has the rest counted only.
 const STEPS_MAX: u32 = 2048;
+/// How the second version of the PROXY protocol begins.
+const PREAMBLE: [u8; 8] = *b"\r\n\r\n\0\r\nQ";
 const PIECE: u64 = PIECE_BYTES_MAX as u64;
 
 /// `moved` bytes passed on a connection.
@@ -205,7 +207,8 @@ fn stretch(at: u64) -> Option<Stretch> {
 }
 
 /// The bytes begin as an HTTP/1 request or response may begin: `HTTP/1.`, or a word in capitals
-/// and a space. User space looks closer; here it is enough that other traffic seldom passes.
+/// and a space; or as the preamble of a load balancer does, of which the readable kind is such a
+/// word too. User space looks closer; here it is enough that other traffic seldom passes.
 #[inline(always)]
 fn looks_like_http(source: Source, moved: u64) -> bool {
     let mut source = source;
@@ -239,6 +242,9 @@ fn looks_like_http(source: Source, moved: u64) -> bool {
 fn begins_like_http(head: [u8; 8], known: u64) -> bool {
     if head[0] == b'P' && head[1] == b'R' && head[2] == b'I' && head[3] == b' ' {
         return false;
+    }
+    if head == PREAMBLE {
+        return true;
     }
     let mut letters = 0_u64;
     let mut index = 0;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::http1::Http1;
+use super::preamble::{Preamble, preamble};
 use super::{
     Closing, Counts, Detection, Direction, Exchange, Limits, Protocol, Role, Segment, detect,
 };
@@ -104,6 +105,7 @@ impl Following {
         let time = joined.as_ref().map_or(segment.time, |held| held.time);
         let mut bytes = joined.map(|held| held.bytes).unwrap_or_default();
         bytes.extend_from_slice(segment.captured);
+        let Some(bytes) = self.behind_preamble(time, bytes, segment) else { return };
         match detect(segment.direction, &bytes) {
             Detection::Http1(role) => self.parse_as(role, time, &bytes, segment, out),
             Detection::Undecided if segment.omitted == 0 => {
@@ -115,6 +117,31 @@ impl Following {
                 self.counts.unparsed_bytes += bytes.len() as u64 + segment.omitted;
             }
         }
+    }
+
+    /// Takes off what a load balancer wrote before the first request; none when nothing is left to
+    /// look at yet.
+    fn behind_preamble(
+        &mut self,
+        time: u64,
+        mut bytes: Vec<u8>,
+        segment: &Segment<'_>,
+    ) -> Option<Vec<u8>> {
+        match preamble(&bytes) {
+            Preamble::Partial if segment.omitted == 0 => {
+                self.held = Some(Held { direction: segment.direction, time, bytes });
+                return None;
+            }
+            Preamble::Partial | Preamble::Absent => {}
+            Preamble::Whole(len) => {
+                self.counts.parsed_bytes += len as u64;
+                bytes.drain(..len);
+                if bytes.is_empty() && segment.omitted == 0 {
+                    return None;
+                }
+            }
+        }
+        Some(bytes)
     }
 
     fn parse_as(

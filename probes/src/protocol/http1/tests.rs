@@ -141,6 +141,45 @@ fn keep_alive() {
     );
 }
 
+/// Scenario: a load balancer says in either version of the PROXY protocol who its client is.
+/// Guarantees: the requests behind it are numbered as if it were not there.
+#[test]
+fn behind_a_load_balancer() {
+    for preamble in [
+        "PROXY TCP4 127.0.0.1 127.0.0.1 50000 80\r\n",
+        "\r\n\r\n\0\r\nQUIT\n!\u{11}\0\u{c}\u{7f}\0\0\u{1}\u{7f}\0\0\u{1}9\u{50}\0\u{50}",
+    ] {
+        check(
+            &[
+                requests(&format!("{preamble}GET /a HTTP/1.1\r\n\r\n")),
+                responses("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            ],
+            Closing::Orderly,
+            &["GET /a 200 0>2"],
+        );
+        let mut watched = Watched::new(Role::Server, Limits::default());
+        watched.step(&requests(preamble));
+        watched.step(&requests("GET /b HTTP/1.1\r\n\r\n"));
+        watched.step(&responses("HTTP/1.1 204 No Content\r\n\r\n"));
+        assert_eq!(watched.close(Closing::Orderly), ["GET /b 204 0>0"]);
+        assert_eq!((watched.out[0].ordinal, watched.out[0].start), (Some(0), 2));
+    }
+}
+
+/// Scenario: a header line that is none, which the server refuses.
+/// Guarantees: the refusal is told.
+#[test]
+fn a_refused_header() {
+    check(
+        &[
+            requests("GET /a HTTP/1.1\r\nno header\r\n\r\n"),
+            responses("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+        ],
+        Closing::Orderly,
+        &["GET /a 400 0>0"],
+    );
+}
+
 /// Scenario: three requests in one packet, three answers in one packet.
 /// Guarantees: answers go to requests in order.
 #[test]
