@@ -26,6 +26,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::secret::Secret;
 use metrics::{EmitMetrics, Outcome};
 pub use send::EmitTask;
+use send::Waiting;
 
 /// Where and how to send.
 #[derive(Debug, Clone)]
@@ -40,6 +41,9 @@ pub struct EmitConfig {
     pub queue_spans_max: usize,
     /// Their bytes on the wire, before compression.
     pub queue_bytes_max: usize,
+    /// Collections of histograms that may wait, apart from the spans: however many spans find no
+    /// room, the durations of their requests arrive. Each is as large as the bounds of the series.
+    pub queue_collections_max: usize,
     /// Spans of one request.
     pub batch_spans_max: usize,
     /// Bytes of one request before compression; receivers commonly refuse more than 4 MiB.
@@ -66,6 +70,7 @@ impl Default for EmitConfig {
             compress: true,
             queue_spans_max: 100_000,
             queue_bytes_max: 64 << 20,
+            queue_collections_max: 4,
             batch_spans_max: 4_096,
             batch_bytes_max: 2 << 20,
             batch_after: Duration::from_millis(500),
@@ -103,6 +108,7 @@ pub enum EmitError {
 #[derive(Debug, Clone)]
 pub struct Emitter {
     queue: mpsc::Sender<Item>,
+    collections: mpsc::Sender<Item>,
     /// Bytes in the queue and in the batch under way.
     held_bytes: Arc<AtomicUsize>,
     held_bytes_max: usize,
@@ -145,16 +151,19 @@ impl OwnSockets {
 /// later. Must be called on a runtime.
 pub fn open(config: EmitConfig, registry: &mut Registry) -> Result<(Emitter, EmitTask), EmitError> {
     let metrics = Arc::new(EmitMetrics::new(registry));
-    let (queue, items) = mpsc::channel(config.queue_spans_max.max(1));
+    let (queue, spans) = mpsc::channel(config.queue_spans_max.max(1));
+    let (collections, histograms) = mpsc::channel(config.queue_collections_max.max(1));
     let emitter = Emitter {
         queue,
+        collections,
         held_bytes: Arc::default(),
         held_bytes_max: config.queue_bytes_max,
         metrics: Arc::clone(&metrics),
         own: OwnSockets::default(),
     };
     let held_bytes = Arc::clone(&emitter.held_bytes);
-    let task = EmitTask::new(config, items, held_bytes, metrics, emitter.own_sockets())?;
+    let waiting = Waiting { spans, collections: histograms };
+    let task = EmitTask::new(config, waiting, held_bytes, metrics, emitter.own_sockets())?;
     Ok((emitter, task))
 }
 
@@ -164,6 +173,7 @@ impl Emitter {
     pub(crate) fn to_queue(capacity: usize) -> (Self, mpsc::Receiver<Item>) {
         let (queue, items) = mpsc::channel(capacity);
         let emitter = Self {
+            collections: queue.clone(),
             queue,
             held_bytes: Arc::default(),
             held_bytes_max: usize::MAX,
@@ -187,8 +197,10 @@ impl Emitter {
     /// Queues metrics; without room they are dropped and counted (cumulative sums make up for it).
     pub fn metrics(&self, metrics: Vec<ResourceMetrics>) {
         let bytes = metrics.iter().map(ResourceMetrics::encoded_len).sum();
-        if let Err(dropped) = self.offer(Item::Metrics { metrics, bytes }, bytes) {
-            self.metrics.metrics(dropped, 1);
+        self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Err(error) = self.collections.try_send(Item::Metrics { metrics, bytes }) {
+            self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.metrics.metrics(dropped(&error), 1);
         }
     }
 
@@ -203,14 +215,18 @@ impl Emitter {
         let outcome = if held.saturating_add(bytes) > self.held_bytes_max {
             Err(Outcome::QueueBytesFull)
         } else {
-            self.queue.try_send(item).map_err(|error| match error {
-                TrySendError::Full(_) => Outcome::QueueFull,
-                TrySendError::Closed(_) => Outcome::Stopped,
-            })
+            self.queue.try_send(item).map_err(|error| dropped(&error))
         };
         if outcome.is_err() {
             self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         outcome
+    }
+}
+
+fn dropped(error: &TrySendError<Item>) -> Outcome {
+    match error {
+        TrySendError::Full(_) => Outcome::QueueFull,
+        TrySendError::Closed(_) => Outcome::Stopped,
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: a figure that the kernel programs keep is shown as it stands there, never estimated.
 
 use icecore_probe_events::Counter as Figure;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,6 +11,24 @@ use prometheus_client::registry::Registry;
 
 use crate::balance::Balance;
 use crate::connection::Figures;
+
+/// Gives the values of a label their names, in lower case.
+macro_rules! label_names {
+    ($label:ident { $($value:ident => $name:literal),+ $(,)? }) => {
+        impl ::prometheus_client::encoding::EncodeLabelValue for $label {
+            fn encode(
+                &self,
+                encoder: &mut ::prometheus_client::encoding::LabelValueEncoder<'_>,
+            ) -> Result<(), ::std::fmt::Error> {
+                let name = match self {
+                    $(Self::$value => $name),+
+                };
+                ::prometheus_client::encoding::EncodeLabelValue::encode(&name, encoder)
+            }
+        }
+    };
+}
+pub(crate) use label_names;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -34,26 +52,21 @@ enum Fate {
     Replaced,
 }
 
-impl EncodeLabelValue for Fate {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let name = match self {
-            Self::Own => "own",
-            Self::NotTcp => "not_tcp",
-            Self::Peeked => "peeked",
-            Self::Undecided => "undecided",
-            Self::Ignored => "ignored",
-            Self::Untracked => "untracked",
-            Self::Submitted => "submitted",
-            Self::Refused => "refused",
-            Self::Followed => "followed",
-            Self::Malformed => "malformed",
-            Self::Evicted => "evicted",
-            Self::Expired => "expired",
-            Self::Replaced => "replaced",
-        };
-        EncodeLabelValue::encode(&name, encoder)
-    }
-}
+label_names!(Fate {
+    Own => "own",
+    NotTcp => "not_tcp",
+    Peeked => "peeked",
+    Undecided => "undecided",
+    Ignored => "ignored",
+    Untracked => "untracked",
+    Submitted => "submitted",
+    Refused => "refused",
+    Followed => "followed",
+    Malformed => "malformed",
+    Evicted => "evicted",
+    Expired => "expired",
+    Replaced => "replaced",
+});
 
 type Counts = Family<Outcome, Counter>;
 

@@ -2,13 +2,15 @@
 //!
 //! Invariant: each item is counted under one outcome.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use crate::metrics::label_names;
+
 /// What became of an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Outcome {
     /// The receiver has it.
     Sent,
@@ -23,6 +25,15 @@ pub(super) enum Outcome {
     /// Dropped: it could not be sent before the stop's deadline, or came after the stop.
     Stopped,
 }
+
+label_names!(Outcome {
+    Sent => "sent",
+    Refused => "refused",
+    QueueFull => "queue_full",
+    QueueBytesFull => "queue_bytes_full",
+    GaveUp => "gave_up",
+    Stopped => "stopped",
+});
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {

@@ -35,12 +35,39 @@ use crate::histogram::scope;
 #[derive(Debug)]
 pub struct EmitTask {
     config: EmitConfig,
-    items: mpsc::Receiver<Item>,
+    waiting: Waiting,
     held_bytes: Arc<AtomicUsize>,
     metrics: Arc<EmitMetrics>,
     channel: Channel,
     headers: MetadataMap,
     compress: bool,
+}
+
+/// What waits to be sent.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) spans: mpsc::Receiver<Item>,
+    pub(super) collections: mpsc::Receiver<Item>,
+}
+
+impl Waiting {
+    /// The next item, collections first; none when nobody can add to either any more.
+    async fn recv(&mut self) -> Option<Item> {
+        tokio::select! {
+            biased;
+            Some(item) = self.collections.recv() => Some(item),
+            item = self.spans.recv() => item,
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<Item> {
+        self.collections.try_recv().or_else(|_| self.spans.try_recv()).ok()
+    }
+
+    fn close(&mut self) {
+        self.spans.close();
+        self.collections.close();
+    }
 }
 
 /// What goes in one request each.
@@ -75,7 +102,7 @@ impl Batch {
 impl EmitTask {
     pub(super) fn new(
         config: EmitConfig,
-        items: mpsc::Receiver<Item>,
+        waiting: Waiting,
         held_bytes: Arc<AtomicUsize>,
         metrics: Arc<EmitMetrics>,
         own: OwnSockets,
@@ -83,7 +110,7 @@ impl EmitTask {
         let channel = channel(&config, own)?;
         let headers = headers(&config)?;
         let compress = config.compress;
-        Ok(Self { config, items, held_bytes, metrics, channel, headers, compress })
+        Ok(Self { config, waiting, held_bytes, metrics, channel, headers, compress })
     }
 
     /// Sends until `stop`, then drains. Cancel `stop` after [`crate::pipeline::Pipeline::finish`].
@@ -92,7 +119,7 @@ impl EmitTask {
             self.deliver(batch, &stop, None).await;
         }
         let deadline = Instant::now() + self.config.drain_within;
-        self.items.close();
+        self.waiting.close();
         while let Some(batch) = self.next_held() {
             self.deliver(batch, &stop, Some(deadline)).await;
         }
@@ -104,7 +131,7 @@ impl EmitTask {
         let first = tokio::select! {
             biased;
             () = stop.cancelled() => return None,
-            first = self.items.recv() => first?,
+            first = self.waiting.recv() => first?,
         };
         let mut batch = Batch::default();
         batch.push(first);
@@ -113,7 +140,7 @@ impl EmitTask {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                item = self.items.recv() => match item {
+                item = self.waiting.recv() => match item {
                     Some(item) => batch.push(item),
                     None => break,
                 },
@@ -126,9 +153,9 @@ impl EmitTask {
     /// A batch of what is in the queue, without waiting.
     fn next_held(&mut self) -> Option<Batch> {
         let mut batch = Batch::default();
-        batch.push(self.items.try_recv().ok()?);
+        batch.push(self.waiting.try_recv()?);
         while !batch.full(&self.config) {
-            let Ok(item) = self.items.try_recv() else { break };
+            let Some(item) = self.waiting.try_recv() else { break };
             batch.push(item);
         }
         Some(batch)

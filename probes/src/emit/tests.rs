@@ -158,7 +158,7 @@ async fn everything_arrives_once() {
     assert_eq!(*receiver.metrics.lock().unwrap(), 1);
     assert!(*receiver.requests.lock().unwrap() >= 10);
     assert_eq!(receiver.token.lock().unwrap().as_deref(), Some("s3cret"));
-    assert_eq!(outcome("Sent"), 1_000);
+    assert_eq!(outcome("sent"), 1_000);
     let (local, remote) = own.newest.read().unwrap()[0];
     assert_eq!(remote.port(), port);
     assert!(own.contains(local, remote) && own.contains(remote, local));
@@ -195,7 +195,7 @@ async fn away_full_and_back() {
     let outcome = running.stop().await;
     let wanted: Vec<_> = (0..10).chain(20..30).collect();
     assert_eq!(sorted(&receiver), wanted);
-    assert_eq!((outcome("Sent"), outcome("Refused")), (17, 13));
+    assert_eq!((outcome("sent"), outcome("refused")), (17, 13));
     assert_eq!(*receiver.requests.lock().unwrap(), 5, "what was refused is not sent again");
 }
 
@@ -213,8 +213,26 @@ async fn nobody_is_there() {
     let running = Running::start(port, config);
     running.spans(0, 200);
     let outcome = tokio::time::timeout(Duration::from_secs(5), running.stop()).await.unwrap();
-    assert_eq!(outcome("QueueFull"), 150);
-    assert_eq!(outcome("Stopped"), 50);
+    assert_eq!(outcome("queue_full"), 150);
+    assert_eq!(outcome("stopped"), 50);
+}
+
+/// Scenario: the queue of spans is full when histograms come, and the receiver comes later.
+/// Guarantees: the histograms arrive.
+#[tokio::test]
+async fn histograms_have_room_of_their_own() {
+    let (listener, port) = listen().await;
+    drop(listener);
+    let config = EmitConfig { queue_spans_max: 5, queue_bytes_max: 100, ..EmitConfig::default() };
+    let running = Running::start(port, config);
+    running.spans(0, 100);
+    running.emitter.metrics(vec![ResourceMetrics::default()]);
+    let receiver = Arc::new(Receiver::default());
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    tokio::spawn(serve(listener, Arc::clone(&receiver)));
+    let outcome = running.stop().await;
+    assert!(outcome("queue_full") > 0);
+    assert_eq!(*receiver.metrics.lock().unwrap(), 1);
 }
 
 /// Scenario: endpoints and headers that cannot be used.

@@ -2,11 +2,12 @@
 //!
 //! Invariant: labels come from enums.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use crate::metrics::label_names;
 use crate::protocol::{Counts, Role};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -14,29 +15,33 @@ struct RoleLabel {
     role: RoleValue,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum RoleValue {
     Server,
     Client,
 }
 
+label_names!(RoleValue { Server => "server", Client => "client" });
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FateLabel {
-    fate: Fate,
+struct OutcomeLabel {
+    outcome: Fate,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Fate {
     Parsed,
     Unparsed,
     Passed,
 }
 
+label_names!(Fate { Parsed => "parsed", Unparsed => "unparsed", Passed => "passed" });
+
 #[derive(Debug)]
 pub(super) struct PipelineMetrics {
     exchanges: Family<RoleLabel, Counter>,
     overflowed: Counter,
-    bytes: Family<FateLabel, Counter>,
+    bytes: Family<OutcomeLabel, Counter>,
     responses_without_request: Counter,
     requests_shed: Counter,
     resyncs: Counter,
@@ -104,7 +109,8 @@ impl PipelineMetrics {
             requests_shed,
             resyncs,
         } = counts;
-        let bytes = |fate, count| self.bytes.get_or_create(&FateLabel { fate }).inc_by(count);
+        let bytes =
+            |outcome, count| self.bytes.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
         bytes(Fate::Parsed, parsed_bytes);
         bytes(Fate::Unparsed, unparsed_bytes);
         bytes(Fate::Passed, passed_bytes);
