@@ -1,16 +1,21 @@
 //! Columns as the store reads them, shown as SQL shows them.
 //!
-//! Invariant: an id is lower-case hex text and every other text is `Utf8View`, at any depth; all
-//! other types, the nulls and the number of rows stay as they were.
+//! Invariant: an id is lower-case hex text and every other text is `Utf8View`, at any depth; the
+//! text of a map is plain JSON, bytes as base64; all other types, the nulls and the number of rows
+//! stay as they were.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, StringViewBuilder, StructArray,
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, StringViewArray, StringViewBuilder,
+    StructArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
+
+use icecore_store::model::value::plain_object;
 
 use super::columns::{holds_json, json_metadata};
 
@@ -32,13 +37,14 @@ fn present_field(field: &FieldRef) -> FieldRef {
     Arc::new(if holds_json(field.name()) { shown.with_metadata(json_metadata()) } else { shown })
 }
 
-/// The column as SQL shows it.
-pub(crate) fn present(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+/// The column of this name as SQL shows it.
+pub(crate) fn present(name: &str, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match array.data_type() {
         DataType::FixedSizeBinary(_) => Ok(hex(array.as_fixed_size_binary())),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Dictionary(_, _) => {
-            cast(array, &present_type(array.data_type()))
+            cast(array, &present_type(array.data_type())).map(|texts| plain(name, texts))
         }
+        DataType::Utf8View => Ok(plain(name, Arc::clone(array))),
         DataType::List(item) => present_list(array.as_list(), item),
         DataType::Struct(fields) => present_struct(array.as_struct(), fields),
         _ => Ok(Arc::clone(array)),
@@ -46,16 +52,29 @@ pub(crate) fn present(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 }
 
 fn present_list(list: &ListArray, item: &FieldRef) -> Result<ArrayRef, ArrowError> {
-    let values = present(list.values())?;
+    let values = present(item.name(), list.values())?;
     let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
     Ok(Arc::new(ListArray::try_new(present_field(item), offsets, values, nulls)?))
 }
 
 fn present_struct(rows: &StructArray, fields: &Fields) -> Result<ArrayRef, ArrowError> {
-    let columns = rows.columns().iter().map(present).collect::<Result<Vec<_>, _>>()?;
+    let columns = fields.iter().zip(rows.columns());
+    let columns = columns.map(|(field, column)| present(field.name(), column));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let fields = fields.iter().map(present_field).collect::<Fields>();
     let nulls = rows.nulls().cloned();
     Ok(Arc::new(StructArray::try_new_with_length(fields, columns, nulls, rows.len())?))
+}
+
+/// Maps as plain JSON; costs one scan where they are that already.
+fn plain(name: &str, texts: ArrayRef) -> ArrayRef {
+    let Some(maps) = texts.as_string_view_opt().filter(|_| holds_json(name)) else { return texts };
+    let changed = |text: &str| matches!(plain_object(text), Cow::Owned(_));
+    if !maps.iter().flatten().any(changed) {
+        return texts;
+    }
+    let plain: StringViewArray = maps.iter().map(|text| text.map(plain_object)).collect();
+    Arc::new(plain)
 }
 
 /// Ids as hex text.
@@ -89,11 +108,23 @@ mod tests {
         Arc::new(ids.finish())
     }
 
+    /// Scenario: a map with bytes and one without; the same text in a column that is no map.
+    /// Guarantees: bytes of a map are their base64, everything else stays.
+    #[test]
+    fn bytes_of_maps_are_base64() {
+        let text = r#"{"b":{"$bytes":"aGk="}}"#;
+        let maps: ArrayRef = Arc::new(StringViewArray::from(vec![Some(text), Some("{}"), None]));
+        let shown = present("attributes", &maps).unwrap();
+        let expected = [Some(r#"{"b":"aGk="}"#), Some("{}"), None];
+        assert_eq!(shown.as_string_view().iter().collect::<Vec<_>>(), expected);
+        assert_eq!(&present("body", &maps).unwrap(), &maps);
+    }
+
     /// Scenario: ids, dictionary text and numbers, alone and inside a list of structs.
     /// Guarantees: the shown array has the shown type, ids are hex and nulls stay nulls.
     #[test]
     fn ids_are_hex_at_any_depth() {
-        let shown = present(&ids()).unwrap();
+        let shown = present("span_id", &ids()).unwrap();
         assert_eq!(shown.as_string_view().iter().collect::<Vec<_>>(), [Some("0fa0"), None]);
 
         let text: DictionaryArray<Int32Type> = [Some("a"), None].into_iter().collect();
@@ -106,7 +137,7 @@ mod tests {
         let item = Arc::new(Field::new("item", rows.data_type().clone(), true));
         let offsets = OffsetBuffer::new(vec![0, 1, 2].into());
         let list: ArrayRef = Arc::new(ListArray::new(item, offsets, Arc::new(rows), None));
-        let shown = present(&list).unwrap();
+        let shown = present("links", &list).unwrap();
         assert_eq!(shown.data_type(), &present_type(list.data_type()));
         let rows = shown.as_list::<i32>().value(0);
         let first = rows.as_struct().column(0);

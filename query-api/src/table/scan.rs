@@ -194,7 +194,9 @@ fn store_error(error: icecore_store::Error) -> DataFusionError {
 
 /// A batch of the store as SQL shows it.
 fn shown(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = batch.columns().iter().map(present).collect::<Result<Vec<_>, _>>()?;
+    let columns = schema.fields().iter().zip(batch.columns());
+    let columns = columns.map(|(field, column)| present(field.name(), column));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
     // A batch without columns still has rows to count.
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)

@@ -1,7 +1,6 @@
 //! Rows in row shape to exactly the columns that a reader wants: the same code for files and for
 //! live rows, so that both answer alike.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -15,7 +14,7 @@ use arrow::error::ArrowError;
 use super::cells::{Cells, MapCells, Texts};
 use super::request::ReadColumn;
 use crate::error::Error;
-use crate::model::value::{find_key, parse_value};
+use crate::model::value::{find_key, parse_value, plain_text, text_of};
 use crate::model::{Table, Value};
 use crate::schema::{AttributeType, MapColumn, fixed_fields};
 
@@ -171,7 +170,7 @@ impl Column {
     /// The value as this column's type: see [`ReadColumn::Attribute`].
     fn push(&mut self, value: Value) {
         match self {
-            Self::String(out) => out.append_option(as_text(value)),
+            Self::String(out) => out.append_option(text_of(value)),
             Self::Int(out) => out.append_option(match value {
                 Value::Int(number) => Some(number),
                 _ => None,
@@ -193,7 +192,7 @@ impl Column {
     /// here: `store check` and whole-row reads report it.
     fn push_text(&mut self, raw: Option<&str>) {
         match self {
-            Self::String(out) => out.append_option(raw.and_then(raw_as_text)),
+            Self::String(out) => out.append_option(raw.and_then(plain_text)),
             _ => self.push(raw.and_then(|raw| parse_value(raw).ok()).unwrap_or(Value::Null)),
         }
     }
@@ -205,26 +204,5 @@ impl Column {
             Self::Double(mut out) => Arc::new(out.finish()),
             Self::Bool(mut out) => Arc::new(out.finish()),
         }
-    }
-}
-
-/// A value as text: strings as they are, unset as none, everything else as its JSON text.
-fn as_text(value: Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text),
-        other => {
-            let mut text = String::new();
-            crate::model::value::write_value(&mut text, &other);
-            Some(text)
-        }
-    }
-}
-
-fn raw_as_text(raw: &str) -> Option<Cow<'_, str>> {
-    match raw.as_bytes().first()? {
-        b'"' => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
-        b'n' => None,
-        _ => Some(Cow::Borrowed(raw)),
     }
 }

@@ -7,9 +7,11 @@
 //! and `{"$map":{…}}` for a map whose own first key starts with `$`. Keys may repeat.
 
 mod parse;
+mod plain;
 mod write;
 
 pub use parse::{BadText, ObjectWriter, find_key, parse_object, parse_value, raw_entries};
+pub use plain::{plain_object, plain_text, text_of};
 pub use write::{write_bool, write_bytes, write_double, write_int, write_string, write_value};
 
 /// One OTLP `AnyValue`.
