@@ -13,6 +13,7 @@ use datafusion::catalog::{
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ParamValues, Result as EngineResult};
 use datafusion::config::Dialect;
+use datafusion::execution::FunctionRegistry as _;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -23,6 +24,7 @@ use icecore_store::{Clock, LiveRows, Store, Table, TimeRange};
 use serde_json::Value as Json;
 
 use crate::functions::access::MapAccess;
+use crate::functions::maps;
 use crate::functions::rewrite::rewrite;
 use crate::limits::Limits;
 use crate::snapshot::QuerySnapshot;
@@ -77,7 +79,12 @@ impl Engine {
             .with_information_schema(true);
         // The check compares marks on fields that a plan may drop, and fails correct queries.
         session.options_mut().execution.skip_physical_aggregate_schema_check = true;
-        let base = SessionStateBuilder::new_with_default_features().with_config(session).build();
+        let mut base =
+            SessionStateBuilder::new_with_default_features().with_config(session).build();
+        for function in maps::functions() {
+            // Into a map in memory, which takes every name.
+            drop(base.register_udf(function));
+        }
         Self { store, live, clock, live_wait: config.live_wait, base }
     }
 

@@ -1,14 +1,18 @@
-//! `text['key']` in SQL becomes a call of [`Attribute`].
+//! `text['key']` in SQL becomes a call of [`Attribute`], and what is done with it may be done.
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
-use datafusion::logical_expr::{ExprSchemable, GetFieldAccess};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawFieldAccessExpr,
+};
+use datafusion::logical_expr::{ExprSchemable, GetFieldAccess, Operator};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
 use icecore_store::schema::AttributeType;
 
+use super::agree::{as_number, pair};
 use super::attribute::Attribute;
+use super::maps::{AnyKey, is_text};
 use crate::snapshot::QuerySnapshot;
 use crate::table::columns::map_of;
 
@@ -32,18 +36,54 @@ impl ExprPlanner for MapAccess {
         access: RawFieldAccessExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
-        let GetFieldAccess::NamedStructField { name } = &access.field_access else {
-            return Ok(PlannerResult::Original(access));
-        };
-        let Some(Some(key)) = name.try_as_str() else {
-            return Ok(PlannerResult::Original(access));
-        };
         let (_, field) = access.expr.to_field(schema)?;
-        if !matches!(field.data_type(), DataType::Utf8View | DataType::Utf8 | DataType::LargeUtf8) {
+        if !is_text(field.data_type()) {
             return Ok(PlannerResult::Original(access));
         }
+        let key = match &access.field_access {
+            GetFieldAccess::NamedStructField { name } => name.try_as_str().flatten(),
+            GetFieldAccess::ListIndex { key } => {
+                return Ok(PlannerResult::Planned(AnyKey::call(access.expr, (**key).clone())));
+            }
+            GetFieldAccess::ListRange { .. } => None,
+        };
+        let Some(key) = key else { return Ok(PlannerResult::Original(access)) };
         let kind = map_of(&field)
             .map_or(AttributeType::String, |(table, map)| self.snapshot.kind(table, map, key));
         Ok(PlannerResult::Planned(Attribute::call(access.expr, key, kind)))
+    }
+
+    /// Before the engine looks at types, which it does of arithmetic at once.
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let op = match expr.op {
+            BinaryOperator::Plus => Operator::Plus,
+            BinaryOperator::Minus => Operator::Minus,
+            BinaryOperator::Multiply => Operator::Multiply,
+            BinaryOperator::Divide => Operator::Divide,
+            BinaryOperator::Modulo => Operator::Modulo,
+            BinaryOperator::Eq => Operator::Eq,
+            BinaryOperator::NotEq => Operator::NotEq,
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        Ok(PlannerResult::Original(match pair(&expr.left, op, &expr.right, schema) {
+            Some((left, right)) => RawBinaryExpr { left, right, ..expr },
+            None => expr,
+        }))
+    }
+
+    fn plan_aggregate(
+        &self,
+        mut expr: RawAggregateExpr,
+    ) -> Result<PlannerResult<RawAggregateExpr>> {
+        for argument in &mut expr.args {
+            if let Some(number) = as_number(expr.func.name(), argument) {
+                *argument = number;
+            }
+        }
+        Ok(PlannerResult::Original(expr))
     }
 }

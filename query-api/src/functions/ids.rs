@@ -1,4 +1,4 @@
-//! Ids compare with hex text of either case.
+//! Ids compare with hex text of either case, and with bytes (`X'5b8e…'`).
 
 use datafusion::common::Column;
 use datafusion::logical_expr::expr::InList;
@@ -34,6 +34,10 @@ pub(super) fn lower(expr: &Expr, is_id: impl Fn(&Column) -> bool) -> Option<Expr
 
 fn lower_text(expr: &Expr) -> Option<Expr> {
     let Expr::Literal(value, _) = expr else { return None };
+    if let ScalarValue::Binary(Some(bytes)) = value {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        return Some(lit(ScalarValue::from(hex)));
+    }
     let text = value.try_as_str().flatten()?;
     let upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
     upper.then(|| lit(ScalarValue::from(text.to_ascii_lowercase())))
@@ -56,6 +60,8 @@ mod tests {
         check(lit("AB").eq(col("trace_id")), Some(lit("ab").eq(col("trace_id"))));
         check(col("trace_id").eq(lit("ab")), None);
         check(col("name").eq(lit("AB")), None);
+        let bytes = lit(ScalarValue::Binary(Some(vec![0x0a, 0xbc])));
+        check(col("trace_id").eq(bytes), Some(col("trace_id").eq(lit("0abc"))));
         let list = |one: &str| col("trace_id").in_list(vec![lit(one), lit("cd")], false);
         check(list("AB"), Some(list("ab")));
     }

@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder};
 
+use super::agree::agree;
 use super::attribute::Attribute;
 use super::hoist::{Wanted, provide};
 use super::ids;
@@ -25,6 +27,7 @@ fn rewrite_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(node));
     }
     let mut inputs: Vec<LogicalPlan> = node.inputs().into_iter().cloned().collect();
+    let schema = merge_schema(&node.inputs());
     let columns = provide_all(&mut inputs, wanted(&node)?)?;
     let names = NamePreserver::new(&node);
     let keep_names = !matches!(node, LogicalPlan::Sort(_));
@@ -32,13 +35,10 @@ fn rewrite_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let mut expressions = Vec::new();
     for expr in node.expressions() {
         let name = names.save(&expr);
-        let new = replace(expr, &inputs, &columns)?;
-        changed |= new.transformed;
-        expressions.push(if keep_names && new.transformed {
-            name.restore(new.data)
-        } else {
-            new.data
-        });
+        let agreed = agree(expr, &schema)?;
+        let new = replace(agreed.data, &inputs, &columns)?;
+        changed |= agreed.transformed || new.transformed;
+        expressions.push(if keep_names { name.restore(new.data) } else { new.data });
     }
     if !changed {
         return Ok(Transformed::no(node));
