@@ -117,6 +117,14 @@ pub enum Error {
         /// As declared.
         given: String,
     },
+    /// The caller takes none of the formats that there are.
+    #[error("`Accept: {accept}` names none of {known}")]
+    Accept {
+        /// What it takes.
+        accept: String,
+        /// What there is.
+        known: String,
+    },
     /// The SQL cannot be understood.
     #[error("{message}")]
     Sql {
@@ -204,6 +212,7 @@ impl Error {
             Self::Request(_)
             | Self::TooLong { .. }
             | Self::ContentType { .. }
+            | Self::Accept { .. }
             | Self::Sql { .. }
             | Self::Setting { .. }
             | Self::Encode { .. } => ErrorKind::Invalid,
@@ -228,15 +237,25 @@ impl Error {
         match self {
             Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ContentType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Accept { .. } => StatusCode::NOT_ACCEPTABLE,
             _ => self.kind().status(),
         }
     }
 
     /// What the caller may do about it, in words.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> String {
         let text = match self {
-            Self::Sql { hint, .. } => return hint.clone(),
+            Self::Sql { hint: Some(hint), .. } => hint,
+            Self::Sql { hint: None, .. } => {
+                "`DESCRIBE spans` lists the columns and their types, `SHOW TABLES` the tables"
+            }
+            Self::Request(_) => {
+                "POST /api/v1/sql takes {\"query\": \"SELECT …\", \"params\": [1, \"a\"]}; \
+                 GET /api/v1/traces/… a trace id in hex"
+            }
+            Self::TooLong { .. } => "send a shorter query, in one piece",
+            Self::Accept { .. } => "leave the header `Accept` out for JSON",
             Self::ContentType { .. } => "send the header `Content-Type: application/json`",
             Self::Statement { .. } => {
                 "SELECT, EXPLAIN, SHOW and DESCRIBE are the statements that can be run"
@@ -245,19 +264,19 @@ impl Error {
                 "`SELECT trace_id, name FROM spans ORDER BY start_time DESC LIMIT 20` shows recent ones"
             }
             Self::Foreign(_) => {
-                "name this machine in the address, or add the name to the setting `hosts`"
+                "name this machine in the address, or add the name to the setting `http_hosts`"
             }
-            Self::Busy { .. } => "try again in a moment, or raise `queries_running_max`",
+            Self::Busy { .. } => "try again in a moment, or raise `queries_max`",
             Self::TimeLimit { .. } => {
-                "narrow the time range or ask for fewer columns, or raise `query_time_max`"
+                "narrow the time range or ask for fewer columns, or raise `query_timeout`"
             }
             Self::MemoryLimit { .. } => {
                 "narrow the time range, group by fewer values, or raise `query_memory_bytes_max`"
             }
             Self::Encode { .. } => "ask for another format, or CAST the column to a plainer type",
             Self::Store { .. } => "`icecore doctor` tells whether the bucket can be reached",
-            _ => return None,
+            _ => "the log of Icecore says more",
         };
-        Some(text.to_owned())
+        text.to_owned()
     }
 }

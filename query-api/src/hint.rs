@@ -60,7 +60,8 @@ fn is_the_querys(root: &DataFusionError) -> bool {
 fn text_of(root: &DataFusionError) -> String {
     let text = root.strip_backtrace();
     let line = text.lines().next().unwrap_or_default();
-    let kinds = ["Error during planning: ", "Execution error: ", "Arrow error: "];
+    let kinds =
+        ["Error during planning: ", "Execution error: ", "Arrow error: ", "Internal error: "];
     let line = kinds.iter().find_map(|kind| line.strip_prefix(kind)).unwrap_or(line);
     line.replace("datafusion.public.", "")
 }

@@ -54,18 +54,19 @@ pub(crate) fn router(answers: Arc<Answers>, config: &Config, address: SocketAddr
 }
 
 async fn no_such_path(uri: Uri) -> Response {
-    let mut body = ErrorBody::new("not_found", format!("there is no path `{}`", uri.path()));
-    body.hint("the paths are /, /api/v1/sql and /api/v1/traces/{trace_id}");
-    body.into_response(http::StatusCode::NOT_FOUND)
+    let hint = "the paths are /, /api/v1/sql and /api/v1/traces/{trace_id}";
+    let text = format!("there is no path `{}`", uri.path());
+    ErrorBody::new("not_found", text, hint).into_response(http::StatusCode::NOT_FOUND)
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Response {
     let text = format!("`{}` cannot be asked with {method}", uri.path());
-    let mut body = ErrorBody::new("method_not_allowed", text);
-    if uri.path() == "/api/v1/sql" {
-        body.hint("POST {\"query\": \"SELECT …\"} with Content-Type: application/json");
-    }
-    body.into_response(http::StatusCode::METHOD_NOT_ALLOWED)
+    let hint = match uri.path() {
+        "/api/v1/sql" => "POST {\"query\": \"SELECT …\"} with Content-Type: application/json",
+        _ => "GET it",
+    };
+    ErrorBody::new("method_not_allowed", text, hint)
+        .into_response(http::StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// Rows are of this moment and of nobody else's business.

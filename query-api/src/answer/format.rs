@@ -61,7 +61,7 @@ impl Format {
         let known = wanted.iter().find_map(|(range, _)| Self::matching(range));
         known.ok_or_else(|| {
             let types = Self::ALL.map(Self::media_type).join(", ");
-            Error::Request(format!("`Accept: {header}` names none of {types}"))
+            Error::Accept { accept: header.to_owned(), known: types }
         })
     }
 

@@ -13,24 +13,18 @@ use crate::{Error, ErrorKind};
 pub(crate) struct ErrorBody {
     code: &'static str,
     message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
+    hint: String,
 }
 
 impl ErrorBody {
     /// With these words.
-    pub(crate) fn new(code: &'static str, message: String) -> Self {
-        Self { code, message, hint: None }
+    pub(crate) fn new(code: &'static str, message: String, hint: &str) -> Self {
+        Self { code, message, hint: hint.to_owned() }
     }
 
     /// The words for an error of the service.
     pub(crate) fn of(error: &Error) -> Self {
         Self { code: error.kind().code(), message: error.to_string(), hint: error.hint() }
-    }
-
-    /// Says what to do about it.
-    pub(super) fn hint(&mut self, hint: impl Into<String>) {
-        self.hint = Some(hint.into());
     }
 
     /// As a whole answer.

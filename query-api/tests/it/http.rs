@@ -27,6 +27,7 @@ async fn wrong_requests_are_told_why() {
         let body: Value = answer.json().await.unwrap();
         assert_eq!(body["error"]["code"], code, "{body}");
         assert!(!body["error"]["message"].as_str().unwrap().is_empty());
+        assert!(!body["error"]["hint"].as_str().unwrap().is_empty());
     };
     let post = || bench.client.post(bench.url("/api/v1/sql"));
     check(post().body("{\"query\":\"SELECT 1\"}"), 415, "invalid").await;
@@ -37,7 +38,7 @@ async fn wrong_requests_are_told_why() {
     check(post().json(&json!({ "query": "SELECT $1", "params": [[1]] })), 400, "invalid").await;
     check(post().json(&json!({ "query": "DROP TABLE spans" })), 403, "refused").await;
     let wrong_accept = post().header("accept", "image/png").json(&json!({ "query": "SELECT 1" }));
-    check(wrong_accept, 400, "invalid").await;
+    check(wrong_accept, 406, "invalid").await;
     check(json_type().body(vec![b' '; 2 << 20]), 413, "invalid").await;
     check(bench.client.get(bench.url("/api/v1/sql")), 405, "method_not_allowed").await;
     check(bench.client.get(bench.url("/nowhere")), 404, "not_found").await;
@@ -90,7 +91,7 @@ async fn bounds_are_named() {
     };
     let query_time_max = Duration::from_millis(300);
     let short = Config { query_time_max, ..config() };
-    check(short, ENDLESS, 504, "time_limit", "query_time_max").await;
+    check(short, ENDLESS, 504, "time_limit", "query_timeout").await;
     let small = Config { query_memory_bytes_max: 1 << 20, ..config() };
     let sort = "SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 3000000)
         ORDER BY value % 1000 DESC, value DESC";
