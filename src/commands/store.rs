@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use clap::ArgMatches;
 use comfy_table::{Table, presets};
-use icecore_store::{Store, StoreStats, SystemClock, Table as RowTable, TimeRange};
+use icecore_store::{
+    CompactionReport, Store, StoreStats, SystemClock, Table as RowTable, TimeRange,
+};
 use prometheus_client::registry::Registry;
 
 use super::print;
@@ -68,7 +70,13 @@ async fn open(settings: &Settings, index_dir: Option<PathBuf>) -> Result<Arc<Sto
     crate::process::install_tls();
     let config = storage::store(settings)?;
     let index_dir = index_dir.unwrap_or_else(|| config.index_dir.clone());
-    let config = icecore_store::Config { index_dir, ..config };
+    // Whoever asks for a merge means now, and all there is.
+    let compaction = icecore_store::CompactionConfig {
+        settle_after: std::time::Duration::ZERO,
+        files_min: 2,
+        ..config.compaction
+    };
+    let config = icecore_store::Config { index_dir, compaction, ..config };
     let clock = Arc::new(SystemClock::new());
     Store::open(config, clock, &mut Registry::default())
         .await
@@ -93,7 +101,17 @@ async fn check(store: &Store) -> Outcome {
 
 async fn compact(store: &Store) -> Outcome {
     let report = store.compact().await.map_err(|error| failure("cannot compact", &error))?;
-    print(&format!("{report:?}\n"))
+    let CompactionReport { merges, void, files_in, bytes_in, bytes_out } = report;
+    print(&match merges {
+        0 => "nothing to merge\n".to_owned(),
+        _ => format!(
+            "{files_in} files ({bytes_in} bytes) merged into {merges} ({bytes_out} bytes)\n"
+        ),
+    })?;
+    match void {
+        0 => Ok(()),
+        _ => print(&format!("{void} merges were void: another compactor was faster\n")),
+    }
 }
 
 fn files(store: &Store) -> Outcome {

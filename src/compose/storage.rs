@@ -29,6 +29,7 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
     let compaction = icecore_store::CompactionConfig {
         interval: settings.compaction_interval,
         files_min: settings.compaction_files_min,
+        settle_after: settings.compaction_interval,
         merge_bytes_max: settings.compaction_target_bytes.0,
         small_bytes_max: settings.compaction_target_bytes.0 / 2,
         ..Default::default()
