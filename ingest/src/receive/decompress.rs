@@ -40,7 +40,8 @@ impl Encoding {
         match text.as_str() {
             "" | "identity" => Ok(Self::Identity),
             "gzip" | "x-gzip" => Ok(Self::Gzip),
-            "deflate" => Ok(Self::Deflate),
+            // The Collector calls the same format `zlib` as well.
+            "deflate" | "zlib" => Ok(Self::Deflate),
             "zstd" => Ok(Self::Zstd),
             _ => {
                 let known = Self::KNOWN;

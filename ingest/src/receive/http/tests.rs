@@ -30,7 +30,7 @@ async fn every_format_and_encoding_is_accepted() {
         let request = request(&vec!["a span"; spans]);
         let json = serde_json::to_vec(&request).unwrap();
         for (kind, body) in [(PROTOBUF, request.encode_to_vec()), (JSON, json)] {
-            for encoding in ["identity", "gzip", "deflate", "zstd"] {
+            for encoding in ["identity", "gzip", "deflate", "zlib", "zstd"] {
                 let post = client.post(traces(&server)).header("content-type", kind);
                 let post = post.header("content-encoding", encoding);
                 let answer = post.body(encoded(encoding, &body)).send().await.unwrap();
@@ -42,7 +42,7 @@ async fn every_format_and_encoding_is_accepted() {
         }
     }
     let items = "icecore_ingest_items_total{signal=\"traces\",outcome=\"accepted\"}";
-    assert_eq!(server.metric(items), 3208.0);
+    assert_eq!(server.metric(items), 4010.0);
     assert_eq!(server.metric("icecore_ingest_inflight_bytes"), 0.0);
     let sink = server.drain().await;
     assert_eq!(sink.rows(), sent);
