@@ -102,6 +102,9 @@ fn column_hint(field: &Column, valid: &[Column]) -> String {
     if field.relation.is_some() {
         return format!("an attribute is asked for as attributes['{name}']");
     }
+    if valid.is_empty() {
+        return "say where it is from, as in `FROM spans`".to_owned();
+    }
     let mut names: Vec<_> = valid.iter().map(|column| column.name.as_str()).collect();
     names.dedup();
     let more = if names.len() > NAMES_MAX { ", …" } else { "" };
@@ -153,6 +156,7 @@ mod tests {
         check(Column::from_name("GET /cart"), &columns, "'GET /cart'");
         check(Column::new(Some("http"), "route"), &columns, "attributes['http.route']");
         check(Column::from_name("zebra_crossing"), &columns, "service_name, start_time");
+        check(Column::from_name("service_name"), &[], "FROM spans");
     }
 
     /// Scenario: a table that is misspelt and one that is nothing like any.

@@ -1,7 +1,12 @@
 //! A Parquet file, written a row group at a time.
+//!
+//! Invariant: what Parquet has no type for is text, so that every answer can be written.
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -22,7 +27,7 @@ pub(super) struct ParquetEncoder {
 
 impl ParquetEncoder {
     pub(super) fn new(schema: &SchemaRef) -> Result<Self, ArrowError> {
-        let schema = plain_schema(schema);
+        let schema = storable_schema(&plain_schema(schema));
         let zstd = Compression::ZSTD(ZstdLevel::default());
         let properties = WriterProperties::builder().set_compression(zstd).build();
         let writer = ArrowWriter::try_new(Vec::new(), SchemaRef::clone(&schema), Some(properties));
@@ -40,7 +45,8 @@ impl Encode for ParquetEncoder {
     }
 
     fn rows(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-        self.writer.write(&plain_rows(rows, &self.schema)?).map_err(arrow_error)?;
+        let plain = plain_rows(rows, &plain_schema(&rows.schema()))?;
+        self.writer.write(&storable_rows(&plain, &self.schema)?).map_err(arrow_error)?;
         if self.writer.in_progress_size() > ROW_GROUP_BYTES_MAX {
             self.writer.flush().map_err(arrow_error)?;
         }
@@ -51,6 +57,28 @@ impl Encode for ParquetEncoder {
         self.writer.finish().map_err(arrow_error)?;
         Ok(self.take())
     }
+}
+
+/// Spans of months, days and nanoseconds are text.
+fn storable_schema(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Interval(_) => {
+            Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable()))
+        }
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn storable_rows(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let fields = schema.fields().iter().zip(rows.columns());
+    let columns = fields.map(|(field, column)| cast(column, field.data_type()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns.collect::<Result<Vec<_>, _>>()?,
+        &options,
+    )
 }
 
 fn arrow_error(error: ParquetError) -> ArrowError {

@@ -58,6 +58,9 @@ async fn parquet_reads_back() {
     let parquet = "application/vnd.apache.parquet";
     check_columns(&read(body(parquet, SQL).await));
     assert!(read(body(parquet, "SELECT * FROM spans WHERE name = 'x'").await).is_empty());
+    // Parquet knows no such type.
+    let interval = read(body(parquet, "SELECT INTERVAL '1 day' AS i").await);
+    assert_eq!(interval[0].column(0).as_string::<i32>().value(0), "1 days");
 }
 
 /// Scenario: the same as NDJSON.
