@@ -47,7 +47,9 @@ pub(crate) fn fixture() -> Vec<RowBatch> {
             trace: 3,
             span: 4,
             start_ms: 7_200_000,
-            overflow: Some(r#"{"http.route":"/cart","cart.total":3,"rare":null}"#),
+            overflow: Some(
+                r#"{"http.route":"/cart","cart.total":3,"rare":null,"digest":{"$bytes":"AP8="}}"#,
+            ),
             ..SPAN
         },
     ];
