@@ -63,6 +63,36 @@ async fn a_copy_of_the_bucket_answers_the_same() {
     external_readers(&elsewhere.path().join("bucket"), &expected[1]);
 }
 
+/// Scenario: three short runs leave a small file each; `store compact` is asked for at once.
+/// Guarantees: it merges them however young they are, the answers stay the same, and asked again it
+/// finds nothing to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_that_is_asked_for_happens_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::new(folder.path()).arg("compaction", "false");
+    for run in 0..3 {
+        let icecore = start.run();
+        assert!(post(&icecore.http, request("shop", run * 50, 50)).await.status().is_success());
+        icecore.stop();
+    }
+    let store = |command: &str| {
+        let icecore = Command::new(env!("CARGO_BIN_EXE_icecore"))
+            .args(["store", command, "--log=warn", "--data-dir"])
+            .arg(folder.path())
+            .output()
+            .unwrap();
+        assert!(icecore.status.success(), "{}", String::from_utf8_lossy(&icecore.stderr));
+        String::from_utf8(icecore.stdout).unwrap()
+    };
+    let files = store("files").lines().count();
+    let merged = store("compact");
+    assert!(merged.starts_with(&format!("{files} files")), "{merged}");
+    assert_eq!(store("compact"), "nothing to merge\n");
+    let icecore = start.run();
+    assert_eq!(icecore.count("SELECT count(DISTINCT span_id) FROM spans").await, 150);
+    assert_eq!(icecore.count("SELECT count(*) FROM spans").await, 150);
+}
+
 /// DuckDB and pyarrow read the files as they are, and count and add up the same.
 fn external_readers(bucket: &Path, expected: &[Vec<Value>]) {
     let Some(python) = peers::python() else { return };
