@@ -145,8 +145,9 @@ pub fn state_changed(cookie: u64, sk: u64, old: i32, new: i32) {
     let failed = field::<u32>(sk, setting!(sk_err)).unwrap_or(0) != 0;
     let cut_off = new == CLOSE && (old == ESTABLISHED || old == CLOSE_WAIT);
     let reset = if failed || cut_off { FLAG_RESET } else { 0 };
-    // An owner that had only stopped sending may still read: then the end is that of the socket.
-    let by_owner = old == ESTABLISHED || old == CLOSE_WAIT;
+    // An owner that stopped sending, before the other end did or after it, may still read what has
+    // come: then the end is that of the socket.
+    let by_owner = old == ESTABLISHED;
     let shutdown = field::<u8>(sk, setting!(sk_shutdown)).unwrap_or(0);
     if by_owner && shutdown & SHUTDOWN_BOTH == SHUTDOWN_BOTH {
         return ended(cookie, sk, reset);
@@ -181,6 +182,7 @@ fn end_of(id: u64, flags: u32) {
         generation: connection.generation,
         // SAFETY: always allowed.
         time: unsafe { bpf_ktime_get_ns() },
+        passed: connection.passed,
         flags: connection.flags | flags,
         reserved: 0,
     };

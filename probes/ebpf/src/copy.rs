@@ -124,6 +124,10 @@ fn advance(record: &mut Record) -> bool {
     record.walk.filled = filled + wanted;
     if filled + wanted >= PIECE {
         output(record, filled + wanted);
+        if left > wanted && DATA.query(AVAILABLE) >= u64::from(setting!(crowded_bytes)) {
+            count(Counter::Cut);
+            record.walk.left = 0;
+        }
     }
     true
 }

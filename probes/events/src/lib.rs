@@ -115,6 +115,8 @@ pub struct End {
     pub generation: u64,
     /// When it ended, monotonic clock in nanoseconds.
     pub time: u64,
+    /// As in [`Connection::passed`]: more than the pieces told of when the last of them were lost.
+    pub passed: [u64; 2],
     /// `FLAG_…`
     pub flags: u32,
     /// Always 0.
@@ -132,6 +134,9 @@ pub struct Settings {
     pub call_bytes_max: u32,
     /// Bytes in the data ring that wake the agent.
     pub wake_bytes: u32,
+    /// Bytes in the data ring beyond which only the first piece of a call is copied, so that there
+    /// is room for the heads of others.
+    pub crowded_bytes: u32,
     /// `sock.__sk_common.skc_family`
     pub sk_family: u32,
     /// `sock.__sk_common.skc_daddr`
@@ -211,7 +216,8 @@ pub enum Counter {
     PiecesRefused,
     /// Calls of which memory could not be read; their size is known, and they were submitted.
     Unread,
-    /// Calls with more parts than are walked; their size is known, and they were submitted.
+    /// Calls with more parts than are walked, or more bytes than a crowded ring takes; their size is
+    /// known, and they were submitted.
     Cut,
     /// Ends of connections in the ring.
     EndsSubmitted,
@@ -297,7 +303,7 @@ const _: () = assert!(size_of::<Flow>() == 40, "no padding");
 const _: () = assert!(size_of::<Owner>() == 40, "no padding");
 const _: () = assert!(size_of::<Connection>() == 112, "no padding");
 const _: () = assert!(size_of::<Piece>() == 128, "no padding");
-const _: () = assert!(size_of::<End>() == 32, "no padding");
-const _: () = assert!(size_of::<Settings>() == 26 * 4, "no padding");
+const _: () = assert!(size_of::<End>() == 48, "no padding");
+const _: () = assert!(size_of::<Settings>() == 27 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");
 const _: () = assert!(Counter::EndsRefused as usize + 1 == COUNTERS, "ALL is complete");

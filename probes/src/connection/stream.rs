@@ -38,6 +38,11 @@ impl Stream {
             _ => Place::Next,
         }
     }
+
+    /// Bytes that no piece told of, when so many passed in all; none where the start is not known.
+    pub(crate) fn missing_of(self, passed: u64) -> u64 {
+        self.next.map_or(0, |next| passed.saturating_sub(next))
+    }
 }
 
 #[cfg(test)]

@@ -127,18 +127,14 @@ impl Table {
         }
         self.figures.pieces_followed += 1;
         let direction = direction(piece);
-        let place = tracked.stream(direction).place(piece);
-        if let Place::After(missing) = place {
+        let time = clock.wall(piece.time);
+        if let Place::After(missing) = tracked.stream(direction).place(piece) {
             self.figures.gaps += 1;
             self.figures.gap_bytes += missing;
+            tracked.lost(direction, missing, time, &mut self.exchanges);
         }
-        let segment = Segment {
-            direction,
-            time: clock.wall(piece.time),
-            captured: payload,
-            omitted: piece.omitted,
-            gap_before: place != Place::Next,
-        };
+        let omitted = piece.omitted;
+        let segment = Segment { direction, time, captured: payload, omitted, gap_before: false };
         let followed = tracked.following.feed(&segment, &mut self.exchanges);
         self.counts.add(tracked.following.take_counts());
         self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
@@ -158,9 +154,20 @@ impl Table {
 
     /// The kernel saw a connection end.
     pub(crate) fn end(&mut self, end: &End, clock: &WallClock, sink: Sink<'_>) {
-        let known = self.tracked.get(&end.connection);
-        if known.is_none_or(|tracked| tracked.generation != end.generation) {
+        let known = self.tracked.get_mut(&end.connection);
+        let Some(tracked) = known.filter(|tracked| tracked.generation == end.generation) else {
             return;
+        };
+        let [inbound, outbound] = end.passed;
+        for (direction, passed) in [(Direction::Inbound, inbound), (Direction::Outbound, outbound)]
+        {
+            let missing = tracked.stream(direction).missing_of(passed);
+            // What is not copied any more is not missing.
+            if missing > 0 && !tracked.ignored {
+                self.figures.gaps += 1;
+                self.figures.gap_bytes += missing;
+                tracked.lost(direction, missing, clock.wall(end.time), &mut self.exchanges);
+            }
         }
         let reset = end.flags & FLAG_RESET != 0;
         let closing = if reset { Closing::Reset } else { Closing::Orderly };
@@ -245,6 +252,18 @@ impl Tracked {
             Direction::Inbound => inbound,
             Direction::Outbound => outbound,
         }
+    }
+
+    /// Bytes are missing, but how many is known: a body goes on behind them.
+    fn lost(
+        &mut self,
+        direction: Direction,
+        missing: u64,
+        time: u64,
+        exchanges: &mut Vec<Exchange>,
+    ) {
+        let lost = Segment { direction, time, captured: &[], omitted: missing, gap_before: false };
+        self.following.feed(&lost, exchanges);
     }
 
     /// True when another process has taken the socket over.

@@ -53,12 +53,14 @@ def pipelined(port, path, size, times):
         note(number, port, "GET", path, 200, 0, size, start)
 
 
-def half_closed(port, path, size):
-    """Says that nothing more will be sent, and reads when all of the answer and its end came."""
+def half_closed(port, path, size, wait):
+    """Says that nothing more will be sent, before or (after a wait) behind the end of the answer, and
+    reads when all of that has come."""
     connection = socket.create_connection(("127.0.0.1", port))
     number, start = len(rows), time.time_ns()
     line = "GET %s?number=%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     connection.sendall((line % (path, number)).encode())
+    time.sleep(wait)
     connection.shutdown(socket.SHUT_WR)
     time.sleep(0.05)
     while connection.recv(65_536):
@@ -90,7 +92,8 @@ sys.stdin.readline()
 ask(older, python, "GET", "/bytes/7")
 kept = http.client.HTTPConnection("127.0.0.1", nginx), http.client.HTTPConnection("127.0.0.1", python)
 pipelined(nginx, "/bytes/100", 100, 5)
-half_closed(nginx, "/bytes/100", 100)
+half_closed(nginx, "/bytes/100", 100, 0)
+half_closed(nginx, "/bytes/100", 100, 0.05)
 ask(http.client.HTTPConnection("::1", nginx), nginx, "GET", "/bytes/100")
 index = 0
 while len(rows) < count:

@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::{BodySize, Failure};
 use icecore_probe_events::{Flow, OUTBOUND};
 
 /// A piece without payload, inbound, on a connection of this identity.
@@ -52,8 +53,12 @@ impl Bench {
     }
 
     fn end(&mut self, connection: u64, generation: u64) {
+        self.end_after(connection, generation, [0; 2]);
+    }
+
+    fn end_after(&mut self, connection: u64, generation: u64, passed: [u64; 2]) {
         let Self { table, clock, seen } = self;
-        let end = End { connection, generation, time: 9, flags: 0, reserved: 0 };
+        let end = End { connection, generation, time: 9, passed, flags: 0, reserved: 0 };
         table.end(&end, clock, &mut |info, it| seen.push((info.clone(), it)));
     }
 }
@@ -119,6 +124,47 @@ fn addresses_are_as_people_write_them() {
     six.flow.remote_addr = Ipv4Addr::new(10, 0, 0, 2).to_ipv6_mapped().octets();
     assert_eq!(info(&six, &clock).local.to_string(), "[::1]:80");
     assert_eq!(info(&six, &clock).remote.to_string(), "10.0.0.2:4000");
+}
+
+/// Scenario: pieces amid a body found no room in the ring.
+/// Guarantees: the size of the body is exact all the same, and the next message is understood.
+#[test]
+fn a_body_is_followed_over_a_hole() {
+    let mut bench = Bench::new(10);
+    let out = Piece { direction: u16::from(OUTBOUND), ..piece(1, 5) };
+    let asked = b"GET / HTTP/1.1\r\n\r\n";
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n";
+    for turn in 0..3 {
+        let start = turn * (head.len() as u64 + 9_000);
+        bench.feed(Piece { position: turn * asked.len() as u64, ..piece(1, 5) }, asked);
+        bench.feed(Piece { position: start, ..out }, head);
+        bench.feed(Piece { position: start + head.len() as u64 + 8_990, ..out }, b"the end :)");
+    }
+    assert_eq!(bench.seen.len(), 3);
+    for (_, exchange) in &bench.seen {
+        assert_eq!((exchange.response_body, exchange.failure), (BodySize::Exact(9_000), None));
+    }
+}
+
+/// Scenario: the last pieces of an answer found no room, and the connection was closed.
+/// Guarantees: the answer is whole, no failure is made up; what misses a head is told as unseen.
+#[test]
+fn a_hole_at_the_end_is_noticed() {
+    let asked = b"GET / HTTP/1.1\r\n\r\n";
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n";
+    for (answer, size, failure) in [
+        (head.as_slice(), BodySize::Exact(9_000), None),
+        (b"", BodySize::AtLeast(0), Some(Failure::Unseen)),
+    ] {
+        let mut bench = Bench::new(10);
+        bench.feed(piece(1, 5), asked);
+        if !answer.is_empty() {
+            bench.feed(Piece { direction: u16::from(OUTBOUND), ..piece(1, 5) }, answer);
+        }
+        bench.end_after(1, 1, [asked.len() as u64, head.len() as u64 + 9_000]);
+        let [(_, exchange)] = bench.seen.as_slice() else { panic!("{:?}", bench.seen) };
+        assert_eq!((exchange.response_body, exchange.failure), (size, failure));
+    }
 }
 
 /// Scenario: pieces of one direction with a hole between them.
