@@ -74,18 +74,21 @@ fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {
     let small = |name: &str, value: u64| {
         u32::try_from(value).map_err(|error| Failure::usage(format!("`{name}`: {value}: {error}")))
     };
+    let defaults = CaptureConfig::default();
+    let data_ring_bytes = small("probe_ring_bytes", settings.probe_ring_bytes.0)?;
     Ok(CaptureConfig {
         rung: match settings.probe_rung {
             Rung::Auto => RungChoice::Auto,
             Rung::BtfTracepoints => RungChoice::BtfTracepoints,
             Rung::SyscallTracepoints => RungChoice::SyscallTracepoints,
         },
-        data_ring_bytes: small("probe_ring_bytes", settings.probe_ring_bytes.0)?,
+        data_ring_bytes,
+        wake_bytes: defaults.wake_bytes.min(data_ring_bytes / 4),
         connections_max: small(
             "probe_connections_max",
             settings.probe_connections_max.try_into().unwrap_or(u64::MAX),
         )?,
-        ..CaptureConfig::default()
+        ..defaults
     })
 }
 
