@@ -6,8 +6,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::generate::Generator;
 use super::*;
-use crate::model::Value;
-use crate::model::value::{parse_object, write_value};
+use crate::model::value::{parse_object, plain_text, write_value};
 use crate::schema::{AttributeType, MapColumn, fixed_fields};
 
 const KINDS: [AttributeType; 4] =
@@ -106,15 +105,9 @@ fn maps_and_keys_agree() {
 fn first(map: Option<&str>, key: &str) -> Option<String> {
     let entries = parse_object(map?).unwrap();
     let (_, value) = entries.into_iter().find(|(other, _)| other == key)?;
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text),
-        other => {
-            let mut text = String::new();
-            write_value(&mut text, &other);
-            Some(text)
-        }
-    }
+    let mut text = String::new();
+    write_value(&mut text, &value);
+    plain_text(&text).map(std::borrow::Cow::into_owned)
 }
 
 /// Scenario: a fixed column that the rows lack, and no column at all.
