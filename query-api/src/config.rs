@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// Settings of the query service. [`Config::check`] names the first that cannot be served.
+/// Settings of the query service. `Config::check` names the first that cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where HTTP is served. On a loopback address only names of this machine, IP addresses and
