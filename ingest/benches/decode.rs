@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use icecore_ingest::decode::decode;
+use icecore_ingest::decode::{Batch, check, decode};
 use icecore_store::Signal;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -21,7 +21,8 @@ use prost::Message;
 
 const SPANS: u64 = 1_000;
 const RESOURCES: u64 = 58;
-const ROUNDS: usize = 300;
+const ROUNDS: usize = 100;
+const BATCHED: u32 = 14;
 
 fn main() {
     let payload = request().encode_to_vec();
@@ -29,17 +30,35 @@ fn main() {
     let rows = decoded.rows.unwrap().rows;
     assert_eq!(decoded.accepted, SPANS);
     println!("{} bytes a span, {} columns", payload.len() as u64 / SPANS, rows.num_columns());
+    assert_eq!(check(Signal::Traces, &payload).unwrap().accepted, SPANS);
     // Taken in turns, so that a busy moment of the machine meets both.
     let (mut ours, mut theirs) = (Duration::MAX, Duration::MAX);
+    let (mut checked, mut batched) = (Duration::MAX, Duration::MAX);
     for _ in 0..ROUNDS {
         theirs = theirs.min(time(|| {
             drop(black_box(ExportTraceServiceRequest::decode(black_box(payload.as_slice()))));
         }));
         ours = ours.min(time(|| drop(black_box(decode(Signal::Traces, black_box(&payload))))));
+        checked = checked.min(time(|| drop(black_box(check(Signal::Traces, black_box(&payload))))));
+        batched = batched.min(time(|| batch(&payload)) / BATCHED);
     }
     println!("prost  {} ns a span", theirs.as_nanos() / u128::from(SPANS));
-    println!("decode {} ns a span", ours.as_nanos() / u128::from(SPANS));
-    println!("{:.3} prost units", ours.as_secs_f64() / theirs.as_secs_f64());
+    for (name, took) in [("check", checked), ("decode", ours), ("decode in batches", batched)] {
+        let units = took.as_secs_f64() / theirs.as_secs_f64();
+        println!(
+            "{name} {} ns a span, {units:.3} prost units",
+            took.as_nanos() / u128::from(SPANS)
+        );
+    }
+}
+
+/// As many requests as one batch of live rows has.
+fn batch(payload: &[u8]) {
+    let mut batch = Batch::new(Signal::Traces);
+    for _ in 0..BATCHED {
+        batch.push(black_box(payload)).unwrap();
+    }
+    drop(black_box(batch.finish()));
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]

@@ -1,10 +1,13 @@
 //! OTLP export requests to rows, straight from the wire.
 //!
 //! Invariant: a payload is accepted exactly where `prost` accepts it, and every item of it is then
-//! either one row (one a data point, for metrics) or counted as rejected, with a reason.
+//! either one row (one a data point, for metrics) or counted as rejected, with a reason. [`check`]
+//! says beforehand, for a third of the cost, what [`decode`] and [`Batch`] will then make of it.
 //! Everything here is pure: no I/O, no clock, no lock. It is CPU work: call it off the runtime.
 
 mod attributes;
+mod batch;
+mod check;
 mod columns;
 mod json;
 mod logs;
@@ -19,9 +22,12 @@ mod wire;
 use arrow::error::ArrowError;
 use icecore_store::{RowBatch, Signal};
 
+use self::batch::Columns;
+pub use self::batch::{Batch, CELLS_MAX};
+pub use self::check::{Checked, check};
 use self::logs::Logs;
 use self::metrics::Metrics;
-use self::rows::Items;
+use self::rows::{Items, Quota};
 use self::spans::Spans;
 use self::wire::Broken;
 
@@ -92,9 +98,9 @@ pub fn decode(signal: Signal, payload: &[u8]) -> Result<Decoded, DecodeError> {
         return Err(DecodeError::TooLarge { bytes: payload.len() });
     }
     match signal {
-        Signal::Traces => decode_items(signal, payload, Spans::default()),
-        Signal::Metrics => decode_items(signal, payload, Metrics::default()),
-        Signal::Logs => decode_items(signal, payload, Logs::default()),
+        Signal::Traces => decode_items::<Spans>(signal, payload),
+        Signal::Metrics => decode_items::<Metrics>(signal, payload),
+        Signal::Logs => decode_items::<Logs>(signal, payload),
     }
 }
 
@@ -109,15 +115,13 @@ pub fn json_to_protobuf(signal: Signal, body: &[u8]) -> Result<Vec<u8>, DecodeEr
     json::to_protobuf(signal, body)
 }
 
-fn decode_items<'a, T: Items<'a>>(
-    signal: Signal,
-    payload: &'a [u8],
-    mut items: T,
-) -> Result<Decoded, DecodeError> {
-    let rows = rows::read(payload, &mut items).map_err(|broken| refuse(signal, payload, broken))?;
-    let (accepted, rejected) = (rows.len as u64, rows.rejected);
-    let reason = rows.reason.clone();
-    let rows = rows::finish(items, rows).map_err(|source| explain(signal, payload, source))?;
+fn decode_items<T: Items>(signal: Signal, payload: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut batch = Columns::<T>::default();
+    batch.rows.quota = Quota::new(payload.len());
+    batch.read(signal, payload)?;
+    let (accepted, rejected) = (batch.rows.len as u64, batch.rows.quota.rejected);
+    let reason = batch.rows.quota.reason.take();
+    let rows = batch.finish().map_err(|source| explain(signal, payload, source))?;
     Ok(Decoded { rows, accepted, rejected, reason })
 }
 

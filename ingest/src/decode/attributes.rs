@@ -1,7 +1,7 @@
 //! One map of a table: a column for each key, and what goes to the overflow.
 //!
 //! Invariant: an entry is in its column or in the overflow, never in both, never in neither. A
-//! column has the type of the first scalar that its key had in the request.
+//! column has the type of the first scalar that its key had in the batch.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Float64Type, Int64Type};
@@ -13,21 +13,21 @@ use super::columns::{Bools, Numbers, Texts};
 use super::value::{self, ObjectText, Scalar};
 use super::wire::{Broken, text};
 
-/// Attribute columns of one map and request; the keys that come later go to the overflow.
+/// Attribute columns of one map and batch; the keys that come later go to the overflow.
 pub(super) const COLUMNS_MAX: usize = 256;
 
 /// The columns of one map.
 #[derive(Debug, Default)]
-pub(super) struct Columns<'a> {
-    columns: Vec<Column<'a>>,
-    by_key: HashMap<&'a [u8], usize>,
+pub(super) struct Columns {
+    columns: Vec<Column>,
+    by_key: HashMap<Box<[u8]>, usize>,
     /// The column that came last: its neighbour is where the next key is looked for first.
     last: usize,
 }
 
 #[derive(Debug)]
-struct Column<'a> {
-    key: &'a [u8],
+struct Column {
+    key: Box<[u8]>,
     /// The column that came after this one last time: senders keep to an order.
     next: usize,
     cells: Cells,
@@ -41,7 +41,7 @@ enum Cells {
     Bool(Bools),
 }
 
-impl<'a> Columns<'a> {
+impl Columns {
     pub(super) fn len(&self) -> usize {
         self.columns.len()
     }
@@ -57,8 +57,8 @@ impl<'a> Columns<'a> {
     #[inline]
     pub(super) fn put(
         &mut self,
-        key: &'a [u8],
-        scalar: Scalar<'a>,
+        key: &[u8],
+        scalar: Scalar<'_>,
         row: usize,
         rows: usize,
     ) -> Result<bool, Broken> {
@@ -92,9 +92,9 @@ impl<'a> Columns<'a> {
 
     /// The column of a key; a new one where there is none, and room for one.
     #[inline]
-    fn find(&mut self, key: &'a [u8], scalar: Scalar<'a>) -> Result<Option<usize>, Broken> {
+    fn find(&mut self, key: &[u8], scalar: Scalar<'_>) -> Result<Option<usize>, Broken> {
         let guess = self.columns.get(self.last).map_or(0, |column| column.next);
-        if self.columns.get(guess).is_some_and(|column| column.key == key) {
+        if self.columns.get(guess).is_some_and(|column| *column.key == *key) {
             self.last = guess;
             return Ok(Some(guess));
         }
@@ -111,7 +111,7 @@ impl<'a> Columns<'a> {
         Ok(found)
     }
 
-    fn add(&mut self, key: &'a [u8], scalar: Scalar<'a>) -> Result<Option<usize>, Broken> {
+    fn add(&mut self, key: &[u8], scalar: Scalar<'_>) -> Result<Option<usize>, Broken> {
         if self.columns.len() == COLUMNS_MAX {
             return Ok(None);
         }
@@ -123,8 +123,8 @@ impl<'a> Columns<'a> {
             Scalar::Bool(_) => Cells::Bool(Bools::default()),
         };
         let at = self.columns.len();
-        self.columns.push(Column { key, next: at + 1, cells });
-        self.by_key.insert(key, at);
+        self.columns.push(Column { key: key.into(), next: at + 1, cells });
+        self.by_key.insert(key.into(), at);
         Ok(Some(at))
     }
 
@@ -134,9 +134,9 @@ impl<'a> Columns<'a> {
         map: MapColumn,
         rows: usize,
     ) -> Result<Vec<(Field, ArrayRef)>, ArrowError> {
-        let finish = |column: Column<'a>| {
+        let finish = |column: Column| {
             // The key was looked at when the column was made.
-            let name = map.column(&String::from_utf8_lossy(column.key));
+            let name = map.column(&String::from_utf8_lossy(&column.key));
             let (kind, cells) = column.cells.finish(rows)?;
             Ok((Field::new(name, kind.data_type(), true), cells))
         };
@@ -179,19 +179,19 @@ impl Cells {
 
 /// A map being filled: columns first, the rest as text.
 #[derive(Debug, Default)]
-pub(super) struct Map<'a> {
-    pub(super) columns: Columns<'a>,
+pub(super) struct Map {
+    pub(super) columns: Columns,
     /// The overflow of the row that is being filled.
     pub(super) rest: ObjectText,
 }
 
-impl<'a> Map<'a> {
+impl Map {
     /// Puts the `KeyValue` messages of `rows` equal rows from `row` on; `limit` is that within
     /// them. The caller takes `rest` afterwards.
     #[inline]
     pub(super) fn put_all(
         &mut self,
-        entries: &[&'a [u8]],
+        entries: &[&[u8]],
         limit: u32,
         row: usize,
         rows: usize,
@@ -206,13 +206,7 @@ impl<'a> Map<'a> {
         Ok(())
     }
 
-    fn put_any(
-        &mut self,
-        entry: &'a [u8],
-        limit: u32,
-        row: usize,
-        rows: usize,
-    ) -> Result<(), Broken> {
+    fn put_any(&mut self, entry: &[u8], limit: u32, row: usize, rows: usize) -> Result<(), Broken> {
         let (key, value) = value::key_value(entry, limit)?;
         match value.scalar() {
             Some(scalar) if self.columns.put(key, scalar, row, rows)? => Ok(()),

@@ -12,7 +12,7 @@ use super::wire::{Broken, Pieces, Reader, delimited, fields, fixed32, fixed64, v
 
 /// The columns of the logs table.
 #[derive(Debug, Default)]
-pub(super) struct Logs<'a> {
+pub(super) struct Logs {
     time: Numbers<TimestampNanosecondType>,
     time_unset: Bools,
     observed_time: Numbers<TimestampNanosecondType>,
@@ -24,12 +24,11 @@ pub(super) struct Logs<'a> {
     trace_id: Ids<16>,
     span_id: Ids<8>,
     flags: Numbers<UInt32Type>,
-    attributes: Vec<&'a [u8]>,
     json: String,
 }
 
 #[derive(Debug, Default)]
-struct Record<'a> {
+pub(super) struct Record<'a> {
     time: u64,
     observed_time: u64,
     severity_number: i32,
@@ -44,22 +43,31 @@ struct Record<'a> {
 
 /// What a column takes of a record only after a look at it.
 #[derive(Debug)]
-struct Checked<'a> {
+pub(super) struct Checked<'a> {
     time: i64,
     observed_time: i64,
     trace_id: Option<&'a [u8; 16]>,
     span_id: Option<&'a [u8; 8]>,
 }
 
-impl<'a> Items<'a> for Logs<'a> {
+impl Items for Logs {
     const TABLE: Table = Table::Logs;
 
-    fn put(&mut self, bytes: &'a [u8], limit: u32, rows: &mut Rows<'a>) -> Result<(), Broken> {
-        let record = Record::read(bytes, limit, &mut self.attributes)?;
-        match record.check(self.attributes.len(), rows) {
-            Ok(checked) => self.push(&record, &checked, limit, rows),
+    /// The attributes.
+    type Parts<'a> = Vec<&'a [u8]>;
+
+    fn put<'a>(
+        &mut self,
+        parts: &mut Vec<&'a [u8]>,
+        bytes: &'a [u8],
+        limit: u32,
+        rows: &mut Rows,
+    ) -> Result<(), Broken> {
+        let record = Record::read(bytes, limit, parts)?;
+        match record.check(rows.admit(parts.len(), 0)) {
+            Ok(checked) => self.push(&record, &checked, parts, limit, rows),
             Err(refusal) => {
-                rows.reject(&refusal);
+                rows.quota.reject(&refusal);
                 shape::check(&shape::LOG_RECORD, bytes, limit)
             }
         }
@@ -82,17 +90,17 @@ impl<'a> Items<'a> for Logs<'a> {
     }
 }
 
-impl<'a> Logs<'a> {
+impl Logs {
     fn push(
         &mut self,
-        record: &Record<'a>,
-        checked: &Checked<'a>,
+        record: &Record<'_>,
+        checked: &Checked<'_>,
+        attributes: &[&[u8]],
         limit: u32,
-        rows: &mut Rows<'a>,
+        rows: &mut Rows,
     ) -> Result<(), Broken> {
-        let Checked { time, observed_time, trace_id, span_id } = *checked;
-        let time_unset = time == 0;
-        let time = if time_unset { observed_time } else { time };
+        let Checked { time: sent_time, observed_time, trace_id, span_id } = *checked;
+        let (time_unset, time) = (sent_time == 0, checked.row_time());
         self.time.push(time);
         self.time_unset.extend(Some(time_unset), 1);
         self.observed_time.push_option((observed_time != 0).then_some(observed_time));
@@ -103,11 +111,11 @@ impl<'a> Logs<'a> {
         self.trace_id.push(trace_id);
         self.span_id.push(span_id);
         self.flags.push(record.flags);
-        rows.push(time, &self.attributes, limit - 1, record.dropped, 0)
+        rows.push(time, attributes, limit - 1, record.dropped, 0)
     }
 
     /// A body without a value is `null` as JSON; only a record without a body has none here.
-    fn push_body(&mut self, pieces: &Pieces<'a>, limit: u32) -> Result<(), Broken> {
+    fn push_body(&mut self, pieces: &Pieces<'_>, limit: u32) -> Result<(), Broken> {
         let json = match value::any_value(pieces, limit - 1)? {
             Value::Text(text) => {
                 self.body.push(Some(text));
@@ -129,8 +137,19 @@ impl<'a> Logs<'a> {
     }
 }
 
+impl Checked<'_> {
+    /// What the row goes by: a record without a time of its own has that of its observer.
+    pub(super) const fn row_time(&self) -> i64 {
+        if self.time == 0 { self.observed_time } else { self.time }
+    }
+}
+
 impl<'a> Record<'a> {
-    fn read(bytes: &'a [u8], limit: u32, attributes: &mut Vec<&'a [u8]>) -> Result<Self, Broken> {
+    pub(super) fn read(
+        bytes: &'a [u8],
+        limit: u32,
+        attributes: &mut Vec<&'a [u8]>,
+    ) -> Result<Self, Broken> {
         const TIME: u32 = fixed64(1);
         const SEVERITY_NUMBER: u32 = varint(2);
         const SEVERITY_TEXT: u32 = delimited(3);
@@ -166,8 +185,9 @@ impl<'a> Record<'a> {
         Ok(record)
     }
 
-    fn check(&self, attributes: usize, rows: &Rows<'a>) -> Result<Checked<'a>, Refusal> {
-        rows.admit(attributes, 0)?;
+    /// Whether it becomes a row, where there is room for one.
+    pub(super) fn check(&self, room: Result<(), Refusal>) -> Result<Checked<'a>, Refusal> {
+        room?;
         Ok(Checked {
             time: rows::time("time_unix_nano", self.time)?,
             observed_time: rows::time("observed_time_unix_nano", self.observed_time)?,

@@ -11,7 +11,8 @@ use arrow::error::ArrowError;
 use icecore_store::Table;
 
 use self::columns::Columns;
-use self::points::{Parts, Point};
+pub(in crate::decode) use self::points::Parts;
+use self::points::Point;
 use super::columns::{Bools, Named, Names, Texts};
 use super::rows::{Items, Rows};
 use super::shape::{self, Shape};
@@ -22,7 +23,7 @@ const TEMPORALITIES: &[&str] = &["UNSPECIFIED", "DELTA", "CUMULATIVE"];
 
 /// The columns of the metrics table.
 #[derive(Debug)]
-pub(super) struct Metrics<'a> {
+pub(super) struct Metrics {
     name: Texts,
     kind: Texts,
     unit: Texts,
@@ -32,10 +33,9 @@ pub(super) struct Metrics<'a> {
     metadata: Texts,
     object: ObjectText,
     points: Columns,
-    parts: Parts<'a>,
 }
 
-impl Default for Metrics<'_> {
+impl Default for Metrics {
     fn default() -> Self {
         Self {
             name: Texts::default(),
@@ -47,7 +47,6 @@ impl Default for Metrics<'_> {
             metadata: Texts::default(),
             object: ObjectText::default(),
             points: Columns::default(),
-            parts: Parts::default(),
         }
     }
 }
@@ -98,16 +97,27 @@ struct Metric<'a> {
     data: Option<(Kind, Pieces<'a>)>,
 }
 
-impl<'a> Items<'a> for Metrics<'a> {
+impl Items for Metrics {
     const TABLE: Table = Table::Metrics;
 
-    fn put(&mut self, bytes: &'a [u8], limit: u32, rows: &mut Rows<'a>) -> Result<(), Broken> {
+    type Parts<'a> = Parts<'a>;
+
+    fn put<'a>(
+        &mut self,
+        parts: &mut Parts<'a>,
+        bytes: &'a [u8],
+        limit: u32,
+        rows: &mut Rows,
+    ) -> Result<(), Broken> {
         let metric = Metric::read(bytes, limit)?;
         let first = rows.len;
         let Some((kind, pieces)) = &metric.data else {
             return shape::check(&shape::METRIC, bytes, limit);
         };
-        let (temporality, is_monotonic) = self.put_points(*kind, pieces, limit - 1, rows)?;
+        let put = |point: &Point, parts: &Parts<'a>, bytes: &'a [u8], limit: u32| {
+            self.put_point(*kind, point, parts, bytes, limit, rows)
+        };
+        let (temporality, is_monotonic) = read_points(*kind, pieces, limit - 1, parts, put)?;
         let points = rows.len - first;
         if points == 0 {
             return shape::check(&shape::METRIC, bytes, limit);
@@ -138,64 +148,91 @@ impl<'a> Items<'a> for Metrics<'a> {
     }
 }
 
-impl<'a> Metrics<'a> {
-    /// Rows for the points of a `Gauge`, `Sum` and so on; `limit` is that within it. Gives back
-    /// its temporality and whether it is monotonic.
-    fn put_points(
-        &mut self,
-        kind: Kind,
-        pieces: &Pieces<'a>,
-        limit: u32,
-        rows: &mut Rows<'a>,
-    ) -> Result<(i32, bool), Broken> {
-        const POINT: u32 = delimited(1);
-        const TEMPORALITY: u32 = varint(2);
-        const IS_MONOTONIC: u32 = varint(3);
-        let known = match kind {
-            Kind::Gauge | Kind::Summary => fields(&[1]),
-            Kind::Histogram | Kind::ExponentialHistogram => fields(&[1, 2]),
-            Kind::Sum => fields(&[1, 2, 3]),
-        };
-        let (mut temporality, mut is_monotonic) = (0, false);
-        for piece in pieces.as_slice() {
-            let mut reader = Reader::new(piece, limit);
-            while let Some(key) = reader.key()? {
-                match key {
-                    POINT => self.put_point(kind, reader.message()?, limit - 1, rows)?,
-                    TEMPORALITY if kind.has_temporality() => temporality = reader.int32()?,
-                    IS_MONOTONIC if kind == Kind::Sum => is_monotonic = reader.varint()? != 0,
-                    _ => reader.skip(key, known)?,
-                }
-            }
-        }
-        Ok((temporality, is_monotonic))
-    }
-
+impl Metrics {
     fn put_point(
         &mut self,
         kind: Kind,
-        bytes: &'a [u8],
+        point: &Point,
+        parts: &Parts<'_>,
+        bytes: &[u8],
         limit: u32,
-        rows: &mut Rows<'a>,
+        rows: &mut Rows,
     ) -> Result<(), Broken> {
-        let parts = &mut self.parts;
-        parts.clear();
-        let point = match kind {
-            Kind::Gauge | Kind::Sum => Point::read_number(bytes, limit, parts)?,
-            Kind::Histogram => Point::read_histogram(bytes, limit, parts)?,
-            Kind::ExponentialHistogram => Point::read_exponential(bytes, limit, parts)?,
-            Kind::Summary => Point::read_summary(bytes, limit, parts)?,
-        };
-        let times = match point.check(parts, rows) {
-            Ok(times) => times,
-            Err(refusal) => {
-                rows.reject(&refusal);
-                return shape::check(kind.shapes().1, bytes, limit);
+        match point.check(parts, rows.admit(parts.attributes.len(), parts.nested())) {
+            Ok(times) => {
+                self.points.push(kind, point, times, parts, limit)?;
+                rows.push(times.time, &parts.attributes, limit - 1, 0, parts.nested())
             }
-        };
-        self.points.push(kind, &point, times, parts, limit)?;
-        let (attributes, nested) = (&self.parts.attributes, self.parts.nested());
-        rows.push(times.time, attributes, limit - 1, 0, nested)
+            Err(refusal) => {
+                rows.quota.reject(&refusal);
+                shape::check(kind.shapes().1, bytes, limit)
+            }
+        }
+    }
+}
+
+/// Calls `each` with every point of a metric, its bytes and the limit within it.
+pub(super) fn points<'a>(
+    bytes: &'a [u8],
+    limit: u32,
+    parts: &mut Parts<'a>,
+    mut each: impl FnMut(&Point, &Parts<'a>),
+) -> Result<(), Broken> {
+    let Some((kind, pieces)) = Metric::read(bytes, limit)?.data else { return Ok(()) };
+    let each = |point: &Point, parts: &Parts<'a>, _: &'a [u8], _: u32| {
+        each(point, parts);
+        Ok(())
+    };
+    read_points(kind, &pieces, limit - 1, parts, each).map(drop)
+}
+
+/// Calls `each` with every point of a `Gauge`, `Sum` and so on, its bytes and the limit within it;
+/// `limit` is that within the whole. Gives back its temporality and whether it is monotonic.
+fn read_points<'a>(
+    kind: Kind,
+    pieces: &Pieces<'a>,
+    limit: u32,
+    parts: &mut Parts<'a>,
+    mut each: impl FnMut(&Point, &Parts<'a>, &'a [u8], u32) -> Result<(), Broken>,
+) -> Result<(i32, bool), Broken> {
+    const POINT: u32 = delimited(1);
+    const TEMPORALITY: u32 = varint(2);
+    const IS_MONOTONIC: u32 = varint(3);
+    let known = match kind {
+        Kind::Gauge | Kind::Summary => fields(&[1]),
+        Kind::Histogram | Kind::ExponentialHistogram => fields(&[1, 2]),
+        Kind::Sum => fields(&[1, 2, 3]),
+    };
+    let (mut temporality, mut is_monotonic) = (0, false);
+    for piece in pieces.as_slice() {
+        let mut reader = Reader::new(piece, limit);
+        while let Some(key) = reader.key()? {
+            match key {
+                POINT => {
+                    let bytes = reader.message()?;
+                    each(&read_point(kind, bytes, limit - 1, parts)?, parts, bytes, limit - 1)?;
+                }
+                TEMPORALITY if kind.has_temporality() => temporality = reader.int32()?,
+                IS_MONOTONIC if kind == Kind::Sum => is_monotonic = reader.varint()? != 0,
+                _ => reader.skip(key, known)?,
+            }
+        }
+    }
+    Ok((temporality, is_monotonic))
+}
+
+fn read_point<'a>(
+    kind: Kind,
+    bytes: &'a [u8],
+    limit: u32,
+    parts: &mut Parts<'a>,
+) -> Result<Point, Broken> {
+    parts.clear();
+    match kind {
+        Kind::Gauge | Kind::Sum => Point::read_number(bytes, limit, parts),
+        Kind::Histogram => Point::read_histogram(bytes, limit, parts),
+        Kind::ExponentialHistogram => Point::read_exponential(bytes, limit, parts),
+        Kind::Summary => Point::read_summary(bytes, limit, parts),
     }
 }
 

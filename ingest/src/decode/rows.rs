@@ -1,4 +1,4 @@
-//! The walk from a request down to its items, and what the rows of all tables have in common.
+//! The walk from requests down to their items, and what the rows of all tables have in common.
 //!
 //! Invariants: every item is a row or is counted as rejected; columns of resource and scope are
 //! filled after their rows, because the wire may say last what belongs to all.
@@ -67,40 +67,103 @@ pub(super) fn collect<T>(items: &mut Vec<T>, item: T) {
 }
 
 /// What differs from signal to signal.
-pub(super) trait Items<'a>: Sized {
+pub(super) trait Items: Default {
     const TABLE: Table;
 
+    /// The repeated fields of one item; kept from item to item to keep their memory.
+    type Parts<'a>: Default;
+
     /// Takes one item, the message in field 2 of a scope; `limit` is that within it.
-    fn put(&mut self, item: &'a [u8], limit: u32, rows: &mut Rows<'a>) -> Result<(), Broken>;
+    fn put<'a>(
+        &mut self,
+        parts: &mut Self::Parts<'a>,
+        item: &'a [u8],
+        limit: u32,
+        rows: &mut Rows,
+    ) -> Result<(), Broken>;
 
     /// Name and array of every own column.
     fn finish(self, rows: usize) -> Result<Named, ArrowError>;
 }
 
-/// The rows so far, as far as all tables have them.
+/// What one request may still add.
 #[derive(Debug)]
-pub(super) struct Rows<'a> {
-    pub(super) len: usize,
+pub(super) struct Quota {
+    pub(super) rows: usize,
     nested: usize,
     cells_max: usize,
     pub(super) rejected: u64,
     pub(super) reason: Option<String>,
-    first: i64,
-    last: i64,
-    map: Map<'a>,
-    overflow: PlainTexts,
-    dropped: Numbers<UInt32Type>,
-    shared: Shared<'a>,
 }
 
-impl<'a> Rows<'a> {
-    fn new(payload_bytes: usize) -> Self {
+impl Quota {
+    /// For a request that has all columns to itself.
+    pub(super) fn new(payload_bytes: usize) -> Self {
+        let cells_max = cells_max(payload_bytes);
+        Self { rows: 0, nested: 0, cells_max, rejected: 0, reason: None }
+    }
+
+    /// For a request that is known to stay within its cells whatever its columns are.
+    pub(super) const fn roomy() -> Self {
+        Self { rows: 0, nested: 0, cells_max: usize::MAX, rejected: 0, reason: None }
+    }
+
+    /// Whether there is room for a row with this many attributes and nested items, where there
+    /// are so many columns.
+    pub(super) fn admit(
+        &self,
+        columns: usize,
+        attributes: usize,
+        nested: usize,
+    ) -> Result<(), Refusal> {
+        let too_many = |what, bound| Err(Refusal::TooMany { what, bound });
+        if self.rows >= ITEMS_MAX {
+            too_many("items", ITEMS_MAX)
+        } else if attributes > ITEMS_MAX || self.nested + nested > ITEMS_MAX {
+            too_many("nested items", ITEMS_MAX)
+        } else if self.rows * columns > self.cells_max {
+            too_many("attribute cells for its size", self.cells_max)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Counts an item that was taken.
+    pub(super) const fn take(&mut self, nested: usize) {
+        self.rows += 1;
+        self.nested += nested;
+    }
+
+    /// Counts an item that was not taken.
+    pub(super) fn reject(&mut self, refusal: &Refusal) {
+        self.rejected += 1;
+        self.reason.get_or_insert_with(|| refusal.to_string());
+    }
+}
+
+/// Cells of attribute columns that a request of this size may have.
+pub(super) const fn cells_max(payload_bytes: usize) -> usize {
+    ITEMS_MAX + payload_bytes * CELLS_PER_BYTE
+}
+
+/// The rows so far, as far as all tables have them.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) len: usize,
+    pub(super) quota: Quota,
+    first: i64,
+    last: i64,
+    map: Map,
+    overflow: PlainTexts,
+    dropped: Numbers<UInt32Type>,
+    shared: Shared,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
         Self {
             len: 0,
-            nested: 0,
-            cells_max: ITEMS_MAX + payload_bytes * CELLS_PER_BYTE,
-            rejected: 0,
-            reason: None,
+            quota: Quota::roomy(),
             first: i64::MAX,
             last: i64::MIN,
             map: Map::default(),
@@ -109,26 +172,21 @@ impl<'a> Rows<'a> {
             shared: Shared::default(),
         }
     }
+}
 
-    /// Whether there is room for a row with this many attributes and nested items.
-    pub(super) fn admit(&self, attributes: usize, nested: usize) -> Result<(), Refusal> {
-        let columns = self.map.columns.len() + self.shared.map.columns.len();
-        let too_many = |what, bound| Err(Refusal::TooMany { what, bound });
-        if self.len >= ITEMS_MAX {
-            too_many("items", ITEMS_MAX)
-        } else if attributes > ITEMS_MAX || self.nested + nested > ITEMS_MAX {
-            too_many("nested items", ITEMS_MAX)
-        } else if self.len * columns > self.cells_max {
-            too_many("attribute cells for its size", self.cells_max)
-        } else {
-            Ok(())
-        }
+impl Rows {
+    /// Cells of attribute columns, those included that the columns are filled up with at the end.
+    pub(super) fn cells(&self) -> usize {
+        self.len * self.columns()
     }
 
-    /// Counts an item that was not taken.
-    pub(super) fn reject(&mut self, refusal: &Refusal) {
-        self.rejected += 1;
-        self.reason.get_or_insert_with(|| refusal.to_string());
+    fn columns(&self) -> usize {
+        self.map.columns.len() + self.shared.map.columns.len()
+    }
+
+    /// As [`Quota::admit`].
+    pub(super) fn admit(&self, attributes: usize, nested: usize) -> Result<(), Refusal> {
+        self.quota.admit(self.columns(), attributes, nested)
     }
 
     /// Ends a row: its time, its attributes (`limit` is that within them), its nested items.
@@ -136,7 +194,7 @@ impl<'a> Rows<'a> {
     pub(super) fn push(
         &mut self,
         time: i64,
-        attributes: &[&'a [u8]],
+        attributes: &[&[u8]],
         limit: u32,
         dropped: u32,
         nested: usize,
@@ -146,24 +204,24 @@ impl<'a> Rows<'a> {
         self.dropped.push(dropped);
         self.first = self.first.min(time);
         self.last = self.last.max(time);
-        self.nested += nested;
+        self.quota.take(nested);
         self.len += 1;
         Ok(())
     }
 }
 
-/// Reads a whole request.
-pub(super) fn read<'a, T: Items<'a>>(payload: &'a [u8], items: &mut T) -> Result<Rows<'a>, Broken> {
+/// Reads a whole request, whose items join those of the requests before.
+pub(super) fn read<T: Items>(payload: &[u8], items: &mut T, rows: &mut Rows) -> Result<(), Broken> {
     const RESOURCE_ITEMS: u32 = delimited(1);
-    let mut rows = Rows::new(payload.len());
+    let mut walk = Walk { items, parts: T::Parts::default(), rows };
     let mut reader = Reader::new(payload, LIMIT);
     while let Some(key) = reader.key()? {
         match key {
-            RESOURCE_ITEMS => read_resource(reader.message()?, LIMIT - 1, items, &mut rows)?,
+            RESOURCE_ITEMS => walk.resource(reader.message()?, LIMIT - 1)?,
             _ => reader.skip(key, fields(&[1]))?,
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 const OWNER: u32 = delimited(1);
@@ -171,53 +229,53 @@ const INNER: u32 = delimited(2);
 const SCHEMA_URL: u32 = delimited(3);
 const KNOWN: u32 = fields(&[1, 2, 3]);
 
-/// `ResourceSpans` and its like.
-fn read_resource<'a, T: Items<'a>>(
-    bytes: &'a [u8],
-    limit: u32,
-    items: &mut T,
-    rows: &mut Rows<'a>,
-) -> Result<(), Broken> {
-    let first = rows.len;
-    let (mut resource, mut schema_url) = (Pieces::None, &[][..]);
-    let mut reader = Reader::new(bytes, limit);
-    while let Some(key) = reader.key()? {
-        match key {
-            OWNER => resource.push(reader.message()?),
-            INNER => read_scope(reader.message()?, limit - 1, items, rows)?,
-            SCHEMA_URL => reader.text_into(&mut schema_url)?,
-            _ => reader.skip(key, KNOWN)?,
-        }
-    }
-    rows.shared.put_resource(&resource, schema_url, rows.len - first, limit - 1)
+/// The way down through one request.
+struct Walk<'r, 'a, T: Items> {
+    items: &'r mut T,
+    parts: T::Parts<'a>,
+    rows: &'r mut Rows,
 }
 
-/// `ScopeSpans` and its like.
-fn read_scope<'a, T: Items<'a>>(
-    bytes: &'a [u8],
-    limit: u32,
-    items: &mut T,
-    rows: &mut Rows<'a>,
-) -> Result<(), Broken> {
-    let first = rows.len;
-    let (mut scope, mut schema_url) = (Pieces::None, &[][..]);
-    let mut reader = Reader::new(bytes, limit);
-    while let Some(key) = reader.key()? {
-        match key {
-            OWNER => scope.push(reader.message()?),
-            INNER => items.put(reader.message()?, limit - 1, rows)?,
-            SCHEMA_URL => reader.text_into(&mut schema_url)?,
-            _ => reader.skip(key, KNOWN)?,
+impl<'a, T: Items> Walk<'_, 'a, T> {
+    /// `ResourceSpans` and its like.
+    fn resource(&mut self, bytes: &'a [u8], limit: u32) -> Result<(), Broken> {
+        let first = self.rows.len;
+        let (mut resource, mut schema_url) = (Pieces::None, &[][..]);
+        let mut reader = Reader::new(bytes, limit);
+        while let Some(key) = reader.key()? {
+            match key {
+                OWNER => resource.push(reader.message()?),
+                INNER => self.scope(reader.message()?, limit - 1)?,
+                SCHEMA_URL => reader.text_into(&mut schema_url)?,
+                _ => reader.skip(key, KNOWN)?,
+            }
         }
+        let rows = self.rows.len - first;
+        self.rows.shared.put_resource(&resource, schema_url, rows, limit - 1)
     }
-    rows.shared.put_scope(&scope, schema_url, rows.len - first, limit - 1)
+
+    /// `ScopeSpans` and its like.
+    fn scope(&mut self, bytes: &'a [u8], limit: u32) -> Result<(), Broken> {
+        let first = self.rows.len;
+        let (mut scope, mut schema_url) = (Pieces::None, &[][..]);
+        let mut reader = Reader::new(bytes, limit);
+        while let Some(key) = reader.key()? {
+            match key {
+                OWNER => scope.push(reader.message()?),
+                INNER => {
+                    self.items.put(&mut self.parts, reader.message()?, limit - 1, self.rows)?;
+                }
+                SCHEMA_URL => reader.text_into(&mut schema_url)?,
+                _ => reader.skip(key, KNOWN)?,
+            }
+        }
+        let rows = self.rows.len - first;
+        self.rows.shared.put_scope(&scope, schema_url, rows, limit - 1)
+    }
 }
 
 /// Everything as one batch, `None` where there are no rows.
-pub(super) fn finish<'a, T: Items<'a>>(
-    items: T,
-    rows: Rows<'a>,
-) -> Result<Option<RowBatch>, ArrowError> {
+pub(super) fn finish<T: Items>(items: T, rows: Rows) -> Result<Option<RowBatch>, ArrowError> {
     let Rows { len, first, last, map, overflow, dropped, shared, .. } = rows;
     let mut own = items.finish(len)?;
     let (shared, resource) = shared.finish()?;

@@ -1,16 +1,24 @@
 //! The messages of OTLP: field numbers, names in JSON, and what they hold.
 //!
-//! Invariant: [`check`] accepts what `prost` accepts. It is for bytes that no row is made of:
-//! rejected items, values that a later one replaced, resources without rows. Slow and small. The
-//! names are for OTLP/JSON, which is turned into protobuf first.
+//! Invariant: [`check`] accepts what `prost` accepts: whole requests before anything is made of
+//! them, and bytes that no row is made of, such as values that a later one replaced. The names are
+//! for OTLP/JSON, which is turned into protobuf first.
 
 use icecore_store::Signal;
 
-use super::wire::{Broken, Reader, text};
+use super::value::{self, Scalar};
+use super::wire::{Broken, Reader, check_text};
 
 /// The fields of one message.
 #[derive(Debug)]
-pub(super) struct Shape(&'static [Field]);
+pub(super) struct Shape {
+    fields: &'static [Field],
+    /// For each field number, its place in `fields` plus one; 0 where there is none.
+    places: [u8; NUMBERS],
+}
+
+/// Above all field numbers.
+const NUMBERS: usize = 17;
 
 #[derive(Debug)]
 pub(super) struct Field {
@@ -63,81 +71,97 @@ const fn field(number: u32, name: &'static str, kind: Kind) -> Field {
     Field { number, name, kind }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "no message has 255 fields")]
+const fn shape(fields: &'static [Field]) -> Shape {
+    let (mut places, mut at) = ([0; NUMBERS], 0);
+    while at < fields.len() {
+        places[fields[at].number as usize] = at as u8 + 1;
+        at += 1;
+    }
+    Shape { fields, places }
+}
+
 impl Shape {
     pub(super) fn named(&self, name: &str) -> Option<&'static Field> {
-        self.0.iter().find(|field| field.name == name)
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    #[inline]
+    fn numbered(&self, number: u32) -> Option<&'static Field> {
+        let place = self.places.get(usize::try_from(number).ok()?)?;
+        self.fields.get(usize::from(*place).checked_sub(1)?)
     }
 }
 
-static TRACES: Shape = Shape(&[field(1, "resourceSpans", Messages(&RESOURCE_SPANS))]);
+static TRACES: Shape = shape(&[field(1, "resourceSpans", Messages(&RESOURCE_SPANS))]);
 
-static RESOURCE_SPANS: Shape = Shape(&[
+static RESOURCE_SPANS: Shape = shape(&[
     field(1, "resource", Message(&RESOURCE)),
     field(2, "scopeSpans", Messages(&SCOPE_SPANS)),
     field(3, "schemaUrl", Text),
 ]);
 
-static SCOPE_SPANS: Shape = Shape(&[
+static SCOPE_SPANS: Shape = shape(&[
     field(1, "scope", Message(&SCOPE)),
     field(2, "spans", Messages(&SPAN)),
     field(3, "schemaUrl", Text),
 ]);
 
-static METRICS: Shape = Shape(&[field(1, "resourceMetrics", Messages(&RESOURCE_METRICS))]);
+static METRICS: Shape = shape(&[field(1, "resourceMetrics", Messages(&RESOURCE_METRICS))]);
 
-static RESOURCE_METRICS: Shape = Shape(&[
+static RESOURCE_METRICS: Shape = shape(&[
     field(1, "resource", Message(&RESOURCE)),
     field(2, "scopeMetrics", Messages(&SCOPE_METRICS)),
     field(3, "schemaUrl", Text),
 ]);
 
-static SCOPE_METRICS: Shape = Shape(&[
+static SCOPE_METRICS: Shape = shape(&[
     field(1, "scope", Message(&SCOPE)),
     field(2, "metrics", Messages(&METRIC)),
     field(3, "schemaUrl", Text),
 ]);
 
-static LOGS: Shape = Shape(&[field(1, "resourceLogs", Messages(&RESOURCE_LOGS))]);
+static LOGS: Shape = shape(&[field(1, "resourceLogs", Messages(&RESOURCE_LOGS))]);
 
-static RESOURCE_LOGS: Shape = Shape(&[
+static RESOURCE_LOGS: Shape = shape(&[
     field(1, "resource", Message(&RESOURCE)),
     field(2, "scopeLogs", Messages(&SCOPE_LOGS)),
     field(3, "schemaUrl", Text),
 ]);
 
-static SCOPE_LOGS: Shape = Shape(&[
+static SCOPE_LOGS: Shape = shape(&[
     field(1, "scope", Message(&SCOPE)),
     field(2, "logRecords", Messages(&LOG_RECORD)),
     field(3, "schemaUrl", Text),
 ]);
 
-pub(super) static RESOURCE: Shape = Shape(&[
+pub(super) static RESOURCE: Shape = shape(&[
     field(1, "attributes", Messages(&KEY_VALUE)),
     field(2, "droppedAttributesCount", Uint32),
     field(3, "entityRefs", Messages(&ENTITY_REF)),
 ]);
 
-static ENTITY_REF: Shape = Shape(&[
+static ENTITY_REF: Shape = shape(&[
     field(1, "schemaUrl", Text),
     field(2, "type", Text),
     field(3, "idKeys", Texts),
     field(4, "descriptionKeys", Texts),
 ]);
 
-pub(super) static SCOPE: Shape = Shape(&[
+pub(super) static SCOPE: Shape = shape(&[
     field(1, "name", Text),
     field(2, "version", Text),
     field(3, "attributes", Messages(&KEY_VALUE)),
     field(4, "droppedAttributesCount", Uint32),
 ]);
 
-static KEY_VALUE: Shape = Shape(&[
+static KEY_VALUE: Shape = shape(&[
     field(1, "key", Text),
     field(2, "value", Message(&ANY_VALUE)),
     field(3, "keyStrindex", Int32),
 ]);
 
-static ANY_VALUE: Shape = Shape(&[
+static ANY_VALUE: Shape = shape(&[
     field(1, "stringValue", Text),
     field(2, "boolValue", Bool),
     field(3, "intValue", Int64),
@@ -148,11 +172,11 @@ static ANY_VALUE: Shape = Shape(&[
     field(8, "stringValueStrindex", Int32),
 ]);
 
-pub(super) static ARRAY: Shape = Shape(&[field(1, "values", Messages(&ANY_VALUE))]);
+pub(super) static ARRAY: Shape = shape(&[field(1, "values", Messages(&ANY_VALUE))]);
 
-pub(super) static MAP: Shape = Shape(&[field(1, "values", Messages(&KEY_VALUE))]);
+pub(super) static MAP: Shape = shape(&[field(1, "values", Messages(&KEY_VALUE))]);
 
-pub(super) static SPAN: Shape = Shape(&[
+pub(super) static SPAN: Shape = shape(&[
     field(1, "traceId", Id),
     field(2, "spanId", Id),
     field(3, "traceState", Text),
@@ -171,14 +195,14 @@ pub(super) static SPAN: Shape = Shape(&[
     field(16, "flags", Fixed32),
 ]);
 
-static EVENT: Shape = Shape(&[
+static EVENT: Shape = shape(&[
     field(1, "timeUnixNano", Fixed64),
     field(2, "name", Text),
     field(3, "attributes", Messages(&KEY_VALUE)),
     field(4, "droppedAttributesCount", Uint32),
 ]);
 
-static LINK: Shape = Shape(&[
+static LINK: Shape = shape(&[
     field(1, "traceId", Id),
     field(2, "spanId", Id),
     field(3, "traceState", Text),
@@ -187,9 +211,9 @@ static LINK: Shape = Shape(&[
     field(6, "flags", Fixed32),
 ]);
 
-static STATUS: Shape = Shape(&[field(2, "message", Text), field(3, "code", Int32)]);
+static STATUS: Shape = shape(&[field(2, "message", Text), field(3, "code", Int32)]);
 
-pub(super) static LOG_RECORD: Shape = Shape(&[
+pub(super) static LOG_RECORD: Shape = shape(&[
     field(1, "timeUnixNano", Fixed64),
     field(2, "severityNumber", Int32),
     field(3, "severityText", Text),
@@ -203,7 +227,7 @@ pub(super) static LOG_RECORD: Shape = Shape(&[
     field(12, "eventName", Text),
 ]);
 
-pub(super) static METRIC: Shape = Shape(&[
+pub(super) static METRIC: Shape = shape(&[
     field(1, "name", Text),
     field(2, "description", Text),
     field(3, "unit", Text),
@@ -215,27 +239,27 @@ pub(super) static METRIC: Shape = Shape(&[
     field(12, "metadata", Messages(&KEY_VALUE)),
 ]);
 
-pub(super) static GAUGE: Shape = Shape(&[field(1, "dataPoints", Messages(&NUMBER_POINT))]);
+pub(super) static GAUGE: Shape = shape(&[field(1, "dataPoints", Messages(&NUMBER_POINT))]);
 
-pub(super) static SUM: Shape = Shape(&[
+pub(super) static SUM: Shape = shape(&[
     field(1, "dataPoints", Messages(&NUMBER_POINT)),
     field(2, "aggregationTemporality", Int32),
     field(3, "isMonotonic", Bool),
 ]);
 
-pub(super) static HISTOGRAM: Shape = Shape(&[
+pub(super) static HISTOGRAM: Shape = shape(&[
     field(1, "dataPoints", Messages(&HISTOGRAM_POINT)),
     field(2, "aggregationTemporality", Int32),
 ]);
 
-pub(super) static EXPONENTIAL: Shape = Shape(&[
+pub(super) static EXPONENTIAL: Shape = shape(&[
     field(1, "dataPoints", Messages(&EXPONENTIAL_POINT)),
     field(2, "aggregationTemporality", Int32),
 ]);
 
-pub(super) static SUMMARY: Shape = Shape(&[field(1, "dataPoints", Messages(&SUMMARY_POINT))]);
+pub(super) static SUMMARY: Shape = shape(&[field(1, "dataPoints", Messages(&SUMMARY_POINT))]);
 
-pub(super) static NUMBER_POINT: Shape = Shape(&[
+pub(super) static NUMBER_POINT: Shape = shape(&[
     field(2, "startTimeUnixNano", Fixed64),
     field(3, "timeUnixNano", Fixed64),
     field(4, "asDouble", Double),
@@ -245,7 +269,7 @@ pub(super) static NUMBER_POINT: Shape = Shape(&[
     field(8, "flags", Uint32),
 ]);
 
-pub(super) static HISTOGRAM_POINT: Shape = Shape(&[
+pub(super) static HISTOGRAM_POINT: Shape = shape(&[
     field(2, "startTimeUnixNano", Fixed64),
     field(3, "timeUnixNano", Fixed64),
     field(4, "count", Fixed64),
@@ -259,7 +283,7 @@ pub(super) static HISTOGRAM_POINT: Shape = Shape(&[
     field(12, "max", Double),
 ]);
 
-pub(super) static EXPONENTIAL_POINT: Shape = Shape(&[
+pub(super) static EXPONENTIAL_POINT: Shape = shape(&[
     field(1, "attributes", Messages(&KEY_VALUE)),
     field(2, "startTimeUnixNano", Fixed64),
     field(3, "timeUnixNano", Fixed64),
@@ -276,9 +300,9 @@ pub(super) static EXPONENTIAL_POINT: Shape = Shape(&[
     field(14, "zeroThreshold", Double),
 ]);
 
-static BUCKETS: Shape = Shape(&[field(1, "offset", Sint32), field(2, "bucketCounts", Uint64s)]);
+static BUCKETS: Shape = shape(&[field(1, "offset", Sint32), field(2, "bucketCounts", Uint64s)]);
 
-pub(super) static SUMMARY_POINT: Shape = Shape(&[
+pub(super) static SUMMARY_POINT: Shape = shape(&[
     field(2, "startTimeUnixNano", Fixed64),
     field(3, "timeUnixNano", Fixed64),
     field(4, "count", Fixed64),
@@ -288,9 +312,9 @@ pub(super) static SUMMARY_POINT: Shape = Shape(&[
     field(8, "flags", Uint32),
 ]);
 
-static QUANTILE: Shape = Shape(&[field(1, "quantile", Double), field(2, "value", Double)]);
+static QUANTILE: Shape = shape(&[field(1, "quantile", Double), field(2, "value", Double)]);
 
-static EXEMPLAR: Shape = Shape(&[
+static EXEMPLAR: Shape = shape(&[
     field(2, "timeUnixNano", Fixed64),
     field(3, "asDouble", Double),
     field(4, "spanId", Id),
@@ -303,7 +327,7 @@ static EXEMPLAR: Shape = Shape(&[
 pub(super) fn check(shape: &Shape, bytes: &[u8], limit: u32) -> Result<(), Broken> {
     let mut reader = Reader::new(bytes, limit);
     while let Some(key) = reader.key()? {
-        let Some(field) = shape.0.iter().find(|field| field.number == key >> 3) else {
+        let Some(field) = shape.numbered(key >> 3) else {
             reader.skip(key, 0)?;
             continue;
         };
@@ -312,7 +336,11 @@ pub(super) fn check(shape: &Shape, bytes: &[u8], limit: u32) -> Result<(), Broke
             (Fixed64 | Sfixed64 | Double | Fixed64s | Doubles, 1) => drop(reader.fixed64()?),
             (Fixed32, 5) => drop(reader.fixed32()?),
             (Id | Bytes, 2) => drop(reader.bytes()?),
-            (Text | Texts, 2) => drop(text(reader.bytes()?)?),
+            (Text | Texts, 2) => check_text(reader.bytes()?)?,
+            // Most of a request.
+            (Messages(inner), 2) if std::ptr::eq(inner, &raw const KEY_VALUE) => {
+                check_entry(reader.message()?, limit - 1)?;
+            }
             (Message(inner) | Messages(inner), 2) => check(inner, reader.message()?, limit - 1)?,
             (Uint64s, 2) => check_packed(reader.bytes()?, |packed| packed.varint())?,
             (Fixed64s | Doubles, 2) => check_packed(reader.bytes()?, |packed| packed.fixed64())?,
@@ -321,6 +349,24 @@ pub(super) fn check(shape: &Shape, bytes: &[u8], limit: u32) -> Result<(), Broke
     }
     Ok(())
 }
+
+/// A `KeyValue`; `limit` is that within it.
+#[inline]
+fn check_entry(bytes: &[u8], limit: u32) -> Result<(), Broken> {
+    match value::simple(bytes) {
+        Some((key, scalar)) if limit >= ENTRY_DEPTH => {
+            check_text(key)?;
+            match scalar {
+                Scalar::Text(bytes) => check_text(bytes),
+                Scalar::Bool(_) | Scalar::Int(_) | Scalar::Double(_) => Ok(()),
+            }
+        }
+        _ => check(&KEY_VALUE, bytes, limit),
+    }
+}
+
+/// Messages within a simple `KeyValue`.
+const ENTRY_DEPTH: u32 = 1;
 
 fn check_packed(
     bytes: &[u8],

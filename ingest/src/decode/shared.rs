@@ -17,8 +17,8 @@ const UNKNOWN_SERVICE: &[u8] = b"unknown_service";
 
 /// The columns that every table shares.
 #[derive(Debug, Default)]
-pub(super) struct Shared<'a> {
-    pub(super) map: Map<'a>,
+pub(super) struct Shared {
+    pub(super) map: Map,
     service_name: Texts,
     overflow: Texts,
     dropped: Numbers<UInt32Type>,
@@ -32,12 +32,12 @@ pub(super) struct Shared<'a> {
     object: ObjectText,
 }
 
-impl<'a> Shared<'a> {
+impl Shared {
     /// The last `rows` rows came from this resource; `limit` is that within it.
     pub(super) fn put_resource(
         &mut self,
-        pieces: &Pieces<'a>,
-        schema_url: &'a [u8],
+        pieces: &Pieces<'_>,
+        schema_url: &[u8],
         rows: usize,
         limit: u32,
     ) -> Result<(), Broken> {
@@ -60,8 +60,8 @@ impl<'a> Shared<'a> {
     /// The last `rows` rows came from this scope; `limit` is that within it.
     pub(super) fn put_scope(
         &mut self,
-        pieces: &Pieces<'a>,
-        schema_url: &'a [u8],
+        pieces: &Pieces<'_>,
+        schema_url: &[u8],
         rows: usize,
         limit: u32,
     ) -> Result<(), Broken> {
@@ -81,7 +81,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Name and array of every column but those of the attribute keys.
-    pub(super) fn finish(self) -> Result<(Named, Map<'a>), ArrowError> {
+    pub(super) fn finish(self) -> Result<(Named, Map), ArrowError> {
         let arrays = vec![
             ("service_name", self.service_name.finish()?),
             ("resource", self.overflow.finish()?),

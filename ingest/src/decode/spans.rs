@@ -18,7 +18,7 @@ const STATUS_CODES: &[&str] = &["UNSET", "OK", "ERROR"];
 
 /// The columns of the spans table.
 #[derive(Debug)]
-pub(super) struct Spans<'a> {
+pub(super) struct Spans {
     trace_id: Ids<16>,
     span_id: Ids<8>,
     parent_span_id: Ids<8>,
@@ -35,12 +35,11 @@ pub(super) struct Spans<'a> {
     flags: Numbers<UInt32Type>,
     dropped_events: Numbers<UInt32Type>,
     dropped_links: Numbers<UInt32Type>,
-    parts: Parts<'a>,
 }
 
-/// The repeated fields of the span that is being read; kept to keep their memory.
+/// The repeated fields of a span.
 #[derive(Debug, Default)]
-struct Parts<'a> {
+pub(super) struct Parts<'a> {
     attributes: Vec<&'a [u8]>,
     events: Vec<Event<'a>>,
     links: Vec<Link<'a>>,
@@ -48,7 +47,7 @@ struct Parts<'a> {
 
 /// The singular fields of a span.
 #[derive(Debug, Default)]
-struct Span<'a> {
+pub(super) struct Span<'a> {
     trace_id: &'a [u8],
     span_id: &'a [u8],
     trace_state: &'a [u8],
@@ -67,15 +66,15 @@ struct Span<'a> {
 
 /// What a column takes of a span only after a look at it.
 #[derive(Debug)]
-struct Checked<'a> {
+pub(super) struct Checked<'a> {
     trace_id: &'a [u8; 16],
     span_id: &'a [u8; 8],
     parent_span_id: Option<&'a [u8; 8]>,
-    start: i64,
+    pub(super) start: i64,
     end: i64,
 }
 
-impl Default for Spans<'_> {
+impl Default for Spans {
     fn default() -> Self {
         Self {
             trace_id: Ids::default(),
@@ -94,20 +93,27 @@ impl Default for Spans<'_> {
             flags: Numbers::default(),
             dropped_events: Numbers::default(),
             dropped_links: Numbers::default(),
-            parts: Parts::default(),
         }
     }
 }
 
-impl<'a> Items<'a> for Spans<'a> {
+impl Items for Spans {
     const TABLE: Table = Table::Spans;
 
-    fn put(&mut self, bytes: &'a [u8], limit: u32, rows: &mut Rows<'a>) -> Result<(), Broken> {
-        let span = Span::read(bytes, limit, &mut self.parts)?;
-        match span.check(&self.parts, rows) {
-            Ok(checked) => self.push(&span, &checked, limit, rows),
+    type Parts<'a> = Parts<'a>;
+
+    fn put<'a>(
+        &mut self,
+        parts: &mut Parts<'a>,
+        bytes: &'a [u8],
+        limit: u32,
+        rows: &mut Rows,
+    ) -> Result<(), Broken> {
+        let span = Span::read(bytes, limit, parts)?;
+        match span.check(parts, rows.admit(parts.attributes.len(), parts.nested())) {
+            Ok(checked) => self.push(&span, &checked, parts, limit, rows),
             Err(refusal) => {
-                rows.reject(&refusal);
+                rows.quota.reject(&refusal);
                 shape::check(&shape::SPAN, bytes, limit)
             }
         }
@@ -135,13 +141,14 @@ impl<'a> Items<'a> for Spans<'a> {
     }
 }
 
-impl<'a> Spans<'a> {
+impl Spans {
     fn push(
         &mut self,
-        span: &Span<'a>,
-        checked: &Checked<'a>,
+        span: &Span<'_>,
+        checked: &Checked<'_>,
+        parts: &Parts<'_>,
         limit: u32,
-        rows: &mut Rows<'a>,
+        rows: &mut Rows,
     ) -> Result<(), Broken> {
         let Checked { trace_id, span_id, parent_span_id, start, end } = *checked;
         self.trace_id.push(Some(trace_id));
@@ -159,16 +166,26 @@ impl<'a> Spans<'a> {
         self.flags.push(span.flags);
         self.dropped_events.push(span.dropped_events);
         self.dropped_links.push(span.dropped_links);
-        let Parts { attributes, events, links } = &self.parts;
+        let Parts { attributes, events, links } = parts;
         self.events.push(events, limit - 1)?;
         self.links.push(links, limit - 1)?;
-        let nested = events.len() + links.len();
-        rows.push(start, attributes, limit - 1, span.dropped_attributes, nested)
+        rows.push(start, attributes, limit - 1, span.dropped_attributes, parts.nested())
+    }
+}
+
+impl Parts<'_> {
+    /// Rows of nested tables.
+    pub(super) const fn nested(&self) -> usize {
+        self.events.len() + self.links.len()
+    }
+
+    pub(super) const fn attributes(&self) -> usize {
+        self.attributes.len()
     }
 }
 
 impl<'a> Span<'a> {
-    fn read(bytes: &'a [u8], limit: u32, parts: &mut Parts<'a>) -> Result<Self, Broken> {
+    pub(super) fn read(bytes: &'a [u8], limit: u32, parts: &mut Parts<'a>) -> Result<Self, Broken> {
         const TRACE_ID: u32 = delimited(1);
         const SPAN_ID: u32 = delimited(2);
         const TRACE_STATE: u32 = delimited(3);
@@ -230,8 +247,13 @@ impl<'a> Span<'a> {
         Ok(())
     }
 
-    fn check(&self, parts: &Parts<'a>, rows: &Rows<'a>) -> Result<Checked<'a>, Refusal> {
-        rows.admit(parts.attributes.len(), parts.events.len() + parts.links.len())?;
+    /// Whether it becomes a row, where there is room for one.
+    pub(super) fn check(
+        &self,
+        parts: &Parts<'a>,
+        room: Result<(), Refusal>,
+    ) -> Result<Checked<'a>, Refusal> {
+        room?;
         for event in &parts.events {
             rows::time("event.time_unix_nano", event.time)?;
         }

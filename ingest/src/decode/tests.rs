@@ -21,6 +21,7 @@ fn config() -> ProptestConfig {
 /// Decodes in both ways and compares: whether it is a request at all, the rows, the counts.
 fn check(signal: Signal, payload: &[u8]) {
     let (ours, theirs) = (decode(signal, payload), oracle::expect(signal, payload));
+    foretold(signal, payload, &ours);
     let (ours, theirs) = match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => (ours, theirs),
         (Err(DecodeError::Protobuf { at, .. }), Err(_)) => {
@@ -39,6 +40,20 @@ fn check(signal: Signal, payload: &[u8]) {
     }
     if let Some(batch) = ours.rows {
         assert_eq!(Some(batch.time), theirs.time);
+    }
+}
+
+/// What is said of a request beforehand must be what becomes of it.
+fn foretold(signal: Signal, payload: &[u8], decoded: &Result<Decoded, DecodeError>) {
+    match (super::check(signal, payload), decoded) {
+        (Ok(checked), Ok(decoded)) => {
+            assert_eq!(checked.accepted, decoded.accepted);
+            assert_eq!(checked.rejected, decoded.rejected);
+            assert_eq!(checked.reason, decoded.reason);
+            assert_eq!(checked.time, decoded.rows.as_ref().map(|rows| rows.time));
+        }
+        (Err(_), Err(_)) => {}
+        (checked, decoded) => panic!("checked: {checked:?}\ndecoded: {decoded:?}"),
     }
 }
 
@@ -71,6 +86,28 @@ proptest! {
             for _ in 0..20 {
                 check(signal, &generate::damage(&whole, &mut dice));
             }
+        }
+    }
+
+    /// Scenario: many requests, some of them damaged but still accepted, in one batch.
+    /// Guarantees: the batch has the rows that each has by itself, in order.
+    #[test]
+    fn a_batch_has_the_rows_of_its_requests(seed in any::<u64>()) {
+        let mut dice = Dice::new(seed);
+        for signal in Signal::ALL {
+            let (mut batch, mut expected) = (Batch::new(signal), Vec::new());
+            for _ in 0..8 {
+                let whole = generate::request(signal, &mut dice);
+                for payload in [generate::damage(&whole, &mut dice), whole] {
+                    let Ok(decoded) = decode(signal, &payload) else { continue };
+                    batch.push(&payload).unwrap();
+                    expected.extend(decoded.rows.iter().flat_map(plain::rows));
+                }
+            }
+            let rows = batch.finish().unwrap();
+            let rows = rows.as_ref().map(plain::rows).unwrap_or_default();
+            assert_eq!(rows.len(), expected.len());
+            rows.iter().zip(&expected).for_each(|(row, expected)| pretty(row, expected));
         }
     }
 

@@ -1,12 +1,12 @@
 //! Data points of all kinds, read off the wire into one form.
 
-use super::super::rows::{self, Refusal, Rows, collect, id_unless_empty};
+use super::super::rows::{self, Refusal, collect, id_unless_empty};
 use super::super::wire::{Broken, Reader, delimited, fields, fixed64, varint};
 use super::exemplars::Exemplar;
 
 /// The singular fields of a point of any kind.
 #[derive(Debug, Default)]
-pub(super) struct Point {
+pub(in crate::decode) struct Point {
     start: u64,
     time: u64,
     pub(super) flags: u32,
@@ -48,10 +48,10 @@ impl Number {
     }
 }
 
-/// The repeated fields of the point that is being read; kept to keep their memory.
+/// The repeated fields of a point.
 #[derive(Debug, Default)]
-pub(super) struct Parts<'a> {
-    pub(super) attributes: Vec<&'a [u8]>,
+pub(in crate::decode) struct Parts<'a> {
+    pub(in crate::decode) attributes: Vec<&'a [u8]>,
     pub(super) exemplars: Vec<Exemplar<'a>>,
     pub(super) bounds: Vec<f64>,
     pub(super) counts: Vec<u64>,
@@ -61,7 +61,7 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    pub(super) fn clear(&mut self) {
+    pub(in crate::decode) fn clear(&mut self) {
         let Self { attributes, exemplars, bounds, counts, positive, negative, quantiles } = self;
         attributes.clear();
         exemplars.clear();
@@ -73,15 +73,15 @@ impl Parts<'_> {
     }
 
     /// Rows of nested tables.
-    pub(super) const fn nested(&self) -> usize {
+    pub(in crate::decode) const fn nested(&self) -> usize {
         self.exemplars.len() + self.quantiles.len()
     }
 }
 
 /// The times of a point, looked at.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    pub(super) time: i64,
+pub(in crate::decode) struct Times {
+    pub(in crate::decode) time: i64,
     pub(super) start: Option<i64>,
 }
 
@@ -103,8 +103,13 @@ fn packed<T>(
 }
 
 impl Point {
-    pub(super) fn check(&self, parts: &Parts<'_>, rows: &Rows<'_>) -> Result<Times, Refusal> {
-        rows.admit(parts.attributes.len(), parts.nested())?;
+    /// Whether it becomes a row, where there is room for one.
+    pub(in crate::decode) fn check(
+        &self,
+        parts: &Parts<'_>,
+        room: Result<(), Refusal>,
+    ) -> Result<Times, Refusal> {
+        room?;
         for exemplar in &parts.exemplars {
             rows::time("exemplar.time_unix_nano", exemplar.time)?;
             id_unless_empty::<16>("exemplar.trace_id", exemplar.trace_id)?;

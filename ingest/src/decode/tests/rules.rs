@@ -91,7 +91,9 @@ fn tiny_items_cannot_fill_the_memory() {
         let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
         let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
         let payload = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
-        decode(Signal::Logs, &payload).unwrap()
+        let decoded = decode(Signal::Logs, &payload);
+        super::foretold(Signal::Logs, &payload, &decoded);
+        decoded.unwrap()
     };
     let flood = logs(vec![LogRecord::default(); ITEMS_MAX + 5]);
     assert_eq!((flood.accepted, flood.rejected), (ITEMS_MAX as u64, 5));
