@@ -15,6 +15,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    process::use_small_pages();
     let matches = cli::matches();
     match commands::run(&matches) {
         Ok(()) => ExitCode::SUCCESS,

