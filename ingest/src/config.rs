@@ -37,16 +37,21 @@ pub struct Config {
     /// A segment of the log is closed at about this size. Disk is freed by whole segments.
     pub segment_bytes_max: u64,
     /// Disk that the log may use. Beyond it senders are told to come back: this is how long a
-    /// bucket may be away (at 600 bytes a span, the default holds about 7 million spans).
+    /// bucket may be away (at about 80 bytes a span, packed, the default holds some 50 million spans).
     pub log_bytes_max: u64,
     /// How much is written between two `fdatasync` calls. Measured: 512 KiB take 0.7 ms, 4 MiB in
     /// one piece take 45 ms.
     pub sync_bytes_max: usize,
     /// How many requests may wait for the log's writer; the next ones wait before the queue.
     pub log_queue_max: usize,
-    /// Memory for rows that are not yet in the bucket. Beyond it senders are told to come back.
-    pub live_bytes_max: u64,
-    /// A flush starts when live rows take this much memory...
+    /// Memory of rows that a query asked for before they were in the bucket, kept for the next
+    /// one. Rows beyond it are made from the log anew for each query.
+    pub live_cache_bytes_max: u64,
+    /// Requests, unpacked, of which one query may ask for the rows before they are in the bucket.
+    /// A query that needs more, because the bucket was away for long, is told so. A row takes about
+    /// six tenths of the bytes that it came in.
+    pub live_read_bytes_max: u64,
+    /// A flush starts when requests of this size, unpacked, are not yet in the bucket...
     pub flush_bytes: u64,
     /// ...or when the oldest of them is this old; with [`Durability::Bucket`], where senders wait
     /// for it, after half a second at the latest. Each flush costs a few requests to the bucket.
@@ -92,8 +97,9 @@ impl Default for Config {
             log_bytes_max: 4 << 30,
             sync_bytes_max: 512 << 10,
             log_queue_max: 1024,
-            live_bytes_max: 128 << 20,
-            flush_bytes: 48 << 20,
+            live_cache_bytes_max: 96 << 20,
+            live_read_bytes_max: 512 << 20,
+            flush_bytes: 192 << 20,
             flush_after: Duration::from_secs(10),
             flush_retry_max: Duration::from_secs(30),
             request_bytes_max: 16 << 20,
@@ -130,8 +136,8 @@ impl Config {
         if self.inflight_bytes_max / 2 < self.decoded_bytes_max.max(self.request_bytes_max) {
             return wrong("inflight_bytes_max", "must be at least twice the largest request");
         }
-        if self.flush_bytes == 0 || self.flush_bytes > self.live_bytes_max / 2 {
-            return wrong("flush_bytes", "must be above 0 and at most half of live_bytes_max");
+        if self.flush_bytes == 0 || self.flush_bytes > self.live_read_bytes_max / 2 {
+            return wrong("flush_bytes", "must be above 0 and at most half of live_read_bytes_max");
         }
         let zero = [
             ("request_bytes_max", self.request_bytes_max),
@@ -164,7 +170,7 @@ mod tests {
             ("log_bytes_max", |c| c.log_bytes_max = c.segment_bytes_max),
             ("decoded_bytes_max", |c| c.decoded_bytes_max = 100 << 20),
             ("inflight_bytes_max", |c| c.inflight_bytes_max = c.decoded_bytes_max),
-            ("flush_bytes", |c| c.flush_bytes = c.live_bytes_max),
+            ("flush_bytes", |c| c.flush_bytes = c.live_read_bytes_max),
             ("flush_bytes", |c| c.flush_bytes = 0),
             ("decode_threads", |c| c.decode_threads = 0),
         ];

@@ -1,14 +1,10 @@
 //! What the tests of this crate share: a store in memory, a clock that tests own, small requests.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use arrow::array::{Array, Int64Array, RecordBatch};
 use async_trait::async_trait;
-use icecore_store::{
-    Clock, Commit, Error as StoreError, LogPosition, RowBatch, Table, TimeRange, UnixNanos,
-    WriterId,
-};
+use icecore_store::{Clock, Commit, Error as StoreError, LogPosition, UnixNanos, WriterId};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
@@ -43,7 +39,7 @@ pub(crate) struct MemorySink {
 #[derive(Debug, Default)]
 pub(crate) struct SinkState {
     /// What was committed, in order.
-    pub(crate) commits: Vec<Commit>,
+    pub(crate) commits: Vec<Committed>,
     pub(crate) covered: Option<LogPosition>,
     /// Every attempt, also those that failed.
     pub(crate) attempts: usize,
@@ -53,6 +49,14 @@ pub(crate) struct SinkState {
     pub(crate) unheard: bool,
 }
 
+/// One stretch of the log.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) covers_from: LogPosition,
+    pub(crate) covers_to: LogPosition,
+    pub(crate) rows: usize,
+}
+
 impl MemorySink {
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, SinkState> {
         self.state.lock().unwrap()
@@ -60,8 +64,7 @@ impl MemorySink {
 
     pub(crate) fn rows(&self) -> usize {
         let state = self.state();
-        let batches = state.commits.iter().flat_map(|commit| &commit.batches);
-        batches.map(|batch| batch.rows.num_rows()).sum()
+        state.commits.iter().map(|commit| commit.rows).sum()
     }
 }
 
@@ -92,20 +95,14 @@ impl Sink for MemorySink {
             return Err(StoreError::Overtaken { writer, covers_from, covered_to });
         }
         state.covered = Some(commit.covers_to);
-        state.commits.push(commit);
+        let rows = commit.rows.pieces().map(|piece| piece.unwrap().rows.num_rows()).sum();
+        let Commit { covers_from, covers_to, .. } = commit;
+        state.commits.push(Committed { covers_from, covers_to, rows });
         if std::mem::take(&mut state.unheard) {
             return Err(StoreError::NotRegistered { writer });
         }
         Ok(())
     }
-}
-
-/// Rows that nobody looks into, at times `times`.
-pub(crate) fn rows(table: Table, times: std::ops::Range<i64>) -> RowBatch {
-    let time = TimeRange::new(UnixNanos(times.start), UnixNanos(times.end)).unwrap();
-    let column: Arc<dyn Array> = Arc::new(times.collect::<Int64Array>());
-    let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
-    RowBatch { table, rows, time }
 }
 
 /// An export request with spans of these names; a span without a name has no trace id, so that it

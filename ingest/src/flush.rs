@@ -15,7 +15,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::live::{Prefix, Rows};
+use crate::live::{Blocks, Prefix};
 use crate::log::Segments;
 use crate::metrics::Metrics;
 
@@ -64,7 +64,7 @@ pub(crate) struct Flush {
     settings: FlushSettings,
     sink: Arc<dyn Sink>,
     writer: WriterId,
-    live: Arc<Rows>,
+    live: Arc<Blocks>,
     segments: Arc<Segments>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -79,7 +79,7 @@ pub(crate) struct Flush {
 pub(crate) struct FlushParts {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) writer: WriterId,
-    pub(crate) live: Arc<Rows>,
+    pub(crate) live: Arc<Blocks>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -146,11 +146,6 @@ impl Flush {
         }
     }
 
-    /// Whether so much is live that it should go to the store.
-    pub(crate) fn is_due(&self) -> bool {
-        self.live.is_flush_due()
-    }
-
     /// Tries one flush. Nothing to flush is a success.
     #[tracing::instrument(name = "flush", skip_all)]
     pub(crate) async fn once(&mut self) -> Result<(), StoreError> {
@@ -158,16 +153,22 @@ impl Flush {
             return Ok(());
         };
         let start = self.clock.elapsed();
-        let Prefix { covers_to, batches, rows } = prefix.clone();
+        let (covers_to, count) = (prefix.covers_to, prefix.rows);
+        let rows = Arc::new(prefix.clone());
         let (writer, covers_from) = (self.writer, *self.covered.borrow());
         // Kept before the first await: a flush may be given up at any of them.
         self.pending = Some(prefix);
-        match self.sink.commit(Commit { writer, covers_from, covers_to, batches }).await {
+        match self.sink.commit(Commit { writer, covers_from, covers_to, rows }).await {
             Ok(()) => {
                 self.finish(covers_to).await;
                 let took = self.clock.elapsed().saturating_sub(start);
-                self.metrics.live.flushed(rows, took);
-                debug!(rows, covers_to = covers_to.0, took_s = took.as_secs_f64(), "flushed");
+                self.metrics.live.flushed(count, took);
+                debug!(
+                    rows = count,
+                    covers_to = covers_to.0,
+                    took_s = took.as_secs_f64(),
+                    "flushed"
+                );
                 Ok(())
             }
             // An earlier process of ours got further than its catalog let on.

@@ -1,6 +1,6 @@
 //! OTLP in, durable, visible, and on to the bucket.
 //!
-//! A request is decoded to rows, its bytes are appended to the write-ahead log, a group commit
+//! A request is checked, its bytes are packed and appended to the write-ahead log, a group commit
 //! makes them durable, its rows become live, and only then is it acknowledged. A flush commits a
 //! contiguous prefix of the log to the store, then drops the live rows and the log before it.
 //!

@@ -1,5 +1,6 @@
-//! Acknowledged rows in memory.
+//! Acknowledged rows that no file of the store has yet.
 
-mod rows;
+mod block;
+mod blocks;
 
-pub(crate) use rows::{Prefix, Reservation, Rows};
+pub(crate) use blocks::{Blocks, BlocksSettings, Live, Prefix};

@@ -11,17 +11,20 @@ mod commit;
 mod disk;
 mod folder;
 mod frame;
+mod pack;
 mod recover;
 mod segment;
 mod tail;
 
 pub(crate) use commit::{Append, Appended, LogRefusal, Writer, WriterSettings};
 pub(crate) use folder::LogFolder;
+pub(crate) use frame::Contents;
+pub(crate) use pack::{Packed, Packer};
 pub(crate) use recover::Damage;
 pub(crate) use segment::Segments;
-pub(crate) use tail::Tail;
+pub(crate) use tail::{Logged, Tail};
 
 #[cfg(test)]
 pub(crate) mod faults;
 #[cfg(test)]
-mod harness;
+pub(crate) mod harness;

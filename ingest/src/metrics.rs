@@ -65,7 +65,7 @@ impl Metrics {
         ingest.register("items", "Spans, data points and log records", items.clone());
         ingest.register("received_bytes", "Payloads accepted, uncompressed", received.clone());
         ingest.register("inflight_bytes", "Memory of requests in flight", inflight.clone());
-        let help = "Logged requests that could not be decoded at the start";
+        let help = "Logged requests that could not be decoded any more";
         ingest.register("undecodable_requests", help, undecodable.clone());
         metrics
     }
@@ -188,6 +188,7 @@ impl LogMetrics {
 pub(crate) struct LiveMetrics {
     rows: Gauge,
     bytes: Gauge,
+    cache: Gauge,
     oldest: Gauge<f64, std::sync::atomic::AtomicU64>,
     flushes: Histogram,
     flushed_rows: Counter,
@@ -199,14 +200,18 @@ impl LiveMetrics {
         let metrics = Self {
             rows: Gauge::default(),
             bytes: Gauge::default(),
+            cache: Gauge::default(),
             oldest: Gauge::default(),
             flushes: Histogram::new((0..12).map(|power| f64::from(1 << power) * 0.01)),
             flushed_rows: Counter::default(),
             flush_failures: Counter::default(),
         };
-        let Self { rows, bytes, oldest, flushes, flushed_rows, flush_failures } = &metrics;
+        let Self { rows, bytes, cache, oldest, flushes, flushed_rows, flush_failures } = &metrics;
         registry.register("live_rows", "Acknowledged rows not yet in the store", rows.clone());
-        registry.register("live_bytes", "Memory of live rows, reserved or used", bytes.clone());
+        let help = "Requests, unpacked, whose rows are not yet in the store";
+        registry.register("live_bytes", help, bytes.clone());
+        let help = "Memory of live rows that are kept for the next query";
+        registry.register("live_cache_bytes", help, cache.clone());
         let help = "Age of the oldest row that is not in the store";
         registry.register("unflushed_age_seconds", help, oldest.clone());
         registry.register("flush_seconds", "How long a flush took", flushes.clone());
@@ -220,6 +225,11 @@ impl LiveMetrics {
     pub(crate) fn held(&self, rows: u64, bytes: u64) {
         self.rows.set(gauge(rows));
         self.bytes.set(gauge(bytes));
+    }
+
+    /// Memory of the rows that are kept for the next query.
+    pub(crate) fn cached(&self, bytes: u64) {
+        self.cache.set(gauge(bytes));
     }
 
     /// The oldest live row is this old.

@@ -19,8 +19,8 @@ use tracing::{info, warn};
 use crate::config::{Config, Durability};
 use crate::error::Error;
 use crate::flush::{Flush, FlushParts, FlushSettings, Sink};
-use crate::live::Rows;
-use crate::log::{Append, LogFolder, Tail, Writer, WriterSettings};
+use crate::live::{Blocks, BlocksSettings, Live};
+use crate::log::{Append, LogFolder, Packer, Tail, Writer, WriterSettings};
 use crate::metrics::Metrics;
 use crate::receive::{Intake, ServeSettings, grpc_router, http_router, serve};
 use crate::replay;
@@ -36,7 +36,7 @@ pub struct Ingest {
     grpc: (TcpListener, SocketAddr),
     http: (TcpListener, SocketAddr),
     intake: Arc<Intake>,
-    live: Arc<Rows>,
+    live: Arc<Blocks>,
     tail: Arc<Tail>,
     flush: Flush,
     log_thread: LogThread,
@@ -83,14 +83,12 @@ impl Ingest {
         let (next, segments) = (recovered.next, folder.segments(recovered));
         info!(%writer, next = next.0, covered = covered.0, "the log is open");
 
-        let tail = Arc::new(Tail::new(writer, Arc::clone(&segments), metrics.log.clone()));
-        let live = Arc::new(Rows::new(
-            writer,
-            config.live_bytes_max,
-            config.flush_bytes,
-            Arc::clone(&clock),
-            metrics.live.clone(),
-        ));
+        let packer = Arc::new(Packer::default());
+        let (own_packer, log_metrics) = (Arc::clone(&packer), metrics.log.clone());
+        let tail = Arc::new(Tail::new(writer, Arc::clone(&segments), own_packer, log_metrics));
+        let settings = blocks_settings(&config);
+        let (own_tail, own_clock) = (Arc::clone(&tail), Arc::clone(&clock));
+        let live = Arc::new(Blocks::new(settings, own_tail, own_clock, metrics.clone()));
         let parts = FlushParts {
             sink,
             writer,
@@ -99,16 +97,22 @@ impl Ingest {
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
         };
-        let mut flush = Flush::new(flush_settings(&config), parts, covered);
-        replay::replay(&tail, &live, &mut flush, covered, &metrics).await?;
+        let flush = Flush::new(flush_settings(&config), parts, covered);
+        replay::replay(&tail, &live, covered).await?;
 
         let grpc = bind("OTLP/gRPC", config.grpc_addr).await?;
         let http = bind("OTLP/HTTP", config.http_addr).await?;
         let log = Writer::new(writer_settings(&config), segments, next, clock, metrics.log.clone());
         let (appends, queue) = mpsc::channel(config.log_queue_max);
         let log_thread = LogThread { ended: spawn_log(log, queue)?, _folder: folder };
-        let intake =
-            Arc::new(Intake::new(&config, Arc::clone(&live), appends, flush.covered(), metrics));
+        let intake = Arc::new(Intake::new(
+            &config,
+            Arc::clone(&live),
+            packer,
+            appends,
+            flush.covered(),
+            metrics,
+        ));
         let ready = watch::Sender::new(false);
         let opened =
             Self { config, cors_origins, grpc, http, intake, live, tail, flush, log_thread, ready };
@@ -130,7 +134,7 @@ impl Ingest {
     /// The rows that are acknowledged and perhaps not yet in the store.
     #[must_use]
     pub fn live_rows(&self) -> Arc<dyn LiveRows> {
-        Arc::clone(&self.live) as Arc<dyn LiveRows>
+        Arc::new(Live(Arc::clone(&self.live)))
     }
 
     /// The acknowledged requests, for forwarding.
@@ -247,6 +251,14 @@ fn writer_settings(config: &Config) -> WriterSettings {
         segment_bytes_max: config.segment_bytes_max,
         log_bytes_max: config.log_bytes_max,
         sync_bytes_max: config.sync_bytes_max,
+    }
+}
+
+const fn blocks_settings(config: &Config) -> BlocksSettings {
+    BlocksSettings {
+        flush_bytes: config.flush_bytes,
+        cache_bytes_max: config.live_cache_bytes_max,
+        read_bytes_max: config.live_read_bytes_max,
     }
 }
 

@@ -13,7 +13,9 @@ use arrow::datatypes::Int32Type;
 use futures::future::join_all;
 use icecore_store::model::value::find_key;
 use icecore_store::schema::{AttributeType, MapColumn};
-use icecore_store::{LiveRows, LiveSnapshot, RowBatch, Snapshot, Store, Table, TimeRange};
+use icecore_store::{
+    LiveBatch, LiveRows, LiveSnapshot, RowBatch, Snapshot, Store, Table, TimeRange,
+};
 
 /// The rows that one query sees.
 #[derive(Debug)]
@@ -55,7 +57,11 @@ impl QuerySnapshot {
         let mut incomplete = Vec::new();
         for answer in answers {
             match answer {
-                Ok(snapshot) => rows.extend(uncovered(&files, snapshot)),
+                Ok(snapshot) => {
+                    let (whole, part) = uncovered(&files, snapshot);
+                    rows.extend(whole);
+                    incomplete.extend(part);
+                }
                 Err(reason) => incomplete.push(reason),
             }
         }
@@ -90,10 +96,18 @@ impl QuerySnapshot {
     }
 }
 
-fn uncovered(files: &Snapshot, live: LiveSnapshot) -> impl Iterator<Item = RowBatch> {
+/// The batches that no file has, and what is to be said of those that a file has in part: their
+/// writer has not heard of a commit of its own yet, and will cut them up once it has.
+fn uncovered(files: &Snapshot, live: LiveSnapshot) -> (Vec<RowBatch>, Option<String>) {
     let LiveSnapshot { writer, batches } = live;
-    let batches = batches.into_iter();
-    batches.filter(move |batch| !files.covers(writer, batch.position)).map(|batch| batch.rows)
+    let covered = files.covered_to(writer).unwrap_or_default();
+    let is_live = |batch: &LiveBatch| batch.position >= covered;
+    let (whole, rest): (Vec<LiveBatch>, Vec<LiveBatch>) = batches.into_iter().partition(is_live);
+    let torn = rest.iter().any(|batch| batch.next > covered);
+    let part = torn.then(|| {
+        format!("live rows of {writer} that were just committed in part: ask again in a moment")
+    });
+    (whole.into_iter().map(|batch| batch.rows).collect(), part)
 }
 
 /// Adds the types that `key` has in overflow texts.

@@ -151,6 +151,12 @@ pub enum Error {
         /// What went wrong.
         source: std::io::Error,
     },
+    /// The rows of a commit could not be had. The commit may be tried again.
+    #[error("cannot read the rows of a commit")]
+    CommitRows {
+        /// What their owner said.
+        source: crate::ports::PortError,
+    },
     /// A piece of work on a blocking thread did not come back.
     #[error("{work} did not finish")]
     Interrupted {
@@ -190,7 +196,7 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::Owned { .. } => ErrorKind::Setup,
             Self::Bucket { source, .. } => bucket_kind(source),
-            Self::OwnershipStale { .. } => ErrorKind::Unavailable,
+            Self::OwnershipStale { .. } | Self::CommitRows { .. } => ErrorKind::Unavailable,
             Self::Overtaken { .. } => ErrorKind::Conflict,
             Self::Damaged { .. } => ErrorKind::Damaged,
             Self::Parquet { source, .. } => parquet_kind(source),

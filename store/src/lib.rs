@@ -30,7 +30,9 @@ pub use model::{
     FileId, LogPosition, RowBatch, Secret, Signal, SpanId, Table, TimeRange, TraceId, UnixNanos,
     Value, WriterId,
 };
-pub use ports::{Clock, Feed, FeedItem, LiveBatch, LiveRows, LiveSnapshot, PortError, SystemClock};
+pub use ports::{
+    Clock, CommitRows, Feed, FeedItem, LiveBatch, LiveRows, LiveSnapshot, PortError, SystemClock,
+};
 pub use store::{CheckReport, Commit, CompactionReport, Store, StoreStats, TableStats};
 
 #[cfg(test)]

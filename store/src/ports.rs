@@ -79,16 +79,32 @@ pub enum PortError {
     Io(#[source] std::io::Error),
 }
 
-/// Acknowledged rows of one request, in memory.
+/// Acknowledged rows of requests that follow each other in the log.
 #[derive(Debug, Clone)]
 pub struct LiveBatch {
-    /// Where the request stands in its writer's log.
+    /// Where the first of the requests stands in its writer's log.
     pub position: LogPosition,
+    /// Where the first request behind them stands. A commit covers all of them or none, but for
+    /// one that was never heard of.
+    pub next: LogPosition,
     /// The rows.
     pub rows: RowBatch,
 }
 
-/// What one writer holds in memory at one moment.
+/// The rows of a commit, piece by piece; asked for again from the start when a commit is tried
+/// again.
+pub trait CommitRows: Debug + Send + Sync {
+    /// In log order. Called on a thread that may block.
+    fn pieces(&self) -> Box<dyn Iterator<Item = Result<RowBatch, PortError>> + Send + '_>;
+}
+
+impl CommitRows for Vec<RowBatch> {
+    fn pieces(&self) -> Box<dyn Iterator<Item = Result<RowBatch, PortError>> + Send + '_> {
+        Box::new(self.iter().cloned().map(Ok))
+    }
+}
+
+/// What one writer holds at one moment.
 #[derive(Debug, Clone)]
 pub struct LiveSnapshot {
     /// Whose rows these are.

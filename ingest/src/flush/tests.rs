@@ -1,12 +1,16 @@
 //! The flush against a store that is slow, away, or forgets to answer.
 
-use icecore_store::{Table, TimeRange};
+use icecore_store::{LiveRows, Signal, Table, TimeRange};
 use prometheus_client::registry::Registry;
+use prost::Message;
 
 use super::*;
-use crate::fixtures::{MemorySink, TestClock, rows};
-use crate::log::Appended;
+use crate::decode::check;
+use crate::fixtures::{MemorySink, TestClock, request};
+use crate::live::{BlocksSettings, Live};
 use crate::log::faults::FaultyFolder;
+use crate::log::harness::{Log, SETTINGS as LOG};
+use crate::log::{Contents, Packed, WriterSettings};
 
 const SETTINGS: FlushSettings = FlushSettings {
     flush_after: Duration::from_millis(40),
@@ -14,44 +18,59 @@ const SETTINGS: FlushSettings = FlushSettings {
     drain_timeout: Duration::from_millis(500),
 };
 
+/// Spans of each request.
+const SPANS: usize = 10;
+
 struct Setup {
     sink: Arc<MemorySink>,
     clock: Arc<TestClock>,
-    live: Arc<Rows>,
+    live: Arc<Blocks>,
     flush: Flush,
-    next: u64,
+    log: Log,
+    ends: Vec<LogPosition>,
 }
 
-/// A flush with room for two batches at a time.
+/// A flush that is due at two requests.
 fn setup() -> Setup {
     let metrics = Metrics::new(&mut Registry::default());
-    let writer = WriterId(ulid::Ulid::nil());
     let test_clock = Arc::new(TestClock::default());
     let clock: Arc<dyn Clock> = Arc::clone(&test_clock) as Arc<dyn Clock>;
     let sink = Arc::new(MemorySink::default());
-    let folder = Arc::new(FaultyFolder::default());
-    let segments = Arc::new(Segments::new(folder, Vec::new(), LogPosition(0)));
-    let two = rows(Table::Spans, 0..10).rows.get_array_memory_size() as u64 * 2;
-    let live_metrics = metrics.live.clone();
-    let live = Arc::new(Rows::new(writer, u64::MAX, two, Arc::clone(&clock), live_metrics));
+    let folder = FaultyFolder::default();
+    let (log, _) = Log::open(&folder, WriterSettings { log_bytes_max: u64::MAX, ..LOG });
+    let settings = BlocksSettings {
+        flush_bytes: payload().len() as u64 * 2,
+        cache_bytes_max: u64::MAX,
+        read_bytes_max: u64::MAX,
+    };
+    let tail = Arc::new(log.tail.clone());
+    let live = Arc::new(Blocks::new(settings, tail, Arc::clone(&clock), metrics.clone()));
     let parts = FlushParts {
         sink: Arc::clone(&sink) as Arc<dyn Sink>,
-        writer,
+        writer: WriterId(ulid::Ulid::nil()),
         live: Arc::clone(&live),
-        segments,
+        segments: Arc::clone(&log.segments),
         clock,
         metrics,
     };
     let flush = Flush::new(SETTINGS, parts, LogPosition(0));
-    Setup { sink, clock: test_clock, live, flush, next: 0 }
+    Setup { sink, clock: test_clock, live, flush, log, ends: Vec::new() }
+}
+
+fn payload() -> Vec<u8> {
+    request(&["a span"; SPANS]).encode_to_vec()
 }
 
 impl Setup {
-    fn add(&mut self, batches: u64) {
-        for _ in 0..batches {
-            let (position, next) = (LogPosition(self.next), LogPosition(self.next + 10));
-            self.live.restore(Appended { position, next }, rows(Table::Spans, 0..10));
-            self.next += 10;
+    fn add(&mut self, requests: usize) {
+        for _ in 0..requests {
+            let checked = check(Signal::Traces, &payload()).unwrap();
+            let rows = u32::try_from(checked.accepted).unwrap();
+            let contents = Contents { rows, time: checked.time.unwrap(), alone: false };
+            let packed = Packed::plain(payload().into());
+            let at = self.log.append(Signal::Traces, contents, packed).unwrap();
+            self.live.add(at, Signal::Traces, contents, payload().len());
+            self.ends.push(at.next);
         }
     }
 
@@ -60,21 +79,22 @@ impl Setup {
         tokio::time::timeout(time, self.flush.run(&stop)).await.unwrap_err();
     }
 
-    /// Runs until so many batches are live.
-    async fn run_until_live(&mut self, batches: usize) {
+    /// Runs until so many requests are live.
+    async fn run_until_live(&mut self, requests: usize) {
         for _ in 0..1000 {
-            if self.live_batches().await == batches {
+            if self.live_requests().await == requests {
                 return;
             }
             self.run(Duration::from_millis(20)).await;
         }
-        panic!("still {} batches", self.live_batches().await);
+        panic!("still {} requests", self.live_requests().await);
     }
 
-    async fn live_batches(&self) -> usize {
-        use icecore_store::LiveRows;
-        let snapshot = self.live.live_rows(Table::Spans, TimeRange::ALL).await;
-        snapshot.unwrap().batches.len()
+    async fn live_requests(&self) -> usize {
+        let live = Live(Arc::clone(&self.live));
+        let snapshot = live.live_rows(Table::Spans, TimeRange::ALL).await.unwrap();
+        let rows = snapshot.batches.iter().map(|batch| batch.rows.rows.num_rows());
+        rows.sum::<usize>() / SPANS
     }
 
     /// Every row was committed once, in stretches that follow each other.
@@ -85,13 +105,13 @@ impl Setup {
             assert_eq!(from, end, "stretches follow each other");
             to
         });
-        assert_eq!(end, LogPosition(self.next));
+        assert_eq!(Some(&end), self.ends.last());
         drop(state);
-        assert_eq!(self.sink.rows() as u64, self.next, "ten rows for ten positions");
+        assert_eq!(self.sink.rows(), self.ends.len() * SPANS);
     }
 }
 
-/// Scenario: one batch grows old; then more arrive than one flush takes.
+/// Scenario: one request grows old; then more arrive than one flush takes.
 /// Guarantees: nothing is flushed before its time; size makes a flush due at once; live rows go
 /// only with the commit that covers them.
 #[tokio::test]
@@ -105,11 +125,14 @@ async fn rows_are_flushed_by_age_and_size() {
     setup.run_until_live(0).await;
     assert_eq!(setup.sink.rows(), 10);
     setup.add(5);
-    setup.run_until_live(1).await;
-    assert_eq!(setup.sink.rows(), 50, "two full flushes; the rest is young");
+    setup.run_until_live(0).await;
+    assert_eq!(setup.sink.rows(), 60);
+    setup.add(1);
+    setup.run(Duration::from_millis(80)).await;
+    assert_eq!(setup.live_requests().await, 1, "little, and young");
     setup.flush.drain().await;
     setup.check_all_committed();
-    assert_eq!(*setup.flush.covered().borrow(), LogPosition(60));
+    assert_eq!(Some(&*setup.flush.covered().borrow()), setup.ends.last());
 }
 
 /// Scenario: the bucket is away for a while, and more rows arrive meanwhile.
@@ -122,7 +145,7 @@ async fn a_bucket_that_is_away_is_waited_for() {
     setup.run(Duration::from_millis(200)).await;
     let attempts = setup.sink.state().attempts;
     assert!((2..=41).contains(&attempts), "{attempts} attempts, five milliseconds apart");
-    assert_eq!(setup.live_batches().await, 2);
+    assert_eq!(setup.live_requests().await, 2);
     setup.add(3);
     setup.sink.state().away = false;
     setup.flush.drain().await;
@@ -138,7 +161,7 @@ async fn a_lost_answer_stores_nothing_twice() {
     setup.sink.state().unheard = true;
     setup.flush.once().await.unwrap_err();
     setup.add(1);
-    assert_eq!(setup.live_batches().await, 2, "not covered as far as we know");
+    assert_eq!(setup.live_requests().await, 2, "not covered as far as we know");
     setup.flush.drain().await;
     assert_eq!(setup.sink.state().commits.len(), 2);
     setup.check_all_committed();
@@ -150,11 +173,13 @@ async fn a_lost_answer_stores_nothing_twice() {
 async fn a_catalog_that_is_ahead_is_believed() {
     let mut setup = setup();
     setup.add(2);
-    setup.sink.state().covered = Some(LogPosition(10));
+    setup.sink.state().covered = Some(setup.ends[0]);
     setup.flush.drain().await;
     let state = setup.sink.state();
     let committed: Vec<_> = state.commits.iter().map(|c| (c.covers_from, c.covers_to)).collect();
-    assert_eq!(committed, [(LogPosition(10), LogPosition(20))]);
+    assert_eq!(committed, [(setup.ends[0], setup.ends[1])]);
+    drop(state);
+    assert_eq!(setup.sink.rows(), SPANS, "the other request was there already");
 }
 
 /// Scenario: the bucket is away at the end.
@@ -166,5 +191,5 @@ async fn a_drain_has_a_deadline() {
     setup.sink.state().away = true;
     setup.flush.drain().await;
     assert!(setup.sink.state().attempts > 1, "tried until the deadline");
-    assert_eq!(setup.live_batches().await, 1);
+    assert_eq!(setup.live_requests().await, 1);
 }

@@ -7,13 +7,13 @@
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use icecore_store::{Clock, LogPosition, Signal};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::disk::LogFile;
-use super::frame::{self, Frame};
+use super::frame::{self, Contents, Frame};
+use super::pack::Packed;
 use super::segment::{Segment, Segments};
 use crate::metrics::LogMetrics;
 
@@ -21,8 +21,10 @@ use crate::metrics::LogMetrics;
 pub(crate) struct Append {
     /// What the payload is.
     pub(crate) signal: Signal,
-    /// The export request in protobuf, uncompressed.
-    pub(crate) payload: Bytes,
+    /// What its rows will be.
+    pub(crate) contents: Contents,
+    /// The export request in protobuf.
+    pub(crate) packed: Packed,
     /// Called on the writer's thread once the outcome is known; must be quick.
     pub(crate) done: Box<dyn FnOnce(Result<Appended, LogRefusal>) + Send>,
 }
@@ -104,12 +106,12 @@ impl Writer {
     /// Works until all senders of `queue` are gone.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Append>) {
         while let Some(first) = queue.blocking_recv() {
-            let mut bytes = first.payload.len();
+            let mut bytes = first.packed.bytes.len();
             let mut group = vec![first];
             while bytes < self.settings.sync_bytes_max
                 && let Ok(append) = queue.try_recv()
             {
-                bytes += append.payload.len();
+                bytes += append.packed.bytes.len();
                 group.push(append);
             }
             self.commit(group);
@@ -140,8 +142,9 @@ impl Writer {
         if std::mem::take(&mut self.failing) {
             info!("the log can be written again");
         }
-        written.into_iter().for_each(|(done, appended)| done(Ok(appended)));
+        // First the bytes, then the news of them: who hears of a request may read it.
         self.segments.grow(end);
+        written.into_iter().for_each(|(done, appended)| done(Ok(appended)));
         self.metrics.written(self.buffer.len() as u64, self.segments.bytes());
         // One large request must not hold its memory for ever.
         self.buffer.shrink_to(4 * self.settings.sync_bytes_max);
@@ -150,13 +153,14 @@ impl Writer {
     /// Adds a frame to the buffer; `None` where the log has no room for it.
     fn encode(&mut self, append: &Append) -> Option<Appended> {
         let buffered = self.buffer.len() as u64;
-        let bytes = frame::frame_bytes(append.payload.len());
+        let Append { signal, contents, ref packed, done: _ } = *append;
+        let bytes = frame::frame_bytes(packed.bytes.len());
         if !self.segments.make_room(buffered + bytes, self.settings.log_bytes_max) {
             return None;
         }
         let position = LogPosition(self.next.0 + buffered);
-        let (signal, payload) = (append.signal, append.payload.as_ref());
-        let frame = Frame { signal, time: self.clock.now(), payload };
+        let (time, payload) = (self.clock.now(), packed.bytes.as_ref());
+        let frame = Frame { signal, time, contents, plain_bytes: packed.plain_bytes, payload };
         frame::write(&mut self.buffer, position, &frame);
         Some(Appended { position, next: LogPosition(position.0 + bytes) })
     }

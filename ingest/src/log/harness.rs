@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use icecore_store::{FeedItem, LogPosition, Signal, SystemClock, WriterId};
+use icecore_store::{FeedItem, LogPosition, Signal, SystemClock, TimeRange, WriterId};
 use prometheus_client::registry::Registry;
 
 use super::commit::{Append, Appended, LogRefusal, Writer, WriterSettings};
 use super::faults::FaultyFolder;
+use super::frame::Contents;
+use super::pack::{Packed, Packer};
 use super::recover::{Recovered, recover};
 use super::segment::Segments;
 use super::tail::Tail;
@@ -31,6 +33,9 @@ pub(crate) const SETTINGS: WriterSettings = WriterSettings {
     sync_bytes_max: 64,
 };
 
+/// What nobody looks at.
+pub(crate) const CONTENTS: Contents = Contents { rows: 1, time: TimeRange::ALL, alone: false };
+
 pub(crate) fn metrics() -> LogMetrics {
     Metrics::new(&mut Registry::default()).log
 }
@@ -43,8 +48,19 @@ impl Log {
         let segments = Arc::new(Segments::new(Arc::new(folder.clone()), found, next));
         let writer = Writer::new(settings, Arc::clone(&segments), next, clock(), metrics());
         let id = WriterId(ulid::Ulid::nil());
-        let tail = Tail::new(id, Arc::clone(&segments), metrics());
+        let packer = Arc::new(Packer::default());
+        let tail = Tail::new(id, Arc::clone(&segments), packer, metrics());
         (Self { segments, tail, writer }, recovered)
+    }
+
+    /// Commits one request.
+    pub(crate) fn append(&mut self, signal: Signal, contents: Contents, packed: Packed) -> Outcome {
+        let told = Arc::new(Mutex::new(None));
+        let tell = Arc::clone(&told);
+        let done = Box::new(move |outcome| *tell.lock().unwrap() = Some(outcome));
+        self.writer.commit(vec![Append { signal, contents, packed, done }]);
+        let outcome = told.lock().unwrap().take();
+        outcome.expect("an append is answered")
     }
 
     /// Commits the payloads as one group; returns what each was told, in their order.
@@ -52,12 +68,12 @@ impl Log {
         let told = Arc::new(Mutex::new(vec![None; payloads.len()]));
         let append = |(index, payload): (usize, &&[u8])| {
             let told = Arc::clone(&told);
-            let payload = Bytes::copy_from_slice(payload);
+            let packed = Packed::plain(Bytes::copy_from_slice(payload));
             let done = move |outcome| {
                 let before = told.lock().unwrap()[index].replace(outcome);
                 assert_eq!(before, None, "an append is answered once");
             };
-            Append { signal: Signal::Traces, payload, done: Box::new(done) }
+            Append { signal: Signal::Traces, contents: CONTENTS, packed, done: Box::new(done) }
         };
         self.writer.commit(payloads.iter().enumerate().map(append).collect());
         let told = told.lock().unwrap();

@@ -7,25 +7,65 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use icecore_store::{Feed, FeedItem, LogPosition, PortError, WriterId};
+use icecore_store::{Feed, FeedItem, LogPosition, PortError, Signal, WriterId};
 use tokio::sync::watch;
+use tracing::error;
 
-use super::frame::{self, HEAD_BYTES, Read};
+use super::frame::{self, Contents, HEAD_BYTES, Read};
+use super::pack::{Packed, Packer};
 use super::segment::{Place, Segment, Segments};
 use crate::metrics::LogMetrics;
+
+/// How much larger a request may be than its frame, as far as reading is planned.
+const PACKED_TIMES: usize = 8;
 
 /// Requests in log order.
 #[derive(Debug, Clone)]
 pub(crate) struct Tail {
     writer: WriterId,
     segments: Arc<Segments>,
+    packer: Arc<Packer>,
     metrics: LogMetrics,
+}
+
+/// One request as it is logged.
+#[derive(Debug, Clone)]
+pub(crate) struct Logged {
+    /// Where its frame starts.
+    pub(crate) position: LogPosition,
+    /// Where the next one starts.
+    pub(crate) next: LogPosition,
+    /// What it is.
+    pub(crate) signal: Signal,
+    /// What its rows will be.
+    pub(crate) contents: Contents,
+    /// The export request in protobuf.
+    pub(crate) packed: Packed,
 }
 
 impl Tail {
     /// A reader of these segments.
-    pub(crate) fn new(writer: WriterId, segments: Arc<Segments>, metrics: LogMetrics) -> Self {
-        Self { writer, segments, metrics }
+    pub(crate) fn new(
+        writer: WriterId,
+        segments: Arc<Segments>,
+        packer: Arc<Packer>,
+        metrics: LogMetrics,
+    ) -> Self {
+        Self { writer, segments, packer, metrics }
+    }
+
+    /// Whose log this is.
+    pub(crate) const fn writer_id(&self) -> WriterId {
+        self.writer
+    }
+
+    /// Gives the export request of a frame to `read`.
+    pub(crate) fn unpack<T>(
+        &self,
+        packed: &Packed,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> std::io::Result<T> {
+        self.packer.unpack(&packed.bytes, packed.plain_bytes, read)
     }
 
     /// As [`Feed::oldest`].
@@ -39,6 +79,43 @@ impl Tail {
         from: LogPosition,
         bytes_max: usize,
     ) -> Result<Vec<FeedItem>, PortError> {
+        let (mut items, mut bytes, mut from) = (Vec::new(), 0, from);
+        while items.is_empty() {
+            let logged = self.read_logged(from, bytes_max / PACKED_TIMES)?;
+            let Some(last) = logged.last() else { break };
+            from = last.next;
+            for logged in logged {
+                if bytes > 0 && bytes + logged.packed.plain_bytes > bytes_max {
+                    break;
+                }
+                bytes += logged.packed.plain_bytes;
+                items.extend(self.feed_item(logged));
+            }
+        }
+        Ok(items)
+    }
+
+    /// The request with its payload as it was received.
+    fn feed_item(&self, logged: Logged) -> Option<FeedItem> {
+        let Logged { position, next, signal, packed, contents: _ } = logged;
+        match self.unpack(&packed, Bytes::copy_from_slice) {
+            Ok(payload) => Some(FeedItem { position, next, signal, payload }),
+            Err(error) => {
+                // Its sums are right, so that this is a fault of ours.
+                self.metrics.skipped(packed.bytes.len() as u64);
+                error!(position = position.0, %error, "a logged request cannot be unpacked");
+                None
+            }
+        }
+    }
+
+    /// Requests from `from` on: at least one where there is one, about `bytes_max` of the log.
+    /// Blocks on the disk.
+    pub(crate) fn read_logged(
+        &self,
+        from: LogPosition,
+        bytes_max: usize,
+    ) -> Result<Vec<Logged>, PortError> {
         let mut from = from;
         loop {
             let (segment, position) = match self.segments.locate(from) {
@@ -97,15 +174,16 @@ impl Tail {
         segment: Segment,
         start: LogPosition,
         chunk: &Bytes,
-    ) -> (Vec<FeedItem>, LogPosition) {
+    ) -> (Vec<Logged>, LogPosition) {
         let mut items = Vec::new();
         let (mut position, mut rest) = (start, chunk.as_ref());
         while !rest.is_empty() {
             match frame::read(position, rest) {
                 Read::Whole(frame, after) => {
                     let next = LogPosition(position.0 + (rest.len() - after.len()) as u64);
-                    let (signal, payload) = (frame.signal, chunk.slice_ref(frame.payload));
-                    items.push(FeedItem { position, next, signal, payload });
+                    let frame::Frame { signal, contents, plain_bytes, payload, time: _ } = frame;
+                    let packed = Packed { bytes: chunk.slice_ref(payload), plain_bytes };
+                    items.push(Logged { position, next, signal, contents, packed });
                     (position, rest) = (next, after);
                 }
                 // Cut by the chunk, not by damage: the next read starts here.

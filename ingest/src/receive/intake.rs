@@ -16,21 +16,22 @@ use super::answer::{Accepted, Format, Reason, Refusal};
 use super::body::BodyBounds;
 use super::decompress::{Encoding, decompress};
 use crate::config::{Config, Durability};
-use crate::decode::{DecodeError, Decoded, decode, json_to_protobuf};
-use crate::live::{Reservation, Rows};
-use crate::log::{Append, Appended, LogRefusal};
+use crate::decode::{Checked, DecodeError, check, json_to_protobuf};
+use crate::live::Blocks;
+use crate::log::{Append, Appended, Contents, LogRefusal, Packed, Packer};
 use crate::metrics::{Counts, Metrics};
 
-/// A plain protobuf body up to this size is decoded where it is: that takes less than 500 µs, and
-/// a hop to another thread would cost more than it spares.
-const INLINE_BYTES_MAX: usize = 16 << 10;
+/// A plain protobuf body up to this size is checked and packed where it is: that takes less than
+/// 500 µs, and a hop to another thread would cost more than it spares.
+const INLINE_BYTES_MAX: usize = 128 << 10;
 
 /// What every request goes through, whichever way it came.
 #[derive(Debug)]
 pub(crate) struct Intake {
     admission: Arc<Admission>,
     decoders: Arc<Semaphore>,
-    live: Arc<Rows>,
+    live: Arc<Blocks>,
+    packer: Arc<Packer>,
     log: mpsc::Sender<Append>,
     /// Under [`Durability::Bucket`]: up to where the store has the log.
     covered: Option<watch::Receiver<LogPosition>>,
@@ -42,7 +43,6 @@ pub(crate) struct Intake {
 struct IntakeSettings {
     request_bytes_max: usize,
     decoded_bytes_max: usize,
-    live_bytes_max: u64,
     read_timeout: Duration,
     bucket_timeout: Duration,
     retry_after: Duration,
@@ -65,16 +65,17 @@ pub(crate) struct Request {
 
 /// A request that was read and understood.
 struct Understood {
-    payload: Bytes,
-    decoded: Decoded,
+    packed: Packed,
+    checked: Checked,
     ticket: Ticket,
 }
 
 impl Intake {
-    /// An intake that appends to `log` and reserves in `live`.
+    /// An intake that appends to `log` and then adds to `live`.
     pub(crate) fn new(
         config: &Config,
-        live: Arc<Rows>,
+        live: Arc<Blocks>,
+        packer: Arc<Packer>,
         log: mpsc::Sender<Append>,
         covered: watch::Receiver<LogPosition>,
         metrics: Metrics,
@@ -82,7 +83,6 @@ impl Intake {
         let settings = IntakeSettings {
             request_bytes_max: config.request_bytes_max,
             decoded_bytes_max: config.decoded_bytes_max,
-            live_bytes_max: config.live_bytes_max,
             read_timeout: config.read_timeout,
             bucket_timeout: config.bucket_timeout,
             retry_after: config.retry_after,
@@ -91,6 +91,7 @@ impl Intake {
             admission: Arc::new(Admission::new(config.inflight_bytes_max, metrics.clone())),
             decoders: Arc::new(Semaphore::new(config.decode_threads)),
             live,
+            packer,
             log,
             covered: (config.durability == Durability::Bucket).then_some(covered),
             metrics,
@@ -133,17 +134,13 @@ impl Intake {
         request: Request,
     ) -> Result<Accepted, Refusal> {
         let signal = request.signal;
-        let Understood { payload, decoded, ticket } = self.understand(request).await?;
-        let Decoded { rows, accepted, rejected, reason } = decoded;
-        let counts = Counts { bytes: payload.len() as u64, accepted, rejected };
-        if let Some(rows) = rows {
-            let room = self.live.try_reserve(rows).map_err(|full| {
-                // More than could ever fit is not a matter of waiting.
-                let never = full.bytes > self.settings.live_bytes_max;
-                let reason = if never { Reason::TooLarge } else { Reason::LiveRowsFull };
-                Refusal::new(reason, full.to_string())
-            })?;
-            let appended = self.append(signal, payload, room).await?;
+        let Understood { packed, checked, ticket } = self.understand(request).await?;
+        let Checked { accepted, rejected, reason, time, alone } = checked;
+        let counts = Counts { bytes: packed.plain_bytes as u64, accepted, rejected };
+        if let Some(time) = time {
+            let rows = u32::try_from(accepted).map_err(internal)?;
+            let contents = Contents { rows, time, alone };
+            let appended = self.append(signal, contents, packed).await?;
             self.await_bucket(appended).await?;
         }
         drop(ticket);
@@ -151,17 +148,18 @@ impl Intake {
         Ok(Accepted { rejected, reason })
     }
 
-    /// Decompresses and decodes, on this thread where that is quick.
+    /// Decompresses, checks and packs, on this thread where that is quick.
     async fn understand(&self, request: Request) -> Result<Understood, Refusal> {
         let bytes_max = self.settings.decoded_bytes_max;
         let plain = (request.encoding, request.format) == (Encoding::Identity, Format::Protobuf);
         if plain && request.body.len() <= INLINE_BYTES_MAX {
-            return understand(request, bytes_max);
+            return understand(request, bytes_max, &self.packer);
         }
         let decoders = Arc::clone(&self.decoders);
         let permit = decoders.acquire_owned().await.map_err(internal)?;
+        let packer = Arc::clone(&self.packer);
         let work = tokio::task::spawn_blocking(move || {
-            let understood = understand(request, bytes_max);
+            let understood = understand(request, bytes_max, &packer);
             drop(permit);
             understood
         });
@@ -172,20 +170,21 @@ impl Intake {
     async fn append(
         &self,
         signal: Signal,
-        payload: Bytes,
-        room: Reservation,
+        contents: Contents,
+        packed: Packed,
     ) -> Result<Appended, Refusal> {
         let (tell, told) = oneshot::channel();
+        let (live, plain_bytes) = (Arc::clone(&self.live), packed.plain_bytes);
         let done = Box::new(move |outcome: Result<Appended, LogRefusal>| {
             if let Ok(appended) = outcome {
-                room.settle(appended);
+                live.add(appended, signal, contents, plain_bytes);
             }
             if tell.send(outcome).is_err() {
                 tracing::trace!("a sender went away before its answer; its rows stay");
             }
         });
         let stopping = || Refusal::new(Reason::Stopping, "the server is going down");
-        let append = Append { signal, payload, done };
+        let append = Append { signal, contents, packed, done };
         if self.log.send(append).await.is_err() {
             return Err(stopping());
         }
@@ -217,8 +216,8 @@ impl Intake {
     }
 }
 
-/// Decompresses and decodes. Costs CPU in proportion to the request.
-fn understand(request: Request, bytes_max: usize) -> Result<Understood, Refusal> {
+/// Decompresses, checks and packs. Costs CPU in proportion to the request.
+fn understand(request: Request, bytes_max: usize, packer: &Packer) -> Result<Understood, Refusal> {
     let Request { signal, encoding, format, body, mut ticket } = request;
     let plain = match encoding {
         Encoding::Identity if body.len() > bytes_max => {
@@ -236,8 +235,8 @@ fn understand(request: Request, bytes_max: usize) -> Result<Understood, Refusal>
             json_to_protobuf(signal, &plain).map_err(unreadable)?.into()
         }
     };
-    let decoded = decode(signal, &payload).map_err(unreadable)?;
-    Ok(Understood { payload, decoded, ticket })
+    let checked = check(signal, &payload).map_err(unreadable)?;
+    Ok(Understood { packed: packer.pack(payload), checked, ticket })
 }
 
 fn unreadable(error: DecodeError) -> Refusal {

@@ -94,10 +94,11 @@ impl Bench {
         if flushed > 0 {
             flush(&store, writer, &batches[..flushed]).await;
         }
-        let live = batches
-            .into_iter()
-            .enumerate()
-            .map(|(at, rows)| LiveBatch { position: position(at), rows });
+        let live = batches.into_iter().enumerate().map(|(at, rows)| LiveBatch {
+            position: position(at),
+            next: position(at + 1),
+            rows,
+        });
         let live = if place == Place::Files { Vec::new() } else { live.collect() };
         let live = StubLive { writer, batches: Mutex::new(live), hangs };
         let parts = QueryParts { store, live: vec![Arc::new(live)], extra_routes: Router::new() };
@@ -161,7 +162,7 @@ async fn flush(store: &Store, writer: WriterId, batches: &[RowBatch]) {
     store.register_writer(writer).await.unwrap();
     for (at, batch) in batches.iter().enumerate() {
         let (covers_from, covers_to) = (position(at), position(at + 1));
-        let batches = vec![batch.clone()];
-        store.commit(Commit { writer, covers_from, covers_to, batches }).await.unwrap();
+        let rows = Arc::new(vec![batch.clone()]);
+        store.commit(Commit { writer, covers_from, covers_to, rows }).await.unwrap();
     }
 }

@@ -18,9 +18,10 @@ use crate::error::Error;
 use crate::files::{FileOrigin, WriteRequest, WrittenFile, write};
 use crate::metrics::Publication;
 use crate::model::{FileId, LogPosition, RowBatch, WriterId};
+use crate::ports::{Clock, CommitRows};
 use crate::store::Store;
 use crate::store::open::mint;
-use crate::store::partition::{Partition, partition};
+use crate::store::partition::partition;
 
 /// Rows of one stretch of one writer's log, on their way into files.
 #[derive(Debug, Clone)]
@@ -33,10 +34,13 @@ pub struct Commit {
     pub covers_from: LogPosition,
     /// Where the stretch ends, exclusive. A commit that the catalog already covers is done.
     pub covers_to: LogPosition,
-    /// All rows of the stretch, of any tables and times. May be empty: then only the position
+    /// All rows of the stretch, of any tables and times. There may be none: then only the position
     /// moves.
-    pub batches: Vec<RowBatch>,
+    pub rows: Arc<dyn CommitRows>,
 }
+
+/// Memory of rows that become files together, where row groups of that many rows would take more.
+const RUN_BYTES_MAX: usize = 64 << 20;
 
 /// Files that are put at once.
 const PUTS_PARALLEL: usize = 4;
@@ -81,7 +85,7 @@ impl Store {
             let (count, rows) = (files.len(), files.iter().map(|file| file.rows).sum::<u64>());
             if self.put_record(&commit, number, files).await? {
                 let took_ms = self.clock.elapsed().saturating_sub(began).as_millis();
-                let Commit { writer, covers_from: _, covers_to, batches: _ } = commit;
+                let Commit { writer, covers_from: _, covers_to, rows: _ } = commit;
                 info!(%writer, number, ?covers_to, files = count, rows, took_ms, "committed");
                 return Ok(Publication::Done);
             }
@@ -93,7 +97,7 @@ impl Store {
 
     /// Whether there is anything to do, and at which number.
     async fn standing(&self, commit: &Commit) -> Result<Standing, Error> {
-        let &Commit { writer, covers_from, covers_to, ref batches } = commit;
+        let &Commit { writer, covers_from, covers_to, rows: _ } = commit;
         let state = self.state.lock().await;
         if let Some(covered_to) = state.snapshot().covered_to(writer) {
             if covers_to <= covered_to {
@@ -103,43 +107,41 @@ impl Store {
                 return Err(Error::Overtaken { writer, covers_from, covered_to });
             }
         }
-        if covers_from >= covers_to && batches.is_empty() {
+        if covers_from >= covers_to {
             return Ok(Standing::Done);
         }
         Ok(Standing::Open { number: state.next(Sequence::Writer(writer)) })
     }
 
     async fn put_files(&self, commit: &Commit, number: u64) -> Result<Vec<FileEntry>, Error> {
-        let &Commit { writer, covers_from, covers_to, ref batches } = commit;
+        let &Commit { writer, covers_from, covers_to, ref rows } = commit;
         let record = Sequence::Writer(writer).path(number);
         let origin = FileOrigin { record, log: Some((writer, covers_from, covers_to)) };
-        let written = self.encode(batches.clone(), origin).await?;
+        let written = self.encode(Arc::clone(rows), origin).await?;
         let puts = written.into_iter().map(|file| self.put_file(file));
         let puts: Vec<_> = puts.collect();
         futures::stream::iter(puts).buffered(PUTS_PARALLEL).try_collect().await
     }
 
+    /// Files of runs of rows. Holds the rows of one run at a time, however many there are.
     async fn encode(
         &self,
-        batches: Vec<RowBatch>,
+        rows: Arc<dyn CommitRows>,
         origin: FileOrigin,
     ) -> Result<Vec<WrittenFile>, Error> {
-        if batches.is_empty() {
-            return Ok(Vec::new());
-        }
-        let row_group_rows_max = self.config.row_group_rows_max;
+        let rows_max = self.config.row_group_rows_max;
         let clock = Arc::clone(&self.clock);
         let work = tokio::task::spawn_blocking(move || {
-            let parts = partition(&batches)?.into_iter();
-            let requests = parts.map(|Partition { table, hour, rows }| WriteRequest {
-                id: FileId(mint(&*clock)),
-                table,
-                hour,
-                rows,
-                origin: origin.clone(),
-                row_group_rows_max,
-            });
-            requests.map(write).collect()
+            let encoder = Encoder { clock: &*clock, origin: &origin, rows_max };
+            let (mut written, mut run) = (Vec::new(), Run::default());
+            for piece in rows.pieces() {
+                run.add(piece.map_err(|source| Error::CommitRows { source })?);
+                if run.rows >= rows_max || run.bytes >= RUN_BYTES_MAX {
+                    written.extend(encoder.files(&std::mem::take(&mut run))?);
+                }
+            }
+            written.extend(encoder.files(&run)?);
+            Ok(written)
         });
         match work.await {
             Ok(written) => written,
@@ -162,7 +164,7 @@ impl Store {
         number: u64,
         adds: Vec<FileEntry>,
     ) -> Result<bool, Error> {
-        let &Commit { writer, covers_from, covers_to, batches: _ } = commit;
+        let &Commit { writer, covers_from, covers_to, rows: _ } = commit;
         self.own(format!("writer {writer}")).await?;
         let sequence = Sequence::Writer(writer);
         let body = Body::Commit { covers_from, covers_to, adds };
@@ -192,6 +194,44 @@ impl Store {
             self.publish(&state, vec![change]).await;
         }
         Ok(())
+    }
+}
+
+/// Rows that become files together.
+#[derive(Debug, Default)]
+struct Run {
+    batches: Vec<RowBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Run {
+    fn add(&mut self, batch: RowBatch) {
+        self.rows += batch.rows.num_rows();
+        self.bytes += batch.rows.get_array_memory_size();
+        self.batches.push(batch);
+    }
+}
+
+struct Encoder<'a> {
+    clock: &'a dyn Clock,
+    origin: &'a FileOrigin,
+    rows_max: usize,
+}
+
+impl Encoder<'_> {
+    /// A file for each table and hour of a run.
+    fn files(&self, run: &Run) -> Result<Vec<WrittenFile>, Error> {
+        let requests = partition(&run.batches)?.into_iter().map(|part| WriteRequest {
+            id: FileId(mint(self.clock)),
+            table: part.table,
+            hour: part.hour,
+            rows: part.rows,
+            origin: self.origin.clone(),
+            // A run ends with a whole piece: the few rows beyond make no row group of their own.
+            row_group_rows_max: self.rows_max.max(run.rows),
+        });
+        requests.map(write).collect()
     }
 }
 

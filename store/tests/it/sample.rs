@@ -63,7 +63,7 @@ pub fn commit(
         writer,
         covers_from: LogPosition(from),
         covers_to: LogPosition(to),
-        batches: vec![logs(start, &names)],
+        rows: Arc::new(vec![logs(start, &names)]),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::super::disk::Folder;
 use super::super::faults::FaultyFolder;
-use super::super::harness::{Log, Outcome, SETTINGS};
+use super::super::frame::HEAD_BYTES;
+use super::super::harness::{CONTENTS, Log, Outcome, SETTINGS};
 use super::super::recover::recover;
 use super::*;
 
@@ -38,7 +39,7 @@ fn what_is_acknowledged_is_read() {
 /// Guarantees: refused is not there, acknowledged is there once, and the log goes on by itself.
 #[test]
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
-    for room in 0..200 {
+    for room in 0..320 {
         let folder = FaultyFolder::default();
         let (mut log, _) = Log::open(&folder, SETTINGS);
         folder.disk().room = Some(room);
@@ -101,7 +102,7 @@ fn a_full_log_refuses_and_recovers() {
     let (mut log, _) = Log::open(&folder, settings);
     let fill = |log: &mut Log| {
         let mut ends = Vec::new();
-        while let Outcome::Ok(appended) = log.commit(&[&[0; 72]])[0] {
+        while let Outcome::Ok(appended) = log.commit(&[&[0; 100 - HEAD_BYTES]])[0] {
             ends.push(appended.next);
         }
         ends
@@ -141,8 +142,9 @@ fn the_thread_answers_all_and_ends() {
     for _ in 0..100 {
         let told = told.clone();
         let done = move |outcome: Outcome| told.send(outcome.unwrap().position).unwrap();
-        let payload = Bytes::from_static(b"span");
-        let append = Append { signal: Signal::Traces, payload, done: Box::new(done) };
+        let packed = Packed::plain(bytes::Bytes::from_static(b"span"));
+        let (signal, contents) = (Signal::Traces, CONTENTS);
+        let append = Append { signal, contents, packed, done: Box::new(done) };
         assert!(appends.blocking_send(append).is_ok());
     }
     drop((appends, told));

@@ -6,9 +6,16 @@ use super::*;
 
 const HERE: LogPosition = LogPosition(4096);
 
+const CONTENTS: Contents = Contents { rows: 3, time: TimeRange::ALL, alone: true };
+
+const fn frame(payload: &[u8]) -> Frame<'_> {
+    let plain_bytes = payload.len() + 1;
+    Frame { signal: Signal::Logs, time: UnixNanos(-7), contents: CONTENTS, plain_bytes, payload }
+}
+
 fn framed(position: LogPosition, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    write(&mut out, position, &Frame { signal: Signal::Logs, time: UnixNanos(7), payload });
+    write(&mut out, position, &frame(payload));
     out
 }
 
@@ -17,8 +24,7 @@ fn framed(position: LogPosition, payload: &[u8]) -> Vec<u8> {
 #[test]
 fn a_cut_frame_is_short() {
     let whole = framed(HERE, b"span");
-    let frame = Frame { signal: Signal::Logs, time: UnixNanos(7), payload: b"span" };
-    assert_eq!(read(HERE, &whole), Read::Whole(frame, b""));
+    assert_eq!(read(HERE, &whole), Read::Whole(frame(b"span"), b""));
     for cut in 0..whole.len() {
         let wanted = if cut < HEAD_BYTES { HEAD_BYTES } else { whole.len() };
         assert_eq!(read(HERE, &whole[..cut]), Read::Short(wanted), "cut at {cut}");
@@ -72,16 +78,15 @@ proptest! {
         let mut out = Vec::new();
         let at = |len: usize| LogPosition(u64::from(start) + len as u64);
         for payload in &payloads {
-            let frame = Frame { signal: Signal::Traces, time: UnixNanos(-1), payload };
             let position = at(out.len());
-            write(&mut out, position, &frame);
+            write(&mut out, position, &frame(payload));
         }
         let mut rest = out.as_slice();
         for payload in &payloads {
-            let Read::Whole(frame, after) = read(at(out.len() - rest.len()), rest) else {
+            let Read::Whole(found, after) = read(at(out.len() - rest.len()), rest) else {
                 panic!("a written frame is whole");
             };
-            prop_assert_eq!(frame.payload, payload.as_slice());
+            prop_assert_eq!(found, frame(payload));
             rest = after;
         }
         prop_assert!(rest.is_empty());

@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 
 use super::*;
 
-const ALL: [Reason; 16] = [
+const ALL: [Reason; 15] = [
     Reason::Malformed,
     Reason::BrokenCompression,
     Reason::UnsupportedMediaType,
@@ -16,7 +16,6 @@ const ALL: [Reason; 16] = [
     Reason::TooSlow,
     Reason::Cancelled,
     Reason::Busy,
-    Reason::LiveRowsFull,
     Reason::LogFull,
     Reason::LogFailed,
     Reason::BucketAway,

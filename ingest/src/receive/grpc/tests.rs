@@ -142,13 +142,14 @@ async fn every_fault_has_its_status() {
     assert_eq!(server.drain().await.rows(), 1);
 }
 
-/// Scenario: live rows are full because the bucket is away.
+/// Scenario: the log is full because the bucket is away.
 /// Guarantees: RESOURCE_EXHAUSTED with RetryInfo, which senders retry on.
 #[tokio::test]
 async fn pressure_says_when_to_come_back() {
     let server = Server::start(|config| {
-        config.live_bytes_max = 100 << 10;
-        config.flush_bytes = 10 << 10;
+        config.segment_bytes_max = 64 << 10;
+        config.log_bytes_max = 256 << 10;
+        config.decoded_bytes_max = 64 << 10;
         config.drain_timeout = Duration::from_millis(100);
     })
     .await;

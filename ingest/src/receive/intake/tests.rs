@@ -12,28 +12,12 @@ use crate::fixtures::request;
 /// Guarantees: faults of the sender are told as such, faults of ours are not blamed on it.
 #[test]
 fn decode_errors_have_reasons() {
-    let refusal = unreadable(decode(Signal::Traces, b"junk").unwrap_err());
+    let refusal = unreadable(check(Signal::Traces, b"junk").unwrap_err());
     assert_eq!(refusal.reason, Reason::Malformed);
     let refusal = unreadable(json_to_protobuf(Signal::Logs, b"[").unwrap_err());
     assert_eq!(refusal.reason, Reason::Malformed);
     let refusal = unreadable(DecodeError::TooLarge { bytes: 1 });
     assert_eq!(refusal.reason, Reason::TooLarge);
-}
-
-/// Scenario: a request whose rows could never be live at all.
-/// Guarantees: told to be too large, so that its sender does not try for ever.
-#[tokio::test]
-async fn what_never_fits_is_too_large() {
-    let server = Server::start(|config| {
-        config.live_bytes_max = 20 << 10;
-        config.flush_bytes = 1 << 10;
-    })
-    .await;
-    let body = request(&vec!["a span with a name of some length"; 2000]).encode_to_vec();
-    let post = client(false).post(format!("http://{}/v1/traces", server.http));
-    let post = post.header("content-type", "application/x-protobuf").body(body);
-    assert_eq!(post.send().await.unwrap().status(), 413);
-    server.drain().await;
 }
 
 /// Scenario: senders go away while their requests are under way.

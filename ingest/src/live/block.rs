@@ -1,0 +1,198 @@
+//! A stretch of the log whose rows are live.
+//!
+//! Invariant: a block is of whole requests and never changes once it is sealed. Its rows are made
+//! from the log when somebody asks for them, at most once at a time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use icecore_store::{LogPosition, PortError, RowBatch, Signal, TimeRange};
+use tracing::error;
+
+use super::blocks::Cache;
+use crate::decode::{Batch, CELLS_MAX, DecodeError, decode};
+use crate::log::{Appended, Contents, Logged, Tail};
+
+/// Bytes of the log that are read at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Requests that follow each other in the log.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// Where the first request stands.
+    pub(crate) first: LogPosition,
+    /// Where the first request behind it stands.
+    pub(crate) next: LogPosition,
+    /// Export requests, unpacked.
+    pub(crate) bytes: u64,
+    /// Rows of all signals.
+    pub(crate) rows: u64,
+    /// When its first request came, by [`icecore_store::Clock::elapsed`].
+    pub(crate) since: Duration,
+    parts: [Part; Signal::ALL.len()],
+}
+
+/// The requests of one signal.
+#[derive(Debug, Default)]
+struct Part {
+    time: Option<TimeRange>,
+    decoded: Mutex<Option<Cached>>,
+}
+
+/// Rows that are kept; their memory is given back to the cache with them.
+#[derive(Debug)]
+struct Cached {
+    rows: Vec<RowBatch>,
+    bytes: u64,
+    cache: Arc<Cache>,
+}
+
+impl Drop for Cached {
+    fn drop(&mut self) {
+        self.cache.give_back(self.bytes);
+    }
+}
+
+impl Block {
+    /// Nothing yet, from `first` on.
+    pub(crate) fn new(first: LogPosition, since: Duration) -> Self {
+        Self { first, next: first, bytes: 0, rows: 0, since, parts: Default::default() }
+    }
+
+    /// Adds the next request of the log.
+    pub(crate) fn add(&mut self, at: Appended, signal: Signal, contents: Contents, bytes: u64) {
+        self.next = at.next;
+        self.bytes += bytes;
+        self.rows += u64::from(contents.rows);
+        let time = &mut self.parts[signal as usize].time;
+        *time = Some(time.map_or(contents.time, |time| time.union(&contents.time)));
+    }
+
+    /// Whether there are rows of this signal that overlap `time`.
+    pub(crate) fn overlaps(&self, signal: Signal, time: &TimeRange) -> bool {
+        self.part(signal).time.is_some_and(|rows| rows.overlaps(time))
+    }
+
+    /// The rows of one signal, kept for the next one who asks where the cache has room.
+    ///
+    /// # Errors
+    /// [`PortError::Trimmed`] once the log is gone, which is after the store has the rows.
+    pub(crate) fn rows(
+        &self,
+        signal: Signal,
+        tail: &Tail,
+        cache: &Arc<Cache>,
+    ) -> Result<Vec<RowBatch>, PortError> {
+        let part = self.part(signal);
+        if part.time.is_none() {
+            return Ok(Vec::new());
+        }
+        // Whoever asks meanwhile waits for the same rows.
+        let mut decoded = part.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = decoded.as_ref() {
+            return Ok(cached.rows.clone());
+        }
+        let rows = self.read(signal, tail, cache)?;
+        let bytes = rows.iter().map(|rows| rows.rows.get_array_memory_size() as u64).sum();
+        if cache.take(bytes) {
+            let cache = Arc::clone(cache);
+            *decoded = Some(Cached { rows: rows.clone(), bytes, cache });
+        }
+        Ok(rows)
+    }
+
+    /// The rows of one signal, for the store, which asks once: they are not kept.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub(crate) fn flush(
+        &self,
+        signal: Signal,
+        tail: &Tail,
+        cache: &Cache,
+    ) -> Result<Vec<RowBatch>, PortError> {
+        let part = self.part(signal);
+        if part.time.is_none() {
+            return Ok(Vec::new());
+        }
+        let decoded = part.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = decoded.as_ref().map(|cached| cached.rows.clone());
+        drop(decoded);
+        kept.map_or_else(|| self.read(signal, tail, cache), Ok)
+    }
+
+    fn part(&self, signal: Signal) -> &Part {
+        &self.parts[signal as usize]
+    }
+
+    fn read(&self, signal: Signal, tail: &Tail, cache: &Cache) -> Result<Vec<RowBatch>, PortError> {
+        let mut rows = Decoding { signal, tail, cache, batch: None, rows: Vec::new() };
+        let mut from = self.first;
+        while from < self.next {
+            let logged = tail.read_logged(from, CHUNK_BYTES)?;
+            let Some(last) = logged.last() else { break };
+            from = last.next;
+            let of_block = logged.iter().filter(|logged| logged.position < self.next);
+            of_block.filter(|logged| logged.signal == signal).for_each(|it| rows.add(it));
+        }
+        rows.end_batch();
+        Ok(rows.rows)
+    }
+}
+
+/// Requests of one signal on their way to rows.
+struct Decoding<'a> {
+    signal: Signal,
+    tail: &'a Tail,
+    cache: &'a Cache,
+    batch: Option<Batch>,
+    rows: Vec<RowBatch>,
+}
+
+impl Decoding<'_> {
+    fn add(&mut self, logged: &Logged) {
+        if let Err(error) = self.try_add(logged) {
+            // It was checked before it was logged, so that this is a fault of ours.
+            self.cache.undecodable();
+            let (signal, position) = (self.signal, logged.position.0);
+            error!(%signal, position, %error, "a logged request cannot be decoded any more");
+        }
+    }
+
+    fn try_add(&mut self, logged: &Logged) -> Result<(), Undecodable> {
+        if logged.contents.alone {
+            self.end_batch();
+            let decoded =
+                self.tail.unpack(&logged.packed, |plain| decode(self.signal, plain))??;
+            self.rows.extend(decoded.rows);
+            return Ok(());
+        }
+        let mut batch = self.batch.take().unwrap_or_else(|| Batch::new(self.signal));
+        self.tail.unpack(&logged.packed, |plain| batch.push(plain))??;
+        let full = batch.cells() >= CELLS_MAX;
+        self.batch = Some(batch);
+        if full {
+            self.end_batch();
+        }
+        Ok(())
+    }
+
+    fn end_batch(&mut self) {
+        match self.batch.take().map(Batch::finish).transpose() {
+            Ok(rows) => self.rows.extend(rows.flatten()),
+            Err(error) => {
+                self.cache.undecodable();
+                error!(signal = %self.signal, %error, "logged requests cannot be decoded any more");
+            }
+        }
+    }
+}
+
+/// Why a logged request has no rows.
+#[derive(Debug, thiserror::Error)]
+enum Undecodable {
+    #[error(transparent)]
+    Unpack(#[from] std::io::Error),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}

@@ -1,0 +1,307 @@
+//! Which stretches of the log are live, and their rows for whoever asks.
+//!
+//! Rows are not kept here but in the log, packed: a request costs no memory once it is there. They
+//! are made when a query wants them, and again when they are flushed.
+//!
+//! Invariants: blocks are in log order, without gaps between requests; a request is in a block
+//! before its sender hears of success; a block goes only after the store has committed all of it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use icecore_store::{
+    Clock, CommitRows, LiveBatch, LiveRows, LiveSnapshot, LogPosition, PortError, RowBatch, Signal,
+    Table, TimeRange,
+};
+use tokio::sync::Notify;
+
+use super::block::Block;
+use crate::log::{Appended, Contents, Tail};
+use crate::metrics::Metrics;
+
+/// Requests of one block, unpacked: enough that common columns pay, little enough that the rows of
+/// one take a few megabytes.
+const BLOCK_BYTES: u64 = 8 << 20;
+
+/// Bytes of the log that are read at a time where a block is made anew.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// The live rows of this process.
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    settings: BlocksSettings,
+    tail: Arc<Tail>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    cache: Arc<Cache>,
+    state: Mutex<State>,
+    /// Told when a flush by size is due.
+    flush_due: Notify,
+}
+
+/// The bounds of live rows, in bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct BlocksSettings {
+    /// Requests, unpacked, at which a flush is due, and that one flush takes.
+    pub(crate) flush_bytes: u64,
+    /// Memory of rows that are kept for the next query.
+    pub(crate) cache_bytes_max: u64,
+    /// Requests, unpacked, whose rows one query may ask for.
+    pub(crate) read_bytes_max: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sealed: VecDeque<Arc<Block>>,
+    open: Option<Block>,
+    rows: u64,
+    bytes: u64,
+    covered: LogPosition,
+}
+
+/// The memory of rows that are kept for the next query.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    used: AtomicU64,
+    bytes_max: u64,
+    metrics: Metrics,
+}
+
+impl Cache {
+    /// Whether there is room for so many bytes, which are then taken.
+    pub(super) fn take(&self, bytes: u64) -> bool {
+        let more = |used: u64| used.checked_add(bytes).filter(|all| *all <= self.bytes_max);
+        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        let fits = taken.is_ok();
+        if let Ok(before) = taken {
+            self.metrics.live.cached(before + bytes);
+        }
+        fits
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        let before = self.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.metrics.live.cached(before - bytes);
+    }
+
+    /// A logged request has no rows.
+    pub(super) fn undecodable(&self) {
+        self.metrics.undecodable();
+    }
+}
+
+/// The oldest live rows, as one flush takes them.
+#[derive(Debug, Clone)]
+pub(crate) struct Prefix {
+    /// The end of the last block.
+    pub(crate) covers_to: LogPosition,
+    /// How many rows they are.
+    pub(crate) rows: u64,
+    /// The blocks, in log order.
+    pub(crate) blocks: Vec<Arc<Block>>,
+    tail: Arc<Tail>,
+    cache: Arc<Cache>,
+}
+
+impl CommitRows for Prefix {
+    fn pieces(&self) -> Box<dyn Iterator<Item = Result<RowBatch, PortError>> + Send + '_> {
+        let parts = self.blocks.iter().flat_map(|block| Signal::ALL.map(|signal| (block, signal)));
+        let pieces =
+            parts.flat_map(|(block, signal)| match block.flush(signal, &self.tail, &self.cache) {
+                Ok(rows) => rows.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            });
+        Box::new(pieces)
+    }
+}
+
+impl Blocks {
+    /// No rows yet.
+    pub(crate) fn new(
+        settings: BlocksSettings,
+        tail: Arc<Tail>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
+        let (bytes_max, used) = (settings.cache_bytes_max, AtomicU64::new(0));
+        let cache = Arc::new(Cache { used, bytes_max, metrics: metrics.clone() });
+        let (state, flush_due) = (Mutex::default(), Notify::new());
+        Self { settings, tail, clock, metrics, cache, state, flush_due }
+    }
+
+    /// A request is in the log, and durable: its rows become visible. Must be called in log order.
+    pub(crate) fn add(&self, at: Appended, signal: Signal, contents: Contents, plain_bytes: usize) {
+        let mut state = self.state();
+        let since = self.clock.elapsed();
+        let open = state.open.get_or_insert_with(|| Block::new(at.position, since));
+        debug_assert!(open.next <= at.position, "requests are added in log order");
+        open.add(at, signal, contents, plain_bytes as u64);
+        let full = open.bytes >= BLOCK_BYTES;
+        state.rows += u64::from(contents.rows);
+        state.bytes += plain_bytes as u64;
+        if full {
+            state.seal();
+        }
+        self.metrics.live.held(state.rows, state.bytes);
+        if state.bytes >= self.settings.flush_bytes {
+            self.flush_due.notify_one();
+        }
+    }
+
+    /// Whether so much is live that it should go to the store.
+    pub(crate) fn is_flush_due(&self) -> bool {
+        self.state().bytes >= self.settings.flush_bytes
+    }
+
+    /// Returns when [`Self::is_flush_due`] became true.
+    pub(crate) async fn flush_due(&self) {
+        self.flush_due.notified().await;
+    }
+
+    /// How long the oldest request has been here; zero where there is none.
+    pub(crate) fn oldest_age(&self) -> Duration {
+        let now = self.clock.elapsed();
+        let oldest = self.state().oldest().unwrap_or(now);
+        let age = now.saturating_sub(oldest);
+        self.metrics.live.oldest(age);
+        age
+    }
+
+    /// The oldest blocks, about `flush_bytes` of them; `None` where there are none.
+    pub(crate) fn prefix(&self) -> Option<Prefix> {
+        let mut state = self.state();
+        state.seal();
+        let mut bytes = 0;
+        let taken = state.sealed.iter().take_while(|block| {
+            let room = bytes < self.settings.flush_bytes;
+            bytes += block.bytes;
+            room
+        });
+        let blocks: Vec<_> = taken.cloned().collect();
+        let covers_to = blocks.last()?.next;
+        let rows = blocks.iter().map(|block| block.rows).sum();
+        let (tail, cache) = (Arc::clone(&self.tail), Arc::clone(&self.cache));
+        Some(Prefix { covers_to, rows, blocks, tail, cache })
+    }
+
+    /// Everything before `covered` is in the store. Reads the log where that is a part of a block,
+    /// as it can be after a start that did not hear of a commit.
+    pub(crate) fn drop_covered(&self, covered: LogPosition) {
+        let (mut dropped, mut torn) = (Vec::new(), None);
+        let mut state = self.state();
+        state.covered = state.covered.max(covered);
+        if state.open.as_ref().is_some_and(|open| open.first < covered) {
+            state.seal();
+        }
+        while state.sealed.front().is_some_and(|block| block.first < covered) {
+            let Some(block) = state.sealed.pop_front() else { break };
+            state.rows -= block.rows;
+            state.bytes -= block.bytes;
+            torn = (block.next > covered).then(|| Arc::clone(&block));
+            dropped.push(block);
+        }
+        if let Some(rest) = torn.and_then(|block| self.rest_of(&block, covered)) {
+            state.rows += rest.rows;
+            state.bytes += rest.bytes;
+            state.sealed.push_front(Arc::new(rest));
+        }
+        self.metrics.live.held(state.rows, state.bytes);
+        drop(state);
+        // The memory is given back outside the lock: readers do not wait for it.
+        drop(dropped);
+    }
+
+    /// What a block holds from `covered` on.
+    fn rest_of(&self, block: &Block, covered: LogPosition) -> Option<Block> {
+        let mut rest = Block::new(covered, block.since);
+        let mut from = covered;
+        while from < block.next {
+            let Ok(logged) = self.tail.read_logged(from, CHUNK_BYTES) else { break };
+            let Some(last) = logged.last() else { break };
+            from = last.next;
+            for logged in logged.iter().filter(|logged| logged.position < block.next) {
+                let at = Appended { position: logged.position, next: logged.next };
+                rest.add(at, logged.signal, logged.contents, logged.packed.plain_bytes as u64);
+            }
+        }
+        (rest.rows > 0).then_some(rest)
+    }
+
+    /// The blocks with rows of this signal and time, sealed so that their rows can be kept.
+    fn select(&self, signal: Signal, time: &TimeRange) -> Result<Vec<Arc<Block>>, PortError> {
+        let mut state = self.state();
+        if state.open.as_ref().is_some_and(|open| open.overlaps(signal, time)) {
+            state.seal();
+        }
+        let found = state.sealed.iter().filter(|block| block.overlaps(signal, time));
+        let found: Vec<_> = found.cloned().collect();
+        let bytes: u64 = found.iter().map(|block| block.bytes).sum();
+        let bound = self.settings.read_bytes_max;
+        if bytes <= bound {
+            return Ok(found);
+        }
+        let rows: u64 = found.iter().map(|block| block.rows).sum();
+        let reason = format!(
+            "{rows} rows wait for the bucket, in requests of {bytes} bytes, above the bound of \
+             {bound} that one query reads: ask for a shorter time"
+        );
+        Err(PortError::Unavailable { part: "ingest".to_owned(), reason })
+    }
+
+    /// The rows of a block, none where the store has them by now.
+    fn rows(&self, block: &Block, signal: Signal) -> Result<Vec<RowBatch>, PortError> {
+        match block.rows(signal, &self.tail, &self.cache) {
+            Err(PortError::Trimmed { .. }) if block.next <= self.state().covered => Ok(Vec::new()),
+            rows => rows,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn seal(&mut self) {
+        self.sealed.extend(self.open.take().map(Arc::new));
+    }
+
+    fn oldest(&self) -> Option<Duration> {
+        let sealed = self.sealed.front().map(|block| block.since);
+        sealed.or(self.open.as_ref().map(|open| open.since))
+    }
+}
+
+/// What one query reads of the live rows, on a thread that may block.
+fn read(blocks: &Blocks, table: Table, time: TimeRange) -> Result<LiveSnapshot, PortError> {
+    let mut batches = Vec::new();
+    let signal = Signal::ALL.into_iter().find(|signal| signal.table() == table);
+    if let Some(signal) = signal {
+        for block in blocks.select(signal, &time)? {
+            let rows = blocks.rows(&block, signal)?.into_iter();
+            let wanted = rows.filter(|rows| rows.time.overlaps(&time));
+            let (position, next) = (block.first, block.next);
+            batches.extend(wanted.map(|rows| LiveBatch { position, next, rows }));
+        }
+    }
+    Ok(LiveSnapshot { writer: blocks.tail.writer_id(), batches })
+}
+
+/// [`Blocks`] as queries see them.
+#[derive(Debug)]
+pub(crate) struct Live(pub(crate) Arc<Blocks>);
+
+#[async_trait]
+impl LiveRows for Live {
+    async fn live_rows(&self, table: Table, time: TimeRange) -> Result<LiveSnapshot, PortError> {
+        let blocks = Arc::clone(&self.0);
+        let work = tokio::task::spawn_blocking(move || read(&blocks, table, time));
+        work.await.map_err(|panic| PortError::Io(std::io::Error::other(panic)))?
+    }
+}
+
+#[cfg(test)]
+mod tests;
