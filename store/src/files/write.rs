@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{max, min};
 use arrow::datatypes::{Field, FieldRef, Schema, TimestampNanosecondType};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -67,13 +68,15 @@ pub(crate) fn write(request: WriteRequest) -> Result<WrittenFile, Error> {
     let WriteRequest { id, table, hour, rows, origin, row_group_rows_max } = request;
     let filled = rows.iter().filter(|batch| batch.num_rows() > 0);
     let mut parts = filled.map(|batch| Part::new(table, batch)).collect::<Result<Vec<_>, _>>()?;
+    // The parts have the columns from here on, and give each back once it is in its place.
+    drop(rows);
     let time = time_range(table, &parts)?;
     let plan = settle(table, &mut parts)?;
     let order = sorted(table, &parts);
     let metadata = FileMetadata::new(table, order.len() as u64, time, &origin, &plan);
     let path = layout::path(table, hour, id);
     let encoder = Encoder { table, path: &path, rows_max: row_group_rows_max.max(1) };
-    let bytes = encoder.encode(&parts, &plan, &order, &metadata)?;
+    let bytes = encoder.encode(parts, &plan, &order, &metadata)?;
     let AttributePlan { columns, overflow, overflow_listed } = plan;
     let entry = FileEntry {
         id,
@@ -105,6 +108,16 @@ fn time_range(table: Table, parts: &[Part]) -> Result<TimeRange, Error> {
     range.ok_or_else(|| Error::Rows { table, reason: "there are none".to_owned() })
 }
 
+/// One column of the file, as the parts have it.
+struct Column {
+    field: FieldRef,
+    parts: Vec<Option<ArrayRef>>,
+}
+
+fn gatherer<'a>(field: &FieldRef, parts: &'a [Option<ArrayRef>], rows: &[usize]) -> Gatherer<'a> {
+    Gatherer::new(field.data_type(), parts.iter().map(Option::as_ref).collect(), rows)
+}
+
 struct Encoder<'a> {
     table: Table,
     path: &'a str,
@@ -114,14 +127,43 @@ struct Encoder<'a> {
 impl Encoder<'_> {
     fn encode(
         &self,
-        parts: &[Part],
+        parts: Vec<Part>,
         plan: &AttributePlan,
         order: &[Place],
         metadata: &FileMetadata,
     ) -> Result<Bytes, Error> {
+        let rows: Vec<usize> = parts.iter().map(|part| part.rows).collect();
         let columns = self.columns(parts, plan);
-        let mut groups = order.chunks(self.rows_max);
-        let first = self.row_group(&columns, groups.next().unwrap_or_default())?;
+        if order.len() <= self.rows_max {
+            let gather = |Column { field, parts }| {
+                let gathered = gatherer(&field, &parts, &rows).gather(order);
+                gathered.map(|gathered| (field, gathered))
+            };
+            let only = self.row_group(columns.into_iter().map(gather))?;
+            return self.write(only, std::iter::empty(), metadata);
+        }
+        let gatherers: Vec<_> = columns
+            .iter()
+            .map(|Column { field, parts }| (field, gatherer(field, parts, &rows)))
+            .collect();
+        let mut groups = order.chunks(self.rows_max).map(|places| {
+            let gather = |(field, gatherer): &(&FieldRef, Gatherer<'_>)| {
+                gatherer.gather(places).map(|gathered| (Arc::clone(field), gathered))
+            };
+            self.row_group(gatherers.iter().map(gather))
+        });
+        match groups.next() {
+            Some(first) => self.write(first?, groups, metadata),
+            None => Err(Error::Rows { table: self.table, reason: "there are none".to_owned() }),
+        }
+    }
+
+    fn write(
+        &self,
+        first: RecordBatch,
+        rest: impl Iterator<Item = Result<RecordBatch, Error>>,
+        metadata: &FileMetadata,
+    ) -> Result<Bytes, Error> {
         let description = metadata.to_key_value();
         let schema = first.schema_ref();
         let properties =
@@ -135,48 +177,46 @@ impl Encoder<'_> {
             .map_err(failed)?;
         writer.write(&first).map_err(failed)?;
         drop(first);
-        for rows in groups {
+        for group in rest {
             writer.flush().map_err(failed)?;
-            writer.write(&self.row_group(&columns, rows)?).map_err(failed)?;
+            writer.write(&group?).map_err(failed)?;
         }
         Ok(writer.into_inner().map_err(failed)?.into())
     }
 
     /// Each column of the file in row shape, fixed ones first.
-    fn columns<'p>(
-        &self,
-        parts: &'p [Part],
-        plan: &AttributePlan,
-    ) -> Vec<(FieldRef, Gatherer<'p>)> {
-        let rows: Vec<usize> = parts.iter().map(|part| part.rows).collect();
-        let fixed = fixed_fields(self.table).into_iter().enumerate().map(|(at, field)| {
-            let columns = parts.iter().map(|part| Some(&part.fixed[at])).collect();
-            let gatherer = Gatherer::new(field.data_type(), columns, &rows);
-            (field, gatherer)
+    fn columns(&self, mut parts: Vec<Part>, plan: &AttributePlan) -> Vec<Column> {
+        let attributes: Vec<Column> = plan
+            .columns
+            .iter()
+            .map(|attribute| {
+                let key = (attribute.map, attribute.key.clone());
+                let parts = parts.iter_mut().map(|part| part.attributes.remove(&key)).collect();
+                let name = attribute.map.column(&attribute.key);
+                let field = Arc::new(Field::new(name, attribute.kind.data_type(), true));
+                Column { field, parts }
+            })
+            .collect();
+        let mut fixed: Vec<_> = parts.into_iter().map(|part| part.fixed.into_iter()).collect();
+        let fixed_fields = fixed_fields(self.table).into_iter().map(|field| {
+            let parts = fixed.iter_mut().map(Iterator::next).collect();
+            Column { field, parts }
         });
-        let attributes = plan.columns.iter().map(|attribute| {
-            let key = (attribute.map, attribute.key.clone());
-            let columns = parts.iter().map(|part| part.attributes.get(&key)).collect();
-            let data_type = attribute.kind.data_type();
-            let gatherer = Gatherer::new(&data_type, columns, &rows);
-            (Arc::new(Field::new(attribute.map.column(&attribute.key), data_type, true)), gatherer)
-        });
-        fixed.chain(attributes).collect()
+        fixed_fields.chain(attributes).collect()
     }
 
     fn row_group(
         &self,
-        columns: &[(FieldRef, Gatherer<'_>)],
-        rows: &[Place],
+        columns: impl Iterator<Item = Result<(FieldRef, ArrayRef), ArrowError>>,
     ) -> Result<RecordBatch, Error> {
         let failed = |source| Error::Arrow {
             action: format!("gather rows of {} for `{}`", self.table, self.path),
             source,
         };
-        let mut file_columns: Vec<(FieldRef, ArrayRef)> = Vec::with_capacity(columns.len() + 4);
-        for (field, gatherer) in columns {
-            let column = gatherer.gather(rows).map_err(failed)?;
-            shape::to_file(field, &column, &mut file_columns);
+        let mut file_columns: Vec<(FieldRef, ArrayRef)> = Vec::new();
+        for column in columns {
+            let (field, column) = column.map_err(failed)?;
+            shape::to_file(&field, &column, &mut file_columns);
         }
         let (fields, arrays): (Vec<_>, Vec<_>) = file_columns.into_iter().unzip();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(failed)

@@ -137,10 +137,10 @@ impl Store {
             for piece in rows.pieces() {
                 run.add(piece.map_err(|source| Error::CommitRows { source })?);
                 if run.rows >= rows_max || run.bytes >= RUN_BYTES_MAX {
-                    written.extend(encoder.files(&std::mem::take(&mut run))?);
+                    written.extend(encoder.files(std::mem::take(&mut run))?);
                 }
             }
-            written.extend(encoder.files(&run)?);
+            written.extend(encoder.files(run)?);
             Ok(written)
         });
         match work.await {
@@ -221,15 +221,18 @@ struct Encoder<'a> {
 
 impl Encoder<'_> {
     /// A file for each table and hour of a run.
-    fn files(&self, run: &Run) -> Result<Vec<WrittenFile>, Error> {
-        let requests = partition(&run.batches)?.into_iter().map(|part| WriteRequest {
+    fn files(&self, run: Run) -> Result<Vec<WrittenFile>, Error> {
+        let Run { batches, rows, bytes: _ } = run;
+        let parts = partition(&batches)?;
+        drop(batches);
+        let requests = parts.into_iter().map(|part| WriteRequest {
             id: FileId(mint(self.clock)),
             table: part.table,
             hour: part.hour,
             rows: part.rows,
             origin: self.origin.clone(),
             // A run ends with a whole piece: the few rows beyond make no row group of their own.
-            row_group_rows_max: self.rows_max.max(run.rows),
+            row_group_rows_max: self.rows_max.max(rows),
         });
         requests.map(write).collect()
     }
