@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use icecore_store::{Clock, LiveRows, Store};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -79,7 +80,10 @@ impl Query {
     /// # Errors
     /// Where the listener fails.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let served = axum::serve(self.listener, self.routes)
+        // Answers are streamed: a last small piece must not wait for the one before it to be
+        // acknowledged, which takes 40 ms on many clients.
+        let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let served = axum::serve(listener, self.routes)
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
         let overdue = async {
