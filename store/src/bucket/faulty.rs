@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
@@ -14,13 +15,15 @@ use object_store::{
 
 use crate::bucket::{Bucket, Puts};
 
-/// Which put fails, and how.
+/// Which request fails, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The next put whose path contains the text never reaches the bucket.
     BeforePut(&'static str),
     /// The next put whose path contains the text is carried out, and its answer is lost.
     AfterPut(&'static str),
+    /// The next listing of a folder whose path contains the text breaks off after one object.
+    InList(&'static str),
 }
 
 /// Where a test says what is to fail next.
@@ -63,6 +66,20 @@ impl<S: ObjectStore> Faulty<S> {
 impl<S: std::fmt::Display> std::fmt::Display for Faulty<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.inner.fmt(f)
+    }
+}
+
+impl<S> Faulty<S> {
+    fn break_off(
+        &self,
+        prefix: Option<&Path>,
+        listing: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let folder = prefix.map_or("", AsRef::as_ref);
+        if self.faults.take(|fault| matches!(fault, Fault::InList(text) if folder.contains(text))) {
+            return listing.take(1).chain(futures::stream::iter([Err(broken())])).boxed();
+        }
+        listing
     }
 }
 
@@ -115,7 +132,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        self.break_off(prefix, self.inner.list(prefix))
     }
 
     fn list_with_offset(
@@ -123,7 +140,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        self.break_off(prefix, self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -5,12 +5,13 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
@@ -72,18 +73,34 @@ impl Retry {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Retrying<S> {
-    inner: S,
+    inner: Arc<S>,
     retry: Retry,
 }
 
 impl<S> Retrying<S> {
     /// Tries again what `inner` failed at.
-    pub(crate) const fn new(inner: S, retry: Retry) -> Self {
-        Self { inner, retry }
+    pub(crate) fn new(inner: S, retry: Retry) -> Self {
+        Self { inner: Arc::new(inner), retry }
     }
 }
 
 impl<S: ObjectStore> Retrying<S> {
+    /// Reads a listing to its end within the attempt: one that breaks off half-way is begun anew,
+    /// and nobody above sees an object twice. Whoever lists holds the whole listing anyway.
+    fn listing(
+        &self,
+        location: Path,
+        list: impl Fn(&S) -> BoxStream<'static, Result<ObjectMeta>> + Send + Sync + 'static,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (inner, retry) = (Arc::clone(&self.inner), self.retry);
+        let listed = async move {
+            let attempt = || list(&inner).try_collect::<Vec<_>>();
+            retry.run("list", &location, attempt).await
+        };
+        let listed = futures::stream::once(listed);
+        listed.map_ok(|objects| futures::stream::iter(objects).map(Ok)).try_flatten().boxed()
+    }
+
     /// Reads the whole object where the server gives nothing less, and cuts the range out.
     async fn get_part(&self, location: &Path, options: &GetOptions) -> Result<GetResult> {
         let mut unranged = options.clone();
@@ -188,9 +205,10 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
         self.inner.delete_stream(locations)
     }
 
-    /// Not tried again: a listing that breaks off half-way is begun anew by whoever wants it.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let prefix = prefix.cloned();
+        let location = prefix.clone().unwrap_or_default();
+        self.listing(location, move |inner| inner.list(prefix.as_ref()))
     }
 
     fn list_with_offset(
@@ -198,7 +216,9 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        let (prefix, offset) = (prefix.cloned(), offset.clone());
+        let location = prefix.clone().unwrap_or_default();
+        self.listing(location, move |inner| inner.list_with_offset(prefix.as_ref(), &offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -47,6 +47,40 @@ async fn faults_that_pass_are_invisible() {
     check(1, Fault::AfterPut("data"), "exists", 2).await;
 }
 
+/// Lists two of three objects, from an offset or by their folder, while `faults` listings break
+/// off after one object, with two further attempts; `None` where it fails.
+async fn list(faults: usize, offset: Option<&str>) -> Option<Vec<String>> {
+    let injected = Faults::default();
+    (0..faults).for_each(|_| injected.inject(Fault::InList("data")));
+    let backoff = Duration::from_millis(1);
+    let retry = Retry { retries_max: 2, backoff, backoff_max: backoff };
+    let bucket = Retrying::new(Faulty::over(InMemory::new(), &injected), retry);
+    for path in ["data/1", "data/2", "other/3"] {
+        bucket.put(&Path::from(path), "text".into()).await.unwrap();
+    }
+    let folder = Path::from("data");
+    let listing = match offset {
+        Some(offset) => bucket.list_with_offset(Some(&folder), &Path::from(offset)),
+        None => bucket.list(Some(&folder)),
+    };
+    let listed: Vec<ObjectMeta> = listing.try_collect().await.ok()?;
+    Some(listed.into_iter().map(|object| object.location.to_string()).collect())
+}
+
+/// Scenario: listings that break off half-way, never, as often as is tried again, and once more.
+/// Guarantees: what passes is invisible, every object is listed once, and the bound holds.
+#[tokio::test]
+async fn listings_that_break_off_are_begun_anew() {
+    for offset in [None, Some("data/0")] {
+        for faults in [0, 1, 2] {
+            let listed = list(faults, offset).await.unwrap();
+            assert_eq!(listed, ["data/1", "data/2"], "{faults} faults, from {offset:?}");
+        }
+        assert_eq!(list(3, offset).await, None, "from {offset:?}");
+    }
+    assert_eq!(list(1, Some("data/1")).await.unwrap(), ["data/2"]);
+}
+
 /// Scenario: a read of what is not there.
 /// Guarantees: a definite answer is not asked for again.
 #[tokio::test]
