@@ -23,7 +23,7 @@ use crate::metrics::{Counts, Metrics};
 
 /// A plain protobuf body up to this size is checked and packed where it is: that takes less than
 /// 500 µs, and a hop to another thread would cost more than it spares.
-const INLINE_BYTES_MAX: usize = 128 << 10;
+const INLINE_BYTES_MAX: usize = 16 << 10;
 
 /// What every request goes through, whichever way it came.
 #[derive(Debug)]
