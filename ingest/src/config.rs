@@ -47,9 +47,10 @@ pub struct Config {
     /// Memory of rows that a query asked for before they were in the bucket, kept for the next
     /// one. Rows beyond it are made from the log anew for each query.
     pub live_cache_bytes_max: u64,
-    /// Requests, unpacked, of which one query may ask for the rows before they are in the bucket.
-    /// A query that needs more, because the bucket was away for long, is told so. A row takes about
-    /// six tenths of the bytes that it came in.
+    /// What one query may ask for of the rows that are not yet in the bucket: as requests,
+    /// unpacked, and as memory of their rows, which is about six tenths of that for ordinary
+    /// requests and a multiple of it for very small rows. A query that needs more, because the
+    /// bucket was away for long, is told so.
     pub live_read_bytes_max: u64,
     /// A flush starts when requests of this size, unpacked, are not yet in the bucket...
     pub flush_bytes: u64,

@@ -19,6 +19,8 @@ mod tail;
 pub(crate) use commit::{Append, Appended, LogRefusal, Writer, WriterSettings};
 pub(crate) use folder::LogFolder;
 pub(crate) use frame::Contents;
+#[cfg(test)]
+pub(crate) use frame::HEAD_BYTES;
 pub(crate) use pack::{Packed, Packer};
 pub(crate) use recover::Damage;
 pub(crate) use segment::Segments;

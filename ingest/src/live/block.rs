@@ -36,6 +36,7 @@ pub(crate) struct Block {
 #[derive(Debug, Default)]
 struct Part {
     time: Option<TimeRange>,
+    rows: u64,
     decoded: Mutex<Option<Cached>>,
 }
 
@@ -53,6 +54,13 @@ impl Drop for Cached {
     }
 }
 
+impl Part {
+    fn add(&mut self, time: TimeRange, rows: u64) {
+        self.time = Some(self.time.map_or(time, |all| all.union(&time)));
+        self.rows += rows;
+    }
+}
+
 impl Block {
     /// Nothing yet, from `first` on.
     pub(crate) fn new(first: LogPosition, since: Duration) -> Self {
@@ -64,8 +72,21 @@ impl Block {
         self.next = at.next;
         self.bytes += bytes;
         self.rows += u64::from(contents.rows);
-        let time = &mut self.parts[signal as usize].time;
-        *time = Some(time.map_or(contents.time, |time| time.union(&contents.time)));
+        self.parts[signal as usize].add(contents.time, u64::from(contents.rows));
+    }
+
+    /// This block and the one behind it as one.
+    pub(crate) fn joined(&self, behind: &Self) -> Self {
+        let mut joined = Self::new(self.first, self.since);
+        joined.next = behind.next;
+        joined.bytes = self.bytes + behind.bytes;
+        joined.rows = self.rows + behind.rows;
+        for (at, part) in self.parts.iter().enumerate().chain(behind.parts.iter().enumerate()) {
+            if let Some(time) = part.time {
+                joined.parts[at].add(time, part.rows);
+            }
+        }
+        joined
     }
 
     /// Whether there are rows of this signal that overlap `time`.
@@ -76,7 +97,8 @@ impl Block {
     /// The rows of one signal, kept for the next one who asks where the cache has room.
     ///
     /// # Errors
-    /// [`PortError::Trimmed`] once the log is gone, which is after the store has the rows.
+    /// [`PortError::Trimmed`] once the log is gone, which is after the store has the rows; and
+    /// where rows that were acknowledged cannot be read any more.
     pub(crate) fn rows(
         &self,
         signal: Signal,
@@ -93,6 +115,7 @@ impl Block {
             return Ok(cached.rows.clone());
         }
         let rows = self.read(signal, tail, cache)?;
+        self.missing(signal, &rows)?;
         let bytes = rows.iter().map(|rows| rows.rows.get_array_memory_size() as u64).sum();
         if cache.take(bytes) {
             let cache = Arc::clone(cache);
@@ -101,7 +124,8 @@ impl Block {
         Ok(rows)
     }
 
-    /// The rows of one signal, for the store, which asks once: they are not kept.
+    /// The rows of one signal, for the store, which asks once: they are not kept. What is damaged
+    /// is told and left out, as no later try could read it either.
     ///
     /// # Errors
     /// Where the log cannot be read.
@@ -118,7 +142,24 @@ impl Block {
         let decoded = part.decoded.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = decoded.as_ref().map(|cached| cached.rows.clone());
         drop(decoded);
-        kept.map_or_else(|| self.read(signal, tail, cache), Ok)
+        let rows = kept.map_or_else(|| self.read(signal, tail, cache), Ok)?;
+        if let Err(missing) = self.missing(signal, &rows) {
+            cache.undecodable();
+            error!(error = &missing as &dyn std::error::Error, "rows of the log are lost");
+        }
+        Ok(rows)
+    }
+
+    /// Whether all rows are there that were counted when they were acknowledged.
+    fn missing(&self, signal: Signal, rows: &[RowBatch]) -> Result<(), PortError> {
+        let found: u64 = rows.iter().map(|rows| rows.rows.num_rows() as u64).sum();
+        let counted = self.part(signal).rows;
+        if found == counted {
+            return Ok(());
+        }
+        let (first, next) = (self.first.0, self.next.0);
+        let reason = format!("of {counted} rows of the log from {first} to {next} it read {found}");
+        Err(PortError::Unavailable { part: "ingest".to_owned(), reason })
     }
 
     fn part(&self, signal: Signal) -> &Part {

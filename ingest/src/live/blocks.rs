@@ -26,6 +26,13 @@ use crate::metrics::Metrics;
 /// one take a few megabytes.
 const BLOCK_BYTES: u64 = 8 << 20;
 
+/// Rows of one block, where they are very small.
+const BLOCK_ROWS: u64 = 1 << 17;
+
+/// Requests of a block, unpacked, that is made again rather than followed by another one: queries
+/// seal what came since the last one, and must not leave a block each.
+const JOINED_BYTES_MAX: u64 = 256 << 10;
+
 /// Bytes of the log that are read at a time where a block is made anew.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -49,7 +56,7 @@ pub(crate) struct BlocksSettings {
     pub(crate) flush_bytes: u64,
     /// Memory of rows that are kept for the next query.
     pub(crate) cache_bytes_max: u64,
-    /// Requests, unpacked, whose rows one query may ask for.
+    /// What one query may ask for, as requests, unpacked, and as memory of their rows.
     pub(crate) read_bytes_max: u64,
 }
 
@@ -60,6 +67,8 @@ struct State {
     rows: u64,
     bytes: u64,
     covered: LogPosition,
+    /// How far a flush has taken blocks: their ends are where commits end.
+    flushing_to: LogPosition,
 }
 
 /// The memory of rows that are kept for the next query.
@@ -139,7 +148,7 @@ impl Blocks {
         let open = state.open.get_or_insert_with(|| Block::new(at.position, since));
         debug_assert!(open.next <= at.position, "requests are added in log order");
         open.add(at, signal, contents, plain_bytes as u64);
-        let full = open.bytes >= BLOCK_BYTES;
+        let full = open.bytes >= BLOCK_BYTES || open.rows >= BLOCK_ROWS;
         state.rows += u64::from(contents.rows);
         state.bytes += plain_bytes as u64;
         if full {
@@ -182,6 +191,7 @@ impl Blocks {
         });
         let blocks: Vec<_> = taken.cloned().collect();
         let covers_to = blocks.last()?.next;
+        state.flushing_to = state.flushing_to.max(covers_to);
         let rows = blocks.iter().map(|block| block.rows).sum();
         let (tail, cache) = (Arc::clone(&self.tail), Arc::clone(&self.cache));
         Some(Prefix { covers_to, rows, blocks, tail, cache })
@@ -266,7 +276,15 @@ impl Blocks {
 
 impl State {
     fn seal(&mut self) {
-        self.sealed.extend(self.open.take().map(Arc::new));
+        let Some(mut block) = self.open.take() else { return };
+        let small = |last: &&Arc<Block>| {
+            last.first >= self.flushing_to && last.bytes + block.bytes <= JOINED_BYTES_MAX
+        };
+        if let Some(last) = self.sealed.back().filter(small).cloned() {
+            self.sealed.pop_back();
+            block = last.joined(&block);
+        }
+        self.sealed.push_back(Arc::new(block));
     }
 
     fn oldest(&self) -> Option<Duration> {
@@ -277,14 +295,25 @@ impl State {
 
 /// What one query reads of the live rows, on a thread that may block.
 fn read(blocks: &Blocks, table: Table, time: TimeRange) -> Result<LiveSnapshot, PortError> {
-    let mut batches = Vec::new();
+    let (mut batches, mut memory) = (Vec::new(), 0);
+    let bound = blocks.settings.read_bytes_max;
     let signal = Signal::ALL.into_iter().find(|signal| signal.table() == table);
     if let Some(signal) = signal {
         for block in blocks.select(signal, &time)? {
             let rows = blocks.rows(&block, signal)?.into_iter();
             let wanted = rows.filter(|rows| rows.time.overlaps(&time));
             let (position, next) = (block.first, block.next);
-            batches.extend(wanted.map(|rows| LiveBatch { position, next, rows }));
+            for rows in wanted {
+                memory += rows.rows.get_array_memory_size() as u64;
+                batches.push(LiveBatch { position, next, rows });
+            }
+            if memory > bound {
+                let reason = format!(
+                    "the rows that wait for the bucket take more than the {bound} bytes of memory \
+                     that one query may have of them: ask for a shorter time"
+                );
+                return Err(PortError::Unavailable { part: "ingest".to_owned(), reason });
+            }
         }
     }
     Ok(LiveSnapshot { writer: blocks.tail.writer_id(), batches })

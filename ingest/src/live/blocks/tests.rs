@@ -14,6 +14,7 @@ use crate::log::{Packed, Packer, WriterSettings};
 
 /// Live rows with the log under them.
 struct Setup {
+    folder: FaultyFolder,
     log: Log,
     clock: Arc<TestClock>,
     live: Arc<Blocks>,
@@ -29,7 +30,7 @@ fn setup(settings: BlocksSettings) -> Setup {
     let metrics = Metrics::new(&mut Registry::default());
     let tail = Arc::new(log.tail.clone());
     let live = Arc::new(Blocks::new(settings, tail, Arc::clone(&clock) as _, metrics));
-    Setup { log, clock, live }
+    Setup { folder, log, clock, live }
 }
 
 impl Setup {
@@ -121,6 +122,57 @@ fn a_block_that_is_covered_in_part_is_cut() {
     setup.live.drop_covered(ends[3]);
     assert_eq!(setup.rows(), 0);
     assert_eq!(setup.live.state().bytes, 0);
+}
+
+/// Scenario: a query after each of many small requests; then a flush is under way while more come.
+/// Guarantees: no block for each query, none across the end of a flush, and every row once.
+#[test]
+fn queries_do_not_leave_a_block_each() {
+    let mut setup = setup(ROOMY);
+    for count in 1..200 {
+        setup.add(&["one"]);
+        assert_eq!(setup.rows(), count);
+    }
+    assert_eq!(setup.live.state().sealed.len(), 1);
+    let prefix = setup.live.prefix().unwrap();
+    setup.add(&["two"]);
+    assert_eq!(setup.rows(), 200);
+    assert_eq!(setup.live.state().sealed.len(), 2, "a commit will end between them");
+    setup.live.drop_covered(prefix.covers_to);
+    assert_eq!(setup.rows(), 1);
+}
+
+/// Scenario: rows that are much larger in memory than their requests are, above the bound.
+/// Guarantees: the query is refused with the figures rather than given the memory.
+#[test]
+fn small_rows_are_bounded_by_their_memory() {
+    let settings = BlocksSettings { read_bytes_max: 400 << 10, ..ROOMY };
+    let mut setup = setup(settings);
+    for _ in 0..200 {
+        setup.add(&["x"; 20]);
+    }
+    let live_bytes = setup.live.state().bytes;
+    assert!(live_bytes < 400 << 10, "{live_bytes}");
+    let error = read(&setup.live, Table::Spans, TimeRange::ALL).unwrap_err().to_string();
+    assert!(error.contains("bytes of memory"), "{error}");
+}
+
+/// Scenario: a frame of a block is damaged on disk after it was acknowledged.
+/// Guarantees: a query is told which rows cannot be read; a flush goes on with the others, and the
+/// loss is counted.
+#[test]
+fn damage_is_told() {
+    let mut setup = setup(ROOMY);
+    let first = setup.add(&["one"; 30]);
+    setup.add(&["two"]);
+    let segment = setup.log.segments.oldest();
+    let name = format!("{:020}.log", segment.0);
+    setup.folder.damage(&name, |bytes| bytes[crate::log::HEAD_BYTES + 3] ^= 1);
+    let error = read(&setup.live, Table::Spans, TimeRange::ALL).unwrap_err().to_string();
+    assert!(error.contains("of 31 rows"), "{error}");
+    let prefix = setup.live.prefix().unwrap();
+    assert_eq!(rows_of(&prefix), 1);
+    assert_eq!(first.position, segment);
 }
 
 /// Scenario: a query has chosen its blocks when a flush takes them away, log and all; then the log
