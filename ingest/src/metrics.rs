@@ -65,7 +65,7 @@ impl Metrics {
         ingest.register("items", "Spans, data points and log records", items.clone());
         ingest.register("received_bytes", "Payloads accepted, uncompressed", received.clone());
         ingest.register("inflight_bytes", "Memory of requests in flight", inflight.clone());
-        let help = "Logged requests that could not be decoded any more";
+        let help = "Logged requests, or stretches of the log, that could not be read any more";
         ingest.register("undecodable_requests", help, undecodable.clone());
         metrics
     }

@@ -1,6 +1,6 @@
 //! How each column of a file is encoded, by its type and place.
 //!
-//! Measured on 300,000 spans with 22 attributes, in row groups of 131,072 (`tests/size.rs` prints
+//! Measured with zstd 3 on 300,000 spans with 22 attributes, in row groups of 131,072 (`tests/size.rs` prints
 //! it): 39.0 bytes a span, of which span_id 8.0, parent_span_id 6.8, trace_id 6.7, duration 3.7,
 //! end 3.9, start 3.7, all attributes 5.5. Row groups of 65,536 make it 41.6, because a trace id
 //! then repeats less often in one dictionary; of 262,144 36.9.
@@ -19,8 +19,8 @@ use parquet::schema::types::ColumnPath;
 use super::order::sort_columns;
 use crate::model::Table;
 
-/// Of compression: 3 saves one byte in a hundred and forty, and takes a tenth more CPU for all of
-/// ingest.
+/// Of compression. Over three runs of the bench each, 3 made 41.1 bytes a span of 41.5, and took
+/// 2.02 to 2.17 prost units in all instead of 1.89 to 2.12, and 25 MB more memory.
 const ZSTD_LEVEL: i32 = 1;
 
 /// Of a trace id that is not in a row group to be looked for in vain; each tenth of it costs five
