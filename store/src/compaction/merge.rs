@@ -1,10 +1,13 @@
 //! Several sorted files of one hour become one.
 //!
-//! Invariant: the rows of the output are the rows of the inputs, no more and no less.
+//! Invariant: the rows of the output are the rows of the inputs, no more, and no less but for
+//! those that the request says are to go, which are counted.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use futures::stream::TryStreamExt;
 use object_store::ObjectStore;
 
@@ -13,11 +16,19 @@ use crate::error::Error;
 use crate::files::{FileOrigin, WriteRequest, WrittenFile, read_rows, write};
 use crate::model::{FileId, Table, TimeRange};
 
+/// Which rows stay. Asked on threads that may block.
+pub(crate) trait Keep: Debug + Send + Sync {
+    /// For each row of a batch in row shape whether it stays; null counts as no.
+    fn keeps(&self, rows: &RecordBatch) -> Result<BooleanArray, Error>;
+}
+
 /// What is to become one file.
 #[derive(Debug, Clone)]
 pub(crate) struct MergeRequest {
-    /// Files of one table and hour, at least two.
+    /// Files of one table and hour, at least one.
     pub(crate) inputs: Vec<Arc<FileEntry>>,
+    /// Which rows stay; all of them where it is not given.
+    pub(crate) keep: Option<Arc<dyn Keep>>,
     /// The name of the output.
     pub(crate) id: FileId,
     /// What the key-value metadata says about where the file came from.
@@ -26,27 +37,61 @@ pub(crate) struct MergeRequest {
     pub(crate) row_group_rows_max: usize,
 }
 
+/// What came of a merge.
+#[derive(Debug)]
+pub(crate) struct Merged<F> {
+    /// The file; none where no row stayed.
+    pub(crate) output: Option<F>,
+    /// Rows that did not stay.
+    pub(crate) dropped: u64,
+}
+
 /// Reads the inputs and encodes the output; long work happens on blocking threads. Holds all rows
 /// of the inputs, in memory about six times their bytes: whoever plans a merge bounds those.
 pub(crate) async fn merge(
     bucket: Arc<dyn ObjectStore>,
     request: MergeRequest,
-) -> Result<WrittenFile, Error> {
-    let MergeRequest { inputs, id, origin, row_group_rows_max } = request;
+) -> Result<Merged<WrittenFile>, Error> {
+    let MergeRequest { inputs, keep, id, origin, row_group_rows_max } = request;
     let Some(first) = inputs.first().map(Arc::clone) else {
         return Err(Error::Damaged { path: origin.record, reason: "it merges nothing".to_owned() });
     };
+    let may_drop = keep.is_some();
     let mut rows = Vec::new();
     for input in &inputs {
         rows.extend(whole_file(&bucket, input).await?);
     }
     let (table, hour) = (first.table, first.hour);
-    let request = WriteRequest { id, table, hour, rows, origin, row_group_rows_max };
-    let merged = tokio::task::spawn_blocking(move || write(request)).await;
-    let merged =
+    let work = move || {
+        if let Some(keep) = keep {
+            rows = kept(table, &*keep, &rows)?;
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let request = WriteRequest { id, table, hour, rows, origin, row_group_rows_max };
+        write(request).map(Some)
+    };
+    let merged = tokio::task::spawn_blocking(work).await;
+    let output =
         merged.map_err(|source| Error::Interrupted { work: "merging files", source })??;
-    check_rows(table, &inputs, &merged.entry)?;
-    Ok(merged)
+    let rows = output.as_ref().map_or(0, |file| file.entry.rows);
+    let dropped = check_rows(table, &inputs, rows, may_drop)?;
+    Ok(Merged { output, dropped })
+}
+
+/// The rows that stay, without empty batches.
+fn kept(table: Table, keep: &dyn Keep, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>, Error> {
+    let mut kept = Vec::with_capacity(rows.len());
+    for batch in rows {
+        let stays = keep.keeps(batch)?;
+        let batch = filter_record_batch(batch, &stays)
+            .map_err(|source| Error::Arrow { action: format!("drop rows of {table}"), source })?;
+        if batch.num_rows() > 0 {
+            kept.push(batch);
+        }
+    }
+    Ok(kept)
 }
 
 /// All rows of a file; fails where they are not as many as the catalog says, rather than let a
@@ -65,12 +110,19 @@ async fn whole_file(
     Err(Error::Damaged { path: file.path.clone(), reason })
 }
 
-fn check_rows(table: Table, inputs: &[Arc<FileEntry>], output: &FileEntry) -> Result<(), Error> {
-    let rows: u64 = inputs.iter().map(|input| input.rows).sum();
-    if rows == output.rows && inputs.iter().all(|input| input.table == table) {
-        return Ok(());
+/// How many rows did not stay; an error where some went that were not to.
+fn check_rows(
+    table: Table,
+    inputs: &[Arc<FileEntry>],
+    rows: u64,
+    may_drop: bool,
+) -> Result<u64, Error> {
+    let before: u64 = inputs.iter().map(|input| input.rows).sum();
+    let dropped = before.checked_sub(rows);
+    match dropped.filter(|dropped| may_drop || *dropped == 0) {
+        Some(dropped) if inputs.iter().all(|input| input.table == table) => Ok(dropped),
+        _ => Err(Error::Rows { table, reason: format!("a merge of {before} rows has {rows}") }),
     }
-    Err(Error::Rows { table, reason: format!("a merge of {rows} rows has {}", output.rows) })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Carries out a plan, one merge after the other.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tracing::info;
@@ -9,7 +10,7 @@ use crate::catalog::append::{Appended, append};
 use crate::catalog::checkpoint;
 use crate::catalog::invariants::no_row_lost;
 use crate::catalog::record::{Body, Record, Removal, Sequence};
-use crate::compaction::merge::{MergeRequest, merge};
+use crate::compaction::merge::{Keep, MergeRequest, Merged, merge};
 use crate::compaction::plan::{Merge, plan};
 use crate::error::Error;
 use crate::files::FileOrigin;
@@ -55,42 +56,54 @@ impl Store {
         report: &mut CompactionReport,
     ) -> Result<Publication, Error> {
         let number = self.state.lock().await.next(Sequence::Compaction);
-        let origin = FileOrigin { record: Sequence::Compaction.path(number), log: None };
-        let request = MergeRequest {
-            inputs: inputs.clone(),
-            id: FileId(self.mint()),
-            origin,
-            row_group_rows_max: self.config.row_group_rows_max,
-        };
-        let merged = merge(self.bucket.objects(), request).await?;
-        let inputs: Vec<&FileEntry> = inputs.iter().map(|file| &**file).collect();
-        check_merge(&inputs, &merged.entry)?;
-        let output = self.put_file(merged).await?;
-        if !self.put_compaction(number, &inputs, &output).await? {
+        let merged = self.put_merged(&inputs, number, None).await?;
+        if !self.put_compaction(number, &inputs, merged.output.as_ref()).await? {
             report.void += 1;
             return Ok(Publication::Void);
         }
         let bytes: u64 = inputs.iter().map(|file| file.bytes).sum();
-        let FileEntry { table, hour, rows, bytes: bytes_out, .. } = &output;
-        info!(%table, %hour, files = inputs.len(), rows, bytes, bytes_out, "merged");
         report.merges += 1;
         report.files_in += inputs.len() as u64;
         report.bytes_in += bytes;
-        report.bytes_out += bytes_out;
+        if let Some(FileEntry { table, hour, rows, bytes: bytes_out, .. }) = &merged.output {
+            info!(%table, %hour, files = inputs.len(), rows, bytes, bytes_out, "merged");
+            report.bytes_out += bytes_out;
+        }
         Ok(Publication::Done)
     }
 
-    /// Publishes a merge; `false` where somebody else's compaction was first. The output is then
+    /// Merges files of one table and hour, at least one, and puts the output where there is one.
+    /// It counts only once [`Self::put_compaction`] has published it as record `number`.
+    pub(crate) async fn put_merged(
+        &self,
+        inputs: &[Arc<FileEntry>],
+        number: u64,
+        keep: Option<Arc<dyn Keep>>,
+    ) -> Result<Merged<FileEntry>, Error> {
+        let request = MergeRequest {
+            inputs: inputs.to_vec(),
+            keep,
+            id: FileId(self.mint()),
+            origin: FileOrigin { record: Sequence::Compaction.path(number), log: None },
+            row_group_rows_max: self.config.row_group_rows_max,
+        };
+        let Merged { output, dropped } = merge(self.bucket.objects(), request).await?;
+        let Some(file) = output else { return Ok(Merged { output: None, dropped }) };
+        check_merge(inputs, &file.entry, dropped)?;
+        Ok(Merged { output: Some(self.put_file(file).await?), dropped })
+    }
+
+    /// Publishes a merge; `false` where somebody else's record was first. The output is then
     /// garbage, and is found as such by the record that its origin names.
-    async fn put_compaction(
+    pub(crate) async fn put_compaction(
         &self,
         number: u64,
-        inputs: &[&FileEntry],
-        output: &FileEntry,
+        inputs: &[Arc<FileEntry>],
+        output: Option<&FileEntry>,
     ) -> Result<bool, Error> {
         self.own_as_process().await?;
         let removes = inputs.iter().map(|file| Removal::of(file)).collect();
-        let body = Body::Compaction { adds: vec![output.clone()], removes };
+        let body = Body::Compaction { adds: output.cloned().into_iter().collect(), removes };
         let record = Record { id: self.mint(), at: self.clock.now(), body };
         match append(&self.bucket, Sequence::Compaction, number, &record).await? {
             Appended::Ours => {
@@ -107,12 +120,12 @@ impl Store {
 }
 
 /// Nothing is published that would lose or make a row.
-fn check_merge(inputs: &[&FileEntry], output: &FileEntry) -> Result<(), Error> {
-    let placed = |file: &&FileEntry| file.table == output.table && file.hour == output.hour;
-    if no_row_lost(inputs.iter().copied(), [output]) && inputs.iter().all(placed) {
+fn check_merge(inputs: &[Arc<FileEntry>], output: &FileEntry, dropped: u64) -> Result<(), Error> {
+    let placed = |file: &Arc<FileEntry>| file.table == output.table && file.hour == output.hour;
+    if no_row_lost(inputs, output, dropped) && inputs.iter().all(placed) {
         return Ok(());
     }
     let before: u64 = inputs.iter().map(|file| file.rows).sum();
-    let reason = format!("a merge made {} rows of {before}", output.rows);
+    let reason = format!("a merge made {} rows of {before} less {dropped}", output.rows);
     Err(Error::Damaged { path: output.path.clone(), reason })
 }

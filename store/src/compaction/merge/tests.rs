@@ -1,5 +1,7 @@
 //! Merging random files.
 
+use arrow::array::AsArray;
+use arrow::datatypes::UInt32Type;
 use object_store::memory::InMemory;
 use object_store::{ObjectStoreExt, path::Path};
 use ulid::Ulid;
@@ -38,10 +40,18 @@ async fn inputs(bucket: &Arc<dyn ObjectStore>) -> (Vec<Arc<FileEntry>>, Vec<Reco
 async fn merged(
     bucket: &Arc<dyn ObjectStore>,
     inputs: Vec<Arc<FileEntry>>,
-) -> Result<WrittenFile, Error> {
+    keep: Option<Arc<dyn Keep>>,
+) -> Result<Merged<WrittenFile>, Error> {
     let id = FileId(Ulid::from(rand::random::<u128>()));
-    let request = MergeRequest { inputs, id, origin: origin(), row_group_rows_max: 150 };
+    let request = MergeRequest { inputs, keep, id, origin: origin(), row_group_rows_max: 150 };
     merge(Arc::clone(bucket), request).await
+}
+
+/// Puts what a merge made and reads it back.
+async fn read_back(bucket: &Arc<dyn ObjectStore>, file: WrittenFile) -> Vec<RecordBatch> {
+    let path = Path::from(file.entry.path.as_str());
+    bucket.put(&path, file.bytes.into()).await.unwrap();
+    whole_file(bucket, &Arc::new(file.entry)).await.unwrap()
 }
 
 /// Scenario: three files whose attribute columns differ become one.
@@ -51,12 +61,10 @@ async fn a_merge_keeps_every_row() {
     let bucket: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let (inputs, rows) = inputs(&bucket).await;
     let time = inputs.iter().map(|input| input.time).reduce(|one, other| one.union(&other));
-    let file = merged(&bucket, inputs).await.unwrap();
-    assert_eq!(Some(file.entry.time), time);
-    let path = Path::from(file.entry.path.as_str());
-    bucket.put(&path, file.bytes.into()).await.unwrap();
-    let entry = Arc::new(file.entry);
-    let read = whole_file(&bucket, &entry).await.unwrap();
+    let merged = merged(&bucket, inputs, None).await.unwrap();
+    let file = merged.output.unwrap();
+    assert_eq!((Some(file.entry.time), merged.dropped), (time, 0));
+    let read = read_back(&bucket, file).await;
     assert_eq!(canonical(Table::Metrics, &read), canonical(Table::Metrics, &rows));
 }
 
@@ -68,7 +76,42 @@ async fn an_input_that_lacks_rows_stops_the_merge() {
     let (mut inputs, _) = inputs(&bucket).await;
     let rows = inputs[1].rows;
     inputs[1] = Arc::new(FileEntry { rows: rows + 1, ..FileEntry::clone(&inputs[1]) });
-    let error = merged(&bucket, inputs).await.unwrap_err();
+    let error = merged(&bucket, inputs, None).await.unwrap_err();
     assert!(error.to_string().contains(&format!("it holds {rows} rows")), "{error}");
-    assert!(merged(&bucket, Vec::new()).await.is_err());
+    assert!(merged(&bucket, Vec::new(), None).await.is_err());
+}
+
+/// Keeps the rows whose flags are 0, or none.
+#[derive(Debug)]
+enum Drops {
+    Flagged,
+    Everything,
+}
+
+impl Keep for Drops {
+    fn keeps(&self, rows: &RecordBatch) -> Result<BooleanArray, Error> {
+        let flags = rows.column_by_name("flags").unwrap().as_primitive::<UInt32Type>();
+        let keep = |flags: &u32| matches!(self, Self::Flagged) && *flags == 0;
+        Ok(flags.values().iter().map(keep).map(Some).collect())
+    }
+}
+
+/// Scenario: a merge of three files, and of one, that is to leave rows out; one that leaves none.
+/// Guarantees: exactly the rows that stay are in the output, the others are counted, and where
+/// nothing stays there is no file.
+#[tokio::test]
+async fn a_merge_drops_what_is_to_go_and_counts_it() {
+    let bucket: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let (inputs, rows) = inputs(&bucket).await;
+    let before: u64 = inputs.iter().map(|input| input.rows).sum();
+    let stay = kept(Table::Metrics, &Drops::Flagged, &rows).unwrap();
+    let made = merged(&bucket, inputs.clone(), Some(Arc::new(Drops::Flagged))).await.unwrap();
+    let file = made.output.unwrap();
+    assert!(made.dropped > 0 && file.entry.rows + made.dropped == before);
+    let read = read_back(&bucket, file).await;
+    assert_eq!(canonical(Table::Metrics, &read), canonical(Table::Metrics, &stay));
+    let one = inputs[0].rows;
+    let nothing = merged(&bucket, inputs[..1].to_vec(), Some(Arc::new(Drops::Everything)));
+    let nothing = nothing.await.unwrap();
+    assert!(nothing.output.is_none() && nothing.dropped == one);
 }
