@@ -6,6 +6,7 @@
 
 pub(crate) mod cells;
 mod columns;
+mod encode;
 mod encoding;
 mod footer;
 mod gather;

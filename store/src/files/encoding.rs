@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{
     EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
 };
@@ -42,13 +42,13 @@ const PRUNED_BY: [&str; 8] = [
     "severity_number",
 ];
 
-/// Properties for a file whose first row group is `columns` under `schema`.
+/// Properties for files of `schema`. How some columns are encoded depends on their values: those
+/// of `columns`, where they are given.
 pub(super) fn properties(
     table: Table,
     schema: &Schema,
     columns: &[ArrayRef],
     rows_max: usize,
-    description: KeyValue,
 ) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         // Dictionaries of ids need version 2 of the format.
@@ -58,11 +58,10 @@ pub(super) fn properties(
         .set_encoding(Encoding::PLAIN)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_max_row_group_row_count(Some(rows_max))
-        .set_sorting_columns(Some(sorting(table, schema)))
-        .set_key_value_metadata(Some(vec![description]));
-    for (field, column) in schema.fields().iter().zip(columns) {
+        .set_sorting_columns(Some(sorting(table, schema)));
+    for (at, field) in schema.fields().iter().enumerate() {
         let path = vec![field.name().clone()];
-        properties = column_properties(properties, field, path, Some(column));
+        properties = column_properties(properties, field, path, columns.get(at));
         if PRUNED_BY.contains(&field.name().as_str()) {
             let path = ColumnPath::from(field.name().as_str());
             properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Page);

@@ -7,21 +7,20 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{max, min};
-use arrow::datatypes::{Field, FieldRef, Schema, TimestampNanosecondType};
+use arrow::datatypes::{Field, FieldRef, TimestampNanosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::errors::ParquetError;
 
 use super::columns::{AttributePlan, settle};
-use super::encoding::properties;
+use super::encode::{ColumnEncoder, FileEncoder, file_fields};
 use super::gather::{Gatherer, Place};
 use super::metadata::FileMetadata;
 use super::order::sorted;
 use super::parts::Part;
 use super::{layout, shape};
-use crate::catalog::FileEntry;
+use crate::catalog::{FileAttribute, FileEntry};
 use crate::error::Error;
 use crate::model::{FileId, LogPosition, Table, TimeRange, UnixNanos, WriterId};
 use crate::schema::fixed_fields;
@@ -63,7 +62,7 @@ pub(crate) struct WrittenFile {
 }
 
 /// Encodes one file. Takes about a microsecond a row and attribute: never call it on a runtime
-/// thread. Besides the rows and the file it holds one row group.
+/// thread. Besides the rows and the file it holds one column of a row group.
 pub(crate) fn write(request: WriteRequest) -> Result<WrittenFile, Error> {
     let WriteRequest { id, table, hour, rows, origin, row_group_rows_max } = request;
     let filled = rows.iter().filter(|batch| batch.num_rows() > 0);
@@ -114,8 +113,9 @@ struct Column {
     parts: Vec<Option<ArrayRef>>,
 }
 
-fn gatherer<'a>(field: &FieldRef, parts: &'a [Option<ArrayRef>], rows: &[usize]) -> Gatherer<'a> {
-    Gatherer::new(field.data_type(), parts.iter().map(Option::as_ref).collect(), rows)
+fn gatherer<'a>(column: &'a Column, rows: &[usize]) -> Gatherer<'a> {
+    let parts = column.parts.iter().map(Option::as_ref).collect();
+    Gatherer::new(column.field.data_type(), parts, rows)
 }
 
 struct Encoder<'a> {
@@ -125,6 +125,7 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
+    /// Encodes column by column, and lets go of each after its last row group.
     fn encode(
         &self,
         parts: Vec<Part>,
@@ -133,55 +134,42 @@ impl Encoder<'_> {
         metadata: &FileMetadata,
     ) -> Result<Bytes, Error> {
         let rows: Vec<usize> = parts.iter().map(|part| part.rows).collect();
-        let columns = self.columns(parts, plan);
-        if order.len() <= self.rows_max {
-            let gather = |Column { field, parts }| {
-                let gathered = gatherer(&field, &parts, &rows).gather(order);
-                gathered.map(|gathered| (field, gathered))
-            };
-            let only = self.row_group(columns.into_iter().map(gather))?;
-            return self.write(only, std::iter::empty(), metadata);
+        let mut columns = self.columns(parts, plan);
+        let fields: Vec<FieldRef> =
+            columns.iter().map(|column| Arc::clone(&column.field)).collect();
+        let failed = |source| self.failed(source);
+        let mut file =
+            FileEncoder::new(self.table, &file_fields(&fields), self.rows_max).map_err(failed)?;
+        let mut groups = order.chunks(self.rows_max).peekable();
+        while let Some(places) = groups.next() {
+            let mut chunks = Vec::new();
+            for column in &mut columns {
+                let gathered = gatherer(column, &rows).gather(places);
+                let gathered = gathered.map_err(|source| self.gather_failed(source))?;
+                if groups.peek().is_none() {
+                    column.parts.clear();
+                }
+                chunks.extend(self.column(&column.field, &gathered).map_err(failed)?);
+            }
+            file.append(chunks).map_err(failed)?;
         }
-        let gatherers: Vec<_> = columns
-            .iter()
-            .map(|Column { field, parts }| (field, gatherer(field, parts, &rows)))
-            .collect();
-        let mut groups = order.chunks(self.rows_max).map(|places| {
-            let gather = |(field, gatherer): &(&FieldRef, Gatherer<'_>)| {
-                gatherer.gather(places).map(|gathered| (Arc::clone(field), gathered))
-            };
-            self.row_group(gatherers.iter().map(gather))
-        });
-        match groups.next() {
-            Some(first) => self.write(first?, groups, metadata),
-            None => Err(Error::Rows { table: self.table, reason: "there are none".to_owned() }),
-        }
+        Ok(file.finish(metadata.to_key_value()).map_err(failed)?.into())
     }
 
-    fn write(
+    /// One column of the row shape in one row group.
+    fn column(
         &self,
-        first: RecordBatch,
-        rest: impl Iterator<Item = Result<RecordBatch, Error>>,
-        metadata: &FileMetadata,
-    ) -> Result<Bytes, Error> {
-        let description = metadata.to_key_value();
-        let schema = first.schema_ref();
-        let properties =
-            properties(self.table, schema, first.columns(), self.rows_max, description);
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties)
-            // Without it every engine sees plain Parquet types, and no dictionaries of Arrow.
-            .with_skip_arrow_metadata(true);
-        let failed = |source| self.failed(source);
-        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(schema), options)
-            .map_err(failed)?;
-        writer.write(&first).map_err(failed)?;
-        drop(first);
-        for group in rest {
-            writer.flush().map_err(failed)?;
-            writer.write(&group?).map_err(failed)?;
+        field: &Field,
+        values: &ArrayRef,
+    ) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+        let (mut columns, mut chunks) = (Vec::new(), Vec::new());
+        shape::to_file(field, values, &mut columns);
+        for (field, values) in columns {
+            let mut column = ColumnEncoder::new(self.table, &field, Some(&values), self.rows_max)?;
+            column.write(&values)?;
+            chunks.extend(column.finish()?);
         }
-        Ok(writer.into_inner().map_err(failed)?.into())
+        Ok(chunks)
     }
 
     /// Each column of the file in row shape, fixed ones first.
@@ -192,9 +180,7 @@ impl Encoder<'_> {
             .map(|attribute| {
                 let key = (attribute.map, attribute.key.clone());
                 let parts = parts.iter_mut().map(|part| part.attributes.remove(&key)).collect();
-                let name = attribute.map.column(&attribute.key);
-                let field = Arc::new(Field::new(name, attribute.kind.data_type(), true));
-                Column { field, parts }
+                Column { field: attribute_field(attribute), parts }
             })
             .collect();
         let mut fixed: Vec<_> = parts.into_iter().map(|part| part.fixed.into_iter()).collect();
@@ -205,24 +191,18 @@ impl Encoder<'_> {
         fixed_fields.chain(attributes).collect()
     }
 
-    fn row_group(
-        &self,
-        columns: impl Iterator<Item = Result<(FieldRef, ArrayRef), ArrowError>>,
-    ) -> Result<RecordBatch, Error> {
-        let failed = |source| Error::Arrow {
-            action: format!("gather rows of {} for `{}`", self.table, self.path),
-            source,
-        };
-        let mut file_columns: Vec<(FieldRef, ArrayRef)> = Vec::new();
-        for column in columns {
-            let (field, column) = column.map_err(failed)?;
-            shape::to_file(&field, &column, &mut file_columns);
-        }
-        let (fields, arrays): (Vec<_>, Vec<_>) = file_columns.into_iter().unzip();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(failed)
+    fn gather_failed(&self, source: ArrowError) -> Error {
+        let action = format!("gather rows of {} for `{}`", self.table, self.path);
+        Error::Arrow { action, source }
     }
 
     fn failed(&self, source: ParquetError) -> Error {
         Error::Parquet { action: "write", path: self.path.to_owned(), source }
     }
+}
+
+/// The column of the row shape that holds an attribute.
+pub(super) fn attribute_field(attribute: &FileAttribute) -> FieldRef {
+    let name = attribute.map.column(&attribute.key);
+    Arc::new(Field::new(name, attribute.kind.data_type(), true))
 }
