@@ -1,4 +1,5 @@
-//! The record of acknowledged spans: a line that names the run, then 8 bytes for each span.
+//! The record of what was acknowledged: a line that names signal and run, then an id of 8 bytes for
+//! each span, data point or log record.
 //!
 //! Invariant: what a reader finds was acknowledged. Ids are written after the acknowledgement and
 //! before the next request of the same sender, so a kill at any moment loses the ids of at most
@@ -10,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Error;
+use crate::generate::Signal;
 
-const MAGIC: &str = "icecore-loadtest acked 1 run=";
+const MAGIC: &str = "icecore-loadtest acked 2 ";
 
 /// A record that is being written.
 #[derive(Debug)]
@@ -22,17 +24,17 @@ pub(crate) struct AckedFile {
 
 impl AckedFile {
     /// Begins a record of `run`, in place of what was there.
-    pub(crate) fn create(path: &Path, run: &str) -> Result<Self, Error> {
+    pub(crate) fn create(path: &Path, signal: Signal, run: &str) -> Result<Self, Error> {
         let failed = |source| Error::File { action: "make", path: path.to_owned(), source };
         let mut file = File::create(path).map_err(failed)?;
-        file.write_all(format!("{MAGIC}{run}\n").as_bytes()).map_err(failed)?;
+        file.write_all(format!("{MAGIC}{} {run}\n", signal.name()).as_bytes()).map_err(failed)?;
         Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
     }
 
-    /// Adds the spans of one request, with one write to the page cache: some microseconds.
-    pub(crate) fn add(&self, span_ids: &[[u8; 8]]) -> Result<(), Error> {
+    /// Adds the items of one request, with one write to the page cache: some microseconds.
+    pub(crate) fn add(&self, ids: &[[u8; 8]]) -> Result<(), Error> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = file.write_all(span_ids.as_flattened());
+        let written = file.write_all(ids.as_flattened());
         written.map_err(|source| Error::File { action: "write", path: self.path.clone(), source })
     }
 }
@@ -40,8 +42,9 @@ impl AckedFile {
 /// A whole record, sorted.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Acked {
+    pub(crate) signal: Signal,
     pub(crate) run: String,
-    pub(crate) span_ids: Vec<u64>,
+    pub(crate) ids: Vec<u64>,
 }
 
 impl Acked {
@@ -53,12 +56,14 @@ impl Acked {
         let end = bytes.iter().position(|&byte| byte == b'\n').ok_or_else(not_a_record)?;
         let (header, rest) = bytes.split_at(end);
         let header = std::str::from_utf8(header).ok().ok_or_else(not_a_record)?;
-        let run = header.strip_prefix(MAGIC).ok_or_else(not_a_record)?.to_owned();
+        let named = header.strip_prefix(MAGIC).and_then(|rest| rest.split_once(' '));
+        let (name, run) = named.ok_or_else(not_a_record)?;
+        let signal = Signal::named(name).ok_or_else(not_a_record)?;
         let ids = rest.get(1..).unwrap_or_default();
         let (ids, _torn) = ids.as_chunks::<8>();
-        let mut span_ids: Vec<u64> = ids.iter().map(|id| u64::from_be_bytes(*id)).collect();
-        span_ids.sort_unstable();
-        Ok(Self { run, span_ids })
+        let mut ids: Vec<u64> = ids.iter().map(|id| u64::from_be_bytes(*id)).collect();
+        ids.sort_unstable();
+        Ok(Self { signal, run: run.to_owned(), ids })
     }
 }
 
@@ -72,12 +77,13 @@ mod tests {
     fn whole_ids_are_found() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("acked");
-        let file = AckedFile::create(&path, "a b").unwrap();
+        let file = AckedFile::create(&path, Signal::Logs, "a b").unwrap();
         file.add(&[9_u64.to_be_bytes(), 2_u64.to_be_bytes()]).unwrap();
         file.add(&[5_u64.to_be_bytes()]).unwrap();
         file.file.lock().unwrap().write_all(&[1, 2, 3]).unwrap();
         let read = Acked::read(&path).unwrap();
-        assert_eq!(read, Acked { run: "a b".to_owned(), span_ids: vec![2, 5, 9] });
+        let (signal, run) = (Signal::Logs, "a b".to_owned());
+        assert_eq!(read, Acked { signal, run, ids: vec![2, 5, 9] });
         std::fs::write(&path, "something else\n").unwrap();
         assert!(matches!(Acked::read(&path), Err(Error::NotARecord { .. })));
     }

@@ -1,82 +1,122 @@
-//! Measures an Icecore of its own under the standard load.
+//! Measures an Icecore of its own, part by part, and sets the figures beside what they must be.
 //!
-//! Invariant: the load is made and packed before anything is timed, and what is compared with each
-//! other was measured in the same run. A figure of a run in which something was lost is still
-//! printed, but the run fails.
+//! Invariant: what is sent is made and packed before anything is timed or, where it is more than
+//! memory holds, by a thread that is faster than the server; what is compared with each other was
+//! measured in the same run. A figure of a run in which something was lost is still printed, but the
+//! run fails, and so it does where a part did not come to its end.
 
-mod baselines;
+mod api;
+mod compact;
+mod duckdb;
+mod engine;
+mod flat;
+mod ingest;
 mod kill;
+mod known;
+mod large;
 mod load;
 mod machine;
 mod queries;
+mod remote;
 mod report;
 mod server;
 mod settle;
+mod signals;
+mod sustained;
+mod targets;
 mod usage;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::cli::BenchArgs;
-use crate::error::Error;
-use crate::send;
-use load::Load;
-use report::{Ingested, Report};
-use server::Server;
+use tokio::time::{Instant, timeout};
 
-/// Measures all, within the time given, and writes both reports.
+use crate::cli::{BenchArgs, Part};
+use crate::error::Error;
+use report::{Measured, Report, Section};
+
+/// What every part is given.
+#[derive(Debug)]
+struct Bench {
+    arguments: BenchArgs,
+    icecore: PathBuf,
+    /// Where a part may put its data.
+    folder: PathBuf,
+    began: Instant,
+}
+
+impl Bench {
+    /// Says how far it is, on standard error.
+    fn tell(&self, text: &str) {
+        let seconds = self.began.elapsed().as_secs();
+        drop(writeln!(std::io::stderr(), "[{seconds:>5} s] {text}"));
+    }
+}
+
+/// Measures all parts, each within the time given, and writes both reports.
 pub(crate) async fn run(arguments: BenchArgs) -> Result<Report, Error> {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let report = tokio::select! {
-        report = tokio::time::timeout(arguments.give_up_after, measure(&arguments)) => {
-            let seconds = arguments.give_up_after.as_secs();
-            report.map_err(|_elapsed| Error::TooLong { seconds })??
-        }
-        _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted),
-    };
-    let json = serde_json::to_string_pretty(&report).map_err(Error::Json)?;
-    write(&arguments.out.join("bench.json"), &json)?;
-    write(&arguments.out.join("bench.md"), &report.to_string())?;
+    let machine = machine::describe();
+    let icecore = binary(&arguments)?;
+    let mut report = Report { machine, runs: 0, parts: Vec::new() };
+    report.runs = usize::try_from(arguments.runs).unwrap_or(1);
+    let out = arguments.out.clone();
+    let folder = Folder::make(&out)?;
+    let bench = Bench { arguments, icecore, folder: folder.0.clone(), began: Instant::now() };
+    for part in bench.arguments.parts() {
+        let section = tokio::select! {
+            section = section(&bench, part) => section,
+            _ = tokio::signal::ctrl_c() => return Err(Error::Interrupted),
+        };
+        report.parts.push(section);
+        // After each part, so that what was measured is there whatever becomes of the rest.
+        let json = serde_json::to_string_pretty(&report).map_err(Error::Json)?;
+        write(&out.join("bench.json"), &json)?;
+        write(&out.join("bench.md"), &report.to_string())?;
+    }
     Ok(report)
 }
 
-async fn measure(arguments: &BenchArgs) -> Result<Report, Error> {
-    let icecore = binary(arguments)?;
-    let folder = Folder::make(&arguments.out)?;
-    let machine = machine::describe();
-    let load = Load::make(arguments).await?;
-    let mut decodes = load.prost_seconds().await?;
-
-    let server = Server::start(&icecore, &folder.0.join("measured")).await?;
-    let ingested = ingest(&server, &load).await?;
-    let queried = queries::measure(&server, &load).await?;
-    let peak_bytes = usage::peak_bytes(server.pid)?;
-    server.kill().await?;
-
-    // Once more, so that a machine that became slower meanwhile is seen in both.
-    decodes.extend(load.prost_seconds().await?);
-    let killed = kill::measure(&icecore, &folder.0, &load).await?;
-    Ok(Report::new(machine, load.figures, &decodes, ingested, queried, peak_bytes, killed))
+/// Measures one part as often as is wanted; a failure is told in the report, beside what was
+/// measured before, and ends the part.
+async fn section(bench: &Bench, part: Part) -> Section {
+    let began = Instant::now();
+    let mut runs = Vec::new();
+    for run in 1..=bench.arguments.runs {
+        bench.tell(&format!("{}, run {run} of {}", part.title(), bench.arguments.runs));
+        let limit = bench.arguments.give_up_after;
+        let mut measured = Measured::default();
+        let ended = timeout(limit, measure(bench, part, &mut measured)).await;
+        let ended = ended.unwrap_or(Err(Error::TooLong { seconds: limit.as_secs() }));
+        // Whatever a run left on the disk must not weigh on the next.
+        drop(std::fs::remove_dir_all(&bench.folder));
+        let failed = ended.map_err(|error| error.chain()).err();
+        failed.iter().for_each(|fault| bench.tell(fault));
+        measured.faults.extend(failed.clone());
+        runs.push(measured);
+        if failed.is_some() {
+            break;
+        }
+    }
+    Section::new(part, began.elapsed().as_secs_f64(), runs)
 }
 
-/// Sends the load, waits until all is in the bucket and nothing is left to do.
-async fn ingest(server: &Server, load: &Load) -> Result<Ingested, Error> {
-    let before = usage::cpu_seconds(server.pid)?;
-    let summary = send::run_packed(&load.send_to(server), load.packed.clone()).await?;
-    let at_ack = usage::cpu_seconds(server.pid)?;
-    let settled = settle::wait(server, load.figures.spans).await?;
-    Ok(Ingested {
-        acked: summary.acked,
-        summary: summary.to_string(),
-        ack_seconds: summary.elapsed.as_secs_f64(),
-        ack_p50_ms: summary.within(0.5).as_secs_f64() * 1e3,
-        ack_p99_ms: summary.within(0.99).as_secs_f64() * 1e3,
-        ack_cpu_seconds: at_ack - before,
-        all_cpu_seconds: settled.cpu_seconds - before,
-        settle_seconds: settled.after.as_secs_f64(),
-        bucket_bytes: settled.bucket_bytes,
-        written_bytes: usage::written_bytes(server.pid)?,
-        peak_bytes: usage::peak_bytes(server.pid)?,
-    })
+async fn measure(bench: &Bench, part: Part, measured: &mut Measured) -> Result<(), Error> {
+    let folder = &bench.folder;
+    std::fs::create_dir_all(folder).map_err(|source| Error::File {
+        action: "make",
+        path: folder.clone(),
+        source,
+    })?;
+    // Boxed: the parts' futures hold whole loads, and only one of them is alive at a time.
+    match part {
+        Part::Engine => Box::pin(engine::measure(bench, measured)).await,
+        Part::Flat => Box::pin(flat::measure(bench, measured)).await,
+        Part::Metrics | Part::Logs => Box::pin(signals::measure(bench, part, measured)).await,
+        Part::Sustained => Box::pin(sustained::measure(bench, measured)).await,
+        Part::Large => Box::pin(large::measure(bench, measured)).await,
+        Part::Compact => Box::pin(compact::measure(bench, measured)).await,
+    }
 }
 
 /// The binary to measure: as given, or beside this one.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use url::Url;
 
 use crate::generate::{Plan, Signal};
@@ -22,7 +23,7 @@ pub(crate) enum Command {
     Describe(Load),
     /// Send the load.
     Send(SendArgs),
-    /// Check by SQL that every acknowledged span is there exactly once.
+    /// Check by SQL that every acknowledged item is there exactly once.
     Verify(VerifyArgs),
     /// Start an Icecore of its own, measure it under the standard load, and set the figures
     /// beside those of others and those to reach.
@@ -47,6 +48,10 @@ pub(crate) struct Load {
     /// Items a second of the time that the load tells of. With a rate, that rate.
     #[arg(long, default_value_t = 10_000)]
     pub(crate) density: u64,
+    /// Series that data points are of. Each has one every 15 seconds where the density is a
+    /// fifteenth of this.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) series: u64,
     /// When the load begins, in nanoseconds since 1970; by default so that it ends about now, or
     /// begins now where there is a rate.
     #[arg(long)]
@@ -72,6 +77,7 @@ impl Load {
             items: self.items,
             start_nanos: self.start_nanos.unwrap_or_else(|| now.saturating_sub(length)),
             items_per_second: density,
+            series: self.series.max(1),
         }
     }
 }
@@ -124,7 +130,7 @@ pub(crate) struct SendArgs {
     /// Make and pack the whole load before the first request leaves.
     #[arg(long)]
     pub(crate) preload: bool,
-    /// Where to record the ids of acknowledged spans.
+    /// Where to record the ids of acknowledged items.
     #[arg(long)]
     pub(crate) acked: Option<PathBuf>,
     /// A request that was refused for so long, with leave to retry, is given up.
@@ -149,24 +155,106 @@ pub(crate) struct VerifyArgs {
     pub(crate) url: Url,
 }
 
+/// What the bench can measure, each by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Part {
+    /// The standard load: what it costs to take in and to ask, and what `kill -9` leaves.
+    Engine,
+    /// Peak memory at 300,000 and at a million spans.
+    Flat,
+    /// Data points of many series: their size, and what taking them in costs.
+    Metrics,
+    /// The same of log records.
+    Logs,
+    /// 60 % of the peak rate for a while; live rows by SQL; queries at full rate.
+    Sustained,
+    /// Many hours of spans: look-ups, searches and sums beside DuckDB, also over a slow bucket.
+    Large,
+    /// `icecore store compact` on many small files.
+    Compact,
+}
+
+impl Part {
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Engine => "The engine under the standard load",
+            Self::Flat => "Memory",
+            Self::Metrics => "Metrics",
+            Self::Logs => "Logs",
+            Self::Sustained => "Sustained load and live rows",
+            Self::Large => "A store of many hours",
+            Self::Compact => "Compaction alone",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchArgs {
+    /// The parts to measure, with commas between; all of them by default.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) only: Vec<Part>,
+    /// How often each part is measured: the table gives the median, the least and the most, which
+    /// is how much this machine can be trusted.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=20))]
+    pub(crate) runs: u64,
     /// The binary to measure. By default the `icecore` beside this one.
     #[arg(long)]
     pub(crate) icecore: Option<PathBuf>,
-    /// Spans of the load. They are made and packed before anything is timed, in about 700 bytes of
-    /// memory each.
+    /// Spans of the standard load. They are made and packed before anything is timed, in about 700
+    /// bytes of memory each.
     #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) spans: u64,
+    /// Spans of the larger load that memory is compared at.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) flat_spans: u64,
+    /// Data points and log records of their parts.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) points: u64,
+    /// Series that the data points are of, one point each every 15 seconds.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) series: u64,
+    /// How long the sustained load lasts, in seconds.
+    #[arg(long, default_value = "60", value_parser = seconds)]
+    pub(crate) sustained_for: Duration,
+    /// Spans of the large store, over 24 hours of their own time. Half a kilobyte each is sent.
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) large_spans: u64,
+    /// Where the large store is made, and kept; one that is there already is measured as it is.
+    #[arg(long)]
+    pub(crate) keep: Option<PathBuf>,
+    /// Spans that are merged where compaction is measured alone.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) compact_spans: u64,
+    /// What each request to the slow bucket waits, in milliseconds.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) latency_ms: u64,
+    /// A folder with `venv/bin/python` (with duckdb) and `bin/s3s-fs`: what `./dev` installs. What
+    /// is not there is left out, and named.
+    #[arg(long, env = "ICECORE_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Where `bench.json` and `bench.md` are written, and where the data is while it is measured:
     /// what disk this is on decides how long acknowledgements take.
     #[arg(long, default_value = "target/bench")]
     pub(crate) out: PathBuf,
-    /// The whole run is given up after so many seconds.
-    #[arg(long, default_value = "1200", value_parser = seconds)]
+    /// A part is given up after so many seconds a run.
+    #[arg(long, default_value = "1800", value_parser = seconds)]
     pub(crate) give_up_after: Duration,
+}
+
+impl BenchArgs {
+    /// The parts to measure, in order.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        if self.only.is_empty() { Part::value_variants().to_vec() } else { self.only.clone() }
+    }
+
+    /// The folder of what `./dev` installs.
+    pub(crate) fn cache(&self) -> PathBuf {
+        let home = || std::env::var_os("HOME").map_or_else(|| "/root".into(), PathBuf::from);
+        self.cache.clone().unwrap_or_else(|| home().join(".cache/icecore"))
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

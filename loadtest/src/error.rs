@@ -9,7 +9,7 @@ pub(crate) enum Error {
     Print(#[source] std::io::Error),
     #[error("cannot {action} `{path}`", path = path.display())]
     File { action: &'static str, path: PathBuf, source: std::io::Error },
-    #[error("`{path}` is not a record of acknowledged spans", path = path.display())]
+    #[error("`{path}` is not a record of acknowledged items", path = path.display())]
     NotARecord { path: PathBuf },
     #[error("cannot send to `{url}`: {reason}")]
     Endpoint { url: String, reason: String },
@@ -31,10 +31,12 @@ pub(crate) enum Error {
     Kill(#[source] std::io::Error),
     #[error("`{path}` does not say `{what}`")]
     Proc { path: PathBuf, what: &'static str },
-    #[error("the server is not idle {seconds} s after the last acknowledgement: {what}")]
+    #[error("the server is not idle, and nothing changed for {seconds} s: {what}")]
     Busy { seconds: u64, what: String },
-    #[error("the bench did not end within {seconds} s")]
+    #[error("not done within {seconds} s")]
     TooLong { seconds: u64 },
+    #[error("{name} failed: {said}")]
+    Peer { name: &'static str, said: String },
     #[error("interrupted")]
     Interrupted,
     #[error("cannot write the report as JSON")]

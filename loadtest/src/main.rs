@@ -6,6 +6,7 @@ mod acked;
 mod bench;
 mod cli;
 mod error;
+mod fault;
 mod generate;
 mod send;
 mod verify;

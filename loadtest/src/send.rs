@@ -54,6 +54,16 @@ pub(crate) async fn run_packed(
     deliver_all(arguments, &plan, Ready { packed: packed.into_iter(), queue: None }).await
 }
 
+/// Sends requests that somebody else packs, as `arguments` say.
+pub(crate) async fn run_queue(
+    arguments: &SendArgs,
+    queue: mpsc::Receiver<Packed>,
+) -> Result<Summary, Error> {
+    let plan = arguments.load.plan_at(arguments.rate);
+    deliver_all(arguments, &plan, Ready { packed: Vec::new().into_iter(), queue: Some(queue) })
+        .await
+}
+
 /// What is to be sent: first what is packed, then what is still being packed.
 #[derive(Debug)]
 struct Ready {
@@ -76,7 +86,8 @@ async fn deliver_all(
     mut ready: Ready,
 ) -> Result<Summary, Error> {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let acked = arguments.acked.as_ref().map(|path| AckedFile::create(path, &plan.run));
+    let acked =
+        arguments.acked.as_ref().map(|path| AckedFile::create(path, plan.signal, &plan.run));
     let sender = Arc::new(Sender {
         client: Client::new(arguments)?,
         acked: acked.transpose()?,
@@ -177,10 +188,10 @@ impl Sender {
         }
     }
 
-    /// A partly rejected request has no fate of its own for each span: none is recorded.
+    /// A partly rejected request has no fate of its own for each item: none is recorded.
     fn record(&self, packed: &Packed, rejected: u64) -> Result<(), Error> {
         match &self.acked {
-            Some(acked) if rejected == 0 => acked.add(&packed.span_ids),
+            Some(acked) if rejected == 0 => acked.add(&packed.ids),
             _ => Ok(()),
         }
     }

@@ -1,8 +1,10 @@
-//! Asks by SQL for every span of a run, and compares with what was acknowledged. A large run is
-//! asked for in ranges of span ids, so that no answer outgrows memory or a query's time.
+//! Asks by SQL for every item of a run, and compares with what was acknowledged. A large run is
+//! asked for in ranges of ids, so that no answer outgrows memory or a query's time.
 //!
 //! Invariant: an answer that ends early, or whose rows do not add up to the count, is an error
-//! and never taken for lost spans.
+//! and never taken for lost items.
+
+mod ids;
 
 use std::fmt;
 
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 use crate::acked::Acked;
 use crate::cli::VerifyArgs;
 use crate::error::Error;
+use ids::Ids;
 
 /// How many ids a report names of each kind.
 const SHOWN_MAX: usize = 10;
@@ -34,7 +37,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether every acknowledged span is there, and none twice.
+    /// Whether every acknowledged item is there, and none twice.
     pub(crate) const fn whole(&self) -> bool {
         self.lost.is_empty() && self.doubled.is_empty()
     }
@@ -48,51 +51,35 @@ async fn run_in_ranges(arguments: &VerifyArgs, ids_max: usize) -> Result<Report,
     drop(rustls::crypto::ring::default_provider().install_default());
     let path = arguments.acked.clone();
     let read = tokio::task::spawn_blocking(move || Acked::read(&path)).await;
-    let Acked { run, mut span_ids } = read.map_err(Error::Task)??;
-    span_ids.dedup();
+    let Acked { signal, run, ids: mut acked } = read.map_err(Error::Task)??;
+    acked.dedup();
+    let ids = Ids::of(signal);
     let client = reqwest::Client::builder().no_proxy().build().map_err(Error::Client)?;
     let base = arguments.url.as_str().trim_end_matches('/');
     let api = Api { client, url: format!("{base}/api/v1/sql") };
-    let of_run = format!("FROM spans WHERE resource['loadtest.run'] = '{}'", quoted(&run));
+    let of_run = format!("FROM {} WHERE resource['loadtest.run'] = '{}'", ids.table, quoted(&run));
     let count = format!("SELECT count(*) AS n {of_run}");
     let mut wanted = 0;
     api.rows(&count, |row| {
-        wanted = row.as_u64().ok_or_else(|| Error::Row { line: row.to_string() })?;
+        wanted = row["n"].as_u64().ok_or_else(|| Error::Row { line: row.to_string() })?;
         Ok(())
     })
     .await?;
-    let ids = format!("SELECT span_id {of_run}");
+    let select = format!("SELECT {} {of_run}", ids.columns);
     let mut report = Report { run, ..Report::default() };
-    for (acked, condition) in ranges(&span_ids, ids_max) {
+    for (acked, condition) in ids.ranges(&acked, ids_max) {
         let mut found = Vec::new();
-        api.rows(&format!("{ids}{condition}"), |row| {
-            found.push(span_id(row)?);
+        api.rows(&format!("{select}{condition}"), |row| {
+            found.push(ids.read(row).ok_or_else(|| Error::Row { line: row.to_string() })?);
             Ok(())
         })
         .await?;
         report.add(acked, found);
     }
     if (report.rows as u64) < wanted {
-        return Err(Error::Short { query: ids, got: report.rows as u64, wanted });
+        return Err(Error::Short { query: select, got: report.rows as u64, wanted });
     }
     Ok(report)
-}
-
-/// Acknowledged ids in ranges that together hold every id there is, each with the condition for
-/// it. Ids sort as numbers as they do as text.
-fn ranges(span_ids: &[u64], ids_max: usize) -> Vec<(&[u64], String)> {
-    let mut ranges: Vec<(&[u64], String)> = Vec::new();
-    let mut from = String::new();
-    let mut rest = span_ids;
-    while let Some((range, after)) = rest.split_at_checked(ids_max)
-        && let Some(next) = after.first()
-    {
-        ranges.push((range, format!("{from} AND span_id < '{next:016x}'")));
-        from = format!(" AND span_id >= '{next:016x}'");
-        rest = after;
-    }
-    ranges.push((rest, from));
-    ranges
 }
 
 impl Report {
@@ -120,7 +107,7 @@ struct Api {
 }
 
 impl Api {
-    /// Gives the first column of each row to `take`, as the rows arrive.
+    /// Gives each row to `take` as it arrives, as an object.
     async fn rows(
         &self,
         query: &str,
@@ -141,34 +128,21 @@ impl Api {
             rest.extend_from_slice(&chunk.map_err(failed)?);
             let whole = rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
             for line in rest.drain(..whole).as_slice().split(|&byte| byte == b'\n') {
-                first_column(line, &mut take)?;
+                one_row(line, &mut take)?;
             }
         }
-        first_column(&rest, &mut take)
+        one_row(&rest, &mut take)
     }
 }
 
-/// A row is an object or an array; an empty line is none.
-fn first_column(
-    line: &[u8],
-    take: &mut impl FnMut(&Value) -> Result<(), Error>,
-) -> Result<(), Error> {
+/// An empty line is no row.
+fn one_row(line: &[u8], take: &mut impl FnMut(&Value) -> Result<(), Error>) -> Result<(), Error> {
     if line.is_empty() {
         return Ok(());
     }
-    let bad = || Error::Row { line: String::from_utf8_lossy(line).into_owned() };
-    let row: Value = serde_json::from_slice(line).ok().ok_or_else(bad)?;
-    let first = match &row {
-        Value::Object(columns) => columns.values().next(),
-        Value::Array(columns) => columns.first(),
-        _ => None,
-    };
-    take(first.ok_or_else(bad)?)
-}
-
-fn span_id(value: &Value) -> Result<u64, Error> {
-    let id = value.as_str().and_then(|text| u64::from_str_radix(text, 16).ok());
-    id.ok_or_else(|| Error::Row { line: value.to_string() })
+    let row: Option<Value> = serde_json::from_slice(line).ok();
+    let row = row.filter(Value::is_object);
+    take(&row.ok_or_else(|| Error::Row { line: String::from_utf8_lossy(line).into_owned() })?)
 }
 
 /// A text within single quotes of SQL.

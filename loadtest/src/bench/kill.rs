@@ -1,23 +1,45 @@
 //! `kill -9` right after the last acknowledgement, a start on what is left, and the search for
-//! every acknowledged span.
+//! every acknowledged item.
 
-use std::path::Path;
-
+use super::Bench;
 use super::load::Load;
-use super::report::Killed;
 use super::server::Server;
 use crate::cli::{SendArgs, VerifyArgs};
 use crate::error::Error;
 use crate::{send, verify};
 
-pub(super) async fn measure(icecore: &Path, folder: &Path, load: &Load) -> Result<Killed, Error> {
-    let data_dir = folder.join("killed");
-    let acked = folder.join("acked");
-    let server = Server::start(icecore, &data_dir).await?;
-    let arguments = SendArgs { acked: Some(acked.clone()), ..load.send_to(&server) };
+/// What was left.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Killed {
+    pub(super) acked: u64,
+    pub(super) lost: u64,
+    pub(super) doubled: u64,
+    /// From start to readiness, the log of the killed process read back.
+    pub(super) ready_seconds: f64,
+}
+
+impl Killed {
+    pub(super) const fn whole(&self, items: u64) -> bool {
+        self.acked == items && self.lost == 0 && self.doubled == 0
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let Self { acked, lost, doubled, ready_seconds } = self;
+        format!(
+            "after `kill -9`: {acked} acknowledged, {lost} lost, {doubled} doubled, ready after \
+             {ready_seconds:.2} s"
+        )
+    }
+}
+
+pub(super) async fn measure(bench: &Bench, load: &Load) -> Result<Killed, Error> {
+    let data_dir = bench.folder.join("killed");
+    let acked = bench.folder.join("acked");
+    let server = Server::start(&bench.icecore, &data_dir, &[]).await?;
+    let arguments = SendArgs { acked: Some(acked.clone()), ..load.send_to(&server.grpc) };
     send::run_packed(&arguments, load.packed.clone()).await?;
     server.kill().await?;
-    let server = Server::start(icecore, &data_dir).await?;
+    let server = Server::start(&bench.icecore, &data_dir, &[]).await?;
     let url = server.api.clone();
     let found = verify::run(&VerifyArgs { acked, url }).await?;
     let killed = Killed {

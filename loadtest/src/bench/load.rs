@@ -1,91 +1,115 @@
-//! The standard load, packed before anything is timed, and what is known of it.
+//! A load that is packed before anything is timed, and what decoding it costs plain prost.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
-use prost::Message;
-use serde::Serialize;
 use std::time::Duration;
 
-use super::server::Server;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use url::Url;
+
 use super::usage;
-use crate::cli::{self, BenchArgs, Compression, Protocol, SendArgs};
+use crate::cli::{self, Compression, Protocol, SendArgs};
 use crate::error::Error;
 use crate::generate::{Signal, requests};
 use crate::send::Packed;
 
-/// Spans a second of the time that the load tells of.
+/// Items a second of the time that the standard load tells of.
 const DENSITY: u64 = 10_000;
-
-/// Traces that are asked for by id.
-const TRACES: usize = 200;
 
 /// gRPC's frame before each message.
 const FRAME_BYTES: usize = 5;
 
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct LoadFigures {
-    pub(super) spans: u64,
-    pub(super) requests: u64,
-    pub(super) wire_bytes: u64,
-    pub(super) traces: u64,
-    pub(super) seed: u64,
-}
-
 #[derive(Debug)]
 pub(super) struct Load {
-    load: cli::Load,
-    pub(super) figures: LoadFigures,
+    pub(super) load: cli::Load,
+    pub(super) items: u64,
     pub(super) packed: Vec<Packed>,
-    /// Traces to ask for, with the number of their spans.
-    pub(super) asked: Vec<(String, u64)>,
-    /// Pairs of service and operation.
-    pub(super) operations: u64,
-    pub(super) search: Search,
+    /// Of the requests, without gRPC's frames.
+    pub(super) wire_bytes: u64,
 }
 
-/// A search that finds about one span in a hundred of one service.
-#[derive(Debug, Default)]
-pub(super) struct Search {
-    pub(super) service: String,
-    pub(super) longer_than_nanos: u64,
-    pub(super) matches: u64,
+/// The CPU seconds of several decodes of the same requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unit {
+    pub(super) mean: f64,
+    pub(super) least: f64,
+    pub(super) most: f64,
 }
 
-/// What decoding the load tells.
-#[derive(Debug, Default)]
-struct Survey {
-    traces: BTreeMap<Vec<u8>, u64>,
-    operations: BTreeSet<(String, String)>,
-    durations: BTreeMap<String, Vec<u64>>,
+impl Unit {
+    pub(super) fn of(decodes: &[f64]) -> Self {
+        let mean = decodes.iter().sum::<f64>() / decodes.len().max(1) as f64;
+        let least = decodes.iter().copied().fold(f64::INFINITY, f64::min);
+        Self { mean, least, most: decodes.iter().copied().fold(0.0, f64::max) }
+    }
+
+    /// In words, for so many items.
+    pub(super) fn describe(&self, items: u64) -> String {
+        let Self { mean, least, most } = self;
+        format!(
+            "one prost unit is {:.2} CPU-s a million items here ({least:.3} to {most:.3} s for \
+             this load)",
+            mean * 1e6 / items.max(1) as f64
+        )
+    }
+}
+
+/// So many items of the standard density, that end about now.
+pub(super) fn standard(signal: Signal, items: u64, seed: u64) -> cli::Load {
+    of_density(signal, items, seed, DENSITY)
+}
+
+/// So many items, `density` a second of their own time, that end about now.
+pub(super) fn of_density(signal: Signal, items: u64, seed: u64, density: u64) -> cli::Load {
+    let now = cli::now_nanos();
+    let length = u128::from(items) * 1_000_000_000 / u128::from(density.max(1));
+    cli::Load {
+        seed,
+        run: Some(format!("bench-{:x}", now / 1_000_000)),
+        signal,
+        items,
+        density,
+        series: 1,
+        start_nanos: Some(now.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX))),
+    }
+}
+
+/// How a load is sent: flat out, by gRPC, some requests at a time.
+pub(super) fn send_to(grpc: &Url, load: cli::Load) -> SendArgs {
+    SendArgs {
+        load,
+        endpoint: grpc.clone(),
+        protocol: Protocol::Grpc,
+        compression: Compression::None,
+        rate: 0,
+        in_flight: 8,
+        ahead: 64,
+        preload: false,
+        acked: None,
+        give_up_after: Duration::from_secs(60),
+        timeout: Duration::from_secs(30),
+        retry_uncertain: false,
+    }
 }
 
 impl Load {
-    pub(super) async fn make(arguments: &BenchArgs) -> Result<Self, Error> {
-        let (spans, seed) = (arguments.spans, arguments.seed);
-        let made = tokio::task::spawn_blocking(move || make(spans, seed));
+    /// Makes and packs all of it.
+    pub(super) async fn make(load: cli::Load) -> Result<Self, Error> {
+        let made = tokio::task::spawn_blocking(move || {
+            let packed: Vec<Packed> = requests(&load.plan())
+                .map(|request| Packed::new(request, Protocol::Grpc, Compression::None))
+                .collect();
+            let wire_bytes = packed.iter().map(|one| (one.body.len() - FRAME_BYTES) as u64).sum();
+            let items = packed.iter().map(|one| one.items).sum();
+            Self { load, items, packed, wire_bytes }
+        });
         made.await.map_err(Error::Task)
     }
 
-    /// How the load is sent: flat out, by gRPC, some requests at a time.
-    pub(super) fn send_to(&self, server: &Server) -> SendArgs {
-        SendArgs {
-            load: self.load.clone(),
-            endpoint: server.grpc.clone(),
-            protocol: Protocol::Grpc,
-            compression: Compression::None,
-            rate: 0,
-            in_flight: 8,
-            ahead: 1,
-            preload: true,
-            acked: None,
-            give_up_after: Duration::from_secs(60),
-            timeout: Duration::from_secs(30),
-            retry_uncertain: false,
-        }
+    pub(super) fn send_to(&self, grpc: &Url) -> SendArgs {
+        send_to(grpc, self.load.clone())
     }
 
     /// CPU seconds of plain prost decoding of all requests, twice.
@@ -96,86 +120,41 @@ impl Load {
         });
         decoded.await.map_err(Error::Task)?
     }
-}
 
-fn make(spans: u64, seed: u64) -> Load {
-    let now = cli::now_nanos();
-    let load = cli::Load {
-        seed,
-        run: Some(format!("bench-{:x}", now / 1_000_000)),
-        signal: Signal::Traces,
-        items: spans,
-        density: DENSITY,
-        start_nanos: Some(now.saturating_sub(spans * (1_000_000_000 / DENSITY))),
-    };
-    let packed: Vec<Packed> = requests(&load.plan())
-        .map(|request| Packed::new(request, Protocol::Grpc, Compression::None))
-        .collect();
-    let mut survey = Survey::default();
-    for request in &packed {
-        decode(request).resource_spans.into_iter().for_each(|spans| survey.add(spans));
+    /// What the load is, in words.
+    pub(super) fn describe(&self) -> String {
+        format!(
+            "{} items in {} requests, {:.0} bytes an item on the wire, seed {}; OTLP/gRPC, durable, \
+             a local bucket",
+            self.items,
+            self.packed.len(),
+            self.wire_bytes as f64 / self.items.max(1) as f64,
+            self.load.seed
+        )
     }
-    let wire_bytes = packed.iter().map(|one| (one.body.len() - FRAME_BYTES) as u64).sum();
-    let figures = LoadFigures {
-        spans,
-        requests: packed.len() as u64,
-        wire_bytes,
-        traces: survey.traces.len() as u64,
-        seed,
-    };
-    let operations = survey.operations.len() as u64;
-    Load { load, figures, packed, asked: survey.asked(), operations, search: survey.search() }
 }
 
-/// Our own requests decode; an empty one would show in every figure.
-fn decode(packed: &Packed) -> ExportTraceServiceRequest {
-    let message = packed.body.get(FRAME_BYTES..).unwrap_or_default();
-    ExportTraceServiceRequest::decode(message).unwrap_or_default()
+/// The message of a request as it goes over the wire.
+pub(super) fn message(packed: &Packed) -> &[u8] {
+    packed.body.get(FRAME_BYTES..).unwrap_or_default()
 }
 
 fn decode_seconds(packed: &[Packed]) -> Result<f64, Error> {
     let before = usage::thread_cpu_seconds()?;
-    for request in packed {
-        std::hint::black_box(decode(request));
-    }
+    packed.iter().for_each(decode);
     Ok(usage::thread_cpu_seconds()? - before)
 }
 
-impl Survey {
-    fn add(&mut self, resource: ResourceSpans) {
-        let attributes = resource.resource.unwrap_or_default().attributes;
-        let named = attributes.into_iter().find(|it| it.key == "service.name");
-        let service = match named.and_then(|it| it.value?.value) {
-            Some(Value::StringValue(name)) => name,
-            _ => String::new(),
-        };
-        for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            *self.traces.entry(span.trace_id).or_default() += 1;
-            self.operations.insert((service.clone(), span.name));
-            let nanos = span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano);
-            self.durations.entry(service.clone()).or_default().push(nanos);
+/// Our own requests decode; one that did not would cost nothing, and be seen in the figures.
+fn decode(packed: &Packed) {
+    let message = message(packed);
+    match packed.signal {
+        Signal::Traces => {
+            drop(std::hint::black_box(ExportTraceServiceRequest::decode(message)));
         }
+        Signal::Metrics => {
+            drop(std::hint::black_box(ExportMetricsServiceRequest::decode(message)));
+        }
+        Signal::Logs => drop(std::hint::black_box(ExportLogsServiceRequest::decode(message))),
     }
-
-    /// Ids are random, so every n-th of them in order is as good as any.
-    fn asked(&self) -> Vec<(String, u64)> {
-        let step = (self.traces.len() / TRACES).max(1);
-        let asked = self.traces.iter().step_by(step).take(TRACES);
-        asked.map(|(id, spans)| (hex(id), *spans)).collect()
-    }
-
-    /// By the slowest hundredth of the service with the most spans.
-    fn search(self) -> Search {
-        let most = self.durations.into_iter().max_by_key(|(_, durations)| durations.len());
-        let Some((service, mut durations)) = most else { return Search::default() };
-        durations.sort_unstable();
-        let at = durations.len().saturating_sub(durations.len() / 100 + 1);
-        let longer_than_nanos = durations.get(at).copied().unwrap_or(0);
-        let matches = durations.iter().filter(|&&it| it > longer_than_nanos).count() as u64;
-        Search { service, longer_than_nanos, matches }
-    }
-}
-
-fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,214 +1,199 @@
-//! The figures of a run, and the table that sets them beside the baselines.
+//! The figures of a run, and the tables that set them beside what they must be and what others need.
+//!
+//! Invariant: a figure is shown as it was measured; where a part was measured several times, as the
+//! median with the least and the most.
 
 use std::fmt;
 
 use serde::Serialize;
 
-use super::baselines::{BASELINES, OTHERS};
-use super::load::LoadFigures;
 use super::machine::Machine;
-use super::queries::Queried;
+use super::targets::{Bound, OTHERS, Target};
+use crate::cli::Part;
 
-/// What it took to take the load in.
-#[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct Ingested {
-    pub(super) acked: u64,
-    /// What the sender says, in one line.
-    pub(super) summary: String,
-    pub(super) ack_seconds: f64,
-    pub(super) ack_p50_ms: f64,
-    pub(super) ack_p99_ms: f64,
-    /// CPU time of the server from before the first request to after the last acknowledgement.
-    pub(super) ack_cpu_seconds: f64,
-    /// The same until all was flushed and merged and the server idle.
-    pub(super) all_cpu_seconds: f64,
-    pub(super) settle_seconds: f64,
-    pub(super) bucket_bytes: u64,
-    pub(super) written_bytes: u64,
-    pub(super) peak_bytes: u64,
-}
-
-/// What was left after `kill -9`.
-#[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct Killed {
-    pub(super) acked: u64,
-    pub(super) lost: u64,
-    pub(super) doubled: u64,
-    /// From start to readiness, the log of the killed process read back.
-    pub(super) ready_seconds: f64,
-}
-
-/// A line of the table.
-#[derive(Debug, Clone, Serialize)]
+/// One line, measured once.
+#[derive(Debug, Clone)]
 pub(super) struct Row {
+    pub(super) target: &'static Target,
+    pub(super) figures: Vec<f64>,
+}
+
+/// What one part came to, once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Measured {
+    pub(super) rows: Vec<Row>,
+    /// What explains the figures.
+    pub(super) notes: Vec<String>,
+    /// What was lost, doubled or answered wrongly. Slowness is no fault.
+    pub(super) faults: Vec<String>,
+}
+
+impl Measured {
+    pub(super) fn add(&mut self, target: &'static Target, figures: &[f64]) {
+        self.rows.push(target.row(figures));
+    }
+
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.notes.push(text.into());
+    }
+
+    /// Takes down a fault unless `right`.
+    pub(super) fn check(&mut self, right: bool, fault: impl FnOnce() -> String) {
+        if !right {
+            self.faults.push(fault());
+        }
+    }
+}
+
+/// A line of a table, over all runs.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Line {
     pub(super) what: &'static str,
     pub(super) icecore: String,
     pub(super) must: &'static str,
-    pub(super) met: bool,
-    pub(super) others: [&'static str; 5],
+    /// By the medians; nothing where the line is told only.
+    pub(super) met: Option<bool>,
+    pub(super) others: &'static [&'static str],
+    /// The figures of each run.
+    pub(super) runs: Vec<Vec<f64>>,
 }
 
+/// A part, over all runs.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Section {
+    pub(super) part: Part,
+    pub(super) seconds: f64,
+    pub(super) table: Vec<Line>,
+    /// Of the last run.
+    pub(super) notes: Vec<String>,
+    pub(super) faults: Vec<String>,
+}
+
+impl Section {
+    /// Sets the runs of a part side by side. A line that a run did not get to has fewer figures.
+    pub(super) fn new(part: Part, seconds: f64, runs: Vec<Measured>) -> Self {
+        let mut table: Vec<Line> = Vec::new();
+        let mut targets: Vec<&'static Target> = Vec::new();
+        for row in runs.iter().flat_map(|run| &run.rows) {
+            if !targets.iter().any(|known| std::ptr::eq(*known, row.target)) {
+                targets.push(row.target);
+            }
+        }
+        for target in targets {
+            let rows = runs.iter().flat_map(|run| &run.rows);
+            let of_target = rows.filter(|row| std::ptr::eq(row.target, target));
+            table.push(Line::new(target, of_target.map(|row| row.figures.clone()).collect()));
+        }
+        let faults = runs.iter().flat_map(|run| run.faults.clone()).collect();
+        let notes = runs.into_iter().next_back().unwrap_or_default().notes;
+        Self { part, seconds, table, notes, faults }
+    }
+}
+
+impl Line {
+    fn new(target: &'static Target, runs: Vec<Vec<f64>>) -> Self {
+        let Target { what, bounds, must, others } = *target;
+        let spreads: Vec<Spread> =
+            (0..bounds.len()).map(|at| Spread::of(runs.iter().map(|run| run[at]))).collect();
+        let icecore: Vec<String> = spreads.iter().map(ToString::to_string).collect();
+        let met = bounds.iter().zip(&spreads).all(|(bound, spread)| bound.holds(spread.median));
+        let told = bounds.iter().all(|bound| matches!(bound, Bound::Told));
+        let icecore = icecore.join(" / ");
+        Self { what, icecore, must, met: (!told).then_some(met), others, runs }
+    }
+}
+
+/// One figure over all runs.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(figures: impl Iterator<Item = f64>) -> Self {
+        let mut figures: Vec<f64> = figures.collect();
+        figures.sort_by(f64::total_cmp);
+        let at = |at: usize| figures.get(at).copied().unwrap_or(f64::NAN);
+        let median = f64::midpoint(at(figures.len().saturating_sub(1) / 2), at(figures.len() / 2));
+        Self { median, least: at(0), most: at(figures.len().saturating_sub(1)) }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, least, most } = *self;
+        let (median, least, most) = (short(median), short(least), short(most));
+        if least == most {
+            write!(f, "{median}")
+        } else {
+            write!(f, "{median} ({least} to {most})")
+        }
+    }
+}
+
+/// Three figures or more, none behind the point that are only noise.
+fn short(figure: f64) -> String {
+    let places = match figure.abs() {
+        _ if figure.fract() == 0.0 => 0,
+        0.0..10.0 => 2,
+        10.0..1_000.0 => 1,
+        _ => 0,
+    };
+    format!("{figure:.places$}")
+}
+
+/// All that was measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(super) machine: Machine,
-    pub(super) load: LoadFigures,
-    /// CPU time of plain prost decoding of the same bytes: the mean, the least and the most.
-    pub(super) prost_seconds: f64,
-    pub(super) prost_seconds_range: (f64, f64),
-    pub(super) ingested: Ingested,
-    pub(super) queried: Queried,
-    /// With the queries.
-    pub(super) peak_bytes: u64,
-    pub(super) killed: Killed,
-    pub(super) table: Vec<Row>,
+    pub(super) runs: usize,
+    pub(super) parts: Vec<Section>,
 }
 
 impl Report {
-    pub(super) fn new(
-        machine: Machine,
-        load: LoadFigures,
-        decodes: &[f64],
-        ingested: Ingested,
-        queried: Queried,
-        peak_bytes: u64,
-        killed: Killed,
-    ) -> Self {
-        let prost_seconds = decodes.iter().sum::<f64>() / decodes.len().max(1) as f64;
-        let least = decodes.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = decodes.iter().copied().fold(0.0, f64::max);
-        let prost_seconds_range = (least, most);
-        let table = Vec::new();
-        let report = Self {
-            machine,
-            load,
-            prost_seconds,
-            prost_seconds_range,
-            ingested,
-            queried,
-            peak_bytes,
-            killed,
-            table,
-        };
-        let table = BASELINES.iter().zip(report.ours()).map(|(line, (icecore, met))| Row {
-            what: line.what,
-            icecore,
-            must: line.must,
-            met,
-            others: line.others,
-        });
-        Self { table: table.collect(), ..report }
-    }
-
-    /// Whether nothing was lost, doubled or answered wrongly. Says nothing of speed.
-    pub(crate) const fn whole(&self) -> bool {
-        let Queried { counted, trace, search, percentile } = &self.queried;
-        let taken = self.ingested.acked == self.load.spans && *counted == self.load.spans;
-        let kept = self.killed.lost == 0 && self.killed.doubled == 0;
-        let kept = kept && self.killed.acked == self.load.spans;
-        taken && kept && trace.whole() && search.whole() && percentile.whole()
-    }
-
-    /// Our figure for each baseline, in their order, and whether it is what it must be.
-    fn ours(&self) -> [(String, bool); 10] {
-        let Queried { counted, trace, search, percentile } = &self.queried;
-        let (taken, killed) = (&self.ingested, &self.killed);
-        let span = |bytes: u64| bytes as f64 / self.load.spans as f64;
-        let units = |seconds: f64| seconds / self.prost_seconds;
-        let most =
-            |value: f64, max: f64, places: usize| (format!("{value:.places$}"), value <= max);
-        let found = killed.acked.saturating_sub(killed.lost);
-        let found_share = 100.0 * found as f64 / killed.acked.max(1) as f64;
-        let all_found = found == self.load.spans;
-        let trace_met = trace.p50_ms <= 3.0 && trace.p99_ms <= 10.0 && trace.cpu_ms <= 3.0;
-        let trace = format!("{:.1} / {:.1}; {:.1}", trace.p50_ms, trace.p99_ms, trace.cpu_ms);
-        let left_out = taken.acked.saturating_sub(*counted);
-        [
-            most(units(taken.ack_cpu_seconds), 1.0, 2),
-            most(units(taken.all_cpu_seconds), 2.5, 2),
-            most(span(taken.bucket_bytes), 45.0, 1),
-            most(span(taken.written_bytes), 160.0, 0),
-            most(self.peak_bytes as f64 / 1e6, 256.0, 0),
-            (format!("{found_share:.3} %"), all_found),
-            (trace, trace_met),
-            most(search.cpu_ms, 6.0, 1),
-            most(percentile.cpu_ms, 15.0, 1),
-            (left_out.to_string(), left_out == 0),
-        ]
+    /// Whether nothing was lost, doubled or answered wrongly, and every part came to its end. Says
+    /// nothing of speed.
+    pub(crate) fn whole(&self) -> bool {
+        self.parts.iter().all(|section| section.faults.is_empty())
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Machine { cpu, cores, kernel, load_before } = &self.machine;
-        let LoadFigures { spans, requests, wire_bytes, traces, seed } = &self.load;
-        let (least, most) = self.prost_seconds_range;
         writeln!(f, "# Bench\n")?;
         if cfg!(debug_assertions) {
             writeln!(f, "A debug build measured this: CPU figures say nothing.\n")?;
         }
-        writeln!(
-            f,
-            "{spans} spans of {traces} traces in {requests} requests, {:.0} bytes a span on the \
-             wire, seed {seed}; OTLP/gRPC, durable, a local bucket.",
-            *wire_bytes as f64 / *spans as f64
-        )?;
         writeln!(f, "On {cores} cores of {cpu}, Linux {kernel}, load {load_before} before.")?;
-        writeln!(
-            f,
-            "One prost unit is {:.2} CPU-s a million spans here ({least:.3} to {most:.3} s for \
-             this load).\n",
-            self.prost_seconds * 1e6 / *spans as f64
-        )?;
-        self.write_table(f)?;
-        self.write_details(f)
+        if self.runs > 1 {
+            let runs = self.runs;
+            writeln!(f, "Medians of {runs} runs, the least and the most in brackets.")?;
+        }
+        self.parts.iter().try_for_each(|section| write!(f, "\n{section}"))
     }
 }
 
-impl Report {
-    fn write_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| | Icecore | must be | met | {} |", OTHERS.join(" | "))?;
-        writeln!(f, "|---|---|---|---|{}", "---|".repeat(OTHERS.len()))?;
-        for Row { what, icecore, must, met, others } in &self.table {
-            let met = if *met { "yes" } else { "no" };
-            writeln!(f, "| {what} | **{icecore}** | {must} | {met} | {} |", others.join(" | "))?;
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "## {} ({:.0} s)\n", self.part.title(), self.seconds)?;
+        let columns: &[&str] = if self.part == Part::Engine { &OTHERS } else { &["others"] };
+        writeln!(f, "| | Icecore | must be | met | {} |", columns.join(" | "))?;
+        writeln!(f, "|---|---|---|---|{}", "---|".repeat(columns.len()))?;
+        for Line { what, icecore, must, met, others, runs: _ } in &self.table {
+            let met = met.map_or("-", |met| if met { "yes" } else { "no" });
+            let must = if must.is_empty() { "-" } else { must };
+            let others = match (columns.len(), others) {
+                (_, []) => vec!["-"; columns.len()].join(" | "),
+                (1, others) => others.join("; "),
+                (_, others) => others.join(" | "),
+            };
+            writeln!(f, "| {what} | **{icecore}** | {must} | {met} | {others} |")?;
         }
-        writeln!(
-            f,
-            "\nThe others were measured once, with the same bytes, on a shared machine of 2 cores \
-             under load, at 300,000 spans: CPU is good to about 40 %, wall times are upper bounds. \
-             ClickHouse ran without OTLP and HTTP; rotel stores nothing.\n"
-        )
-    }
-
-    fn write_details(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Queried { counted, trace, search, percentile } = &self.queried;
-        let (taken, killed) = (&self.ingested, &self.killed);
-        writeln!(f, "- sender: {}", taken.summary)?;
-        writeln!(
-            f,
-            "- CPU: {:.2} s to the last acknowledgement, {:.2} s until idle, {:.1} s later",
-            taken.ack_cpu_seconds, taken.all_cpu_seconds, taken.settle_seconds
-        )?;
-        writeln!(
-            f,
-            "- peak memory: {:.0} MB taking it in, {:.0} MB with the queries",
-            taken.peak_bytes as f64 / 1e6,
-            self.peak_bytes as f64 / 1e6
-        )?;
-        writeln!(
-            f,
-            "- after `kill -9`: {} acknowledged, {} lost, {} doubled, ready after {:.2} s",
-            killed.acked, killed.lost, killed.doubled, killed.ready_seconds
-        )?;
-        writeln!(f, "- counted by SQL: {counted}")?;
-        let asked = [("trace by id", trace), ("search", search), ("p99", percentile)];
-        for (what, asked) in asked {
-            writeln!(
-                f,
-                "- {what}: {} of {} answers right, p50 {:.1} ms, p99 {:.1} ms, CPU {:.1} ms",
-                asked.right, asked.times, asked.p50_ms, asked.p99_ms, asked.cpu_ms
-            )?;
-        }
-        Ok(())
+        writeln!(f)?;
+        self.faults.iter().try_for_each(|fault| writeln!(f, "- WRONG: {fault}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "- {note}"))
     }
 }

@@ -20,6 +20,18 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Lines that an error quotes of what the server said last.
 const SAID_MAX: usize = 20;
 
+/// Between two looks for files to merge.
+pub(super) const COMPACTION_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a server is started with besides.
+#[derive(Debug, Clone)]
+pub(super) enum Flag {
+    /// `--name=value`.
+    Setting(String),
+    /// A variable of the environment.
+    Variable(&'static str, String),
+}
+
 #[derive(Debug)]
 pub(super) struct Server {
     child: Child,
@@ -31,9 +43,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts one and waits until it is ready.
-    pub(super) async fn start(icecore: &Path, data_dir: &Path) -> Result<Self, Error> {
-        let spawned = command(icecore, data_dir).spawn();
+    /// Starts one, with more flags, and waits until it is ready.
+    pub(super) async fn start(
+        icecore: &Path,
+        data_dir: &Path,
+        flags: &[Flag],
+    ) -> Result<Self, Error> {
+        let spawned = command(icecore, data_dir, flags).spawn();
         let began = Instant::now();
         let mut child =
             spawned.map_err(|source| Error::Spawn { path: icecore.to_owned(), source })?;
@@ -63,17 +79,29 @@ impl Server {
 
 /// Settings are those that ship, but for ports, probes, and a shorter wait between compactions, so
 /// that the run ends soon; a compaction that finds nothing to merge costs next to nothing.
-fn command(icecore: &Path, data_dir: &Path) -> Command {
-    let mut command = Command::new(icecore);
+fn command(icecore: &Path, data_dir: &Path, flags: &[Flag]) -> Command {
+    let mut command = quiet(icecore, "run");
+    let interval = format!("--compaction-interval={}s", COMPACTION_INTERVAL.as_secs());
     command
-        .args(["run", "--probes=false", "--log-format=json", "--compaction-interval=5s"])
+        .args(["--probes=false", "--log-format=json", &interval])
         .args(["--otlp-grpc-addr=127.0.0.1:0", "--otlp-http-addr=127.0.0.1:0"])
         .args(["--http-addr=127.0.0.1:0", "--data-dir"])
         .arg(data_dir)
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+        .stderr(Stdio::piped());
+    for flag in flags {
+        match flag {
+            Flag::Setting(text) => command.arg(text),
+            Flag::Variable(name, value) => command.env(name, value),
+        };
+    }
+    command
+}
+
+/// A command of the binary, with no settings of whoever started the bench.
+pub(super) fn quiet(icecore: &Path, name: &str) -> Command {
+    let mut command = Command::new(icecore);
+    command.arg(name).stdin(Stdio::null()).kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ICECORE_") {
             command.env_remove(name);

@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::server::Server;
+use super::api::Api;
+use super::server::{COMPACTION_INTERVAL, Server};
 use super::usage;
 use crate::error::Error;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Longer than the wait between two compactions, so that each quiet time has one in it.
-const QUIET_FOR: Duration = Duration::from_secs(6);
+/// More than the wait between two compactions, so that each quiet time has one in it.
+const QUIET_BEYOND: Duration = Duration::from_secs(1);
 
-/// A server below this share of a core over [`QUIET_FOR`] is idle.
+/// A server below this share of a core over a quiet time is idle.
 const IDLE_SHARE: f64 = 0.03;
 
-const SETTLED_WITHIN: Duration = Duration::from_secs(300);
+/// Without any progress for so long a server is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(super) struct Settled {
@@ -28,57 +30,59 @@ pub(super) struct Settled {
     /// Files that the catalog names, and the catalog itself. Files that were merged away and wait
     /// for their grace period are not in it.
     pub(super) bucket_bytes: u64,
+    /// Files that the catalog names.
+    pub(super) files: u64,
 }
 
-pub(super) async fn wait(server: &Server, spans: u64) -> Result<Settled, Error> {
-    let client = reqwest::Client::builder().no_proxy().build().map_err(Error::Client)?;
-    let url = format!("{}metrics", server.api);
+/// Waits until `rows` are in files, none is live, and the server has been idle for longer than it
+/// pauses between compactions.
+pub(super) async fn wait(server: &Server, rows: u64) -> Result<Settled, Error> {
+    let api = Api::new(&server.api)?;
+    let quiet_for = COMPACTION_INTERVAL + QUIET_BEYOND;
     let began = Instant::now();
     let mut quiet_since = (Instant::now(), usage::cpu_seconds(server.pid)?);
+    let mut progress = (Instant::now(), (0.0, 0.0, 0.0));
     loop {
         sleep(LOOK_EVERY).await;
-        let metrics = metrics(&client, &url).await?;
-        let live = sum(&metrics, "icecore_ingest_live_rows");
-        let stored = sum(&metrics, "icecore_store_rows");
+        let metrics = api.metrics().await?;
+        let live = metrics.sum("icecore_ingest_live_rows");
+        let stored = metrics.sum("icecore_store_rows");
+        let files = metrics.sum("icecore_store_files");
         let now = (Instant::now(), usage::cpu_seconds(server.pid)?);
         let quiet = now.0 - quiet_since.0;
-        let busy = now.1 - quiet_since.1 > IDLE_SHARE * QUIET_FOR.as_secs_f64();
-        if live > 0.0 || stored < spans as f64 || busy {
+        let busy = now.1 - quiet_since.1 > IDLE_SHARE * quiet_for.as_secs_f64();
+        if live > 0.0 || stored < rows as f64 || busy {
             quiet_since = now;
-        } else if quiet >= QUIET_FOR {
-            let files = sum(&metrics, "icecore_store_file_bytes");
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
-            let files = files as u64;
+        } else if quiet >= quiet_for {
+            let file_bytes = whole(metrics.sum("icecore_store_file_bytes"));
             let catalog = bytes_under(&server.data_dir.join("bucket"), "data");
-            let after = quiet_since.0 - began;
-            let bucket_bytes = files + catalog;
-            return Ok(Settled { cpu_seconds: quiet_since.1, after, bucket_bytes });
+            return Ok(Settled {
+                cpu_seconds: quiet_since.1,
+                after: quiet_since.0 - began,
+                bucket_bytes: file_bytes + catalog,
+                files: whole(files),
+            });
         }
-        if began.elapsed() > SETTLED_WITHIN {
-            let seconds = SETTLED_WITHIN.as_secs();
-            let what = format!("{live} live rows, {stored} of {spans} rows in the bucket");
+        if progress.1 != (live, stored, files) {
+            progress = (now.0, (live, stored, files));
+        }
+        if now.0 - progress.0 > STUCK_AFTER {
+            let seconds = STUCK_AFTER.as_secs();
+            let what = format!("{live} live rows, {stored} of {rows} rows in {files} files");
             return Err(Error::Busy { seconds, what });
         }
     }
 }
 
-async fn metrics(client: &reqwest::Client, url: &str) -> Result<String, Error> {
-    let failed = |source| Error::Ask { url: url.to_owned(), source };
-    client.get(url).send().await.map_err(failed)?.text().await.map_err(failed)
-}
-
-/// All values of a metric, over its labels.
-fn sum(metrics: &str, name: &str) -> f64 {
-    let values = metrics.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let (_, value) = rest.rsplit_once(' ')?;
-        rest.starts_with(['{', ' ']).then(|| value.parse().ok())?
-    });
-    values.fold(0.0, |sum, value: f64| sum + value)
+/// A size or a number of things, as metrics tell it.
+pub(super) fn whole(value: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
+    let whole = value as u64;
+    whole
 }
 
 /// Sizes of all files of a folder, but for those under its folder `without`.
-fn bytes_under(folder: &Path, without: &str) -> u64 {
+pub(super) fn bytes_under(folder: &Path, without: &str) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
         Ok(about) if about.is_dir() && entry.file_name() == without => 0,
@@ -93,14 +97,10 @@ fn bytes_under(folder: &Path, without: &str) -> u64 {
 mod tests {
     use super::*;
 
-    /// Scenario: a page of metrics, and a folder of files.
-    /// Guarantees: a metric is summed over its labels and not mixed up with one that begins alike;
-    /// sizes leave out the one folder.
+    /// Scenario: a folder of files.
+    /// Guarantees: sizes are summed, and leave out the one folder.
     #[test]
-    fn figures_are_summed() {
-        let page = "# TYPE rows gauge\nrows{table=\"a\"} 3\nrows{table=\"b\"} 4\nrows_total 9\n";
-        assert!((sum(page, "rows") - 7.0).abs() < f64::EPSILON);
-        assert!((sum(page, "rows_total") - 9.0).abs() < f64::EPSILON);
+    fn sizes_are_summed() {
         let folder = tempfile::tempdir().unwrap();
         for (path, bytes) in [("data/x", 100), ("catalog/y/z", 7), ("w", 5)] {
             let path = folder.path().join(path);

@@ -1,19 +1,18 @@
-//! The bench on a small load, and what it says where it cannot run.
-
-use std::time::Duration;
+//! The bench on small loads, and what it says where it cannot run.
 
 use clap::Parser;
 use serde_json::Value;
 
-use super::baselines::BASELINES;
-use super::load::LoadFigures;
-use super::queries::{Asked, Queried};
-use super::report::Killed;
+use super::known::Known;
+use super::load::{Load, standard};
+use super::targets::{self, engine};
 use super::*;
 use crate::cli::{Cli, Command};
+use crate::generate::Signal;
 
-fn arguments(icecore: &Path, out: &Path) -> BenchArgs {
-    let line = ["icecore-loadtest", "bench", "--spans", "2000", "--give-up-after", "300"];
+fn arguments(icecore: &Path, out: &Path, more: &[&str]) -> BenchArgs {
+    let line = ["icecore-loadtest", "bench", "--spans=2000", "--give-up-after=300"];
+    let line = line.iter().chain(more).copied();
     let Command::Bench(arguments) = Cli::parse_from(line).command else {
         panic!("`bench` was parsed as something else");
     };
@@ -24,84 +23,120 @@ fn arguments(icecore: &Path, out: &Path) -> BenchArgs {
 fn icecore() -> Option<PathBuf> {
     let own = std::env::current_exe().unwrap();
     let path = own.parent()?.parent()?.join("icecore");
-    path.exists().then_some(path)
+    if !path.exists() {
+        eprintln!("skipped: there is no `icecore` beside the tests; build the workspace first");
+        return None;
+    }
+    Some(path)
 }
 
-/// Scenario: two thousand spans through a real `icecore`, whatever its profile.
-/// Guarantees: all acknowledged, all counted, all there after `kill -9`, every answer right; both
-/// reports are written, and the data is gone.
-#[tokio::test]
-async fn a_small_load_is_measured() {
-    let Some(icecore) = icecore() else {
-        eprintln!("skipped: there is no `icecore` beside the tests; build the workspace first");
-        return;
-    };
+async fn check(more: &[&str]) -> Option<Report> {
+    let icecore = icecore()?;
     let out = tempfile::tempdir().unwrap();
-    let report = run(arguments(&icecore, out.path())).await.unwrap();
+    let report = run(arguments(&icecore, out.path(), more)).await.unwrap();
     assert!(report.whole(), "{report}");
-    assert_eq!(report.load.spans, 2_000);
-    assert!(report.prost_seconds > 0.0 && report.ingested.all_cpu_seconds > 0.0);
-    assert!(report.ingested.bucket_bytes > 2_000 && report.peak_bytes > 1 << 20);
     let read = |name: &str| std::fs::read_to_string(out.path().join(name)).unwrap();
     let json: Value = serde_json::from_str(&read("bench.json")).unwrap();
-    assert_eq!(json["table"].as_array().unwrap().len(), BASELINES.len());
-    assert_eq!(json["killed"]["lost"], 0);
+    assert_eq!(json["parts"].as_array().unwrap().len(), report.parts.len());
     assert_eq!(read("bench.md"), report.to_string());
-    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 2, "data is left");
+    Some(report)
+}
+
+fn figures(report: &Report, target: &targets::Target) -> Vec<f64> {
+    let lines = report.parts.iter().flat_map(|section| &section.table);
+    lines.filter(|line| line.what == target.what).flat_map(|line| line.runs[0].clone()).collect()
+}
+
+/// Scenario: two thousand spans through a real `icecore`, whatever its profile, twice.
+/// Guarantees: all acknowledged, all counted, all there after `kill -9`, every answer right; both
+/// reports are written, and the data is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_load_is_measured() {
+    let Some(report) = check(&["--only=engine", "--runs=2"]).await else { return };
+    assert!(figures(&report, &engine::ALL_CPU)[0] > 0.0);
+    assert!(figures(&report, &engine::STORED)[0] > 1.0);
+    assert_eq!(figures(&report, &engine::KEPT), [100.0]);
+    assert!(report.parts[0].table.iter().all(|line| line.runs.len() == 2), "{report}");
+}
+
+/// Scenario: some thousand data points and log records, and a merge of small files.
+/// Guarantees: each item is there once, and none is lost by the merge.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_parts_are_measured() {
+    let small = ["--points=6000", "--series=600", "--compact-spans=4000"];
+    let Some(report) = check(&[&small[..], &["--only=metrics,logs,compact"]].concat()).await else {
+        return;
+    };
+    assert_eq!(figures(&report, &targets::signals::FOUND), [0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(figures(&report, &targets::compact::WHOLE), [0.0]);
+    assert!(figures(&report, &targets::compact::MEMORY)[0] > 1.0);
+}
+
+/// Scenario: a small store of a day, from its making to what DuckDB says of it.
+/// Guarantees: every answer is right, cold, warm and over a slow bucket.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_store_of_a_day_is_measured() {
+    let small = ["--only=large", "--large-spans=20000", "--latency-ms=2"];
+    let Some(report) = check(&small).await else { return };
+    let started = figures(&report, &targets::large::START);
+    assert!(started.len() == 2 && started.iter().all(|&seconds| seconds > 0.0), "{report}");
 }
 
 /// Scenario: no such binary, and one that ends at once.
-/// Guarantees: an error that names it, soon, and no data left.
+/// Guarantees: a fault that names it, soon, and no data left.
 #[tokio::test]
 async fn a_server_that_does_not_start_is_named() {
     let out = tempfile::tempdir().unwrap();
     for (path, wanted) in [("/no/such/icecore", "cannot start"), ("/bin/false", "not become ready")]
     {
-        let error = run(arguments(Path::new(path), out.path())).await.unwrap_err().chain();
-        assert!(error.contains(wanted) && error.contains(path), "{error}");
+        let arguments = arguments(Path::new(path), out.path(), &["--only=engine"]);
+        let report = run(arguments).await.unwrap();
+        assert!(!report.whole());
+        let said = report.to_string();
+        assert!(said.contains(wanted) && said.contains(path), "{said}");
     }
-    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 2);
 }
 
-fn report(killed: Killed, ack_cpu_seconds: f64) -> Report {
-    let load = LoadFigures { spans: 100, requests: 1, wire_bytes: 58_900, traces: 6, seed: 1 };
-    let asked = Asked { times: 2, right: 2, p50_ms: 1.0, p99_ms: 2.0, cpu_ms: 1.0 };
-    let queried =
-        Queried { counted: 100, trace: asked.clone(), search: asked.clone(), percentile: asked };
-    let ingested = Ingested { acked: 100, ack_cpu_seconds, ..Ingested::default() };
-    let machine = machine::describe();
-    Report::new(machine, load, &[1.0, 3.0], ingested, queried, 100_000_000, killed)
-}
-
-/// Scenario: figures within bounds; one above; one span lost.
-/// Guarantees: units are those of the mean decode; too slow is not met but whole; a loss is neither.
+/// Scenario: figures within bounds in one run of three; within them in two; a fault.
+/// Guarantees: the median decides, the spread is shown, a fault is not whole.
 #[test]
 fn a_report_tells_slow_from_wrong() {
-    let kept = Killed { acked: 100, ..Killed::default() };
-    let good = report(kept.clone(), 1.5);
-    assert!(good.whole() && good.table.iter().all(|row| row.met), "{good}");
-    assert_eq!(good.table[0].icecore, "0.75");
-    let slow = report(kept.clone(), 3.0);
-    assert!(slow.whole() && !slow.table[0].met);
-    assert!(slow.to_string().contains("| **1.50** | <= 1.0 | no | 12 | 9 | 7 |"), "{slow}");
-    let torn = report(Killed { lost: 1, ..kept }, 1.5);
-    assert!(!torn.whole());
-    assert_eq!((torn.table[5].icecore.as_str(), torn.table[5].met), ("99.000 %", false));
+    let runs = |figures: [f64; 3]| {
+        figures.map(|figure| Measured {
+            rows: vec![engine::ACK_CPU.row(&[figure])],
+            ..Measured::default()
+        })
+    };
+    let slow = Section::new(Part::Engine, 1.0, runs([0.9, 1.2, 1.5]).into());
+    assert_eq!(
+        (slow.table[0].met, slow.table[0].icecore.as_str()),
+        (Some(false), "1.20 (0.90 to 1.50)")
+    );
+    let fast = Section::new(Part::Engine, 1.0, runs([0.9, 0.5, 1.5]).into());
+    assert_eq!(fast.table[0].met, Some(true));
+    assert!(fast.to_string().contains("| <= 1.0 | yes | 12 | 9 | 7 |"), "{fast}");
+    let faults = vec!["one span lost".to_owned()];
+    let wrong = vec![Measured { faults, ..Measured::default() }];
+    let parts = vec![fast, Section::new(Part::Flat, 1.0, wrong)];
+    let report = Report { machine: machine::describe(), runs: 3, parts };
+    assert!(!report.whole() && report.to_string().contains("WRONG: one span lost"), "{report}");
 }
 
 /// Scenario: a load of two thousand spans.
 /// Guarantees: what is asked for is in the load, and the search is for few but some.
 #[tokio::test]
 async fn the_load_knows_what_to_ask() {
-    let out = tempfile::tempdir().unwrap();
-    let load = Load::make(&arguments(Path::new("icecore"), out.path())).await.unwrap();
+    let load = Load::make(standard(Signal::Traces, 2_000, 1)).await.unwrap();
+    let known = Known::of(&load).await.unwrap();
     assert_eq!(load.packed.iter().map(|one| one.items).sum::<u64>(), 2_000);
     assert!(
-        load.asked.len() > 50 && load.asked.iter().all(|(id, spans)| id.len() == 32 && *spans > 0)
+        known.asked.len() > 50
+            && known.asked.iter().all(|(id, spans)| id.len() == 32 && *spans > 0)
     );
-    assert!(load.search.matches > 0 && load.search.matches < 100, "{:?}", load.search);
+    assert!(known.search.matches > 0 && known.search.matches < 100, "{:?}", known.search);
     let decodes = load.prost_seconds().await.unwrap();
     assert!(decodes.iter().all(|&seconds| seconds > 0.0 && seconds < 60.0));
-    assert!(load.figures.wire_bytes > 2_000 * 400);
-    assert_eq!(arguments(Path::new("x"), out.path()).give_up_after, Duration::from_secs(300));
+    assert!(load.wire_bytes > 2_000 * 400);
 }

@@ -25,6 +25,11 @@ pub(super) fn peak_bytes(pid: u32) -> Result<u64, Error> {
     field(of(pid, "status"), "VmHWM:").map(|kib| kib * 1024)
 }
 
+/// The memory that is resident now.
+pub(super) fn resident_bytes(pid: u32) -> Result<u64, Error> {
+    field(of(pid, "status"), "VmRSS:").map(|kib| kib * 1024)
+}
+
 /// CPU time of the calling thread. Good to a microsecond.
 pub(super) fn thread_cpu_seconds() -> Result<f64, Error> {
     let path = PathBuf::from("/proc/thread-self/schedstat");

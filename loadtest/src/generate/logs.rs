@@ -80,10 +80,12 @@ impl Iterator for LogMaker {
             return None;
         }
         self.items_left -= items;
+        let mut request = Request { items, ..Request::new(Signal::Logs) };
         let mut by_pod: Vec<Vec<LogRecord>> = vec![Vec::new(); self.fleet.pods.len()];
         for _ in 0..items {
             let pod = self.fleet.any_pod(&mut self.chance);
             let record = self.record();
+            request.ids.push(self.number.to_be_bytes());
             by_pod[pod].push(record);
         }
         let of_pod = |(pod, log_records): (usize, Vec<LogRecord>)| ResourceLogs {
@@ -97,8 +99,8 @@ impl Iterator for LogMaker {
         };
         let filled = by_pod.into_iter().enumerate().filter(|(_, records)| !records.is_empty());
         let resource_logs: Vec<_> = filled.map(of_pod).collect();
-        let resources = resource_logs.len();
-        let message = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
-        Some(Request { signal: Signal::Logs, message, items, span_ids: Vec::new(), resources })
+        request.resources = resource_logs.len();
+        request.message = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
+        Some(request)
     }
 }

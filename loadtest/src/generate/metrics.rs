@@ -1,64 +1,97 @@
-//! Data points of every kind: each request is one collection of all pods.
+//! Data points of every kind: collections of all pods, a few of them a request, as behind a gateway.
+
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
-    HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary,
-    SummaryDataPoint,
+    AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge,
+    Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+    Summary, SummaryDataPoint, exemplar,
 };
 use prost::Message;
 
-use super::attributes::{scope, text};
+use super::attributes::scope;
 use super::chance::Chance;
 use super::fleet::Fleet;
+use super::series::{BOUNDS, FAMILIES, Family, Series, Shape, State, buckets};
 use super::{Plan, Request, Signal};
 
-const BOUNDS: [f64; 8] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// Points that a request holds at least, but for the last one.
+const POINTS: u64 = 1_000;
 
-/// Data points that a pod reports at a collection.
-const POINTS_PER_POD: u64 = 8;
+/// One point of a histogram in so many has an exemplar.
+const EXEMPLAR_EVERY: u64 = 64;
+
+/// Bits of an item's id that are the number of its series; the milliseconds of its time are above.
+pub(crate) const SERIES_BITS: u32 = 22;
 
 #[derive(Debug)]
 pub(super) struct MetricMaker {
-    fleet: Fleet,
+    fleet: Arc<Fleet>,
     chance: Chance,
     start: u64,
-    time: u64,
+    /// Between two collections of a pod.
     every: u64,
+    series: Vec<Series>,
     items_left: u64,
-    collections: u64,
+    /// Pods collected so far, over all collections.
+    collected: u64,
+}
+
+/// When and for which request points are made.
+struct Collection {
+    start: u64,
+    time: u64,
+    room: u64,
+    ids: Vec<[u8; 8]>,
 }
 
 impl MetricMaker {
     pub(super) fn new(plan: &Plan) -> Self {
-        let fleet = Fleet::new(plan.seed, &plan.run);
-        let points = POINTS_PER_POD * fleet.pods.len() as u64;
-        Self {
-            fleet,
-            chance: Chance::new(plan.seed, "metrics"),
-            start: plan.start_nanos,
-            time: plan.start_nanos,
-            every: points * 1_000_000_000 / plan.items_per_second.max(1),
-            items_left: plan.items,
-            collections: 0,
-        }
+        let mut chance = Chance::new(plan.seed, "metrics");
+        let fleet = Arc::new(Fleet::new(plan.seed, &plan.run));
+        let pods = fleet.pods.len();
+        let series = plan.series.min(1 << SERIES_BITS);
+        let series = (0..usize::try_from(series).unwrap_or(1).max(1))
+            .map(|number| Series::new(FAMILIES[number / pods % FAMILIES.len()].shape, &mut chance))
+            .collect::<Vec<_>>();
+        let every = series.len() as u64 * 1_000_000_000 / plan.items_per_second.max(1);
+        // A millisecond each at least: ids tell collections apart by them.
+        let every = every.max(1_000_000);
+        let (start, items_left) = (plan.start_nanos, plan.items);
+        Self { fleet, chance, start, every, series, items_left, collected: 0 }
     }
 
-    fn of_pod(&mut self, pod: usize) -> ResourceMetrics {
-        let metrics = vec![
-            metric("jvm.memory.used", "By", self.gauge()),
-            metric("http.server.active_requests", "{request}", self.sum(false)),
-            metric("process.cpu.time", "s", self.sum(true)),
-            metric("http.server.request.duration", "s", self.histogram()),
-            metric("db.client.operation.duration", "s", self.exponential()),
-            metric("jvm.gc.duration", "s", self.summary()),
-        ];
-        ResourceMetrics {
+    /// Pods collect at moments of their own, and never quite on time.
+    fn time(&mut self, pod: usize, round: u64) -> u64 {
+        let offset = self.every / self.fleet.pods.len() as u64 * pod as u64;
+        let late = self.chance.below((self.every / 2_000).max(1));
+        self.start + round * self.every + offset + late
+    }
+
+    /// The next pod's collection, if it has series and there is room for one point.
+    fn collect(&mut self, request: &mut Request) -> Option<ResourceMetrics> {
+        let pods = self.fleet.pods.len();
+        let number = usize::try_from(self.collected).unwrap_or(0);
+        let (pod, round) = (number % pods, self.collected / pods as u64);
+        self.collected += 1;
+        let mut collection = Collection {
+            start: self.start,
+            time: self.time(pod, round),
+            room: self.items_left,
+            ids: Vec::new(),
+        };
+        let metrics: Vec<Metric> = (0..FAMILIES.len())
+            .filter_map(|family| self.metric(pod, family, &mut collection))
+            .collect();
+        let made = collection.ids.len() as u64;
+        self.items_left -= made;
+        request.items += made;
+        request.ids.append(&mut collection.ids);
+        (made > 0).then(|| ResourceMetrics {
             resource: Some(self.fleet.pods[pod].resource.clone()),
             scope_metrics: vec![ScopeMetrics {
                 scope: Some(scope("io.opentelemetry.runtime")),
@@ -66,131 +99,178 @@ impl MetricMaker {
                 ..ScopeMetrics::default()
             }],
             ..ResourceMetrics::default()
-        }
-    }
-
-    fn gauge(&mut self) -> Data {
-        let pools = ["eden", "survivor", "old"];
-        let bytes =
-            |it: &mut Self| Value::AsInt(i64::try_from(it.chance.below(1 << 30)).unwrap_or(0));
-        let data_points = pools
-            .iter()
-            .map(|pool| {
-                let value = bytes(self);
-                self.number(vec![text("jvm.memory.pool.name", *pool)], value)
-            })
-            .collect();
-        Data::Gauge(Gauge { data_points })
-    }
-
-    fn sum(&mut self, is_monotonic: bool) -> Data {
-        let attributes = vec![text("url.scheme", "http")];
-        let value = if is_monotonic {
-            Value::AsDouble(self.collections as f64 * 0.25 + self.chance.unit())
-        } else {
-            Value::AsInt(i64::try_from(self.chance.below(200)).unwrap_or(0))
-        };
-        Data::Sum(Sum {
-            data_points: vec![self.number(attributes, value)],
-            aggregation_temporality: AggregationTemporality::Cumulative.into(),
-            is_monotonic,
         })
     }
 
-    fn number(&self, attributes: Vec<KeyValue>, value: Value) -> NumberDataPoint {
-        NumberDataPoint {
-            attributes,
-            start_time_unix_nano: self.start,
-            time_unix_nano: self.time,
-            value: Some(value),
-            ..NumberDataPoint::default()
+    /// The points of one family in one pod.
+    fn metric(&mut self, pod: usize, family: usize, to: &mut Collection) -> Option<Metric> {
+        let (pods, of) = (self.fleet.pods.len(), &FAMILIES[family]);
+        let mut points = Points::default();
+        let mut number = family * pods + pod;
+        for nth in 0.. {
+            if number >= self.series.len() || to.room == 0 {
+                break;
+            }
+            to.room -= 1;
+            to.ids.push(((to.time / 1_000_000) << SERIES_BITS | number as u64).to_be_bytes());
+            self.series[number].step(&mut self.chance);
+            let service = self.fleet.service(pod);
+            let attributes = of.attributes(service, nth, number as u64);
+            points.add(of, &self.series[number].state, attributes, to, &mut self.chance);
+            number += FAMILIES.len() * pods;
         }
-    }
-
-    fn histogram(&mut self) -> Data {
-        let bucket_counts: Vec<u64> = (0..=BOUNDS.len()).map(|_| self.chance.below(90)).collect();
-        let count = bucket_counts.iter().sum();
-        let point = HistogramDataPoint {
-            attributes: vec![
-                text("http.request.method", "GET"),
-                text("http.route", "/api/v1/cart"),
-            ],
-            start_time_unix_nano: self.start,
-            time_unix_nano: self.time,
-            count,
-            sum: Some(count as f64 * 0.05),
-            bucket_counts,
-            explicit_bounds: BOUNDS.to_vec(),
-            min: Some(0.001),
-            max: Some(4.2),
-            ..HistogramDataPoint::default()
-        };
-        let aggregation_temporality = AggregationTemporality::Delta.into();
-        Data::Histogram(Histogram { data_points: vec![point], aggregation_temporality })
-    }
-
-    fn exponential(&mut self) -> Data {
-        let bucket_counts: Vec<u64> = (0..20).map(|_| self.chance.below(40)).collect();
-        let zero_count = self.chance.below(3);
-        let count = bucket_counts.iter().sum::<u64>() + zero_count;
-        let point = ExponentialHistogramDataPoint {
-            attributes: vec![text("db.operation.name", "SELECT")],
-            start_time_unix_nano: self.start,
-            time_unix_nano: self.time,
-            count,
-            sum: Some(count as f64 * 0.01),
-            scale: 3,
-            zero_count,
-            positive: Some(Buckets { offset: -40, bucket_counts }),
-            ..ExponentialHistogramDataPoint::default()
-        };
-        let aggregation_temporality = AggregationTemporality::Delta.into();
-        Data::ExponentialHistogram(ExponentialHistogram {
-            data_points: vec![point],
-            aggregation_temporality,
-        })
-    }
-
-    fn summary(&mut self) -> Data {
-        let quantile = |quantile, value| ValueAtQuantile { quantile, value };
-        let point = SummaryDataPoint {
-            attributes: vec![text("jvm.gc.name", "G1 Young Generation")],
-            start_time_unix_nano: self.start,
-            time_unix_nano: self.time,
-            count: self.collections,
-            sum: self.collections as f64 * 0.004,
-            quantile_values: vec![quantile(0.5, 0.003), quantile(0.99, self.chance.unit())],
-            ..SummaryDataPoint::default()
-        };
-        Data::Summary(Summary { data_points: vec![point] })
+        points.finish(of)
     }
 }
 
-fn metric(name: &str, unit: &str, data: Data) -> Metric {
-    Metric {
-        name: name.to_owned(),
-        unit: unit.to_owned(),
-        description: format!("{name} of this process"),
-        data: Some(data),
-        ..Metric::default()
+/// Points of one metric, of one kind.
+#[derive(Debug, Default)]
+struct Points {
+    numbers: Vec<NumberDataPoint>,
+    histograms: Vec<HistogramDataPoint>,
+    exponentials: Vec<ExponentialHistogramDataPoint>,
+    summaries: Vec<SummaryDataPoint>,
+}
+
+type Attributes = Vec<opentelemetry_proto::tonic::common::v1::KeyValue>;
+
+impl Points {
+    fn add(
+        &mut self,
+        family: &Family,
+        state: &State,
+        attributes: Attributes,
+        at: &Collection,
+        chance: &mut Chance,
+    ) {
+        let (start_time_unix_nano, time_unix_nano) = (at.start, at.time);
+        let value = match state {
+            State::Int(value) => Value::AsInt(*value),
+            State::Double(value) => Value::AsDouble(*value),
+            State::Distribution { counts, sum } => {
+                return self.add_distribution(family, (counts, *sum), attributes, at, chance);
+            }
+        };
+        // Gauges have no start: it would say nothing.
+        let gauge = matches!(family.shape, Shape::Bytes | Shape::Limit | Shape::Share);
+        self.numbers.push(NumberDataPoint {
+            attributes,
+            start_time_unix_nano: if gauge { 0 } else { start_time_unix_nano },
+            time_unix_nano,
+            value: Some(value),
+            ..NumberDataPoint::default()
+        });
     }
+
+    fn add_distribution(
+        &mut self,
+        family: &Family,
+        (counts, sum): (&[u64], f64),
+        attributes: Attributes,
+        at: &Collection,
+        chance: &mut Chance,
+    ) {
+        let (start_time_unix_nano, time_unix_nano) = (at.start, at.time);
+        let count = counts.iter().sum();
+        match family.shape {
+            Shape::Exponential => self.exponentials.push(ExponentialHistogramDataPoint {
+                attributes,
+                start_time_unix_nano,
+                time_unix_nano,
+                count,
+                sum: Some(sum),
+                scale: 3,
+                positive: Some(buckets(counts)),
+                ..ExponentialHistogramDataPoint::default()
+            }),
+            Shape::Summary => self.summaries.push(SummaryDataPoint {
+                attributes,
+                start_time_unix_nano,
+                time_unix_nano,
+                count,
+                sum,
+                quantile_values: [0.5, 0.99]
+                    .map(|quantile| ValueAtQuantile { quantile, value: 0.003 + chance.unit() })
+                    .into(),
+                ..SummaryDataPoint::default()
+            }),
+            _ => self.histograms.push(HistogramDataPoint {
+                attributes,
+                start_time_unix_nano,
+                time_unix_nano,
+                count,
+                sum: Some(sum),
+                bucket_counts: counts.to_vec(),
+                explicit_bounds: BOUNDS.to_vec(),
+                exemplars: exemplars(at, chance),
+                ..HistogramDataPoint::default()
+            }),
+        }
+    }
+
+    fn finish(self, family: &Family) -> Option<Metric> {
+        let Self { numbers, histograms, exponentials, summaries } = self;
+        let cumulative = AggregationTemporality::Cumulative.into();
+        let data = match family.shape {
+            Shape::Bytes | Shape::Limit | Shape::Share if !numbers.is_empty() => {
+                Data::Gauge(Gauge { data_points: numbers })
+            }
+            Shape::Level | Shape::Count | Shape::Seconds if !numbers.is_empty() => Data::Sum(Sum {
+                data_points: numbers,
+                aggregation_temporality: cumulative,
+                is_monotonic: family.shape != Shape::Level,
+            }),
+            Shape::Histogram if !histograms.is_empty() => Data::Histogram(Histogram {
+                data_points: histograms,
+                aggregation_temporality: cumulative,
+            }),
+            Shape::Exponential if !exponentials.is_empty() => {
+                Data::ExponentialHistogram(ExponentialHistogram {
+                    data_points: exponentials,
+                    aggregation_temporality: cumulative,
+                })
+            }
+            Shape::Summary if !summaries.is_empty() => {
+                Data::Summary(Summary { data_points: summaries })
+            }
+            _ => return None,
+        };
+        Some(Metric {
+            name: family.name.to_owned(),
+            unit: family.unit.to_owned(),
+            description: format!("{} of this process", family.name),
+            data: Some(data),
+            ..Metric::default()
+        })
+    }
+}
+
+/// Now and then the request that made a point what it is.
+fn exemplars(at: &Collection, chance: &mut Chance) -> Vec<Exemplar> {
+    if chance.below(EXEMPLAR_EVERY) > 0 {
+        return Vec::new();
+    }
+    let trace_id = [chance.next().to_be_bytes(), chance.next().to_be_bytes()].concat();
+    vec![Exemplar {
+        time_unix_nano: at.time.saturating_sub(chance.below(1_000_000_000)),
+        span_id: chance.next().to_be_bytes().to_vec(),
+        trace_id,
+        value: Some(exemplar::Value::AsDouble(chance.log_normal(0.04, 1.1))),
+        ..Exemplar::default()
+    }]
 }
 
 impl Iterator for MetricMaker {
     type Item = Request;
 
     fn next(&mut self) -> Option<Request> {
-        let pods = (self.items_left / POINTS_PER_POD).min(self.fleet.pods.len() as u64);
-        if pods == 0 {
-            return None;
+        let mut request = Request::new(Signal::Metrics);
+        let mut resource_metrics = Vec::new();
+        while request.items < POINTS && self.items_left > 0 {
+            resource_metrics.extend(self.collect(&mut request));
         }
-        let items = pods * POINTS_PER_POD;
-        self.items_left -= items;
-        self.collections += 1;
-        self.time += self.every;
-        let resources = usize::try_from(pods).unwrap_or(0);
-        let resource_metrics = (0..resources).map(|pod| self.of_pod(pod)).collect();
-        let message = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
-        Some(Request { signal: Signal::Metrics, message, items, span_ids: Vec::new(), resources })
+        request.resources = resource_metrics.len();
+        request.message = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
+        (request.items > 0).then_some(request)
     }
 }

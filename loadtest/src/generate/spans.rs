@@ -12,7 +12,7 @@ use super::attributes::scope;
 use super::chance::Chance;
 use super::fleet::Fleet;
 use super::traces::{Made, SCOPES, TraceMaker};
-use super::{Plan, Request, Signal};
+use super::{Begun, Plan, Request, Signal};
 
 const SPANS_MIN: u64 = 500;
 const SPANS_MAX: u64 = 1_000;
@@ -61,6 +61,8 @@ pub(super) struct SpanMaker {
     next_start: u64,
     trace_every: f64,
     items_left: u64,
+    /// Traces made since the last request.
+    begun: Vec<Begun>,
 }
 
 impl SpanMaker {
@@ -75,13 +77,16 @@ impl SpanMaker {
             next_start: plan.start_nanos,
             trace_every: 1e9 * SPANS_PER_TRACE as f64 / per_second,
             items_left: plan.items,
+            begun: Vec::new(),
         }
     }
 
     /// The span that ends next.
     fn next_span(&mut self) -> Option<Made> {
         while self.waiting.peek().is_none_or(|Reverse(first)| first.end >= self.next_start) {
-            for made in self.traces.make(&self.fleet, self.next_start) {
+            let trace = self.traces.make(&self.fleet, self.next_start);
+            self.begun.extend(begun(&trace));
+            for made in trace {
                 self.numbers += 1;
                 let end = made.span.end_time_unix_nano;
                 self.waiting.push(Reverse(Waiting { end, number: self.numbers, made }));
@@ -95,6 +100,12 @@ impl SpanMaker {
     }
 }
 
+fn begun(trace: &[Made]) -> Option<Begun> {
+    let end_nanos = trace.iter().map(|made| made.span.end_time_unix_nano).max()?;
+    let trace_id = trace.first()?.span.trace_id.clone();
+    Some(Begun { trace_id, spans: trace.len() as u64, end_nanos })
+}
+
 impl Iterator for SpanMaker {
     type Item = Request;
 
@@ -106,10 +117,10 @@ impl Iterator for SpanMaker {
         }
         self.items_left -= items;
         let mut groups: BTreeMap<(usize, usize), Vec<_>> = BTreeMap::new();
-        let mut span_ids = Vec::new();
+        let mut request = Request { items, ..Request::new(Signal::Traces) };
         for _ in 0..items {
             let made = self.next_span()?;
-            span_ids.extend(<[u8; 8]>::try_from(made.span.span_id.as_slice()));
+            request.ids.extend(<[u8; 8]>::try_from(made.span.span_id.as_slice()));
             groups.entry((made.pod, made.scope)).or_default().push(made.span);
         }
         let mut resource_spans: BTreeMap<usize, ResourceSpans> = BTreeMap::new();
@@ -122,8 +133,9 @@ impl Iterator for SpanMaker {
             entry.scope_spans.push(ScopeSpans { scope, spans, schema_url: String::new() });
         }
         let resource_spans: Vec<_> = resource_spans.into_values().collect();
-        let resources = resource_spans.len();
-        let message = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-        Some(Request { signal: Signal::Traces, message, items, span_ids, resources })
+        request.resources = resource_spans.len();
+        request.message = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        request.begun = std::mem::take(&mut self.begun);
+        Some(request)
     }
 }

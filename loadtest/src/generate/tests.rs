@@ -12,6 +12,7 @@ fn plan(seed: u64, signal: Signal, items: u64) -> Plan {
         items,
         start_nanos: 1_700_000_000_000_000_000,
         items_per_second: 10_000,
+        series: 2_000,
     }
 }
 
@@ -53,7 +54,7 @@ fn spans_are_like_the_standard_load() {
 fn span_ids_are_distinct() {
     let one = plan(3, Signal::Traces, 20_000);
     let other = Plan { run: "another".to_owned(), ..one.clone() };
-    let ids = requests(&one).chain(requests(&other)).flat_map(|request| request.span_ids);
+    let ids = requests(&one).chain(requests(&other)).flat_map(|request| request.ids);
     let distinct: BTreeSet<[u8; 8]> = ids.collect();
     assert_eq!(distinct.len(), 40_000);
 }

@@ -12,18 +12,18 @@ pub(crate) struct Packed {
     pub(crate) signal: Signal,
     pub(crate) body: Bytes,
     pub(crate) items: u64,
-    pub(crate) span_ids: Vec<[u8; 8]>,
+    pub(crate) ids: Vec<[u8; 8]>,
 }
 
 impl Packed {
     pub(crate) fn new(request: Request, protocol: Protocol, compression: Compression) -> Self {
-        let Request { signal, message, items, span_ids, resources: _ } = request;
+        let Request { signal, message, items, ids, resources: _, begun: _ } = request;
         let message = compress(message, compression);
         let body = match protocol {
             Protocol::Http => Bytes::from(message),
             Protocol::Grpc => frame(compression != Compression::None, &message),
         };
-        Self { signal, body, items, span_ids }
+        Self { signal, body, items, ids }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::acked::AckedFile;
+use crate::generate::Signal;
 
 /// Serves `ids` as the spans of run `it's`, and says that there are `count`.
 async fn api(ids: &'static [u64], count: usize) -> (SocketAddr, AbortOnDropHandle<()>) {
@@ -29,7 +30,7 @@ async fn api(ids: &'static [u64], count: usize) -> (SocketAddr, AbortOnDropHandl
         let (from, to) = (bound(">=").unwrap_or(0), bound("<").unwrap_or(u64::MAX));
         ids.iter()
             .filter(|id| (from..to).contains(id))
-            .map(|id| format!("{{\"span_id\":\"{id:016x}\"}}\n"))
+            .map(|id| format!("{{\"id\":\"{id:016x}\"}}\n"))
             .collect()
     };
     let routes = Router::new().route("/api/v1/sql", post(answer));
@@ -40,7 +41,7 @@ async fn api(ids: &'static [u64], count: usize) -> (SocketAddr, AbortOnDropHandl
 }
 
 fn acked(path: &Path) {
-    let file = AckedFile::create(path, "it's").unwrap();
+    let file = AckedFile::create(path, Signal::Traces, "it's").unwrap();
     let ids: Vec<[u8; 8]> = (1_u64..=5).map(u64::to_be_bytes).collect();
     file.add(&ids).unwrap();
 }
@@ -97,7 +98,10 @@ async fn a_short_answer_is_an_error() {
 #[test]
 fn ranges_hold_every_id() {
     let ids = [1, 2, 3, 4, 15];
-    let conditions = ranges(&ids, 2).into_iter().map(|(ids, condition)| (ids.len(), condition));
+    let conditions = Ids::of(Signal::Traces)
+        .ranges(&ids, 2)
+        .into_iter()
+        .map(|(ids, condition)| (ids.len(), condition));
     let (three, fifteen) = ("'0000000000000003'", "'000000000000000f'");
     let wanted = [
         (2, format!(" AND span_id < {three}")),
@@ -105,6 +109,6 @@ fn ranges_hold_every_id() {
         (1, format!(" AND span_id >= {fifteen}")),
     ];
     assert_eq!(conditions.collect::<Vec<_>>(), wanted);
-    assert_eq!(ranges(&[], 2), [(&[][..], String::new())]);
-    assert_eq!(ranges(&[1, 2], 2).len(), 1);
+    assert_eq!(Ids::of(Signal::Traces).ranges(&[], 2), [(&[][..], String::new())]);
+    assert_eq!(Ids::of(Signal::Traces).ranges(&[1, 2], 2).len(), 1);
 }

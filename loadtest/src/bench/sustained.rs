@@ -1,0 +1,250 @@
+//! Load for a while: what full rate is and what a query over the last minute takes of it; then 60 %
+//! of that rate, with an eye on memory, on the slowest request, and on how soon SQL sees a row.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::api::Api;
+use super::known::hex;
+use super::load::{self, Load, of_density, standard};
+use super::queries::within;
+use super::report::Measured;
+use super::server::Server;
+use super::targets::sustained::{
+    GROWTH, KEPT_UP, MEMORY, QUERY_COST, QUERY_TIME, RATE, SEEN, SLOWEST,
+};
+use super::{Bench, usage};
+use crate::cli::{self, Compression, Protocol, SendArgs};
+use crate::error::Error;
+use crate::generate::{Request, Signal, Stamp, requests};
+use crate::send::{self, Packed, Summary};
+
+/// Spans that are made before, and sent again and again as new ones.
+const POOL_SPANS: u64 = 150_000;
+
+/// Of the peak.
+const SHARE: f64 = 0.6;
+
+/// Requests that are stamped ahead of the sender.
+const AHEAD: usize = 16;
+
+/// A dashboard's pause between two looks at the last minute.
+const QUERY_EVERY: Duration = Duration::from_secs(5);
+
+const LAST_MINUTE: &str = "SELECT service_name, count(*), approx_percentile_cont(duration_ns, 0.99) \
+    FROM spans WHERE start_time >= now() - INTERVAL '1 minute' GROUP BY service_name";
+
+/// How often a row is sent and looked for.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A row that SQL does not see for so long is taken for lost.
+const UNSEEN_MAX: Duration = Duration::from_secs(20);
+
+pub(super) async fn measure(bench: &Bench, measured: &mut Measured) -> Result<(), Error> {
+    let pool = Pool::make(bench.arguments.seed).await?;
+    let lasts = bench.arguments.sustained_for;
+    let peak = full_rate(bench, &pool, lasts, measured).await?;
+    kept_up(bench, &pool, peak * SHARE, lasts, measured).await?;
+    measured.rows.push(RATE.row(&[peak, peak * SHARE]));
+    // The rates explain all else.
+    measured.rows.rotate_right(1);
+    Ok(())
+}
+
+/// Flat out, with queries, and flat out again: the peak, and what the queries took of it.
+async fn full_rate(
+    bench: &Bench,
+    pool: &Arc<Pool>,
+    lasts: Duration,
+    measured: &mut Measured,
+) -> Result<f64, Error> {
+    let server = Server::start(&bench.icecore, &bench.folder.join("full-rate"), &[]).await?;
+    let each = (lasts / 4).clamp(Duration::from_secs(2), Duration::from_secs(30));
+    // Files, caches and the log are as they will be before anything counts.
+    pool.feed(&server, 0, each / 2).await?;
+    bench.tell(&format!("flat out, three times {} s", each.as_secs()));
+    let first = pool.feed(&server, 0, each).await?;
+    let asked = AbortOnDropHandle::new(tokio::spawn(ask_until(Api::new(&server.api)?, each)));
+    let disturbed = pool.feed(&server, 0, each).await?;
+    let mut took = asked.await.map_err(Error::Task)??;
+    let again = pool.feed(&server, 0, each).await?;
+    server.kill().await?;
+    let peak = f64::midpoint(rate(&first), rate(&again));
+    measured.add(&QUERY_COST, &[100.0 * (1.0 - rate(&disturbed) / peak)]);
+    let most = within(&mut took, 100).as_secs_f64();
+    measured.add(&QUERY_TIME, &[within(&mut took, 50).as_secs_f64(), most]);
+    for (what, summary) in
+        [("flat out", &first), ("with a query every 5 s", &disturbed), ("flat out again", &again)]
+    {
+        measured.note(format!("{what}: {summary}"));
+        measured.check(summary.complete(), || format!("{what}: {summary}"));
+    }
+    measured.note(format!("{} queries over the last minute", took.len()));
+    Ok(peak)
+}
+
+async fn ask_until(api: Api, lasts: Duration) -> Result<Vec<Duration>, Error> {
+    let end = Instant::now() + lasts;
+    let mut took = Vec::new();
+    while Instant::now() < end {
+        let began = Instant::now();
+        api.sql(LAST_MINUTE).await?;
+        took.push(began.elapsed());
+        sleep_until((began + QUERY_EVERY).min(end)).await;
+    }
+    Ok(took)
+}
+
+/// The sustained load.
+async fn kept_up(
+    bench: &Bench,
+    pool: &Arc<Pool>,
+    wanted: f64,
+    lasts: Duration,
+    measured: &mut Measured,
+) -> Result<(), Error> {
+    let server = Server::start(&bench.icecore, &bench.folder.join("sustained"), &[]).await?;
+    bench.tell(&format!("{wanted:.0} spans a second for {} s", lasts.as_secs()));
+    let pid = server.pid;
+    let peak_within = AbortOnDropHandle::new(tokio::spawn(async move {
+        sleep(lasts / 6).await;
+        usage::peak_bytes(pid)
+    }));
+    let probe = Probe { api: Api::new(&server.api)?, grpc: server.grpc.clone() };
+    let seen = AbortOnDropHandle::new(tokio::spawn(probe.run_until(Instant::now() + lasts)));
+    let summary = pool.feed(&server, super::settle::whole(wanted), lasts).await?;
+    let (mut seen, unseen) = seen.await.map_err(Error::Task)??;
+    let within_first = peak_within.await.map_err(Error::Task)?? as f64;
+    let peak = usage::peak_bytes(pid)? as f64;
+    let resident = usage::resident_bytes(pid)? as f64;
+    server.kill().await?;
+    measured.add(&KEPT_UP, &[100.0 * rate(&summary) / wanted]);
+    measured.add(&MEMORY, &[peak / 1e6]);
+    measured.add(&GROWTH, &[100.0 * peak / within_first.max(1.0)]);
+    measured.add(&SLOWEST, &[summary.within(1.0).as_secs_f64()]);
+    let median = within(&mut seen, 50).as_secs_f64();
+    measured.add(&SEEN, &[median, within(&mut seen, 100).as_secs_f64()]);
+    measured.note(format!("sustained for {:.0} s: {summary}", summary.elapsed.as_secs_f64()));
+    measured.note(format!("memory at the end {:.0} MB", resident / 1e6));
+    measured.note(format!("{} rows sent alone and looked for by SQL", seen.len()));
+    measured.check(summary.complete(), || format!("sustained: {summary}"));
+    measured.check(unseen == 0, || format!("{unseen} acknowledged rows were not seen by SQL"));
+    Ok(())
+}
+
+fn rate(summary: &Summary) -> f64 {
+    summary.acked as f64 / summary.elapsed.as_secs_f64().max(1e-9)
+}
+
+/// Requests that are stamped as they are sent.
+#[derive(Debug)]
+struct Pool {
+    load: cli::Load,
+    stamps: Vec<Stamp>,
+}
+
+impl Pool {
+    async fn make(seed: u64) -> Result<Arc<Self>, Error> {
+        let load = Load::make(standard(Signal::Traces, POOL_SPANS, seed)).await?;
+        let stamps = load.packed.iter().filter_map(|one| Stamp::new(load::message(one))).collect();
+        Ok(Arc::new(Self { load: load.load, stamps }))
+    }
+
+    /// Sends for a while, at a rate or flat out.
+    async fn feed(
+        self: &Arc<Self>,
+        server: &Server,
+        rate: u64,
+        lasts: Duration,
+    ) -> Result<Summary, Error> {
+        let (queue, taken) = mpsc::channel(AHEAD);
+        let (pool, end) = (Arc::clone(self), Instant::now() + lasts);
+        let stamping = tokio::task::spawn_blocking(move || pool.stamp_until(end, &queue));
+        let arguments = SendArgs { rate, ..load::send_to(&server.grpc, self.load.clone()) };
+        let summary = send::run_queue(&arguments, taken).await?;
+        stamping.await.map_err(Error::Task)?;
+        Ok(summary)
+    }
+
+    fn stamp_until(&self, end: Instant, queue: &mpsc::Sender<Packed>) {
+        // Rounds of several calls must differ, and the clock does.
+        let first = cli::now_nanos();
+        for round in first.. {
+            for stamp in &self.stamps {
+                if Instant::now() >= end {
+                    return;
+                }
+                let (message, ids) = stamp.stamped(round, cli::now_nanos());
+                let request =
+                    Request { ids, ..Request::of(Signal::Traces, message, stamp.spans()) };
+                let packed = Packed::new(request, Protocol::Grpc, Compression::None);
+                if queue.blocking_send(packed).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Sends a trace by itself and looks for it.
+#[derive(Debug)]
+struct Probe {
+    api: Api,
+    grpc: url::Url,
+}
+
+impl Probe {
+    /// How long each acknowledged trace took to be seen, and how many never were.
+    async fn run_until(self, end: Instant) -> Result<(Vec<Duration>, u64), Error> {
+        let (mut seen, mut unseen) = (Vec::new(), 0);
+        for number in 0.. {
+            let began = Instant::now();
+            if began >= end {
+                break;
+            }
+            match self.once(number).await? {
+                Look::Seen(after) => seen.push(after),
+                Look::Unseen => unseen += 1,
+                Look::Refused => {}
+            }
+            sleep_until((began + PROBE_EVERY).min(end)).await;
+        }
+        Ok((seen, unseen))
+    }
+
+    async fn once(&self, seed: u64) -> Result<Look, Error> {
+        // So few a second that the first trace is over before the next begins.
+        let load = of_density(Signal::Traces, 30, seed, 1);
+        let Some(request) = requests(&load.plan()).next() else { return Ok(Look::Refused) };
+        let Some(first) = request.begun.first() else { return Ok(Look::Refused) };
+        let query =
+            format!("SELECT count(*) FROM spans WHERE trace_id = '{}'", hex(&first.trace_id));
+        let packed = Packed::new(request, Protocol::Grpc, Compression::None);
+        let summary = send::run_packed(&load::send_to(&self.grpc, load), vec![packed]).await?;
+        if !summary.complete() {
+            return Ok(Look::Refused);
+        }
+        let acked = Instant::now();
+        while acked.elapsed() < UNSEEN_MAX {
+            if self.api.number(&query).await? > 0 {
+                return Ok(Look::Seen(acked.elapsed()));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(Look::Unseen)
+    }
+}
+
+/// What became of a trace that was sent alone.
+#[derive(Debug)]
+enum Look {
+    Seen(Duration),
+    Unseen,
+    /// Nothing was acknowledged, so nothing is to be seen.
+    Refused,
+}
