@@ -73,6 +73,15 @@ async fn small_parts_are_measured() {
     assert!(figures(&report, &targets::compact::MEMORY)[0] > 1.0);
 }
 
+/// Scenario: a few seconds of load at full rate and below it.
+/// Guarantees: every request is acknowledged, and SQL sees every row that was sent alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn load_for_a_while_is_measured() {
+    let Some(report) = check(&["--only=sustained", "--sustained-for=3"]).await else { return };
+    let seen = figures(&report, &targets::sustained::SEEN);
+    assert!(seen.len() == 2 && seen[0] > 0.0 && seen[1] < 20.0, "{report}");
+}
+
 /// Scenario: a small store of a day, from its making to what DuckDB says of it.
 /// Guarantees: every answer is right, cold, warm and over a slow bucket.
 #[tokio::test(flavor = "multi_thread")]
