@@ -118,7 +118,7 @@ fn files(store: &Store) -> Outcome {
     let snapshot = store.snapshot();
     let tables = RowTable::ALL.into_iter();
     let files = tables.flat_map(|table| snapshot.files(table, TimeRange::ALL));
-    print(&files.map(|file| format!("{}\n", file.path)).collect::<String>())
+    print(&files.map(|file| format!("{}\n", file.path())).collect::<String>())
 }
 
 fn stats(stats: &StoreStats) -> String {

@@ -12,11 +12,14 @@ pub(crate) mod check;
 pub(crate) mod checkpoint;
 pub(crate) mod collect;
 mod entry;
+mod file_set;
 pub(crate) mod invariants;
+pub(crate) mod layouts;
 pub(crate) mod read;
 pub(crate) mod record;
 mod snapshot;
 pub(crate) mod state;
 
-pub use entry::{FileAttribute, FileEntry, OverflowKey};
+pub(crate) use entry::FileKey;
+pub use entry::{FileAttribute, FileEntry, FileLayout, OverflowKey};
 pub use snapshot::{AttributeTypes, Snapshot};

@@ -10,7 +10,7 @@ mod encode;
 mod encoding;
 mod footer;
 mod gather;
-mod layout;
+pub(crate) mod layout;
 mod metadata;
 mod order;
 mod overflow;

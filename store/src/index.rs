@@ -6,6 +6,7 @@
 
 mod disk;
 mod keys;
+mod row;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,7 +103,7 @@ impl Index {
 async fn open_disk(folder: &Path) -> Result<Result<(Disk, State), Fault>, Error> {
     let path = folder.to_owned();
     let opened = tokio::task::spawn_blocking(move || {
-        let disk = Disk::open(&path)?;
+        let mut disk = Disk::open(&path)?;
         let state = disk.load()?;
         Ok((disk, state))
     });

@@ -22,7 +22,7 @@ pub mod ports;
 pub mod schema;
 mod store;
 
-pub use catalog::{AttributeTypes, FileAttribute, FileEntry, OverflowKey, Snapshot};
+pub use catalog::{AttributeTypes, FileAttribute, FileEntry, FileLayout, OverflowKey, Snapshot};
 pub use config::{CompactionConfig, Config, S3Config, StoreRoles};
 pub use error::{Error, ErrorKind};
 pub use files::{ReadColumn, ReadRequest, RowStream, project, read_field};

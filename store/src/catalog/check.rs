@@ -45,13 +45,13 @@ pub(crate) async fn check(bucket: &Bucket, known: &Snapshot) -> Result<CheckRepo
 }
 
 fn entries(snapshot: &Snapshot) -> BTreeMap<FileId, &FileEntry> {
-    let files = Table::ALL.into_iter().flat_map(|table| snapshot.hours(table));
-    files.flat_map(|(_, files)| files.iter().map(|file| (file.id, &**file))).collect()
+    let files = Table::ALL.into_iter().flat_map(|table| snapshot.all(table));
+    files.map(|file| (file.id, &**file)).collect()
 }
 
 fn fault_of(file: &FileEntry, listed: &BTreeSet<String>) -> Option<String> {
-    let path = &file.path;
-    if !listed.contains(path) {
+    let path = file.path();
+    if !listed.contains(&path) {
         return Some(format!("`{path}` is in the catalog but not in the bucket"));
     }
     if !file_is_not_empty(file) || !file_is_within_its_hour(file) {

@@ -4,21 +4,25 @@
 //! They only save requests: one that is missing, damaged or does not agree with the records is
 //! passed over, and `store check` and `store rebuild-index` read the records themselves.
 //!
+//! A checkpoint of a million files is read in one go by whoever has lost its index, so it says
+//! once what many files have in common: a file is a row of six figures under its table and hour.
+//!
 //! Invariant: no record is ever deleted because a checkpoint holds its effect.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use ulid::Ulid;
 
 use crate::bucket::Bucket;
-use crate::catalog::FileEntry;
 use crate::catalog::append::read_record;
+use crate::catalog::layouts::Numbers;
 use crate::catalog::record::{FOLDER, Sequence};
 use crate::catalog::state::{Applied, Removed, State};
+use crate::catalog::{FileEntry, FileLayout, Snapshot};
 use crate::error::Error;
-use crate::model::{FileId, LogPosition, Table, WriterId};
+use crate::model::{FileId, LogPosition, Table, TimeRange, UnixNanos, WriterId};
 
 /// Records since the last checkpoint that make a new one worth its put. A reader without an index
 /// reads at most about this many records, sixteen at a time.
@@ -33,8 +37,19 @@ struct Checkpoint {
     sequences: Vec<(Sequence, Applied)>,
     covered: Vec<(WriterId, LogPosition)>,
     removed: Vec<(FileId, Removed)>,
-    files: Vec<FileEntry>,
+    tables: Vec<TableFiles>,
 }
+
+/// The files of one table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TableFiles {
+    table: Table,
+    layouts: Vec<Arc<FileLayout>>,
+    hours: Vec<(UnixNanos, Vec<Row>)>,
+}
+
+/// A file: its name, times, bytes, rows, and which of the layouts it has.
+type Row = (FileId, UnixNanos, UnixNanos, u64, u64, u32);
 
 /// The records that the newest checkpoint holds; 0 without one.
 pub(crate) async fn newest_records(bucket: &Bucket) -> Result<u64, Error> {
@@ -45,10 +60,13 @@ pub(crate) async fn newest_records(bucket: &Bucket) -> Result<u64, Error> {
 pub(crate) async fn read(bucket: &Bucket) -> Result<Option<State>, Error> {
     for (records, path) in list(bucket).await?.into_iter().rev() {
         let Some(bytes) = bucket.read(&path).await? else { continue };
-        let state = match serde_json::from_slice::<Checkpoint>(&bytes) {
-            Ok(checkpoint) => restore(checkpoint),
-            Err(error) => {
-                warn!(path, %error, "a checkpoint cannot be read, looking for an older one");
+        let decode = tokio::task::spawn_blocking(move || decode(&bytes));
+        let decoded = decode.await;
+        let failed = |source| Error::Interrupted { work: "decoding a checkpoint", source };
+        let state = match decoded.map_err(failed)? {
+            Ok(state) => state,
+            Err(reason) => {
+                warn!(path, reason, "a checkpoint cannot be read, looking for an older one");
                 continue;
             }
         };
@@ -77,8 +95,8 @@ pub(crate) async fn agrees(bucket: &Bucket, state: &State) -> Result<bool, Error
 pub(crate) async fn write(bucket: &Bucket, state: &State, id: Ulid) -> Result<(), Error> {
     let records = state.snapshot().records();
     let path = format!("{}/{records:020}-{id}.json", folder());
-    let checkpoint = of(state);
-    let encode = tokio::task::spawn_blocking(move || serde_json::to_vec(&checkpoint));
+    let state = state.clone();
+    let encode = tokio::task::spawn_blocking(move || serde_json::to_vec(&of(&state)));
     let bytes = match encode.await {
         Ok(bytes) => bytes.expect("a checkpoint is plain text and figures"),
         Err(source) => return Err(Error::Interrupted { work: "encoding a checkpoint", source }),
@@ -110,18 +128,62 @@ fn records_of(path: &str) -> Option<u64> {
 
 fn of(state: &State) -> Checkpoint {
     let snapshot = state.snapshot();
-    let files = Table::ALL.into_iter().flat_map(|table| snapshot.hours(table));
     let copied = |(key, value): (&FileId, &Removed)| (*key, value.clone());
     Checkpoint {
         sequences: state.sequences().iter().map(|(key, value)| (*key, *value)).collect(),
         covered: snapshot.covered().iter().map(|(key, value)| (*key, *value)).collect(),
         removed: state.removed().iter().map(copied).collect(),
-        files: files.flat_map(|(_, files)| files.iter().map(|file| (**file).clone())).collect(),
+        tables: Table::ALL.into_iter().map(|table| files_of(snapshot, table)).collect(),
     }
 }
 
-fn restore(checkpoint: Checkpoint) -> State {
-    let Checkpoint { sequences, covered, removed, files } = checkpoint;
-    let removed: BTreeMap<_, _> = removed.into_iter().collect();
-    State::restore(files, covered.into_iter().collect(), sequences.into_iter().collect(), removed)
+fn files_of(snapshot: &Snapshot, table: Table) -> TableFiles {
+    let mut numbers = Numbers::default();
+    let mut row = |file: &FileEntry| {
+        let &FileEntry { id, table: _, bytes, rows, time, hour: _, ref layout } = file;
+        (id, time.start(), time.end(), bytes, rows, numbers.of(layout))
+    };
+    let hours = snapshot.hours(table);
+    let hours = hours.map(|(hour, files)| (hour, files.iter().map(|file| row(file)).collect()));
+    let hours = hours.collect();
+    TableFiles { table, layouts: numbers.finish(), hours }
 }
+
+/// The state that the bytes say, or why they say none.
+fn decode(bytes: &[u8]) -> Result<State, String> {
+    let checkpoint: Checkpoint =
+        serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let Checkpoint { sequences, covered, removed, tables } = checkpoint;
+    let mut files = Vec::with_capacity(tables.iter().map(TableFiles::len).sum());
+    for TableFiles { table, layouts, hours } in tables {
+        for (hour, rows) in hours {
+            for row in rows {
+                files.push(entry(table, hour, row, &layouts).ok_or("a row of it makes no sense")?);
+            }
+        }
+    }
+    let removed = removed.into_iter().collect();
+    let (covered, sequences) = (covered.into_iter().collect(), sequences.into_iter().collect());
+    Ok(State::restore(files, covered, sequences, removed))
+}
+
+impl TableFiles {
+    fn len(&self) -> usize {
+        self.hours.iter().map(|(_, rows)| rows.len()).sum()
+    }
+}
+
+fn entry(
+    table: Table,
+    hour: UnixNanos,
+    row: Row,
+    layouts: &[Arc<FileLayout>],
+) -> Option<FileEntry> {
+    let (id, start, end, bytes, rows, layout) = row;
+    let layout = Arc::clone(layouts.get(usize::try_from(layout).ok()?)?);
+    let time = TimeRange::new(start, end)?;
+    Some(FileEntry { id, table, bytes, rows, time, hour, layout })
+}
+
+#[cfg(test)]
+mod tests;

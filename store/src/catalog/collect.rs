@@ -67,8 +67,8 @@ pub(crate) fn id_of(path: &str) -> Option<FileId> {
 
 /// Every file that counts.
 pub(crate) fn live_ids(snapshot: &Snapshot) -> BTreeSet<FileId> {
-    let files = Table::ALL.into_iter().flat_map(|table| snapshot.hours(table));
-    files.flat_map(|(_, files)| files.iter().map(|file| file.id)).collect()
+    let files = Table::ALL.into_iter().flat_map(|table| snapshot.all(table));
+    files.map(|file| file.id).collect()
 }
 
 /// The paths of all data files.

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use crate::catalog::FileEntry;
 use crate::model::{LogPosition, TimeRange, UnixNanos};
 
-/// All rows of a file belong to its hour, and its path says the same as its table.
+/// All rows of a file belong to its hour.
 pub(crate) fn file_is_within_its_hour(file: &FileEntry) -> bool {
     let end = UnixNanos(file.hour.0.saturating_add(UnixNanos::HOUR));
     let Some(hour) = TimeRange::new(file.hour, end) else { return false };
     file.hour == file.hour.hour()
         && hour.contains(file.time.start())
         && file.time.end() <= hour.end()
-        && file.path.starts_with(&format!("data/{}/", file.table))
 }
 
 /// A file is worth its name: it has rows and bytes.

@@ -97,7 +97,7 @@ pub(crate) struct Removal {
 impl Removal {
     /// The removal of a file.
     pub(crate) fn of(file: &FileEntry) -> Self {
-        Self { id: file.id, table: file.table, hour: file.hour, path: file.path.clone() }
+        Self { id: file.id, table: file.table, hour: file.hour, path: file.path() }
     }
 }
 

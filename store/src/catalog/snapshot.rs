@@ -6,16 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::catalog::FileEntry;
+use crate::catalog::file_set::FileSet;
 use crate::catalog::record::Removal;
+use crate::catalog::{FileEntry, FileKey, FileLayout};
 use crate::model::{LogPosition, Table, TimeRange, UnixNanos, WriterId};
 use crate::schema::{AttributeType, MapColumn};
 
 /// The types that each attribute key has anywhere in a table.
 pub type AttributeTypes = BTreeMap<(MapColumn, String), BTreeSet<AttributeType>>;
-
-/// The files of one table by the hour of their rows.
-type Hours = BTreeMap<UnixNanos, Arc<Vec<Arc<FileEntry>>>>;
 
 /// The catalog at one moment. A clone costs a few pointers; what did not change is shared.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +26,7 @@ pub struct Snapshot {
 
 #[derive(Debug, Clone, Default)]
 struct TableFiles {
-    hours: Arc<Hours>,
+    files: FileSet,
     attribute_types: Arc<AttributeTypes>,
     totals: Totals,
 }
@@ -42,11 +40,10 @@ pub(crate) struct Totals {
 }
 
 impl Snapshot {
-    /// The files of `table` that may hold rows of `time`, by hour.
+    /// The files of `table` that may hold rows of `time`, by hour and name.
     #[must_use]
     pub fn files(&self, table: Table, time: TimeRange) -> Vec<Arc<FileEntry>> {
-        let hours = self.tables[table as usize].hours.range(time.start().hour()..time.end());
-        let files = hours.flat_map(|(_, files)| files.iter());
+        let files = self.tables[table as usize].files.range(time.start().hour(), time.end());
         files.filter(|file| file.time.overlaps(&time)).cloned().collect()
     }
 
@@ -80,8 +77,28 @@ impl Snapshot {
     pub(crate) fn hours(
         &self,
         table: Table,
-    ) -> impl Iterator<Item = (UnixNanos, &Vec<Arc<FileEntry>>)> {
-        self.tables[table as usize].hours.iter().map(|(hour, files)| (*hour, &**files))
+    ) -> impl Iterator<Item = (UnixNanos, Vec<Arc<FileEntry>>)> {
+        self.tables[table as usize].files.hours()
+    }
+
+    /// Every file of a table, by hour and name.
+    pub(crate) fn all(&self, table: Table) -> impl Iterator<Item = &Arc<FileEntry>> {
+        self.tables[table as usize].files.iter()
+    }
+
+    /// The file of this hour and name.
+    pub(crate) fn file(&self, table: Table, key: FileKey) -> Option<&Arc<FileEntry>> {
+        self.tables[table as usize].files.get(key)
+    }
+
+    /// Covers the times of all rows of a table; `None` where it has none.
+    pub(crate) fn time(&self, table: Table) -> Option<TimeRange> {
+        // All rows of a file are of its hour, so only the first hour and the last can matter.
+        let files = &self.tables[table as usize].files;
+        let (first, last) = files.ends()?;
+        let next = |hour: UnixNanos| UnixNanos(hour.0.saturating_add(UnixNanos::HOUR));
+        let times = |hour| files.range(hour, next(hour)).map(|file| file.time);
+        times(first.hour).chain(times(last.hour)).reduce(|all, time| all.union(&time))
     }
 
     /// What all files of a table come to.
@@ -101,37 +118,31 @@ impl Snapshot {
 
     /// Whether the file counts.
     pub(crate) fn has(&self, file: &Removal) -> bool {
-        let files = self.tables[file.table as usize].hours.get(&file.hour);
-        files.is_some_and(|files| files.iter().any(|other| other.id == file.id))
+        self.file(file.table, (file.hour, file.id)).is_some()
     }
 
     /// Counts a file in.
     pub(super) fn add(&mut self, file: Arc<FileEntry>) {
         let table = &mut self.tables[file.table as usize];
-        table.totals.files += 1;
-        table.totals.rows += file.rows;
-        table.totals.bytes += file.bytes;
-        add_types(&mut table.attribute_types, &file);
-        let hours = Arc::make_mut(&mut table.hours);
-        Arc::make_mut(hours.entry(file.hour).or_default()).push(file);
+        table.totals.count_in(&file);
+        if let Some(same) = table.files.insert(file) {
+            table.totals.count_out(&same);
+        }
+    }
+
+    /// Counts the types of a layout in that a file of the table has.
+    pub(super) fn add_types(&mut self, table: Table, layout: &FileLayout) {
+        add_types(&mut self.tables[table as usize].attribute_types, layout);
     }
 
     /// Counts a file out; `false` where it was not in.
     pub(super) fn remove(&mut self, removal: &Removal) -> bool {
         let table = &mut self.tables[removal.table as usize];
-        let hours = Arc::make_mut(&mut table.hours);
-        let Some(files) = hours.get_mut(&removal.hour) else { return false };
-        let Some(place) = files.iter().position(|file| file.id == removal.id) else {
-            return false;
-        };
-        let file = Arc::make_mut(files).remove(place);
-        if files.is_empty() {
-            hours.remove(&removal.hour);
+        let removed = table.files.remove((removal.hour, removal.id));
+        if let Some(file) = &removed {
+            table.totals.count_out(file);
         }
-        table.totals.files -= 1;
-        table.totals.rows -= file.rows;
-        table.totals.bytes -= file.bytes;
-        true
+        removed.is_some()
     }
 
     /// Moves on what files cover of a log.
@@ -147,10 +158,24 @@ impl Snapshot {
     }
 }
 
-/// Clones the map only when a file brings something new, which in a running system is rare.
-fn add_types(types: &mut Arc<AttributeTypes>, file: &FileEntry) {
-    let columns = file.attributes.iter().map(|column| (column.map, &column.key, column.kind));
-    let overflow = file
+impl Totals {
+    fn count_in(&mut self, file: &FileEntry) {
+        self.files += 1;
+        self.rows += file.rows;
+        self.bytes += file.bytes;
+    }
+
+    fn count_out(&mut self, file: &FileEntry) {
+        self.files -= 1;
+        self.rows -= file.rows;
+        self.bytes -= file.bytes;
+    }
+}
+
+/// Clones the map only when a layout brings something new, which in a running system is rare.
+fn add_types(types: &mut Arc<AttributeTypes>, layout: &FileLayout) {
+    let columns = layout.attributes.iter().map(|column| (column.map, &column.key, column.kind));
+    let overflow = layout
         .overflow
         .iter()
         .flat_map(|entry| entry.kinds.iter().map(move |kind| (entry.map, &entry.key, *kind)));

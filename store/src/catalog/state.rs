@@ -12,11 +12,12 @@ use tracing::{debug, error};
 use ulid::Ulid;
 
 use crate::catalog::invariants::commit_follows;
+use crate::catalog::layouts::Layouts;
 use crate::catalog::read::Run;
 use crate::catalog::record::{Body, Record, Removal, Sequence};
 use crate::catalog::{FileEntry, Snapshot};
 use crate::error::Error;
-use crate::model::{FileId, LogPosition, UnixNanos, WriterId};
+use crate::model::{FileId, LogPosition, Table, UnixNanos, WriterId};
 
 /// How far a sequence was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,20 +56,20 @@ pub(crate) struct State {
     snapshot: Snapshot,
     sequences: BTreeMap<Sequence, Applied>,
     removed: BTreeMap<FileId, Removed>,
+    layouts: [Layouts; Table::ALL.len()],
 }
 
 impl State {
     /// Puts together what an index kept.
     pub(crate) fn restore(
-        files: Vec<FileEntry>,
+        files: impl IntoIterator<Item = FileEntry>,
         covered: BTreeMap<WriterId, LogPosition>,
         sequences: BTreeMap<Sequence, Applied>,
         removed: BTreeMap<FileId, Removed>,
     ) -> Self {
-        let mut snapshot = Snapshot::default();
-        files.into_iter().map(Arc::new).for_each(|file| snapshot.add(file));
-        covered.into_iter().for_each(|(writer, to)| snapshot.cover(writer, to));
-        let mut state = Self { snapshot, sequences, removed };
+        let mut state = Self { sequences, removed, ..Self::default() };
+        files.into_iter().for_each(|file| drop(state.add(file)));
+        covered.into_iter().for_each(|(writer, to)| state.snapshot.cover(writer, to));
         state.seal();
         state
     }
@@ -149,8 +150,7 @@ impl State {
             error!(%writer, ?covers_from, ?covered_to, "a commit overlaps the one before it");
             return Change::void();
         }
-        let added: Vec<_> = adds.into_iter().map(Arc::new).collect();
-        added.iter().for_each(|file| self.snapshot.add(Arc::clone(file)));
+        let added = adds.into_iter().map(|file| self.add(file)).collect();
         self.snapshot.cover(writer, covers_to);
         Change { added, covered: Some((writer, covers_to)), void: false, ..Change::void() }
     }
@@ -163,7 +163,7 @@ impl State {
     ) -> Change {
         if !removes.iter().all(|file| self.snapshot.has(file)) {
             // Its outputs were put for nothing: from here on they are garbage.
-            let dead = adds.into_iter().map(|file| (file.id, Removed { path: file.path, at }));
+            let dead = adds.into_iter().map(|file| (file.id, Removed { path: file.path(), at }));
             let garbage: Vec<_> = dead.collect();
             self.removed.extend(garbage.iter().cloned());
             return Change { garbage, ..Change::void() };
@@ -174,9 +174,17 @@ impl State {
         for removal in &removes {
             self.snapshot.remove(removal);
         }
-        let added: Vec<_> = adds.into_iter().map(Arc::new).collect();
-        added.iter().for_each(|file| self.snapshot.add(Arc::clone(file)));
+        let added = adds.into_iter().map(|file| self.add(file)).collect();
         Change { added, removed: removes, garbage, void: false, ..Change::void() }
+    }
+
+    fn add(&mut self, mut file: FileEntry) -> Arc<FileEntry> {
+        if self.layouts[file.table as usize].share(&mut file.layout) {
+            self.snapshot.add_types(file.table, &file.layout);
+        }
+        let file = Arc::new(file);
+        self.snapshot.add(Arc::clone(&file));
+        file
     }
 
     /// Forgets files that are deleted.

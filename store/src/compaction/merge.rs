@@ -107,7 +107,7 @@ async fn whole_file(
         return Ok(rows);
     }
     let reason = format!("it holds {read} rows, and the catalog says {}", file.rows);
-    Err(Error::Damaged { path: file.path.clone(), reason })
+    Err(Error::Damaged { path: file.path(), reason })
 }
 
 /// How many rows did not stay; an error where some went that were not to.

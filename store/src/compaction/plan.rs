@@ -19,7 +19,7 @@ const SHARE_MIN: u64 = 4;
 /// The merges that are worth making now, oldest hours first.
 pub(super) fn plan(snapshot: &Snapshot, config: &CompactionConfig, now: UnixNanos) -> Vec<Merge> {
     let tables = Table::ALL.into_iter().flat_map(|table| snapshot.hours(table));
-    tables.flat_map(|(hour, files)| plan_hour(hour, files, config, now)).collect()
+    tables.flat_map(|(hour, files)| plan_hour(hour, &files, config, now)).collect()
 }
 
 fn plan_hour(

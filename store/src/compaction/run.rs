@@ -127,5 +127,5 @@ fn check_merge(inputs: &[Arc<FileEntry>], output: &FileEntry, dropped: u64) -> R
     }
     let before: u64 = inputs.iter().map(|file| file.rows).sum();
     let reason = format!("a merge made {} rows of {before} less {dropped}", output.rows);
-    Err(Error::Damaged { path: output.path.clone(), reason })
+    Err(Error::Damaged { path: output.path(), reason })
 }

@@ -21,7 +21,7 @@ use super::footer::{Footer, failed, fetch, fetch_footer, footer, length, off_run
 use super::prune::{Wanted, leaf};
 use super::shape::{from_file, remainder_name};
 use super::{FileOrigin, ReadColumn, ReadRequest, RowStream, project::project};
-use crate::catalog::FileEntry;
+use crate::catalog::{FileEntry, FileLayout};
 use crate::error::Error;
 use crate::model::{TimeRange, TraceId};
 use crate::schema::{MapColumn, fixed_fields};
@@ -38,7 +38,8 @@ pub(crate) fn read(bucket: Arc<dyn ObjectStore>, request: ReadRequest) -> RowStr
     let fixed = fixed_fields(file.table);
     let wanted = |name: &str| needs(&file, &columns, name);
     let fixed = fixed.into_iter().filter(|field| wanted(field.name())).collect();
-    let attributes = file.attributes.iter().map(|attribute| attribute.map.column(&attribute.key));
+    let attributes =
+        file.layout.attributes.iter().map(|attribute| attribute.map.column(&attribute.key));
     let attributes = attributes.filter(|name| wanted(name)).collect();
     let wanted = Wanted { time, service_name };
     let job = Job { bucket, file, fixed, attributes, columns: Some(columns), wanted, trace_id };
@@ -52,7 +53,8 @@ pub(crate) fn read_rows(
     time: TimeRange,
     trace_id: Option<TraceId>,
 ) -> RowStream {
-    let attributes = file.attributes.iter().map(|attribute| attribute.map.column(&attribute.key));
+    let attributes =
+        file.layout.attributes.iter().map(|attribute| attribute.map.column(&attribute.key));
     let job = Job {
         bucket,
         fixed: fixed_fields(file.table),
@@ -93,12 +95,10 @@ fn needs(file: &FileEntry, columns: &[ReadColumn], name: &str) -> bool {
 }
 
 fn may_overflow(file: &FileEntry, map: MapColumn, key: &str) -> bool {
-    let column = file.attributes.iter().find(|column| column.map == map && column.key == key);
-    match column {
+    let FileLayout { attributes, overflow, overflow_listed } = &*file.layout;
+    match attributes.iter().find(|column| column.map == map && column.key == key) {
         Some(column) => !column.whole,
-        None => {
-            !file.overflow_listed || file.overflow.iter().any(|it| it.map == map && it.key == key)
-        }
+        None => !overflow_listed || overflow.iter().any(|it| it.map == map && it.key == key),
     }
 }
 
@@ -146,16 +146,18 @@ impl Job {
     /// A decoder for what is left after pruning; none where that is nothing.
     async fn begin(&self) -> Result<Option<Box<ParquetPushDecoder>>, Error> {
         let file = &self.file;
-        let footer = footer(&self.bucket, file.id, &file.path, file.bytes).await?;
+        let footer = footer(&self.bucket, file.id, &file.path(), file.bytes).await?;
         let metadata = footer.reader.metadata();
         let row_groups = self.wanted.row_groups(file.table, metadata);
-        let row_groups = row_groups.map_err(|source| failed(&file.path, source))?;
+        let row_groups = row_groups.map_err(|source| failed(&file.path(), source))?;
         let row_groups = self.bloom(&footer, row_groups).await?;
         if row_groups.is_empty() {
             return Ok(None);
         }
         let decoder = self.decoder(&footer, row_groups);
-        decoder.map(|decoder| Some(Box::new(decoder))).map_err(|source| failed(&file.path, source))
+        decoder
+            .map(|decoder| Some(Box::new(decoder)))
+            .map_err(|source| failed(&file.path(), source))
     }
 
     /// Those row groups whose bloom filter does not rule out the trace.
@@ -175,11 +177,11 @@ impl Job {
         else {
             return Ok(groups);
         };
-        let filters = fetch(&self.bucket, &self.file.path, &ranges).await?;
+        let filters = fetch(&self.bucket, &self.file.path(), &ranges).await?;
         let mut kept = Vec::with_capacity(groups.len());
         for (group, filter) in groups.into_iter().zip(filters) {
             let filter =
-                Sbbf::from_bytes(&filter).map_err(|source| failed(&self.file.path, source))?;
+                Sbbf::from_bytes(&filter).map_err(|source| failed(&self.file.path(), source))?;
             if filter.check(&trace_id.0[..]) {
                 kept.push(group);
             }
@@ -233,9 +235,9 @@ impl Job {
                 Decoded::Batches(batches, rest) => return Ok(Some((batches, rest))),
                 Decoded::Wants(back, ranges) => {
                     decoder = back;
-                    let fetched = fetch(&self.bucket, &self.file.path, &ranges).await?;
+                    let fetched = fetch(&self.bucket, &self.file.path(), &ranges).await?;
                     let pushed = decoder.push_ranges(ranges, fetched);
-                    pushed.map_err(|source| failed(&self.file.path, source))?;
+                    pushed.map_err(|source| failed(&self.file.path(), source))?;
                 }
             }
         }
@@ -244,7 +246,7 @@ impl Job {
     fn decode(&self, mut decoder: Box<ParquetPushDecoder>) -> Result<Decoded, Error> {
         let mut batches = Vec::with_capacity(BATCHES_A_TURN);
         while batches.len() < BATCHES_A_TURN {
-            let next = decoder.try_decode().map_err(|source| failed(&self.file.path, source))?;
+            let next = decoder.try_decode().map_err(|source| failed(&self.file.path(), source))?;
             match next {
                 DecodeResult::Data(batch) => batches.push(self.finish(&batch)?),
                 DecodeResult::Finished => return Ok(Decoded::Batches(batches, None)),
@@ -268,7 +270,7 @@ impl Job {
 
     fn row_shape(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
         let arrow_failed = |source| Error::Arrow {
-            action: format!("bring rows of `{}` into row shape", self.file.path),
+            action: format!("bring rows of `{}` into row shape", self.file.path()),
             source,
         };
         let find = |name: &str| batch.column_by_name(name);
@@ -292,9 +294,6 @@ impl Job {
     }
 
     fn damaged(&self, column: &str) -> Error {
-        Error::Damaged {
-            path: self.file.path.clone(),
-            reason: format!("it has no column `{column}`"),
-        }
+        Error::Damaged { path: self.file.path(), reason: format!("it has no column `{column}`") }
     }
 }

@@ -45,7 +45,7 @@ fn try_written(
 /// Puts a file into a bucket of its own.
 async fn put(file: &WrittenFile) -> (Arc<dyn ObjectStore>, Arc<FileEntry>) {
     let bucket: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let path = Path::from(file.entry.path.as_str());
+    let path = Path::from(file.entry.path());
     bucket.put(&path, file.bytes.clone().into()).await.unwrap();
     (bucket, Arc::new(file.entry.clone()))
 }

@@ -20,7 +20,7 @@ use super::metadata::FileMetadata;
 use super::order::sorted;
 use super::parts::Part;
 use super::{layout, shape};
-use crate::catalog::{FileAttribute, FileEntry};
+use crate::catalog::{FileAttribute, FileEntry, FileLayout};
 use crate::error::Error;
 use crate::model::{FileId, LogPosition, Table, TimeRange, UnixNanos, WriterId};
 use crate::schema::fixed_fields;
@@ -55,7 +55,7 @@ pub(crate) struct FileOrigin {
 /// A file that is not in the bucket yet.
 #[derive(Debug, Clone)]
 pub(crate) struct WrittenFile {
-    /// What is to be put at `entry.path`.
+    /// What is to be put at the entry's path.
     pub(crate) bytes: Bytes,
     /// What the catalog is to say about it.
     pub(crate) entry: FileEntry,
@@ -84,10 +84,7 @@ pub(crate) fn write(request: WriteRequest) -> Result<WrittenFile, Error> {
         rows: order.len() as u64,
         time,
         hour: hour.hour(),
-        attributes: columns,
-        overflow,
-        overflow_listed,
-        path,
+        layout: Arc::new(FileLayout { attributes: columns, overflow, overflow_listed }),
     };
     Ok(WrittenFile { bytes, entry })
 }

@@ -4,24 +4,32 @@
 //! never torn apart. The meta row holds the number of rows and the sum of their hashes, kept up
 //! with every write and compared at every load: a row that is lost, old or wrong is found, even
 //! where the database does not see it.
+//!
+//! A whole catalog is more than a batch: it is written files first, and is worth nothing until the
+//! last batch names the records that they came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::FileEntry;
+use crate::catalog::layouts::address;
 use crate::catalog::state::{Applied, Change, State};
-use crate::index::keys;
+use crate::catalog::{FileEntry, FileLayout};
+use crate::index::{keys, row};
 use crate::model::{FileId, LogPosition, Table, WriterId};
 
 /// Counts up with every change of keys or values. There is no upgrade, only a rebuild.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Memory that sled may keep pages in.
 const CACHE_BYTES: u64 = 16 << 20;
+
+/// Files of one batch where a whole catalog is written: sled holds a batch in memory.
+const BATCH_FILES: usize = 10_000;
 
 /// Why the index cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +88,14 @@ type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 pub(super) struct Disk {
     db: sled::Db,
     meta: Meta,
+    layouts: Layouts,
+}
+
+/// The layouts that have a row, by address: a state has each of them once.
+#[derive(Debug, Default)]
+struct Layouts {
+    numbers: HashMap<usize, (u32, Arc<FileLayout>)>,
+    next: u32,
 }
 
 impl Disk {
@@ -95,29 +111,48 @@ impl Disk {
             let versions = format!("it is of version {}, not {VERSION}", meta.version);
             return Err(Fault::Damaged(versions));
         }
-        Ok(Self { db, meta })
+        Ok(Self { db, meta, layouts: Layouts::default() })
     }
 
-    /// Everything that it says.
-    pub(super) fn load(&self) -> Result<State, Fault> {
-        self.check_sum()?;
-        let files = self.rows(keys::FILES, |_, value| parse::<FileEntry>(value))?;
-        let covered = self.rows(keys::COVERED, |key, value| {
+    /// Everything that it says. Holds nothing but the state while it reads.
+    pub(super) fn load(&mut self) -> Result<State, Fault> {
+        let mut found = Meta::EMPTY;
+        let layouts = self.rows(keys::LAYOUTS, &mut found, |key, value| {
+            let number = keys::parse_layout(key).ok_or_else(bad_key)?;
+            Ok((number, Arc::new(parse::<FileLayout>(value)?)))
+        });
+        let layouts = layouts.collect::<Result<HashMap<_, _>, Fault>>()?;
+        let covered = self.rows(keys::COVERED, &mut found, |key, value| {
             Ok((WriterId(key_id(key)?), parse::<LogPosition>(value)?))
-        })?;
-        let sequences = self.rows(keys::SEQUENCES, |key, value| {
+        });
+        let covered = covered.collect::<Result<_, Fault>>()?;
+        let sequences = self.rows(keys::SEQUENCES, &mut found, |key, value| {
             let sequence = keys::parse_sequence(key).ok_or_else(bad_key)?;
             Ok((sequence, parse(value)?))
-        })?;
-        let removed =
-            self.rows(keys::REMOVED, |key, value| Ok((FileId(key_id(key)?), parse(value)?)))?;
-        let removed: BTreeMap<_, _> = removed.into_iter().collect();
-        Ok(State::restore(
-            files,
-            covered.into_iter().collect(),
-            sequences.into_iter().collect(),
-            removed,
-        ))
+        });
+        let sequences = sequences.collect::<Result<BTreeMap<_, _>, Fault>>()?;
+        let half = sequences.is_empty() && self.meta.rows > 0;
+        let removed = self.rows(keys::REMOVED, &mut found, |key, value| {
+            Ok((FileId(key_id(key)?), parse(value)?))
+        });
+        let removed = removed.collect::<Result<_, Fault>>()?;
+        let (mut used, mut fault) = (HashSet::new(), None);
+        let files = self.rows(keys::FILES, &mut found, |key, value| {
+            let (table, key) = keys::parse_file(key).ok_or_else(bad_key)?;
+            let entry = row::decode(table, key, value, |number| layouts.get(&number).cloned());
+            let (entry, layout) = entry.ok_or_else(bad_row)?;
+            used.insert(layout);
+            Ok(entry)
+        });
+        let files = files.map_while(|file| file.map_err(|error| fault = Some(error)).ok());
+        let state = State::restore(files, covered, sequences, removed);
+        match fault {
+            Some(fault) => return Err(fault),
+            None if found != self.meta => return Err(self.wrong_sum(found)),
+            None if half => return Err(Fault::Damaged("it was never finished".to_owned())),
+            None => self.keep_layouts(layouts, &used)?,
+        }
+        Ok(state)
     }
 
     /// Writes what records changed, all or nothing.
@@ -130,8 +165,9 @@ impl Disk {
             if let Some((writer, covers_to)) = covered {
                 rows.insert(keys::covered(*writer), Some(encode(covers_to)));
             }
-            rows.extend(added.iter().map(|file| (keys::file(file), Some(encode(&**file)))));
-            rows.extend(removed.iter().map(|removal| (keys::removal(removal), None)));
+            added.iter().for_each(|file| self.layouts.put_file(file, &mut rows));
+            let removed = removed.iter().map(|file| keys::file(file.table, (file.hour, file.id)));
+            rows.extend(removed.map(|key| (key, None)));
             rows.extend(garbage.iter().map(|(id, file)| (keys::removed(*id), Some(encode(file)))));
         }
         self.apply(rows)
@@ -140,17 +176,21 @@ impl Disk {
     /// Writes a whole state where there is nothing.
     pub(super) fn fill(&mut self, state: &State) -> Result<(), Fault> {
         let mut rows = Rows::new();
-        for (sequence, applied) in state.sequences() {
-            rows.insert(keys::sequence(*sequence), Some(encode(applied)));
+        for file in Table::ALL.into_iter().flat_map(|table| state.snapshot().all(table)) {
+            self.layouts.put_file(file, &mut rows);
+            if rows.len() >= BATCH_FILES {
+                self.apply(std::mem::take(&mut rows))?;
+            }
         }
+        self.apply(std::mem::take(&mut rows))?;
         for (writer, covers_to) in state.snapshot().covered() {
             rows.insert(keys::covered(*writer), Some(encode(covers_to)));
         }
         for (id, file) in state.removed() {
             rows.insert(keys::removed(*id), Some(encode(file)));
         }
-        for (_, files) in Table::ALL.into_iter().flat_map(|table| state.snapshot().hours(table)) {
-            rows.extend(files.iter().map(|file| (keys::file(file), Some(encode(&**file)))));
+        for (sequence, applied) in state.sequences() {
+            rows.insert(keys::sequence(*sequence), Some(encode(applied)));
         }
         self.apply(rows)
     }
@@ -164,6 +204,7 @@ impl Disk {
     pub(super) fn clear(&mut self) -> Result<(), Fault> {
         self.db.clear()?;
         self.meta = Meta::EMPTY;
+        self.layouts = Layouts::default();
         self.apply(Rows::new())
     }
 
@@ -207,28 +248,51 @@ impl Disk {
         Err(Fault::Damaged(format!("it holds {} up to {next}, not to {found}", change.sequence)))
     }
 
-    fn check_sum(&self) -> Result<(), Fault> {
-        let mut found = Meta::EMPTY;
-        for row in self.db.iter() {
-            let (key, value) = row?;
-            if *key != *keys::META {
-                found.count_in(&key, &value);
-            }
-        }
-        if found == self.meta {
-            return Ok(());
-        }
-        Err(Fault::Damaged(format!("it should add up to {:?} and is {found:?}", self.meta)))
+    /// Goes on from what was loaded; layouts that no file has any more go.
+    fn keep_layouts(
+        &mut self,
+        layouts: HashMap<u32, Arc<FileLayout>>,
+        used: &HashSet<u32>,
+    ) -> Result<(), Fault> {
+        let next = layouts.keys().max().map_or(0, |last| last + 1);
+        let unused = layouts.keys().filter(|number| !used.contains(number));
+        let retired: Rows = unused.map(|number| (keys::layout(*number), None)).collect();
+        let kept = layouts.into_iter().filter(|(number, _)| used.contains(number));
+        let numbered = kept.map(|(number, layout)| (address(&layout), (number, layout)));
+        self.layouts = Layouts { numbers: numbered.collect(), next };
+        if retired.is_empty() { Ok(()) } else { self.apply(retired) }
     }
 
-    fn rows<T>(
+    fn wrong_sum(&self, found: Meta) -> Fault {
+        Fault::Damaged(format!("it should add up to {:?} and is {found:?}", self.meta))
+    }
+
+    /// The rows under a letter; they are counted into `found` as they are read.
+    fn rows<'a, T>(
         &self,
-        prefix: &[u8],
-        row: impl Fn(&[u8], &[u8]) -> Result<T, Fault>,
-    ) -> Result<Vec<T>, Fault> {
-        let rows = self.db.scan_prefix(prefix);
-        rows.map(|found| found.map_err(Fault::from).and_then(|(key, value)| row(&key, &value)))
-            .collect()
+        letter: &[u8],
+        found: &'a mut Meta,
+        mut row: impl FnMut(&[u8], &[u8]) -> Result<T, Fault> + 'a,
+    ) -> impl Iterator<Item = Result<T, Fault>> + 'a {
+        self.db.scan_prefix(letter).map(move |read| {
+            let (key, value) = read?;
+            found.count_in(&key, &value);
+            row(&key, &value)
+        })
+    }
+}
+
+impl Layouts {
+    /// The rows of a file: its own, and that of its layout where it is the first to have it.
+    fn put_file(&mut self, file: &FileEntry, rows: &mut Rows) {
+        let layout = &file.layout;
+        let (number, _) = self.numbers.entry(address(layout)).or_insert_with(|| {
+            let number = self.next;
+            self.next += 1;
+            rows.insert(keys::layout(number), Some(encode(&**layout)));
+            (number, Arc::clone(layout))
+        });
+        rows.insert(keys::file(file.table, file.key()), Some(row::encode(file, *number)));
     }
 }
 
@@ -238,6 +302,10 @@ fn key_id(key: &[u8]) -> Result<ulid::Ulid, Fault> {
 
 fn bad_key() -> Fault {
     Fault::Damaged("a key is of the wrong length".to_owned())
+}
+
+fn bad_row() -> Fault {
+    Fault::Damaged("a row makes no sense".to_owned())
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {

@@ -153,7 +153,7 @@ impl Store {
     pub(crate) async fn put_file(&self, file: WrittenFile) -> Result<FileEntry, Error> {
         let WrittenFile { bytes, entry } = file;
         check_entry(&entry, &bytes)?;
-        self.bucket.create(&entry.path, bytes).await?;
+        self.bucket.create(&entry.path(), bytes).await?;
         Ok(entry)
     }
 
@@ -245,5 +245,5 @@ pub(crate) fn check_entry(entry: &FileEntry, bytes: &Bytes) -> Result<(), Error>
         return Ok(());
     }
     let reason = format!("its entry does not fit: {entry:?}, {} bytes", bytes.len());
-    Err(Error::Damaged { path: entry.path.clone(), reason })
+    Err(Error::Damaged { path: entry.path(), reason })
 }

@@ -30,7 +30,7 @@ async fn inputs(bucket: &Arc<dyn ObjectStore>) -> (Vec<Arc<FileEntry>>, Vec<Reco
             row_group_rows_max: 100,
         };
         let file = write(request).unwrap();
-        let path = Path::from(file.entry.path.as_str());
+        let path = Path::from(file.entry.path());
         bucket.put(&path, file.bytes.into()).await.unwrap();
         inputs.push(Arc::new(file.entry));
     }
@@ -49,7 +49,7 @@ async fn merged(
 
 /// Puts what a merge made and reads it back.
 async fn read_back(bucket: &Arc<dyn ObjectStore>, file: WrittenFile) -> Vec<RecordBatch> {
-    let path = Path::from(file.entry.path.as_str());
+    let path = Path::from(file.entry.path());
     bucket.put(&path, file.bytes.into()).await.unwrap();
     whole_file(bucket, &Arc::new(file.entry)).await.unwrap()
 }

@@ -18,14 +18,11 @@ fn files(sizes: &[u64]) -> Vec<FileEntry> {
         FileEntry {
             id,
             table: Table::Logs,
-            path: format!("data/logs/{id}.parquet"),
             bytes: *bytes,
             rows: 1,
             time: TimeRange::covering(HOUR, HOUR),
             hour: HOUR,
-            attributes: Vec::new(),
-            overflow: Vec::new(),
-            overflow_listed: true,
+            layout: Arc::default(),
         }
     };
     sizes.iter().enumerate().map(file).collect()

@@ -65,7 +65,7 @@ fn ask(python: &PathBuf, script: &str, arguments: &[&str]) -> Json {
 
 /// Writes a file under its own path below a folder, and returns where it is.
 fn place(file: &WrittenFile, folder: &tempfile::TempDir) -> String {
-    let path = folder.path().join(&file.entry.path);
+    let path = folder.path().join(file.entry.path());
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, &file.bytes).unwrap();
     path.to_str().unwrap().to_owned()

@@ -42,7 +42,7 @@ async fn the_entry_says_what_is_in_the_overflow() {
         let mut generator = Generator::new(seed);
         let batches: Vec<_> = (0..4).map(|_| generator.batch(Table::Logs, 200)).collect();
         let file = written(Table::Logs, batches, 100_000);
-        assert!(file.entry.overflow_listed);
+        assert!(file.entry.layout.overflow_listed);
         for batch in all_rows(&file).await {
             for map in MapColumn::ALL {
                 let overflow = batch.column_by_name(map.name()).unwrap();
@@ -52,9 +52,13 @@ async fn the_entry_says_what_is_in_the_overflow() {
                     texts.flat_map(|text| crate::model::value::parse_object(text).unwrap())
                 {
                     let listed = |other: &crate::OverflowKey| other.map == map && other.key == key;
-                    assert!(file.entry.overflow.iter().any(listed), "{key} is not listed");
-                    let column =
-                        file.entry.attributes.iter().find(|it| it.map == map && it.key == key);
+                    assert!(file.entry.layout.overflow.iter().any(listed), "{key} is not listed");
+                    let column = file
+                        .entry
+                        .layout
+                        .attributes
+                        .iter()
+                        .find(|it| it.map == map && it.key == key);
                     assert!(column.is_none_or(|column| !column.whole), "{key} is not whole");
                 }
             }
@@ -92,11 +96,16 @@ async fn the_most_frequent_type_has_the_column() {
         with("resource.r", texts),
     ];
     let file = written(Table::Logs, batches, 100_000);
-    let columns: Vec<_> =
-        file.entry.attributes.iter().map(|it| (it.key.as_str(), it.kind, it.whole)).collect();
+    let columns: Vec<_> = file
+        .entry
+        .layout
+        .attributes
+        .iter()
+        .map(|it| (it.key.as_str(), it.kind, it.whole))
+        .collect();
     assert_eq!(columns, [("n", AttributeType::Int, false), ("r", AttributeType::String, true)]);
-    assert_eq!(file.entry.overflow.len(), 1);
-    assert_eq!(file.entry.overflow[0].kinds, [AttributeType::String]);
+    assert_eq!(file.entry.layout.overflow.len(), 1);
+    assert_eq!(file.entry.layout.overflow[0].kinds, [AttributeType::String]);
 }
 
 /// Scenario: no rows, and rows that lack a fixed column.
@@ -117,7 +126,7 @@ fn what_is_not_in_row_shape_is_refused() {
 async fn a_file_knows_where_it_came_from() {
     let file = written(Table::Logs, vec![Generator::new(4).batch(Table::Logs, 10)], 10);
     let (bucket, entry) = put(&file).await;
-    let found = read_origin(Arc::clone(&bucket), &entry.path).await.unwrap();
+    let found = read_origin(Arc::clone(&bucket), &entry.path()).await.unwrap();
     assert_eq!(found, Some(origin()));
     assert_eq!(read_origin(bucket, "data/none.parquet").await.unwrap(), None);
 }
