@@ -47,6 +47,9 @@ pub struct CaptureConfig {
     /// What is copied of one send or receive call; the rest is counted by size. At most 1 MiB. A
     /// chunked body whose framing lies beyond it has no exact size.
     pub call_bytes_max: u32,
+    /// What is copied of a connection before user space has told its protocol, beyond calls that
+    /// clearly begin a request. Rides out what passes until the agent has looked.
+    pub look_bytes_max: u32,
     /// The ring for payload. A power of two and at least 64 KiB. At 4 KiB a call, 16 MiB ride out
     /// 4,000 calls while the agent does not get to run; what finds no room is counted.
     pub data_ring_bytes: u32,
@@ -70,6 +73,7 @@ impl Default for CaptureConfig {
         Self {
             rung: RungChoice::default(),
             call_bytes_max: 1 << 20,
+            look_bytes_max: 128 << 10,
             data_ring_bytes: 16 << 20,
             control_ring_bytes: 256 << 10,
             connections_max: 32_768,
@@ -87,6 +91,7 @@ impl Config {
         let CaptureConfig {
             rung: _,
             call_bytes_max,
+            look_bytes_max,
             data_ring_bytes,
             control_ring_bytes,
             connections_max,
@@ -96,6 +101,7 @@ impl Config {
             turn_records_max,
         } = &self.capture;
         within("call_bytes_max", u64::from(*call_bytes_max), 1_024, 1 << 20)?;
+        within("look_bytes_max", u64::from(*look_bytes_max), 0, 1 << 20)?;
         ring_size("data_ring_bytes", *data_ring_bytes)?;
         ring_size("control_ring_bytes", *control_ring_bytes)?;
         within("connections_max", u64::from(*connections_max), 16, 4 << 20)?;

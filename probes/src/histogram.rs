@@ -14,45 +14,87 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use crate::protocol::Role;
-use crate::span::attribute::boolean;
+use crate::span::attribute::Attribute;
 use crate::span::facts::Facts;
 
-/// Upper bounds in seconds, as the semantic conventions advise.
-const BOUNDS: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// The histograms that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Instrument {
+    HttpServer,
+    HttpClient,
+    DatabaseServer,
+    DatabaseClient,
+    RpcServer,
+    RpcClient,
+}
 
-/// Makes one series of its process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct SeriesKey {
-    server: bool,
-    method: &'static str,
-    scheme: &'static str,
-    version: &'static str,
-    status: Option<u16>,
-    error_type: Option<String>,
-    server_address: String,
-    server_port: u16,
+/// Upper bounds in seconds, as the semantic conventions advise for requests.
+const REQUEST_BOUNDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// And for databases.
+const DATABASE_BOUNDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+
+impl Instrument {
+    const ALL: [Self; 6] = [
+        Self::HttpServer,
+        Self::HttpClient,
+        Self::DatabaseServer,
+        Self::DatabaseClient,
+        Self::RpcServer,
+        Self::RpcClient,
+    ];
+
+    /// The conventions have no histogram for the side of a database's server: it goes by a name of
+    /// our own, and not by that of its clients.
+    fn name(self) -> &'static str {
+        match self {
+            Self::HttpServer => "http.server.request.duration",
+            Self::HttpClient => "http.client.request.duration",
+            Self::DatabaseServer => "icecore.db.server.operation.duration",
+            Self::DatabaseClient => "db.client.operation.duration",
+            Self::RpcServer => "rpc.server.call.duration",
+            Self::RpcClient => "rpc.client.call.duration",
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Self::HttpServer => "Duration of HTTP server requests.",
+            Self::HttpClient => "Duration of HTTP client requests.",
+            Self::DatabaseServer => "Duration of database operations, at the server.",
+            Self::DatabaseClient => "Duration of database client operations.",
+            Self::RpcServer => "Duration of RPC server calls.",
+            Self::RpcClient => "Duration of RPC client calls.",
+        }
+    }
+
+    fn bounds(self) -> &'static [f64] {
+        match self {
+            Self::DatabaseServer | Self::DatabaseClient => DATABASE_BOUNDS,
+            _ => REQUEST_BOUNDS,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Series {
-    attributes: Vec<KeyValue>,
     start: u64,
-    buckets: [u64; BOUNDS.len() + 1],
+    bounds: &'static [f64],
+    buckets: Vec<u64>,
     sum: f64,
     min: f64,
     max: f64,
 }
 
 impl Series {
-    fn new(attributes: Vec<KeyValue>, start: u64) -> Self {
-        let buckets = [0; BOUNDS.len() + 1];
-        Self { attributes, start, buckets, sum: 0.0, min: f64::INFINITY, max: 0.0 }
+    fn new(instrument: Instrument, start: u64) -> Self {
+        let bounds = instrument.bounds();
+        let buckets = vec![0; bounds.len() + 1];
+        Self { start, bounds, buckets, sum: 0.0, min: f64::INFINITY, max: 0.0 }
     }
 
     fn record(&mut self, seconds: f64) {
-        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         if let Some(count) = self.buckets.get_mut(bucket) {
             *count += 1;
         }
@@ -61,29 +103,36 @@ impl Series {
         self.max = self.max.max(seconds);
     }
 
-    fn point(&self, now: u64) -> HistogramDataPoint {
+    fn point(&self, attributes: &[Attribute], now: u64) -> HistogramDataPoint {
         HistogramDataPoint {
-            attributes: self.attributes.clone(),
+            attributes: attributes.iter().cloned().map(KeyValue::from).collect(),
             start_time_unix_nano: self.start,
             time_unix_nano: now.max(self.start),
             count: self.buckets.iter().sum(),
             sum: Some(self.sum),
             min: Some(self.min),
             max: Some(self.max),
-            bucket_counts: self.buckets.to_vec(),
-            explicit_bounds: BOUNDS.to_vec(),
+            bucket_counts: self.buckets.clone(),
+            explicit_bounds: self.bounds.to_vec(),
             ..HistogramDataPoint::default()
         }
     }
+}
+
+/// The series of one histogram, by their attributes.
+#[derive(Debug, Default)]
+struct OfInstrument {
+    series: HashMap<Vec<Attribute>, Series>,
+    overflow: Option<Series>,
 }
 
 /// The series of one resource.
 #[derive(Debug)]
 struct OfResource {
     resource: Arc<Resource>,
-    series: HashMap<SeriesKey, Series>,
-    /// For servers and for clients.
-    overflow: [Option<Series>; 2],
+    instruments: HashMap<Instrument, OfInstrument>,
+    /// Series in all of them.
+    series: usize,
     changed: bool,
     /// Collections since it last changed.
     idle: u32,
@@ -121,8 +170,7 @@ impl Histograms {
         &mut self,
         key: &Arc<[u8]>,
         resource: &Arc<Resource>,
-        role: Role,
-        facts: &Facts<'_>,
+        facts: &Facts,
         start: u64,
         seconds: f64,
     ) -> Recorded {
@@ -130,8 +178,8 @@ impl Histograms {
         let entry = self.resources.entry(Arc::clone(&resource_key));
         let of_resource = entry.or_insert_with(|| OfResource {
             resource: Arc::default(),
-            series: HashMap::new(),
-            overflow: [None, None],
+            instruments: HashMap::new(),
+            series: 0,
             changed: false,
             idle: 0,
         });
@@ -141,28 +189,7 @@ impl Histograms {
             // What is known of a process may have grown.
             of_resource.resource = Arc::clone(resource);
         }
-        let server = role == Role::Server;
-        let series_key = SeriesKey {
-            server,
-            method: facts.method,
-            scheme: facts.scheme,
-            version: facts.version,
-            status: facts.status,
-            error_type: facts.error_type.clone(),
-            server_address: facts.server_address.clone(),
-            server_port: facts.server_port,
-        };
-        let full = of_resource.series.len() >= self.series_max;
-        if full && !of_resource.series.contains_key(&series_key) {
-            let [for_server, for_client] = &mut of_resource.overflow;
-            let overflow = if server { for_server } else { for_client };
-            let attributes = || vec![boolean("otel.metric.overflow", true)];
-            overflow.get_or_insert_with(|| Series::new(attributes(), start)).record(seconds);
-            return Recorded::Overflow;
-        }
-        let series = of_resource.series.entry(series_key);
-        series.or_insert_with(|| Series::new(facts.attributes(), start)).record(seconds);
-        Recorded::Series
+        of_resource.record(facts, self.series_max, start, seconds)
     }
 
     /// The key under which a resource is kept: its own, or the empty one when there are too many.
@@ -192,36 +219,55 @@ impl Histograms {
 }
 
 impl OfResource {
+    fn record(&mut self, facts: &Facts, series_max: usize, start: u64, seconds: f64) -> Recorded {
+        let instrument = facts.instrument;
+        let of_instrument = self.instruments.entry(instrument).or_default();
+        if let Some(series) = of_instrument.series.get_mut(facts.shared.as_slice()) {
+            series.record(seconds);
+            return Recorded::Series;
+        }
+        let new = || Series::new(instrument, start);
+        if self.series >= series_max {
+            of_instrument.overflow.get_or_insert_with(new).record(seconds);
+            return Recorded::Overflow;
+        }
+        self.series += 1;
+        let series = of_instrument.series.entry(facts.shared.clone());
+        series.or_insert_with(new).record(seconds);
+        Recorded::Series
+    }
+
     fn collect(&self, now: u64) -> ResourceMetrics {
-        let metric = |server: bool, name: &str, description: &str| {
-            let own = self.series.iter().filter(|(key, _)| key.server == server);
-            let [for_server, for_client] = &self.overflow;
-            let overflow = if server { for_server } else { for_client };
-            let all = own.map(|(_, series)| series).chain(overflow);
-            let data_points: Vec<_> = all.map(|series| series.point(now)).collect();
-            (!data_points.is_empty()).then(|| Metric {
-                name: name.to_owned(),
-                description: description.to_owned(),
-                unit: "s".to_owned(),
-                metadata: Vec::new(),
-                data: Some(Data::Histogram(Histogram {
-                    data_points,
-                    aggregation_temporality: AggregationTemporality::Cumulative.into(),
-                })),
-            })
-        };
-        let metrics = [
-            metric(true, "http.server.request.duration", "Duration of HTTP server requests."),
-            metric(false, "http.client.request.duration", "Duration of HTTP client requests."),
-        ];
+        let metrics = Instrument::ALL.into_iter().filter_map(|instrument| {
+            let of_instrument = self.instruments.get(&instrument)?;
+            Some(of_instrument.metric(instrument, now))
+        });
         ResourceMetrics {
             resource: Some(Resource::clone(&self.resource)),
             scope_metrics: vec![ScopeMetrics {
                 scope: Some(scope()),
-                metrics: metrics.into_iter().flatten().collect(),
+                metrics: metrics.collect(),
                 schema_url: String::new(),
             }],
             schema_url: String::new(),
+        }
+    }
+}
+
+impl OfInstrument {
+    fn metric(&self, instrument: Instrument, now: u64) -> Metric {
+        let own = self.series.iter().map(|(attributes, series)| series.point(attributes, now));
+        let attributes = [Attribute::boolean("otel.metric.overflow", true)];
+        let overflow = self.overflow.as_ref().map(|series| series.point(&attributes, now));
+        Metric {
+            name: instrument.name().to_owned(),
+            description: instrument.description().to_owned(),
+            unit: "s".to_owned(),
+            metadata: Vec::new(),
+            data: Some(Data::Histogram(Histogram {
+                data_points: own.chain(overflow).collect(),
+                aggregation_temporality: AggregationTemporality::Cumulative.into(),
+            })),
         }
     }
 }

@@ -77,10 +77,10 @@ impl Probes {
         };
         let (poll_every, turn_records_max) = (capture.poll_every, capture.turn_records_max);
         let loaded = tokio::task::spawn_blocking(move || load::load(&capture));
-        let Loaded { rung, programs, data, control, connections, figures } =
+        let Loaded { rung, programs, data, control, connections, verdicts, figures } =
             loaded.await.map_err(Error::Task)??;
         let rings = Rings::new(data, control, turn_records_max)?;
-        let maps = Maps { connections, figures };
+        let maps = Maps { connections, verdicts, figures };
         let reader = Reader::new(rings, maps, table, pipeline, own, Metrics::new(registry));
         Ok(Self { rung, poll_every, programs, reader, emit, identity: identity_task })
     }

@@ -5,7 +5,7 @@
 
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
-use icecore_probe_events::{COUNTERS, Connection, Settings};
+use icecore_probe_events::{COUNTERS, Connection, Settings, Told};
 
 use crate::attach::attach;
 use crate::config::CaptureConfig;
@@ -17,6 +17,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pr
 
 /// The kernel's table of connections.
 pub(crate) type Connections = HashMap<MapData, u64, [u8; size_of::<Connection>()]>;
+/// What user space found out of connections.
+pub(crate) type Verdicts = HashMap<MapData, u64, [u8; size_of::<Told>()]>;
 /// The figures of each CPU.
 pub(crate) type Figures = PerCpuArray<MapData, [u64; COUNTERS]>;
 
@@ -28,6 +30,7 @@ pub(crate) struct Loaded {
     pub(crate) data: RingBuf<MapData>,
     pub(crate) control: RingBuf<MapData>,
     pub(crate) connections: Connections,
+    pub(crate) verdicts: Verdicts,
     pub(crate) figures: Figures,
 }
 
@@ -78,16 +81,19 @@ fn load_rung(
         .map_max_entries("DATA", config.data_ring_bytes)
         .map_max_entries("CONTROL", config.control_ring_bytes)
         .map_max_entries("CONNECTIONS", config.connections_max)
+        .map_max_entries("VERDICTS", config.connections_max)
         .load(OBJECT)
         .map_err(|error| Error::Load(Box::new(error)))?;
     let data = RingBuf::try_from(map(&mut programs, "DATA")?).map_err(unusable("DATA"))?;
     let control = RingBuf::try_from(map(&mut programs, "CONTROL")?).map_err(unusable("CONTROL"))?;
     let connections =
         HashMap::try_from(map(&mut programs, "CONNECTIONS")?).map_err(unusable("CONNECTIONS"))?;
+    let verdicts =
+        HashMap::try_from(map(&mut programs, "VERDICTS")?).map_err(unusable("VERDICTS"))?;
     let figures =
         PerCpuArray::try_from(map(&mut programs, "FIGURES")?).map_err(unusable("FIGURES"))?;
     attach(&mut programs, rung, types)?;
-    Ok(Loaded { rung, programs, data, control, connections, figures })
+    Ok(Loaded { rung, programs, data, control, connections, verdicts, figures })
 }
 
 fn map(programs: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, Error> {

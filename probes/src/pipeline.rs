@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use crate::emit::Emitter;
 use crate::histogram::{Histograms, Recorded};
 use crate::identity::Identity;
-use crate::protocol::{Counts, Exchange};
+use crate::protocol::{Counts, Exchange, Role};
 use crate::span::{self, facts::Facts, link};
 use metrics::PipelineMetrics;
 
@@ -28,7 +28,8 @@ pub struct PipelineConfig {
     pub series_max: usize,
     /// Processes with histograms of their own; the rest share one without its own resource.
     pub resources_max: usize,
-    /// Put captured bodies on spans as `http.request.body.content` and `http.response.body.content`.
+    /// Put captured bodies on spans as `http.request.body.content` and `http.response.body.content`,
+    /// those of other protocols as `icecore.request.content` and `icecore.response.content`.
     pub bodies: bool,
 }
 
@@ -63,6 +64,16 @@ pub struct ConnectionInfo {
     pub process_started: u64,
     /// The kernel's name of it, for processes that are gone before they could be looked up.
     pub comm: String,
+}
+
+impl ConnectionInfo {
+    /// The server's end, when the owner plays this role.
+    pub(crate) fn server(&self, role: Role) -> SocketAddr {
+        match role {
+            Role::Server => self.local,
+            Role::Client => self.remote,
+        }
+    }
 }
 
 /// Makes spans and histograms. One for each thread that parses.
@@ -105,11 +116,10 @@ impl Pipeline {
         let nanos = exchange.end.saturating_sub(exchange.start);
         let seconds = Duration::from_nanos(nanos).as_secs_f64();
         let start = exchange.start;
-        let recorded =
-            self.histograms.record(&who.key, &who.resource, exchange.role, &facts, start, seconds);
+        let recorded = self.histograms.record(&who.key, &who.resource, &facts, start, seconds);
         self.metrics.exchange(exchange.role, recorded == Recorded::Overflow);
         let ids = link::ids(connection, &exchange);
-        let span = span::span(connection, &exchange, &facts, ids, self.config.bodies);
+        let span = span::span(&exchange, facts, ids, self.config.bodies);
         self.emitter.span(&who.resource, span);
     }
 

@@ -4,13 +4,20 @@
 //! received them; whatever it is fed it neither panics nor holds more than its [`Limits`] say; each
 //! byte that it was fed is counted once in its [`Counts`], as parsed, unparsed or passed.
 
-mod detect;
+mod dialogue;
+mod exchange;
 mod follow;
 pub mod http1;
+mod opening;
 mod preamble;
+mod redis;
+#[cfg(test)]
+mod script;
+mod table;
 
-pub use detect::{Detection, detect};
+pub use exchange::{BodySize, DatabaseCall, Exchange, Failure, HttpCall, RpcCall, Said};
 pub use follow::{Followed, Following};
+pub use table::{names, parser};
 
 /// Which way bytes travelled, seen by the owner of the traced socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,85 +85,6 @@ pub enum Closing {
     Unwatched,
 }
 
-/// How long a body was on the wire, after chunk framing is taken off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BodySize {
-    /// Every byte is accounted for.
-    Exact(u64),
-    /// At least this much: some was lost, or the connection ended early.
-    AtLeast(u64),
-}
-
-/// What went wrong with an exchange beyond its status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// The connection was reset before the response was whole.
-    Reset,
-    /// The connection was closed before the response was whole.
-    Closed,
-    /// Bytes were lost on the way to us: the exchange itself may well have gone through.
-    Unseen,
-    /// The response is not HTTP, or its head is over the limit.
-    Malformed,
-}
-
-impl Failure {
-    /// The value of `error.type`, where the failure is one of the exchange and not of our sight.
-    #[must_use]
-    pub fn error_type(self) -> Option<&'static str> {
-        match self {
-            Self::Reset => Some("connection_reset"),
-            Self::Closed => Some("connection_closed"),
-            Self::Malformed => Some("invalid_response"),
-            Self::Unseen => None,
-        }
-    }
-}
-
-/// One request with its response, as far as it was seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exchange {
-    /// Which end of the connection was watched.
-    pub role: Role,
-    /// The number of the request on its connection, from 0; none where the count is not certain
-    /// (the connection is older than the probe, or bytes of its requests were lost).
-    pub ordinal: Option<u64>,
-    /// First byte of the request, wall clock in nanoseconds.
-    pub start: u64,
-    /// Last byte of the response (or the end of the connection), wall clock in nanoseconds.
-    pub end: u64,
-    /// As it stands in the request.
-    pub method: String,
-    /// The request target, in any of its four forms.
-    pub target: String,
-    /// `1.0` or `1.1`.
-    pub version: &'static str,
-    /// The request headers that [`Limits::request_headers`] names, names in lower case.
-    pub request_headers: Vec<(String, String)>,
-    /// The response headers that [`Limits::response_headers`] names, names in lower case.
-    pub response_headers: Vec<(String, String)>,
-    /// The final status; none where no response head was seen.
-    pub status: Option<u16>,
-    /// Size of the request's body.
-    pub request_body: BodySize,
-    /// Size of the response's body.
-    pub response_body: BodySize,
-    /// The beginning of the request's body, at most [`Limits::body_bytes_max`].
-    pub request_captured: Vec<u8>,
-    /// The beginning of the response's body, at most [`Limits::body_bytes_max`].
-    pub response_captured: Vec<u8>,
-    /// Why the exchange is not whole.
-    pub failure: Option<Failure>,
-}
-
-impl Exchange {
-    /// The first value of a request header; `name` in lower case.
-    #[must_use]
-    pub fn request_header(&self, name: &str) -> Option<&str> {
-        self.request_headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-}
-
 /// What became of the bytes that a parser was fed. Additive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -172,6 +100,8 @@ pub struct Counts {
     pub requests_shed: u64,
     /// Times that bytes were lost or not understood and the next message start was looked for.
     pub resyncs: u64,
+    /// Connections whose protocol was taken for another one, and looked at again.
+    pub revoked: u64,
 }
 
 impl Counts {
@@ -184,6 +114,7 @@ impl Counts {
             responses_without_request,
             requests_shed,
             resyncs,
+            revoked,
         } = other;
         self.parsed_bytes += parsed_bytes;
         self.unparsed_bytes += unparsed_bytes;
@@ -191,7 +122,18 @@ impl Counts {
         self.responses_without_request += responses_without_request;
         self.requests_shed += requests_shed;
         self.resyncs += resyncs;
+        self.revoked += revoked;
     }
+}
+
+/// What is kept of a database statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Statements {
+    /// Its text with a question mark for each value in it.
+    #[default]
+    Sanitised,
+    /// Its text as it was sent, values and all.
+    Whole,
 }
 
 /// How much a parser may hold and what it keeps of a message.
@@ -205,8 +147,19 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// What is kept of each body; 0 keeps none.
     pub body_bytes_max: usize,
+    /// What is kept of a database statement.
+    pub statements: Statements,
     /// Undecided segments of a connection that are looked at before it counts as unknown.
     pub detect_segments_max: u32,
+    /// Undecided segments of which the kernel copies every one; behind them it copies only what may
+    /// begin a request. Also how many are held while it takes several to tell the protocol.
+    pub open_segments_max: u32,
+    /// What is held of a connection while its protocol is not known.
+    pub open_bytes_max: usize,
+    /// Messages in a row that are none, after which the protocol counts as mistaken.
+    pub failures_max: u32,
+    /// Prepared statements that are remembered for a connection; the oldest makes room.
+    pub prepared_max: usize,
     /// Request headers that are kept, in lower case.
     pub request_headers: Vec<String>,
     /// Response headers that are kept, in lower case.
@@ -221,7 +174,12 @@ impl Default for Limits {
             pending_max: 256,
             value_bytes_max: 8 << 10,
             body_bytes_max: 0,
+            statements: Statements::Sanitised,
             detect_segments_max: 64,
+            open_segments_max: 24,
+            open_bytes_max: 64 << 10,
+            failures_max: 8,
+            prepared_max: 1_024,
             request_headers: names(&[
                 "host",
                 "user-agent",
@@ -251,4 +209,9 @@ pub trait Protocol: std::fmt::Debug + Send {
 
     /// Nothing more can be learnt (upgraded, tunnelled): the kernel may stop copying payload.
     fn finished(&self) -> bool;
+
+    /// Messages in a row that are none of this protocol: it may have been mistaken for another.
+    fn failures(&self) -> u32 {
+        0
+    }
 }

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use icecore_probe_events::{COUNTERS, Connection, Piece, Record, VERDICT_IGNORE};
+use icecore_probe_events::{
+    COUNTERS, Connection, Piece, Record, Told, VERDICT_COPY, VERDICT_IGNORE, VERDICT_WATCH,
+};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +15,7 @@ use crate::clock::{WallClock, monotonic};
 use crate::connection::{Table, TableConfig, Verdict};
 use crate::emit::OwnSockets;
 use crate::error::Error;
-use crate::load::{Connections, Figures};
+use crate::load::{Connections, Figures, Verdicts};
 use crate::metrics::{Metrics, log_balance};
 use crate::pipeline::Pipeline;
 use crate::ring::{Rings, Turn};
@@ -28,6 +30,7 @@ const EXISTING: u64 = 2;
 /// The maps that are read and written beside the rings.
 pub(crate) struct Maps {
     pub(crate) connections: Connections,
+    pub(crate) verdicts: Verdicts,
     pub(crate) figures: Figures,
 }
 
@@ -144,7 +147,15 @@ impl Follower {
         }
         let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
         match table.feed(piece, payload, clock, &mut sink) {
-            Verdict::Copy => balance.followed += 1,
+            Verdict::Same => balance.followed += 1,
+            Verdict::Copy => {
+                balance.followed += 1;
+                tell(&mut self.maps, piece, VERDICT_COPY);
+            }
+            Verdict::Watch => {
+                balance.followed += 1;
+                tell(&mut self.maps, piece, VERDICT_WATCH);
+            }
             Verdict::Ignored => balance.ignored += 1,
             Verdict::Ignore => {
                 balance.followed += 1;
@@ -175,6 +186,15 @@ impl Follower {
         self.show();
         log_balance(&self.balance);
         self.pipeline.finish(self.clock.wall(monotonic()));
+    }
+}
+
+/// Tells the kernel programs what to do with a connection of which they were not sure.
+fn tell(maps: &mut Maps, piece: &Piece, verdict: u32) {
+    let told = Told { generation: piece.generation, verdict, reserved: 0 };
+    if let Err(error) = maps.verdicts.insert(piece.connection, told.to_bytes(), 0) {
+        let error: &dyn std::error::Error = &error;
+        tracing::debug!(error, "a connection's protocol could not be told to the kernel");
     }
 }
 

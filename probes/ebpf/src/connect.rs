@@ -13,7 +13,7 @@ use icecore_probe_events::{
 };
 
 use crate::copy::NO_WAKEUP;
-use crate::maps::{CONNECTIONS, CONTROL, DATA, count, setting};
+use crate::maps::{CONNECTIONS, CONTROL, DATA, VERDICTS, count, setting};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -76,6 +76,8 @@ fn begin(id: u64, sk: u64, flags: u32) {
         flow,
         verdict: VERDICT_UNDECIDED,
         flags: flags | family_flag,
+        looked: 0,
+        reserved: 0,
     };
     // Without a place the call is counted as untracked, by the caller who looks it up.
     let _ = CONNECTIONS.insert(&id, &connection, 0);
@@ -174,9 +176,10 @@ fn end_of(id: u64, flags: u32) {
     let Some(connection) = (unsafe { CONNECTIONS.get(&id) }).copied() else { return };
     // Another CPU may have been faster; a connection that is not there any more has ended.
     let _ = CONNECTIONS.remove(&id);
-    if connection.verdict == VERDICT_UNDECIDED {
+    if connection.verdict == VERDICT_UNDECIDED && connection.looked == 0 {
         return;
     }
+    let _ = VERDICTS.remove(&id);
     let end = End {
         connection: id,
         generation: connection.generation,

@@ -8,11 +8,12 @@ use core::ptr;
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user, generated};
 use icecore_probe_events::{
-    Connection, Counter, PIECE_BYTES_MAX, Piece, VERDICT_COPY, VERDICT_IGNORE,
+    Connection, Counter, FLAG_LOOKING, PIECE_BYTES_MAX, Piece, VERDICT_COPY, VERDICT_IGNORE,
 };
 
 use crate::call::{Source, Stretch};
 use crate::connect::note_owner;
+use crate::look;
 use crate::maps::{DATA, Record, SCRATCH, Walk, count, setting};
 
 /// Do not wake the agent: it looks by itself every few milliseconds.
@@ -24,8 +25,6 @@ const AVAILABLE: u64 = 0;
 
 /// Stretches and pieces that are walked in one call; a call with more has the rest counted only.
 const STEPS_MAX: u32 = 2048;
-/// How the second version of the PROXY protocol begins.
-const PREAMBLE: [u8; 8] = *b"\r\n\r\n\0\r\nQ";
 const PIECE: u64 = PIECE_BYTES_MAX as u64;
 
 /// `moved` bytes passed on a connection.
@@ -37,11 +36,17 @@ pub fn moved(id: u64, connection: &mut Connection, direction: u8, source: Source
     if connection.verdict == VERDICT_IGNORE {
         return count(Counter::Ignored);
     }
+    let mut wanted = moved.min(u64::from(setting!(call_bytes_max)));
+    let mut flags = connection.flags;
     if connection.verdict != VERDICT_COPY {
-        if !looks_like_http(source, moved) {
+        let looked = look::at(id, connection, source, moved);
+        if looked == 0 {
             return count(Counter::Undecided);
         }
-        connection.verdict = VERDICT_COPY;
+        if connection.verdict != VERDICT_COPY {
+            wanted = wanted.min(looked);
+            flags |= FLAG_LOOKING;
+        }
     }
     note_owner(connection);
     let Some(record) = SCRATCH.get_ptr_mut(0) else { return count(Counter::Untracked) };
@@ -58,11 +63,11 @@ pub fn moved(id: u64, connection: &mut Connection, direction: u8, source: Source
         flow: connection.flow,
         captured: 0,
         direction: u16::from(direction),
-        flags: connection.flags,
+        flags,
     };
     record.walk = Walk {
         source,
-        left: moved.min(u64::from(setting!(call_bytes_max))),
+        left: wanted,
         uncovered: moved,
         filled: 0,
         refused: 0,
@@ -199,76 +204,13 @@ fn output(record: &mut Record, filled: u64) {
 
 /// Keeps the compiler from knowing a value, so that it leaves the mask that the verifier needs.
 #[inline(always)]
-fn opaque(value: u64) -> u64 {
+pub fn opaque(value: u64) -> u64 {
     // SAFETY: a local variable can be read.
     unsafe { ptr::read_volatile(&raw const value) }
 }
 
 #[inline(always)]
-fn stretch(at: u64) -> Option<Stretch> {
+pub fn stretch(at: u64) -> Option<Stretch> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_user(at as *const Stretch) }.ok()
-}
-
-/// The bytes begin as an HTTP/1 request or response may begin: `HTTP/1.`, or a word in capitals
-/// and a space; or as the preamble of a load balancer does, of which the readable kind is such a
-/// word too. User space looks closer; here it is enough that other traffic seldom passes.
-#[inline(always)]
-fn looks_like_http(source: Source, moved: u64) -> bool {
-    let mut source = source;
-    // Empty stretches before the first byte are as good as unheard of; two are looked at.
-    if source.len == 0 && source.vector_len > 0 {
-        let Some(first) = stretch(source.vector) else { return false };
-        source.at = first.at;
-        source.len = first.len;
-    }
-    let known = source.len.min(moved);
-    let mut head = [0_u8; 8];
-    let read = if known >= 8 {
-        // SAFETY: the helper checks the address.
-        unsafe { bpf_probe_read_user(source.at as *const [u8; 8]) }.map(|bytes| head = bytes)
-    } else {
-        let size = opaque(known) & 7;
-        // SAFETY: at most 7 bytes go into 8; the helper checks the address.
-        let result = unsafe {
-            generated::bpf_probe_read_user(
-                head.as_mut_ptr().cast(),
-                size as u32,
-                source.at as *const _,
-            )
-        };
-        if result == 0 { Ok(()) } else { Err(0) }
-    };
-    read.is_ok() && begins_like_http(head, known)
-}
-
-#[inline(always)]
-fn begins_like_http(head: [u8; 8], known: u64) -> bool {
-    if head[0] == b'P' && head[1] == b'R' && head[2] == b'I' && head[3] == b' ' {
-        return false;
-    }
-    if head == PREAMBLE {
-        return true;
-    }
-    let mut letters = 0_u64;
-    let mut index = 0;
-    while index < 8 {
-        let byte = head[index];
-        let capital = byte.is_ascii_uppercase() || byte == b'-' || byte == b'_';
-        if !capital || index as u64 >= known {
-            break;
-        }
-        letters += 1;
-        index += 1;
-    }
-    if letters == 0 {
-        return false;
-    }
-    letters >= known.min(8)
-        || head[index & 7] == b' '
-        || (letters == 4
-            && head[0] == b'H'
-            && head[1] == b'T'
-            && head[2] == b'T'
-            && head[4] == b'/')
 }

@@ -1,4 +1,4 @@
-//! The kernel programs: they see bytes pass on TCP sockets and copy those that may be HTTP.
+//! The kernel programs: they see bytes pass on TCP sockets and copy those that may be understood.
 //!
 //! Two rungs share everything but the hook. On the first, the tracepoints at the end of a socket's
 //! send and receive hand over the socket, and the registers of the task say where the bytes lie.
@@ -11,6 +11,7 @@ mod arch;
 mod call;
 mod connect;
 mod copy;
+mod look;
 mod maps;
 
 use aya_ebpf::helpers::{

@@ -4,7 +4,9 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
-use icecore_probe_events::{COUNTERS, Connection, Counter, PIECE_BYTES_MAX, Piece, Settings};
+use icecore_probe_events::{
+    COUNTERS, Connection, Counter, PIECE_BYTES_MAX, Piece, Settings, Told,
+};
 
 use crate::call::Source;
 
@@ -15,6 +17,9 @@ pub static DATA: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 pub static CONTROL: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 #[map]
 pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(1024, 0);
+/// Written by user space alone, so that neither side undoes what the other counts.
+#[map]
+pub static VERDICTS: LruHashMap<u64, Told> = LruHashMap::with_max_entries(1024, 0);
 #[map]
 pub static FIGURES: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(1, 0);
 #[map]

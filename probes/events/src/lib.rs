@@ -19,13 +19,18 @@ pub const FLAG_FROM_START: u32 = 1;
 pub const FLAG_IPV6: u32 = 2;
 /// The connection was reset, or an error ended it.
 pub const FLAG_RESET: u32 = 4;
+/// Of a piece: copied so that user space can tell the protocol, and not for good.
+pub const FLAG_LOOKING: u32 = 8;
 
-/// Nothing that looks like HTTP has passed yet: calls are only looked at.
+/// Nobody has told the protocol yet: the first bytes are copied, and behind them calls that may
+/// begin a request.
 pub const VERDICT_UNDECIDED: u32 = 0;
 /// Calls are copied.
 pub const VERDICT_COPY: u32 = 1;
 /// Nothing can be learnt from this connection: calls are only counted.
 pub const VERDICT_IGNORE: u32 = 2;
+/// What has passed so far is not understood: only calls that may begin a request are copied.
+pub const VERDICT_WATCH: u32 = 3;
 
 /// Who is connected to whom.
 #[repr(C)]
@@ -76,6 +81,22 @@ pub struct Connection {
     pub verdict: u32,
     /// `FLAG_…`
     pub flags: u32,
+    /// Bytes that were copied before the protocol was told.
+    pub looked: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// What user space found out of a connection; the value of the map `VERDICTS`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// As in [`Connection::generation`]; of another one it is out of date.
+    pub generation: u64,
+    /// `VERDICT_…`
+    pub verdict: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// Goes before the payload of each record in the ring `DATA`.
@@ -132,6 +153,8 @@ pub struct Settings {
     pub own_pid: u32,
     /// What is copied of one call.
     pub call_bytes_max: u32,
+    /// What is copied of a connection before its protocol is told.
+    pub look_bytes_max: u32,
     /// Bytes in the data ring that wake the agent.
     pub wake_bytes: u32,
     /// Bytes in the data ring beyond which only the first piece of a call is copied, so that there
@@ -200,7 +223,7 @@ pub enum Counter {
     NotTcp,
     /// The bytes were only looked at by their owner and will be seen again.
     Peeked,
-    /// On a connection where nothing has looked like HTTP yet.
+    /// On a connection where nothing was understood yet, and not copied.
     Undecided,
     /// On a connection of which nothing can be learnt.
     Ignored,
@@ -283,6 +306,15 @@ impl<'a> Record<'a> {
     }
 }
 
+impl Told {
+    /// As it stands in the map.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; size_of::<Self>()] {
+        // SAFETY: the sizes are equal, and a `Told` has no padding.
+        unsafe { core::mem::transmute(self) }
+    }
+}
+
 impl Connection {
     /// As it stands in the map.
     #[must_use]
@@ -301,9 +333,10 @@ impl Connection {
 
 const _: () = assert!(size_of::<Flow>() == 40, "no padding");
 const _: () = assert!(size_of::<Owner>() == 40, "no padding");
-const _: () = assert!(size_of::<Connection>() == 112, "no padding");
+const _: () = assert!(size_of::<Connection>() == 120, "no padding");
+const _: () = assert!(size_of::<Told>() == 16, "no padding");
 const _: () = assert!(size_of::<Piece>() == 128, "no padding");
 const _: () = assert!(size_of::<End>() == 48, "no padding");
-const _: () = assert!(size_of::<Settings>() == 27 * 4, "no padding");
+const _: () = assert!(size_of::<Settings>() == 28 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");
 const _: () = assert!(Counter::EndsRefused as usize + 1 == COUNTERS, "ALL is complete");

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use icecore_probe_events::{End, FLAG_FROM_START, FLAG_IPV6, FLAG_RESET, INBOUND, Owner, Piece};
+use icecore_probe_events::{
+    End, FLAG_FROM_START, FLAG_IPV6, FLAG_LOOKING, FLAG_RESET, INBOUND, Owner, Piece,
+};
 
 use super::stream::{Place, Stream};
 use crate::clock::WallClock;
@@ -26,8 +28,12 @@ pub(crate) struct TableConfig {
 /// What the kernel should do with a connection from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Go on copying.
+    /// Nothing has changed.
+    Same,
+    /// Copy everything: its protocol is known. Told once for each connection.
     Copy,
+    /// Copy what may begin a request: nothing that has passed is understood. Told once as well.
+    Watch,
     /// Stop copying: nothing more can be learnt. Told once for each connection.
     Ignore,
     /// It was to be ignored already.
@@ -54,6 +60,9 @@ struct Tracked {
     following: Following,
     streams: [Stream; 2],
     last_seen: u64,
+    /// The kernel copies for want of knowing better.
+    looking: bool,
+    watched: bool,
     ignored: bool,
 }
 
@@ -128,7 +137,11 @@ impl Table {
         self.figures.pieces_followed += 1;
         let direction = direction(piece);
         let time = clock.wall(piece.time);
-        if let Place::After(missing) = tracked.stream(direction).place(piece) {
+        let place = tracked.stream(direction).place(piece);
+        // Of what is only watched, most is left out.
+        if let Place::After(missing) = place
+            && !tracked.watched
+        {
             self.figures.gaps += 1;
             self.figures.gap_bytes += missing;
             tracked.lost(direction, missing, time, &mut self.exchanges);
@@ -138,11 +151,7 @@ impl Table {
         let followed = tracked.following.feed(&segment, &mut self.exchanges);
         self.counts.add(tracked.following.take_counts());
         self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
-        if followed == Followed::Ignored {
-            tracked.ignored = true;
-            return Verdict::Ignore;
-        }
-        Verdict::Copy
+        tracked.verdict(followed, piece.flags & FLAG_LOOKING != 0)
     }
 
     /// Nothing more is to be learnt of a connection, whatever it carries.
@@ -163,7 +172,7 @@ impl Table {
         {
             let missing = tracked.stream(direction).missing_of(passed);
             // What is not copied any more is not missing.
-            if missing > 0 && !tracked.ignored {
+            if missing > 0 && !tracked.ignored && !tracked.watched {
                 self.figures.gaps += 1;
                 self.figures.gap_bytes += missing;
                 tracked.lost(direction, missing, clock.wall(end.time), &mut self.exchanges);
@@ -242,7 +251,33 @@ impl Tracked {
             following: Following::new(limits, from_start),
             streams: [stream; 2],
             last_seen: piece.time,
+            looking: true,
+            watched: false,
             ignored: false,
+        }
+    }
+
+    /// What the kernel has to be told, if it does not know. `looking`: it copied the piece only to
+    /// find out.
+    fn verdict(&mut self, followed: Followed, looking: bool) -> Verdict {
+        match followed {
+            Followed::Ignored => {
+                self.ignored = true;
+                Verdict::Ignore
+            }
+            Followed::Parsing(_) if looking && self.looking => {
+                (self.looking, self.watched) = (false, false);
+                Verdict::Copy
+            }
+            Followed::Parsing(_) => {
+                self.watched = false;
+                Verdict::Same
+            }
+            Followed::Watching if !self.watched => {
+                (self.looking, self.watched) = (true, true);
+                Verdict::Watch
+            }
+            Followed::Watching | Followed::Undecided => Verdict::Same,
         }
     }
 

@@ -18,6 +18,7 @@ pub(crate) fn settings(btf: &[u8], config: &CaptureConfig) -> Result<Settings, E
     Ok(Settings {
         own_pid: std::process::id(),
         call_bytes_max: config.call_bytes_max,
+        look_bytes_max: config.look_bytes_max,
         wake_bytes: config.wake_bytes,
         crowded_bytes: config.data_ring_bytes / 2,
         ..offsets
@@ -35,6 +36,7 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
     Ok(Settings {
         own_pid: 0,
         call_bytes_max: 0,
+        look_bytes_max: 0,
         wake_bytes: 0,
         crowded_bytes: 0,
         sk_family: common("skc_family")?,

@@ -45,6 +45,7 @@ pub(super) struct PipelineMetrics {
     responses_without_request: Counter,
     requests_shed: Counter,
     resyncs: Counter,
+    revoked: Counter,
 }
 
 impl PipelineMetrics {
@@ -56,6 +57,7 @@ impl PipelineMetrics {
             responses_without_request: Counter::default(),
             requests_shed: Counter::default(),
             resyncs: Counter::default(),
+            revoked: Counter::default(),
         };
         let Self { exchanges, overflowed, bytes, responses_without_request, .. } = &metrics;
         registry.register(
@@ -88,6 +90,11 @@ impl PipelineMetrics {
             "Times that a parser lost its place and looked for the next message",
             metrics.resyncs.clone(),
         );
+        registry.register(
+            "icecore_probes_protocols_revoked",
+            "Connections whose protocol was taken for another one, and looked at again",
+            metrics.revoked.clone(),
+        );
         metrics
     }
 
@@ -108,6 +115,7 @@ impl PipelineMetrics {
             responses_without_request,
             requests_shed,
             resyncs,
+            revoked,
         } = counts;
         let bytes =
             |outcome, count| self.bytes.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
@@ -117,5 +125,6 @@ impl PipelineMetrics {
         self.responses_without_request.inc_by(responses_without_request);
         self.requests_shed.inc_by(requests_shed);
         self.resyncs.inc_by(resyncs);
+        self.revoked.inc_by(revoked);
     }
 }

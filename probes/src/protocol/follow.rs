@@ -1,21 +1,22 @@
 //! One connection from its first byte: told apart by content, then parsed.
 //!
 //! Invariant: bytes that were looked at to tell the protocol are fed to its parser once it is
-//! known, so that cutting the first line anywhere changes nothing.
+//! known, so that cutting a message anywhere changes nothing.
 
 use std::sync::Arc;
 
-use super::http1::Http1;
+use super::opening::Log;
 use super::preamble::{Preamble, preamble};
-use super::{
-    Closing, Counts, Detection, Direction, Exchange, Limits, Protocol, Role, Segment, detect,
-};
+use super::table::{Row, Told, tell};
+use super::{Closing, Counts, Exchange, Limits, Protocol, Role, Segment};
 
 /// What is known of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Followed {
-    /// Not enough bytes yet: keep feeding.
+    /// Not enough bytes yet: keep feeding all of them.
     Undecided,
+    /// Much has passed that is not understood: feed what may begin a request.
+    Watching,
     /// Its requests are being read: keep feeding.
     Parsing(Role),
     /// Nothing that is understood, or handed off after an upgrade: payload is not needed any more.
@@ -28,17 +29,9 @@ pub struct Following {
     limits: Arc<Limits>,
     from_start: bool,
     looked_at: u32,
-    held: Option<Held>,
+    log: Log,
     parser: Option<Box<dyn Protocol>>,
     counts: Counts,
-}
-
-/// A first line of which too little has come to tell what it is; detection gives up on long ones.
-#[derive(Debug)]
-struct Held {
-    direction: Direction,
-    time: u64,
-    bytes: Vec<u8>,
 }
 
 impl Following {
@@ -50,7 +43,7 @@ impl Following {
             limits,
             from_start,
             looked_at: 0,
-            held: None,
+            log: Log::default(),
             parser: None,
             counts: Counts::default(),
         }
@@ -58,11 +51,14 @@ impl Following {
 
     /// Takes the next bytes; exchanges that they complete go to `out`.
     pub fn feed(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) -> Followed {
-        if segment.gap_before {
-            self.from_start = false;
-        }
         match self.parser.as_mut() {
-            Some(parser) => parser.feed(segment, out),
+            Some(parser) => {
+                parser.feed(segment, out);
+                let mistaken = parser.failures() >= self.limits.failures_max;
+                if mistaken {
+                    self.revoke(segment.time, out);
+                }
+            }
             None => self.look_at(segment, out),
         }
         self.followed()
@@ -70,7 +66,7 @@ impl Following {
 
     /// The connection ended; what is still open goes to `out`.
     pub fn close(&mut self, time: u64, closing: Closing, out: &mut Vec<Exchange>) {
-        self.drop_held();
+        self.drop_held(usize::MAX);
         if let Some(parser) = self.parser.as_mut() {
             parser.close(time, closing, out);
         }
@@ -92,76 +88,74 @@ impl Following {
             Some(parser) if parser.finished() => Followed::Ignored,
             Some(parser) => Followed::Parsing(parser.role()),
             None if self.looked_at >= self.limits.detect_segments_max => Followed::Ignored,
+            None if self.looked_at >= self.limits.open_segments_max => Followed::Watching,
             None => Followed::Undecided,
         }
     }
 
     fn look_at(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) {
-        let goes_on = |held: &Held| held.direction == segment.direction && !segment.gap_before;
-        if !self.held.as_ref().is_some_and(goes_on) {
-            self.drop_held();
+        if segment.gap_before {
+            self.from_start = false;
+            self.drop_held(usize::MAX);
         }
-        let joined = self.held.take();
-        let time = joined.as_ref().map_or(segment.time, |held| held.time);
-        let mut bytes = joined.map(|held| held.bytes).unwrap_or_default();
-        bytes.extend_from_slice(segment.captured);
-        let Some(bytes) = self.behind_preamble(time, bytes, segment) else { return };
-        match detect(segment.direction, &bytes) {
-            Detection::Http1(role) => self.parse_as(role, time, &bytes, segment, out),
-            Detection::Undecided if segment.omitted == 0 => {
-                self.held = Some(Held { direction: segment.direction, time, bytes });
-            }
-            Detection::Undecided | Detection::Unknown => {
-                self.from_start = false;
-                self.looked_at = self.looked_at.saturating_add(1);
-                self.counts.unparsed_bytes += bytes.len() as u64 + segment.omitted;
-            }
+        self.log.push(segment);
+        if !self.behind_preamble() {
+            return;
+        }
+        match tell(&mut self.log, self.from_start) {
+            Told::Known { row, role, at } => self.parse_as(row, role, at, out),
+            Told::Possible { at } if self.has_room() => self.drop_held(at),
+            Told::Possible { .. } | Told::Nothing => self.drop_held(usize::MAX),
         }
     }
 
-    /// Takes off what a load balancer wrote before the first request; none when nothing is left to
+    fn has_room(&self) -> bool {
+        let segments_max = usize::try_from(self.limits.open_segments_max).unwrap_or(usize::MAX);
+        self.log.len() < segments_max && self.log.bytes() < self.limits.open_bytes_max
+    }
+
+    /// Takes off what a load balancer wrote before the first request; false when nothing is left to
     /// look at yet.
-    fn behind_preamble(
-        &mut self,
-        time: u64,
-        mut bytes: Vec<u8>,
-        segment: &Segment<'_>,
-    ) -> Option<Vec<u8>> {
-        match preamble(&bytes) {
-            Preamble::Partial if segment.omitted == 0 => {
-                self.held = Some(Held { direction: segment.direction, time, bytes });
-                return None;
-            }
-            Preamble::Partial | Preamble::Absent => {}
+    fn behind_preamble(&mut self) -> bool {
+        let Some(opening) = self.log.opening(0, false) else { return true };
+        let direction = opening.first();
+        match preamble(&opening.bytes(direction)) {
+            Preamble::Partial => opening.cut_off(direction),
+            Preamble::Absent => true,
             Preamble::Whole(len) => {
                 self.counts.parsed_bytes += len as u64;
-                bytes.drain(..len);
-                if bytes.is_empty() && segment.omitted == 0 {
-                    return None;
-                }
+                self.log.take_off(len);
+                self.log.len() > 0
             }
         }
-        Some(bytes)
     }
 
-    fn parse_as(
-        &mut self,
-        role: Role,
-        time: u64,
-        bytes: &[u8],
-        segment: &Segment<'_>,
-        out: &mut Vec<Exchange>,
-    ) {
-        let mut parser = Http1::new(Arc::clone(&self.limits), role, self.from_start);
-        let first = Segment { time, captured: bytes, gap_before: false, ..*segment };
-        parser.feed(&first, out);
-        self.parser = Some(Box::new(parser));
+    fn parse_as(&mut self, row: &Row, role: Role, at: usize, out: &mut Vec<Exchange>) {
+        self.drop_held(at);
+        let mut parser = row.parser(Arc::clone(&self.limits), role, self.from_start);
+        while let Some(held) = self.log.pop() {
+            parser.feed(&held.segment(), out);
+        }
+        self.parser = Some(parser);
     }
 
-    fn drop_held(&mut self) {
-        if let Some(held) = self.held.take() {
+    /// The parser does not understand what comes: looks anew.
+    fn revoke(&mut self, time: u64, out: &mut Vec<Exchange>) {
+        let Some(mut parser) = self.parser.take() else { return };
+        parser.close(time, Closing::Unwatched, out);
+        self.counts.add(parser.take_counts());
+        self.counts.revoked += 1;
+        self.from_start = false;
+        self.looked_at = self.looked_at.saturating_add(self.limits.failures_max);
+    }
+
+    /// Gives up the first of what is held, `segments` at most.
+    fn drop_held(&mut self, segments: usize) {
+        for _ in 0..segments {
+            let Some(held) = self.log.pop() else { return };
             self.from_start = false;
-            self.counts.unparsed_bytes += held.bytes.len() as u64;
+            self.looked_at = self.looked_at.saturating_add(1);
+            self.counts.unparsed_bytes += held.passed();
         }
     }
 }

@@ -5,6 +5,7 @@
 //! matched is told as such and never made up.
 
 mod body;
+mod detect;
 mod head;
 mod lane;
 mod matching;
@@ -16,13 +17,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use body::{Body, Then};
+use detect::{Detection, detect};
 use lane::{HeadStep, Lane, Place};
 use pending::{Answer, Pending};
 
-use super::{
-    Closing, Counts, Detection, Direction, Exchange, Failure, Limits, Protocol, Role, Segment,
-    detect,
-};
+use super::opening::{Look, Opening};
+use super::{Closing, Counts, Direction, Exchange, Failure, Limits, Protocol, Role, Segment};
 
 /// After a loss on a connection with several requests under way, only silence tells that the
 /// answers to them are all through.
@@ -76,6 +76,21 @@ impl Http1 {
             passed: false,
             last_seen: 0,
         }
+    }
+}
+
+/// A parser for a connection.
+pub(super) fn parser(limits: Arc<Limits>, role: Role, from_start: bool) -> Box<dyn Protocol> {
+    Box::new(Http1::new(limits, role, from_start))
+}
+
+/// HTTP/1.x begins with a line of a form that nothing else has.
+pub(super) fn look(opening: &Opening<'_>) -> Look {
+    let direction = opening.first();
+    match detect(direction, &opening.bytes(direction)) {
+        Detection::Http1(role) => Look::Certain(role),
+        Detection::Undecided if !opening.cut_off(direction) => Look::Possible,
+        Detection::Undecided | Detection::Unknown => Look::Never,
     }
 }
 

@@ -1,27 +1,91 @@
 //! OTLP attributes from plain values.
 //!
-//! Invariant: one way to write each type.
+//! Invariant: one way to write each type; an attribute can be compared, so that a set of them makes
+//! a series of a histogram.
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use std::borrow::Cow;
+
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Otlp;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 
-fn of(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
+/// A name and its value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Attribute {
+    key: Cow<'static, str>,
+    value: Value,
+}
+
+/// The types that are used.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Value {
+    Text(String),
+    Integer(i64),
+    Boolean(bool),
+    Texts(Vec<String>),
+}
+
+impl Attribute {
+    fn new(key: impl Into<Cow<'static, str>>, value: Value) -> Self {
+        Self { key: key.into(), value }
+    }
+
+    /// It has this name.
+    pub(crate) fn is(&self, key: &str) -> bool {
+        self.key == key
+    }
+
+    /// A text.
+    pub(crate) fn text(key: &'static str, value: impl Into<String>) -> Self {
+        Self::new(key, Value::Text(value.into()))
+    }
+
+    /// A whole number.
+    pub(crate) fn integer(key: &'static str, value: i64) -> Self {
+        Self::new(key, Value::Integer(value))
+    }
+
+    /// A number of things, of which there are never too many.
+    pub(crate) fn count(key: &'static str, value: u64) -> Self {
+        Self::integer(key, i64::try_from(value).unwrap_or(i64::MAX))
+    }
+
+    /// Yes or no.
+    pub(crate) fn boolean(key: &'static str, value: bool) -> Self {
+        Self::new(key, Value::Boolean(value))
+    }
+
+    /// Several texts, under a name that is made up as it is seen.
+    pub(crate) fn texts(key: String, values: Vec<String>) -> Self {
+        Self::new(key, Value::Texts(values))
+    }
+}
+
+impl From<Attribute> for KeyValue {
+    fn from(Attribute { key, value }: Attribute) -> Self {
+        let value = match value {
+            Value::Text(text) => Otlp::StringValue(text),
+            Value::Integer(number) => Otlp::IntValue(number),
+            Value::Boolean(truth) => Otlp::BoolValue(truth),
+            Value::Texts(texts) => Otlp::ArrayValue(ArrayValue {
+                values: texts.into_iter().map(|text| any(Otlp::StringValue(text))).collect(),
+            }),
+        };
+        Self { key: key.into_owned(), value: Some(any(value)), key_strindex: 0 }
+    }
+}
+
+fn any(value: Otlp) -> AnyValue {
+    AnyValue { value: Some(value) }
 }
 
 pub(crate) fn text(key: &str, value: &str) -> KeyValue {
-    of(key, Value::StringValue(value.to_owned()))
+    Attribute::new(key.to_owned(), Value::Text(value.to_owned())).into()
 }
 
 pub(crate) fn integer(key: &str, value: i64) -> KeyValue {
-    of(key, Value::IntValue(value))
-}
-
-pub(crate) fn boolean(key: &str, value: bool) -> KeyValue {
-    of(key, Value::BoolValue(value))
+    Attribute::new(key.to_owned(), Value::Integer(value)).into()
 }
 
 pub(crate) fn texts(key: &str, values: &[String]) -> KeyValue {
-    let one = |value: &String| AnyValue { value: Some(Value::StringValue(value.clone())) };
-    of(key, Value::ArrayValue(ArrayValue { values: values.iter().map(one).collect() }))
+    Attribute::texts(key.to_owned(), values.to_vec()).into()
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 use super::*;
-use crate::protocol::Direction;
+use crate::pipeline::ConnectionInfo;
+use crate::protocol::{BodySize, Direction, HttpCall, Said};
 
 pub(crate) fn connection(role: Role) -> ConnectionInfo {
     let (client, server) =
@@ -30,28 +31,35 @@ pub(crate) fn exchange(role: Role, method: &str, target: &str, status: u16) -> E
         ordinal: Some(0),
         start: 1_700_000_001_000_000_000,
         end: 1_700_000_001_020_000_000,
-        method: method.to_owned(),
-        target: target.to_owned(),
-        version: "1.1",
-        request_headers: vec![
-            ("host".to_owned(), "Shop.example:81".to_owned()),
-            ("user-agent".to_owned(), "curl/8".to_owned()),
-            ("cookie".to_owned(), "a=b".to_owned()),
-        ],
-        response_headers: Vec::new(),
-        status: Some(status),
         request_body: BodySize::Exact(3),
         response_body: BodySize::AtLeast(9),
         request_captured: b"abc".to_vec(),
         response_captured: Vec::new(),
         failure: None,
+        said: Said::Http(HttpCall {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            version: "1.1",
+            request_headers: vec![
+                ("host".to_owned(), "Shop.example:81".to_owned()),
+                ("user-agent".to_owned(), "curl/8".to_owned()),
+                ("cookie".to_owned(), "a=b".to_owned()),
+            ],
+            response_headers: Vec::new(),
+            status: Some(status),
+        }),
     }
+}
+
+fn call(exchange: &mut Exchange) -> &mut HttpCall {
+    let Said::Http(call) = &mut exchange.said else { panic!("not HTTP") };
+    call
 }
 
 fn span_of(exchange: &Exchange) -> Span {
     let connection = connection(exchange.role);
     let facts = Facts::new(&connection, exchange);
-    span(&connection, exchange, &facts, link::ids(&connection, exchange), true)
+    span(exchange, facts, link::ids(&connection, exchange), true)
 }
 
 fn shown(span: &Span) -> BTreeMap<&str, String> {
@@ -150,8 +158,8 @@ fn links() {
 
     let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     for exchange in [&mut client, &mut server] {
-        exchange.request_headers.push(("traceparent".to_owned(), header.to_owned()));
-        exchange.request_headers.push(("tracestate".to_owned(), "a=b".to_owned()));
+        call(exchange).request_headers.push(("traceparent".to_owned(), header.to_owned()));
+        call(exchange).request_headers.push(("tracestate".to_owned(), "a=b".to_owned()));
         let ids = ids(exchange);
         assert_eq!(ids.trace_id[..2], [0x4b, 0xf9]);
         assert_eq!(ids.parent_span_id.unwrap()[7], 0xb7);

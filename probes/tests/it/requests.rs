@@ -1,24 +1,22 @@
 //! Requests of every shape, seen on both sides and on both rungs.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use icecore_probes::identity::Kubernetes;
-use icecore_probes::{Config, ErrorKind, Probes, RungChoice};
+use icecore_probes::{Config, RungChoice};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::peers::{PATIENCE, Peer, check_figures, free_port, line, listening, open, python};
 use crate::receiver::{Received, int, serve, text};
 
 const REQUESTS: usize = 150;
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Scenario: nginx and a Python server, hit by curl, by kept-alive connections (one older than the
 /// agent), by a pipelining client and over IPv6; bodies of 0 B to 1 MB, by sendfile and chunked;
@@ -37,15 +35,6 @@ async fn every_request_is_seen_by_system_call_tracepoints() {
     check_rung(RungChoice::SyscallTracepoints).await;
 }
 
-struct Peer(Child);
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 async fn check_rung(rung: RungChoice) {
     let folder = tempfile::tempdir().unwrap();
     let (_nginx, nginx_port) = nginx(folder.path()).await;
@@ -59,7 +48,9 @@ async fn check_rung(rung: RungChoice) {
     let stop = CancellationToken::new();
     let (endpoint, received) = serve(stop.clone()).await;
     let mut registry = Registry::default();
-    let Some(probes) = open(rung, endpoint, &mut registry).await else { return };
+    let mut config = Config::default();
+    config.capture.rung = rung;
+    let Some(probes) = open(config, endpoint, &mut registry).await else { return };
     let probes_stop = CancellationToken::new();
     let running = tokio::spawn(probes.run(probes_stop.clone()));
     client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
@@ -76,22 +67,6 @@ async fn check_rung(rung: RungChoice) {
     check_spans(&received, ports, &rows, SpanKind::Server);
     check_spans(&received, ports, &rows, SpanKind::Client);
     check_figures(&registry);
-}
-
-async fn open(rung: RungChoice, endpoint: String, registry: &mut Registry) -> Option<Probes> {
-    let mut config = Config::default();
-    config.capture.rung = rung;
-    config.emit.endpoint = endpoint;
-    config.emit.batch_after = Duration::from_millis(100);
-    config.identity.kubernetes = Kubernetes::Off;
-    match Probes::open(config, registry).await {
-        Ok(probes) => Some(probes),
-        Err(e) if matches!(e.kind(), ErrorKind::Unprivileged | ErrorKind::Unsupported) => {
-            println!("skipped: {e}");
-            None
-        }
-        Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
-    }
 }
 
 async fn wait_for(received: &Received, ports: [u16; 2], spans: usize) {
@@ -136,49 +111,13 @@ fn check_span(row: &Value, span: &Span) {
     assert!(start <= end && start + slack >= first && end <= last + slack, "{row}: {span:?}");
 }
 
-fn check_figures(registry: &Registry) {
-    let mut shown = String::new();
-    prometheus_client::encoding::text::encode(&mut shown, registry).unwrap();
-    let value = |name: &str| {
-        let found = shown.lines().find_map(|line| line.strip_prefix(name));
-        found.unwrap_or_else(|| panic!("no {name} in {shown}")).trim().parse::<u64>().unwrap()
-    };
-    assert_eq!(value("icecore_probes_kernel_pieces_total{outcome=\"refused\"}"), 0);
-    assert_eq!(value("icecore_probes_kernel_ends_total{outcome=\"refused\"}"), 0);
-    assert_eq!(value("icecore_probes_pieces_total{outcome=\"malformed\"}"), 0);
-    let submitted = value("icecore_probes_kernel_pieces_total{outcome=\"submitted\"}");
-    let followed = value("icecore_probes_pieces_total{outcome=\"followed\"}");
-    let ignored = value("icecore_probes_pieces_total{outcome=\"ignored\"}");
-    assert_eq!(submitted, followed + ignored);
-    let calls =
-        |outcome: &str| value(&format!("icecore_probes_calls_total{{outcome=\"{outcome}\"}}"));
-    let filtered = ["own", "not_tcp", "peeked", "undecided", "ignored", "untracked"];
-    let outcomes: u64 = filtered.iter().chain(&["submitted", "refused"]).map(|it| calls(it)).sum();
-    assert_eq!(value("icecore_probes_calls_seen_total"), outcomes);
-}
-
-fn python(script: &str, arguments: &[String]) -> (Peer, BufReader<ChildStdout>) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
-    let mut command = Command::new("python3");
-    command.arg(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap());
-    (Peer(child), lines)
-}
-
-fn line(from: &mut BufReader<ChildStdout>) -> String {
-    let mut line = String::new();
-    from.read_line(&mut line).unwrap();
-    line
-}
-
 async fn nginx(folder: &Path) -> (Peer, u16) {
     let site = folder.join("site/bytes");
     std::fs::create_dir_all(&site).unwrap();
     for size in [0, 1, 100, 4_096, 65_536, 100_000, 1_048_576] {
         std::fs::write(site.join(size.to_string()), vec![b'n'; size]).unwrap();
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let text = format!(
         "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;\n\
          events {{}}\n\
@@ -192,10 +131,6 @@ async fn nginx(folder: &Path) -> (Peer, u16) {
     let log = folder.join("error.log");
     let child = Command::new("nginx").arg("-e").arg(log).arg("-c").arg(config).spawn().unwrap();
     let peer = Peer(child);
-    let end = tokio::time::Instant::now() + PATIENCE;
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        assert!(tokio::time::Instant::now() < end, "nginx does not listen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    listening(port).await;
     (peer, port)
 }

@@ -4,10 +4,10 @@
 //! request that enters the queue leaves it as one exchange.
 
 use super::body::{Body, Kept};
+use super::detect::Detection;
 use super::lane::Place;
 use super::pending::{Answer, Pending};
 use super::{Exchange, Failure, Http1, QUIET_NANOS, Segment, Side, head, looks_like};
-use crate::protocol::Detection;
 
 /// A head that was read; none where the bytes are no head.
 pub(super) type Read = Option<()>;

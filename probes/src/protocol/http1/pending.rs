@@ -4,7 +4,7 @@
 
 use super::body::Kept;
 use super::head::{RequestHead, ResponseHead};
-use crate::protocol::{BodySize, Exchange, Failure, Role};
+use crate::protocol::{BodySize, Exchange, Failure, HttpCall, Role, Said};
 
 /// How far the response has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Pending {
     exchange: Exchange,
+    /// What the exchange says, until it has all of it.
+    call: HttpCall,
     pub(super) request_done: bool,
     pub(super) answer: Answer,
     /// The sender may still wait for a 100 before it sends the body.
@@ -35,23 +37,20 @@ impl Pending {
             ordinal,
             start,
             end: start,
-            method,
-            target,
-            version,
-            request_headers: headers,
-            response_headers: Vec::new(),
-            status: None,
             request_body: BodySize::Exact(0),
             response_body: BodySize::AtLeast(0),
             request_captured: Vec::new(),
             response_captured: Vec::new(),
             failure: None,
+            said: Said::Http(HttpCall::default()),
         };
-        Self { exchange, request_done: false, answer: Answer::Awaited, expects_continue }
+        let request_headers = headers;
+        let call = HttpCall { method, target, version, request_headers, ..HttpCall::default() };
+        Self { exchange, call, request_done: false, answer: Answer::Awaited, expects_continue }
     }
 
     pub(super) fn method(&self) -> &str {
-        &self.exchange.method
+        &self.call.method
     }
 
     pub(super) fn began_at(&self, time: u64) -> bool {
@@ -65,8 +64,8 @@ impl Pending {
 
     pub(super) fn begin_response(&mut self, head: ResponseHead) {
         self.answer = Answer::Begun;
-        self.exchange.status = Some(head.status);
-        self.exchange.response_headers = head.headers;
+        self.call.status = Some(head.status);
+        self.call.response_headers = head.headers;
     }
 
     pub(super) fn end_request(&mut self, kept: Kept, whole: bool) {
@@ -83,6 +82,7 @@ impl Pending {
 
     pub(super) fn finish(mut self, failure: Option<Failure>) -> Exchange {
         self.exchange.failure = failure;
+        self.exchange.said = Said::Http(self.call);
         self.exchange
     }
 }

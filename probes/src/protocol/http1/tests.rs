@@ -5,7 +5,7 @@ mod property;
 use std::sync::Arc;
 
 use super::*;
-use crate::protocol::{BodySize, Followed, Following};
+use crate::protocol::{BodySize, Followed, Following, HttpCall, Said};
 
 /// What happens on a connection: bytes one way or the other.
 #[derive(Debug, Clone)]
@@ -22,18 +22,22 @@ fn responses(bytes: &str) -> Step {
     Step::Response(bytes.as_bytes().to_vec())
 }
 
+fn call(exchange: &Exchange) -> &HttpCall {
+    let Said::Http(call) = &exchange.said else { panic!("not HTTP: {exchange:?}") };
+    call
+}
+
 /// One exchange, in the words of these tests: `GET /a 200 0>5`, sizes with `+` where at least.
 fn told(exchange: &Exchange) -> String {
     let size = |size| match size {
         BodySize::Exact(bytes) => format!("{bytes}"),
         BodySize::AtLeast(bytes) => format!("{bytes}+"),
     };
-    let status = exchange.status.map_or("-".to_owned(), |status| status.to_string());
+    let HttpCall { method, target, status, .. } = call(exchange);
+    let status = status.map_or("-".to_owned(), |status| status.to_string());
     let failure = exchange.failure.map_or(String::new(), |failure| format!(" {failure:?}"));
     format!(
-        "{} {} {status} {}>{}{failure}",
-        exchange.method,
-        exchange.target,
+        "{method} {target} {status} {}>{}{failure}",
         size(exchange.request_body),
         size(exchange.response_body)
     )

@@ -1,13 +1,13 @@
-//! Tells a protocol by the first bytes of a segment, whatever the port.
+//! Tells HTTP/1.x by the first bytes of a segment, whatever the port.
 //!
-//! Invariant: the answer depends on the bytes alone, and more bytes never turn one protocol into
-//! another: only `Undecided` changes.
+//! Invariant: the answer depends on the bytes alone, and more bytes never change it: only
+//! `Undecided` does.
 
-use super::{Direction, Role};
+use crate::protocol::{Direction, Role};
 
 /// What the first bytes of a segment are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detection {
+pub(crate) enum Detection {
     /// HTTP/1.x; the owner of the socket plays this role.
     Http1(Role),
     /// Too few bytes to tell.
@@ -25,8 +25,7 @@ const COMMON_METHODS: [&[u8]; 9] =
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
 
 /// Looks at `bytes`, which travelled in `direction` and begin where a call began.
-#[must_use]
-pub fn detect(direction: Direction, bytes: &[u8]) -> Detection {
+pub(crate) fn detect(direction: Direction, bytes: &[u8]) -> Detection {
     if starts_like(bytes, STATUS_START) {
         return status_line(direction, bytes);
     }

@@ -1,4 +1,5 @@
-//! Feeds segments of arbitrary bytes to a connection: `cargo +nightly fuzz run http1`.
+//! Feeds segments of arbitrary bytes to a connection of which nothing is known:
+//! `cargo +nightly fuzz run connection`. `parser.rs` goes past detection.
 //!
 //! Invariant under test: no panic, and each byte is counted once.
 #![no_main]

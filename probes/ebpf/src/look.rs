@@ -1,0 +1,159 @@
+//! Which calls of a connection are worth copying while nobody has told what it carries.
+//!
+//! Invariant: what clearly begins a request of a protocol that is understood is never filtered;
+//! anything else is copied up to a budget, within which user space makes up its mind. TLS is not
+//! copied at all.
+
+use aya_ebpf::helpers::{bpf_probe_read_user, generated};
+use icecore_probe_events::{Connection, VERDICT_COPY, VERDICT_IGNORE, VERDICT_UNDECIDED};
+
+use crate::call::Source;
+use crate::copy::{opaque, stretch};
+use crate::maps::{VERDICTS, setting};
+
+/// How the second version of the PROXY protocol begins.
+const PREAMBLE: [u8; 8] = *b"\r\n\r\n\0\r\nQ";
+
+/// How much of a call may be copied; 0: nothing. Where the call leaves no doubt, the connection is
+/// copied for good from here on.
+#[inline(always)]
+pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u64 {
+    if connection.verdict == VERDICT_UNDECIDED {
+        // SAFETY: the value is copied out at once.
+        let told = unsafe { VERDICTS.get(&id) }.copied();
+        if let Some(told) = told {
+            if told.generation == connection.generation {
+                connection.verdict = told.verdict;
+            }
+        }
+    }
+    if connection.verdict == VERDICT_COPY {
+        return moved;
+    }
+    if connection.verdict == VERDICT_IGNORE {
+        return 0;
+    }
+    let Some((head, known)) = head(source, moved) else { return 0 };
+    if begins_like_http(head, known) || begins_clearly(head, known) {
+        connection.verdict = VERDICT_COPY;
+        return moved;
+    }
+    if may_begin(head, known) {
+        connection.looked = connection.looked.max(1);
+        return moved;
+    }
+    let budget = setting!(look_bytes_max);
+    if connection.verdict != VERDICT_UNDECIDED || connection.looked >= budget || is_tls(head) {
+        return 0;
+    }
+    let allowed = moved.min(u64::from(budget - connection.looked));
+    connection.looked += allowed as u32;
+    allowed
+}
+
+/// The first bytes of the call, and how many of them there are.
+#[inline(always)]
+fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
+    let mut source = source;
+    // Empty stretches before the first byte are as good as unheard of; two are looked at.
+    if source.len == 0 && source.vector_len > 0 {
+        let first = stretch(source.vector)?;
+        source.at = first.at;
+        source.len = first.len;
+    }
+    let known = source.len.min(moved);
+    if known == 0 {
+        return None;
+    }
+    let mut head = [0_u8; 8];
+    if known >= 8 {
+        // SAFETY: the helper checks the address.
+        head = unsafe { bpf_probe_read_user(source.at as *const [u8; 8]) }.ok()?;
+        return Some((head, 8));
+    }
+    let size = opaque(known) & 7;
+    // SAFETY: at most 7 bytes go into 8; the helper checks the address.
+    let result = unsafe {
+        let to = head.as_mut_ptr().cast();
+        generated::bpf_probe_read_user(to, size as u32, source.at as *const _)
+    };
+    (result == 0).then_some((head, known))
+}
+
+/// As an HTTP/1 request or response may begin: `HTTP/1.`, or a word in capitals and a space; or as
+/// the preamble of a load balancer does, of which the readable kind is such a word too. User space
+/// looks closer; here it is enough that other traffic seldom passes.
+#[inline(always)]
+fn begins_like_http(head: [u8; 8], known: u64) -> bool {
+    if head == PREAMBLE {
+        return true;
+    }
+    let mut letters = 0_u64;
+    let mut index = 0;
+    while index < 8 {
+        let byte = head[index];
+        let capital = byte.is_ascii_uppercase() || byte == b'-' || byte == b'_';
+        if !capital || index as u64 >= known {
+            break;
+        }
+        letters += 1;
+        index += 1;
+    }
+    if letters == 0 {
+        return false;
+    }
+    letters >= known
+        || head[index & 7] == b' '
+        || (letters == 4
+            && head[0] == b'H'
+            && head[1] == b'T'
+            && head[2] == b'T'
+            && head[4] == b'/')
+}
+
+/// As a protocol begins that says at once what it is.
+#[inline(always)]
+fn begins_clearly(head: [u8; 8], known: u64) -> bool {
+    let [a, b, c, d, e, f, g, h] = head;
+    // Redis: the count of an array.
+    if a == b'*' && b.is_ascii_digit() && (c == b'\r' || c.is_ascii_digit()) {
+        return known > 3;
+    }
+    if known < 8 {
+        return false;
+    }
+    // PostgreSQL: version 3 of the protocol, or a wish for encryption or cancellation.
+    let wish = e == 0x04 && f == 0xd2 && g == 0x16 && (h == 0x2e || h == 0x2f || h == 0x30);
+    if a == 0 && b == 0 && (wish || e == 0 && f == 3 && g == 0) {
+        return true;
+    }
+    // MySQL: the greeting of version 10.
+    c == 0 && d == 0 && e == 0x0a && f.is_ascii_digit()
+}
+
+/// As a request may begin, among other things.
+#[inline(always)]
+fn may_begin(head: [u8; 8], known: u64) -> bool {
+    let [a, b, _, d, e, f, ..] = head;
+    // PostgreSQL: a query, or the parts of one.
+    if known >= 5 && (a == b'Q' || a == b'P' || a == b'B') && b == 0 {
+        return true;
+    }
+    // MySQL: the head of a command, with its text or by itself.
+    if known > 5 && d == 0 && e == 3 && (f.is_ascii_alphabetic() || f == b' ' || f == b'/') {
+        return true;
+    }
+    // Memcached: two or more small letters and a space.
+    let small = a.is_ascii_lowercase() && b.is_ascii_lowercase();
+    let mut index = 2;
+    while index < 8 && head[index].is_ascii_lowercase() {
+        index += 1;
+    }
+    small && index < 8 && head[index] == b' '
+}
+
+/// A record of TLS.
+#[inline(always)]
+fn is_tls(head: [u8; 8]) -> bool {
+    head[0] >= 0x14 && head[0] <= 0x17 && head[1] == 3 && head[2] <= 4
+}

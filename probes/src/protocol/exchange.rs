@@ -1,0 +1,155 @@
+//! One request with its response, whatever the protocol.
+//!
+//! Invariant: what all protocols have in common is in [`Exchange`], what the semantic conventions
+//! ask of a kind of them in that kind's call; a call holds nothing that its parser did not see.
+
+use super::Role;
+
+/// How long a message was on the wire; for HTTP its body, after chunk framing is taken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BodySize {
+    /// Every byte is accounted for.
+    Exact(u64),
+    /// At least this much: some was lost, or the connection ended early.
+    AtLeast(u64),
+}
+
+/// What went wrong with an exchange beyond its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The connection was reset before the response was whole.
+    Reset,
+    /// The connection was closed before the response was whole.
+    Closed,
+    /// Bytes were lost on the way to us: the exchange itself may well have gone through.
+    Unseen,
+    /// The response is not one, or its head is over the limit.
+    Malformed,
+}
+
+impl Failure {
+    /// The value of `error.type`, where the failure is one of the exchange and not of our sight.
+    #[must_use]
+    pub fn error_type(self) -> Option<&'static str> {
+        match self {
+            Self::Reset => Some("connection_reset"),
+            Self::Closed => Some("connection_closed"),
+            Self::Malformed => Some("invalid_response"),
+            Self::Unseen => None,
+        }
+    }
+}
+
+/// One request with its response, as far as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// Which end of the connection was watched.
+    pub role: Role,
+    /// The number of the request on its connection, from 0; none where the count is not certain
+    /// (the connection is older than the probe, or bytes of its requests were lost).
+    pub ordinal: Option<u64>,
+    /// First byte of the request, wall clock in nanoseconds.
+    pub start: u64,
+    /// Last byte of the response (or the end of the connection), wall clock in nanoseconds.
+    pub end: u64,
+    /// Size of the request, or of its body where the protocol has one.
+    pub request_body: BodySize,
+    /// Size of the response, or of its body where the protocol has one.
+    pub response_body: BodySize,
+    /// The beginning of the request's body, at most [`super::Limits::body_bytes_max`].
+    pub request_captured: Vec<u8>,
+    /// The beginning of the response's body, at most [`super::Limits::body_bytes_max`].
+    pub response_captured: Vec<u8>,
+    /// Why the exchange is not whole.
+    pub failure: Option<Failure>,
+    /// What was asked and answered.
+    pub said: Said,
+}
+
+/// What was asked and answered, by the kind of protocol: each kind has semantic conventions of its
+/// own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// HTTP, whatever its version.
+    Http(HttpCall),
+    /// A database, a cache or a store.
+    Database(DatabaseCall),
+    /// A remote procedure call.
+    Rpc(RpcCall),
+}
+
+/// What an HTTP exchange says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpCall {
+    /// As it stands in the request.
+    pub method: String,
+    /// The request target, in any of its four forms.
+    pub target: String,
+    /// `1.0`, `1.1` or `2`.
+    pub version: &'static str,
+    /// The request headers that [`super::Limits::request_headers`] names, names in lower case.
+    pub request_headers: Vec<(String, String)>,
+    /// The response headers that [`super::Limits::response_headers`] names, names in lower case.
+    pub response_headers: Vec<(String, String)>,
+    /// The final status; none where no response head was seen.
+    pub status: Option<u16>,
+}
+
+/// What an exchange with a database says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DatabaseCall {
+    /// `db.system.name`
+    pub system: &'static str,
+    /// `db.operation.name`: a command or the first word of a statement, in capitals.
+    pub operation: Option<String>,
+    /// `db.collection.name`, where the statement names exactly one.
+    pub collection: Option<String>,
+    /// `db.namespace`, where the connection said it.
+    pub namespace: Option<String>,
+    /// `db.query.text`, by [`super::Limits::statements`].
+    pub text: Option<String>,
+    /// `db.query.summary`
+    pub summary: Option<String>,
+    /// `db.response.status_code` of an error.
+    pub status: Option<String>,
+    /// `error.type` where no status tells the error.
+    pub error: Option<&'static str>,
+    /// Rows that were sent, where the protocol counts them.
+    pub rows: Option<u64>,
+}
+
+/// What a remote procedure call says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RpcCall {
+    /// `rpc.system.name`
+    pub system: &'static str,
+    /// `rpc.method`: service and method, with a slash between.
+    pub method: String,
+    /// `rpc.response.status_code`, in the words of the system.
+    pub status: Option<String>,
+    /// The status means an error for the server as well, and not for its client alone.
+    pub server_fault: bool,
+    /// The status means an error.
+    pub fault: bool,
+    /// The host that the request was for.
+    pub authority: Option<String>,
+    /// Messages that the client sent.
+    pub sent: u64,
+    /// Messages that the server sent.
+    pub received: u64,
+    /// `traceparent` and `tracestate`, as the request carries them.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Exchange {
+    /// The first value of a request header; `name` in lower case.
+    #[must_use]
+    pub fn request_header(&self, name: &str) -> Option<&str> {
+        let headers = match &self.said {
+            Said::Http(call) => &call.request_headers,
+            Said::Rpc(call) => &call.headers,
+            Said::Database(_) => return None,
+        };
+        headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}

@@ -1,0 +1,101 @@
+//! Databases and caches: a real server, a real client that writes down what it did, and every
+//! operation there once on each side.
+
+mod compare;
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use icecore_probes::Config;
+use icecore_probes::protocol::Statements;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+
+use crate::peers::{PATIENCE, Peer, check_figures, free_port, line, listening, open, python};
+use crate::receiver::{Received, serve};
+use compare::{Record, check_spans};
+
+/// What there is to know of a server under test.
+struct Subject {
+    system: &'static str,
+    port: u16,
+    client: &'static str,
+    /// Operations by which libraries set a connection up, and which no client writes down.
+    setup: &'static [&'static str],
+}
+
+/// Scenario: redis-server under redis-py: commands with and without errors, pipelines, transactions,
+/// RESP3, subscribers, inline commands, four clients at once, large values, one connection that is
+/// older than the agent.
+/// Guarantees: a span on each side for each command that a client wrote down, with its text, status,
+/// order and sizes; no record is refused; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn redis() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()];
+    let Some(_server) = server("redis-server", &arguments, folder.path()) else { return };
+    let setup = ["HELLO", "CLIENT"].as_slice();
+    check(&Subject { system: "redis", port, client: "redis_client.py", setup }).await;
+}
+
+/// A server that runs in `folder`; none, and said so, where it is not installed.
+fn server(program: &str, arguments: &[&str], folder: &Path) -> Option<Peer> {
+    let mut command = Command::new(program);
+    let log = std::fs::File::create(folder.join("server.log")).unwrap();
+    let child = command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(log);
+    match child.stderr(Stdio::null()).spawn() {
+        Ok(child) => Some(Peer(child)),
+        Err(error) => {
+            println!("skipped: {program} cannot be started: {error}");
+            None
+        }
+    }
+}
+
+async fn check(subject: &Subject) {
+    listening(subject.port).await;
+    let (mut client, mut lines) = python(subject.client, &[subject.port.to_string()]);
+    let first = line(&mut lines);
+    if first.starts_with("missing") {
+        return println!("skipped: {}", first.trim());
+    }
+    assert_eq!(first, "ready\n");
+
+    let stop = CancellationToken::new();
+    let (endpoint, received) = serve(stop.clone()).await;
+    let mut registry = Registry::default();
+    let mut config = Config::default();
+    config.limits.statements = Statements::Whole;
+    let Some(probes) = open(config, endpoint, &mut registry).await else { return };
+    let probes_stop = CancellationToken::new();
+    let running = tokio::spawn(probes.run(probes_stop.clone()));
+    client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let mut output = String::new();
+    let output = tokio::task::spawn_blocking(move || {
+        lines.read_to_string(&mut output).map(|_| output).unwrap()
+    });
+    let records: Vec<Record> = serde_json::from_str(&output.await.unwrap()).unwrap();
+    assert!(records.len() >= 200, "{} operations", records.len());
+    wait_for(&received, subject, 2 * records.len()).await;
+    probes_stop.cancel();
+    running.await.unwrap().unwrap();
+    stop.cancel();
+
+    for kind in [SpanKind::Server, SpanKind::Client] {
+        check_spans(&received, subject, &records, kind);
+    }
+    check_figures(&registry);
+    println!("{}: {} operations on both sides", subject.system, records.len());
+}
+
+async fn wait_for(received: &Received, subject: &Subject, spans: usize) {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    let port = [i64::from(subject.port)];
+    let some = |received: &Received| received.spans("server.port", &port).len();
+    while some(received) < spans && tokio::time::Instant::now() < end {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}

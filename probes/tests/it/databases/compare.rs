@@ -1,0 +1,93 @@
+//! Spans against what the client wrote down.
+
+use std::collections::BTreeMap;
+
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use serde::Deserialize;
+
+use super::Subject;
+use crate::receiver::{Received, int, text};
+
+/// One operation, as the client saw it. What it does not know is null.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Record {
+    /// Its place among the client's operations of one connection, by `connection`.
+    connection: i64,
+    operation: String,
+    text: Option<String>,
+    collection: Option<String>,
+    status: Option<String>,
+    sent: Option<i64>,
+    received: Option<i64>,
+    start: u64,
+    end: u64,
+}
+
+/// One clock, read on both sides of a call.
+const SLACK_NANOS: u64 = 5_000_000;
+
+/// The spans of one kind match the records one for one, in the order of each connection.
+pub(super) fn check_spans(
+    received: &Received,
+    subject: &Subject,
+    records: &[Record],
+    kind: SpanKind,
+) {
+    let mut by_connection: BTreeMap<i64, Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        by_connection.entry(record.connection).or_default().push(record);
+    }
+    let mut spans = spans(received, subject, kind);
+    for (connection, records) in by_connection {
+        let spans = spans.remove(&connection).unwrap_or_default();
+        for (at, record) in records.iter().enumerate() {
+            let span = spans.get(at).unwrap_or_else(|| panic!("no {kind:?} span of {record:?}"));
+            check_span(subject, record, span);
+        }
+        let rest = spans.get(records.len()..).unwrap_or_default();
+        assert!(rest.is_empty(), "{kind:?}: nobody sent {rest:?}");
+    }
+    assert!(spans.is_empty(), "{kind:?}: no such connections: {spans:?}");
+}
+
+/// The spans of each connection, by the client's port, in order.
+fn spans(received: &Received, subject: &Subject, kind: SpanKind) -> BTreeMap<i64, Vec<Span>> {
+    let mut spans: BTreeMap<i64, Vec<Span>> = BTreeMap::new();
+    for span in received.spans("server.port", &[i64::from(subject.port)]) {
+        let operation = text(&span, "db.operation.name").unwrap_or_default();
+        if span.kind() == kind && !subject.setup.contains(&operation) {
+            assert_eq!(text(&span, "db.system.name"), Some(subject.system));
+            let port = match kind {
+                SpanKind::Server => int(&span, "client.port"),
+                _ => int(&span, "network.local.port"),
+            };
+            spans.entry(port.unwrap()).or_default().push(span);
+        }
+    }
+    // What was sent in one call began at one time, and was told in order.
+    spans.values_mut().for_each(|of| of.sort_by_key(|span| span.start_time_unix_nano));
+    spans
+}
+
+fn check_span(subject: &Subject, record: &Record, span: &Span) {
+    let _ = subject;
+    let shown = || format!("{record:?}: {span:?}");
+    assert_eq!(text(span, "db.operation.name"), Some(&*record.operation), "{}", shown());
+    if record.text.is_some() {
+        assert_eq!(text(span, "db.query.text"), record.text.as_deref(), "{}", shown());
+    }
+    if record.collection.is_some() {
+        assert_eq!(text(span, "db.collection.name"), record.collection.as_deref(), "{}", shown());
+    }
+    assert_eq!(text(span, "db.response.status_code"), record.status.as_deref(), "{}", shown());
+    assert_eq!(text(span, "error.type"), record.status.as_deref(), "{}", shown());
+    for (key, size) in
+        [("icecore.request.size", record.sent), ("icecore.response.size", record.received)]
+    {
+        assert!(size.is_none() || int(span, key) == size, "{key}: {}", shown());
+    }
+    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
+    let inside = start + SLACK_NANOS >= record.start && end <= record.end + SLACK_NANOS;
+    assert!(start <= end && inside, "{}", shown());
+}
