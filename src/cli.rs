@@ -80,11 +80,20 @@ fn care() -> Vec<Command> {
         ("files", "List the files that count, one path a line"),
     ]
     .map(|(name, about)| with_settings(Command::new(name).about(about)));
+    let retain = Command::new("retain")
+        .about("Remove rows that are older than the rules of `retention` allow, once, now")
+        .arg(
+            Arg::new("dry-run")
+                .long("dry-run")
+                .action(ArgAction::SetTrue)
+                .help("Only say what would go"),
+        );
     vec![
         Command::new("store")
             .about("Care of the bucket")
             .subcommand_required(true)
-            .subcommands(store),
+            .subcommands(store)
+            .subcommand(with_settings(retain)),
         with_settings(
             Command::new("doctor")
                 .about("Say what this machine can do, and how to mend what it cannot"),

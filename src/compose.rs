@@ -88,6 +88,7 @@ async fn open_storage(
     let store = Store::open(storage::store(settings)?, Arc::clone(&clock), registry)
         .await
         .map_err(|error| Failure::from_error("cannot open the store", &error))?;
+    storage::understand(&store)?;
     let mut live: Vec<Arc<dyn LiveRows>> = Vec::new();
     let mut otlp_addr = None;
     if roles.ingest {
@@ -116,6 +117,7 @@ async fn open_storage(
     let store_roles = icecore_store::StoreRoles {
         refresh: roles.query || roles.compact,
         compact: roles.compact && settings.compaction,
+        retain: roles.compact,
         collect_garbage: roles.compact,
     };
     parts.add("store", drain::Order::Store, move |stop| store.run(store_roles, stop));

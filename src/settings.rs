@@ -4,6 +4,7 @@
 //! wherever it comes from; [`Settings`] has exactly its keys (tested); a secret is never printed.
 
 mod layers;
+mod retention;
 mod units;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub(crate) use layers::{Layers, args};
+pub(crate) use retention::Retention;
 pub(crate) use units::Bytes;
 
 /// Every setting, typed and checked. The meaning of each is in `defaults.toml`.
@@ -51,6 +53,9 @@ pub(crate) struct Settings {
     pub(crate) compaction_interval: Duration,
     pub(crate) compaction_files_min: usize,
     pub(crate) compaction_target_bytes: Bytes,
+    pub(crate) retention: Vec<Retention>,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) retention_interval: Duration,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) garbage_grace: Duration,
     pub(crate) query_memory_bytes_max: Bytes,

@@ -79,12 +79,7 @@ impl Engine {
             .with_information_schema(true);
         // The check compares marks on fields that a plan may drop, and fails correct queries.
         session.options_mut().execution.skip_physical_aggregate_schema_check = true;
-        let mut base =
-            SessionStateBuilder::new_with_default_features().with_config(session).build();
-        for function in maps::functions() {
-            // Into a map in memory, which takes every name.
-            drop(base.register_udf(function));
-        }
+        let base = base_session(session);
         Self { store, live, clock, live_wait: config.live_wait, base }
     }
 
@@ -162,6 +157,16 @@ impl Engine {
         list.register_catalog(names.default_catalog.clone(), Arc::new(catalog));
         Ok(Arc::new(list))
     }
+}
+
+/// Functions and rules of every query and condition.
+pub(crate) fn base_session(config: SessionConfig) -> SessionState {
+    let mut base = SessionStateBuilder::new_with_default_features().with_config(config).build();
+    for function in maps::functions() {
+        // Into a map in memory, which takes every name.
+        drop(base.register_udf(function));
+    }
+    base
 }
 
 /// A join can make millions of rows from one read, and the engine gives its thread back only where

@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 
 mod answer;
+mod condition;
 mod config;
 mod engine;
 mod error;
@@ -18,6 +19,7 @@ mod snapshot;
 mod statement;
 mod table;
 
+pub use condition::SqlConditions;
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use service::{Query, QueryParts};

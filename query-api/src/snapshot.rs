@@ -68,6 +68,11 @@ impl QuerySnapshot {
         Self { files, live: rows, incomplete }
     }
 
+    /// Files alone.
+    pub(crate) fn of_files(files: Snapshot) -> Self {
+        Self { files: Arc::new(files), live: Vec::new(), incomplete: Vec::new() }
+    }
+
     /// The live rows of one table that overlap `time`.
     pub(crate) fn live_rows(
         &self,

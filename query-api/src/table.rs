@@ -17,9 +17,9 @@ use icecore_store::schema::{AttributeType, MapColumn};
 use icecore_store::{Store, Table, TimeRange};
 
 use self::columns::{Column, table_columns};
-use self::prune::Prune;
+pub(crate) use self::prune::Prune;
 use self::scan::{Part, TelemetryScan};
-pub(crate) use self::scan::{ScanFigures, ScanStats};
+pub(crate) use self::scan::{ScanFigures, ScanStats, shown};
 use crate::snapshot::QuerySnapshot;
 
 /// One table under one snapshot.

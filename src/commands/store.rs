@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use comfy_table::{Table, presets};
 use icecore_store::{
-    CompactionReport, Store, StoreStats, SystemClock, Table as RowTable, TimeRange,
+    CompactionReport, DeletionReport, Store, StoreStats, SystemClock, Table as RowTable, TimeRange,
 };
 use prometheus_client::registry::Registry;
 
@@ -37,6 +37,7 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
             }
             "compact" => compact(&store).await,
             "files" => files(&store),
+            "retain" => retain(&store, &settings, matches.get_flag("dry-run")).await,
             _ => print(&format!("{}\n", stats(&store.stats()))),
         };
         telling.finish();
@@ -78,9 +79,11 @@ async fn open(settings: &Settings, index_dir: Option<PathBuf>) -> Result<Arc<Sto
     };
     let config = icecore_store::Config { index_dir, compaction, ..config };
     let clock = Arc::new(SystemClock::new());
-    Store::open(config, clock, &mut Registry::default())
+    let store = Store::open(config, clock, &mut Registry::default())
         .await
-        .map_err(|error| failure("cannot open the store", &error))
+        .map_err(|error| failure("cannot open the store", &error))?;
+    storage::understand(&store)?;
+    Ok(store)
 }
 
 async fn check(store: &Store) -> Outcome {
@@ -112,6 +115,36 @@ async fn compact(store: &Store) -> Outcome {
         0 => Ok(()),
         _ => print(&format!("{void} merges were void: another compactor was faster\n")),
     }
+}
+
+async fn retain(store: &Store, settings: &Settings, trial: bool) -> Outcome {
+    if settings.retention.is_empty() {
+        return print("no rules: `retention` is empty, everything is kept\n");
+    }
+    let report =
+        store.retain(trial).await.map_err(|error| failure("cannot apply the rules", &error))?;
+    print(&deletion(&report, if trial { "would go" } else { "gone" }))?;
+    match report.failed {
+        0 => Ok(()),
+        files => Err(Failure::failed(format!("{files} files could not be dealt with"))),
+    }
+}
+
+/// What went, as a table.
+fn deletion(report: &DeletionReport, went: &str) -> String {
+    if report.tables.is_empty() {
+        return format!("no rows {went}\n");
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    let rows = format!("rows {went}");
+    table.set_header(["table", &rows, "rows held", "files dropped", "rewritten", "bytes of both"]);
+    for one in &report.tables {
+        let figures = [one.rows, one.held, one.dropped, one.rewritten, one.bytes_before]
+            .map(|n| n.to_string());
+        table.add_row(std::iter::once(one.table.to_string()).chain(figures));
+    }
+    format!("{table}\n")
 }
 
 fn files(store: &Store) -> Outcome {

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::drain::{Order, Parts};
 use crate::error::{Failure, Outcome};
-use crate::settings::{Compression, Durability, Forward, Protocol, Settings};
+use crate::settings::{Compression, Durability, Forward, Protocol, Retention, Settings};
 
 /// The store's configuration.
 ///
@@ -34,6 +34,7 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
         small_bytes_max: settings.compaction_target_bytes.0 / 2,
         ..Default::default()
     };
+    let retention = settings.retention.iter().map(rule).collect::<Result<_, _>>()?;
     let config =
         icecore_store::Config::new(storage_url(settings)?, data_dir(settings)?.join("index"));
     Ok(icecore_store::Config {
@@ -41,9 +42,30 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
         compaction,
         refresh_interval: settings.refresh_interval,
         row_group_rows_max: settings.row_group_rows_max,
+        retention,
+        retention_interval: settings.retention_interval,
         garbage_grace: settings.garbage_grace,
         ..config
     })
+}
+
+/// Gives the store what understands SQL, and checks the rules of retention with it.
+///
+/// # Errors
+/// Names the first rule that is not understood.
+pub(crate) fn understand(store: &Store) -> Outcome {
+    #[cfg(feature = "query")]
+    let understood = store.understand(Arc::new(icecore_query::SqlConditions::new()));
+    #[cfg(not(feature = "query"))]
+    let understood = store.check_rules();
+    understood.map_err(|error| Failure::usage(crate::error::chain(&error)))
+}
+
+fn rule(rule: &Retention) -> Result<icecore_store::RetentionRule, Failure> {
+    let Retention { table, keep, condition } = rule.clone();
+    let table: Result<icecore_store::Table, _> = table.parse();
+    let table = table.map_err(|error| Failure::usage(format!("`retention`: {error}")))?;
+    Ok(icecore_store::RetentionRule { table, keep, condition })
 }
 
 /// The configuration of ingest.

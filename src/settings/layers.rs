@@ -167,7 +167,11 @@ fn setting_arg(entry: Entry) -> Arg {
         .help(format!("{doc}{shown}"))
         .help_heading(HEADING);
     match default {
-        Value::Array(_) => arg.value_name("VALUE").action(ArgAction::Append).value_delimiter(','),
+        Value::Array(_) => {
+            // A comma belongs to the SQL of a rule.
+            let delimiter = if key == "retention" { ';' } else { ',' };
+            arg.value_name("VALUE").action(ArgAction::Append).value_delimiter(delimiter)
+        }
         Value::Boolean(_) => arg
             .overrides_with(key)
             .value_name("BOOL")

@@ -63,6 +63,18 @@ fn lists_repeat() {
     assert!(!layers.report().contains("hush") && !format!("{settings:?}").contains("hush"));
 }
 
+/// Scenario: rules of retention by flag, one with commas in its SQL; a rule that is none.
+/// Guarantees: rules are parted by semicolons; a wrong one is told with its setting.
+#[test]
+fn rules_keep_their_commas() {
+    let given = ["--retention", "spans 30d; logs 7d where service_name in ('a', 'b')"];
+    let settings = layers(&given).unwrap().settings().unwrap();
+    assert_eq!(settings.retention.len(), 2);
+    let condition = settings.retention[1].condition.as_deref();
+    assert_eq!(condition, Some("service_name in ('a', 'b')"));
+    check_refused(&["--retention", "spans soon"], &["retention", "flag --retention", "30d"]);
+}
+
 /// Scenario: values of the wrong type, unknown keys, files that are not there.
 /// Guarantees: the message names the key, its origin, and what would be right.
 #[test]

@@ -72,6 +72,15 @@ impl Bucket {
         }
     }
 
+    /// What the bucket says of an object; `None` where there is none.
+    pub(crate) async fn head(&self, path: &str) -> Result<Option<ObjectMeta>, Error> {
+        match self.objects.head(&Path::from(path)).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(failed("look up", path, source)),
+        }
+    }
+
     /// Puts an object where there is none.
     pub(crate) async fn create(&self, path: &str, bytes: Bytes) -> Result<Created, Error> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };

@@ -6,3 +6,5 @@
 mod merge;
 mod plan;
 mod run;
+
+pub(crate) use merge::{Keep, Merged};

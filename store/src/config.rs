@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::model::Secret;
+use crate::retention::RetentionRule;
 
 /// Settings of [`crate::Store::open`].
 #[derive(Debug, Clone)]
@@ -23,6 +24,10 @@ pub struct Config {
     pub row_group_rows_max: usize,
     /// When small files become large ones.
     pub compaction: CompactionConfig,
+    /// How long rows are kept; a row that no rule selects is kept for ever.
+    pub retention: Vec<RetentionRule>,
+    /// How often the rules are looked after.
+    pub retention_interval: Duration,
     /// How long a file stays after the catalog dropped it. Must be longer than the longest query
     /// and than the longest refresh interval of any reader.
     pub garbage_grace: Duration,
@@ -51,6 +56,8 @@ impl Config {
             refresh_interval: Duration::from_secs(10),
             row_group_rows_max: 65_536,
             compaction: CompactionConfig::default(),
+            retention: Vec::new(),
+            retention_interval: Duration::from_secs(300),
             garbage_grace: Duration::from_secs(3600),
             request_timeout: Duration::from_secs(30),
             retries_max: 5,
@@ -141,6 +148,8 @@ pub struct StoreRoles {
     pub refresh: bool,
     /// Merges small files.
     pub compact: bool,
+    /// Removes rows that are older than the rules allow.
+    pub retain: bool,
     /// Deletes files that the catalog dropped.
     pub collect_garbage: bool,
 }

@@ -157,6 +157,34 @@ pub enum Error {
         /// What their owner said.
         source: crate::ports::PortError,
     },
+    /// A SQL condition is not one, or cannot be applied.
+    #[error("cannot {what}")]
+    Condition {
+        /// What was being done, with the condition.
+        what: String,
+        /// What is wrong with it.
+        source: crate::ports::ConditionError,
+    },
+    /// A rule of retention is not understood.
+    #[error("the rule `{rule}` of `retention` is not understood")]
+    RetentionRule {
+        /// The rule.
+        rule: String,
+        /// What is wrong with it.
+        source: crate::ports::ConditionError,
+    },
+    /// Others kept appending to the common sequence; the same call may succeed later.
+    #[error("other processes were faster {attempts} times in a row")]
+    Crowded {
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// Acknowledged rows could not be brought into the store.
+    #[error("cannot flush acknowledged rows")]
+    Flush {
+        /// What their owner said.
+        source: crate::ports::PortError,
+    },
     /// A piece of work on a blocking thread did not come back.
     #[error("{work} did not finish")]
     Interrupted {
@@ -194,15 +222,19 @@ impl Error {
             | Self::MissingKey { .. }
             | Self::MissingBucket { .. }
             | Self::Unreachable { .. }
+            | Self::RetentionRule { .. }
             | Self::Owned { .. } => ErrorKind::Setup,
             Self::Bucket { source, .. } => bucket_kind(source),
-            Self::OwnershipStale { .. } | Self::CommitRows { .. } => ErrorKind::Unavailable,
-            Self::Overtaken { .. } => ErrorKind::Conflict,
+            Self::OwnershipStale { .. } | Self::CommitRows { .. } | Self::Flush { .. } => {
+                ErrorKind::Unavailable
+            }
+            Self::Overtaken { .. } | Self::Crowded { .. } => ErrorKind::Conflict,
             Self::Damaged { .. } => ErrorKind::Damaged,
             Self::Parquet { source, .. } => parquet_kind(source),
-            Self::NotRegistered { .. } | Self::Arrow { .. } | Self::Rows { .. } => {
-                ErrorKind::Caller
-            }
+            Self::NotRegistered { .. }
+            | Self::Condition { .. }
+            | Self::Arrow { .. }
+            | Self::Rows { .. } => ErrorKind::Caller,
             Self::Index { .. } | Self::Interrupted { .. } => ErrorKind::Internal,
         }
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod cells;
 mod columns;
+mod describe;
 mod encode;
 mod encoding;
 mod footer;
@@ -22,6 +23,8 @@ mod request;
 mod shape;
 mod write;
 
+pub(crate) use describe::describe;
+pub(crate) use footer::off_runtime;
 pub use project::{project, read_field};
 pub(crate) use read::{read, read_origin, read_rows};
 pub use request::{ReadColumn, ReadRequest, RowStream};

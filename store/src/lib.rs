@@ -19,6 +19,7 @@ mod metrics;
 pub mod model;
 pub mod otlp;
 pub mod ports;
+mod retention;
 pub mod schema;
 mod store;
 
@@ -27,11 +28,16 @@ pub use config::{CompactionConfig, Config, S3Config, StoreRoles};
 pub use error::{Error, ErrorKind};
 pub use files::{ReadColumn, ReadRequest, RowStream, project, read_field};
 pub use model::{
-    FileId, LogPosition, RowBatch, Secret, Signal, SpanId, Table, TimeRange, TraceId, UnixNanos,
-    Value, WriterId,
+    BadHoldName, FileId, Hold, HoldName, LogPosition, RowBatch, Secret, Signal, SpanId, Table,
+    TimeRange, TraceId, UnixNanos, Value, WriterId,
 };
 pub use ports::{
-    Clock, CommitRows, Feed, FeedItem, LiveBatch, LiveRows, LiveSnapshot, PortError, SystemClock,
+    Clock, CommitRows, Condition, ConditionError, Conditions, Feed, FeedItem, Flush, Flushed,
+    LiveBatch, LiveRows, LiveSnapshot, PortError, RowPlace, SystemClock,
+};
+pub use retention::{
+    DeletionReport, EraseProgress, EraseReport, EraseRequest, HeldFiles, HoldOutcome, HoldRequest,
+    Leftover, RetentionRule, TableDeletion, Tell,
 };
 pub use store::{CheckReport, Commit, CompactionReport, Store, StoreStats, TableStats};
 

@@ -10,7 +10,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::bucket::Puts;
 use crate::catalog::Snapshot;
+use crate::catalog::record::Cause;
 use crate::model::Table;
+use crate::retention::DeletionReport;
 use crate::store::CompactionReport;
 
 /// Gives the values of a label their names.
@@ -41,6 +43,7 @@ label_names!(RebuildReason {
     Foreign => "foreign",
     Asked => "asked",
 });
+label_names!(Cause { Retention => "retention", Erasure => "erasure" });
 label_names!(Publication { Done => "done", Void => "void", Failed => "failed" });
 
 /// The kinds of request that a bucket bills by.
@@ -97,6 +100,12 @@ pub(crate) enum Publication {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeletionLabels {
+    table: &'static str,
+    cause: Cause,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PublicationLabels {
     outcome: Publication,
 }
@@ -111,6 +120,13 @@ pub(crate) struct Metrics {
     merges: Family<PublicationLabels, Counter>,
     merged_in: Counter,
     merged_out: Counter,
+    deletions: Family<PublicationLabels, Counter>,
+    deleted_rows: Family<DeletionLabels, Counter>,
+    deleted_files: Family<DeletionLabels, Counter>,
+    deleted_bytes: Family<DeletionLabels, Counter>,
+    looked: Counter,
+    deletion_failures: Counter,
+    holds: Gauge,
     files: Family<TableLabels, Gauge>,
     rows: Family<TableLabels, Gauge>,
     bytes: Family<TableLabels, Gauge>,
@@ -129,6 +145,7 @@ impl Metrics {
         let metrics = Self::default();
         metrics.register_bucket(registry);
         metrics.register_catalog(registry);
+        metrics.register_retention(registry);
         metrics
     }
 
@@ -212,6 +229,41 @@ impl Metrics {
         );
     }
 
+    fn register_retention(&self, registry: &mut Registry) {
+        registry.register(
+            "icecore_store_deletions",
+            "Records that remove rows, by outcome",
+            self.deletions.clone(),
+        );
+        registry.register(
+            "icecore_store_deleted_rows",
+            "Rows removed, by table and cause",
+            self.deleted_rows.clone(),
+        );
+        registry.register(
+            "icecore_store_deleted_files",
+            "Files dropped or written anew to remove rows, by table and cause",
+            self.deleted_files.clone(),
+        );
+        registry.register_with_unit(
+            "icecore_store_deleted",
+            "Bytes of those files before, less bytes after",
+            Unit::Bytes,
+            self.deleted_bytes.clone(),
+        );
+        registry.register(
+            "icecore_store_retention_read_files",
+            "Files that retention read to know which of their rows go",
+            self.looked.clone(),
+        );
+        registry.register(
+            "icecore_store_retention_failures",
+            "Files that a pass of retention could not deal with; the next one tries again",
+            self.deletion_failures.clone(),
+        );
+        registry.register("icecore_store_holds", "Holds that stand", self.holds.clone());
+    }
+
     /// One attempt of one request.
     pub(crate) fn request(&self, kind: RequestKind, error: Option<&object_store::Error>) {
         use object_store::Error;
@@ -256,10 +308,34 @@ impl Metrics {
         self.merged_out.inc_by(report.bytes_out);
     }
 
+    /// A record that removes rows came to its end.
+    pub(crate) fn deletion(&self, outcome: Publication) {
+        self.deletions.get_or_create(&PublicationLabels { outcome }).inc();
+    }
+
+    /// A record removed rows.
+    pub(crate) fn deleted_rows(&self, cause: Cause, report: &DeletionReport) {
+        for table in report.tables.iter().filter(|table| table.rows > 0) {
+            let labels = DeletionLabels { table: table.table.name(), cause };
+            self.deleted_rows.get_or_create(&labels).inc_by(table.rows);
+            let files = table.dropped + table.rewritten;
+            self.deleted_files.get_or_create(&labels).inc_by(files);
+            let bytes = table.bytes_before.saturating_sub(table.bytes_after);
+            self.deleted_bytes.get_or_create(&labels).inc_by(bytes);
+        }
+    }
+
+    /// A pass of retention came to its end.
+    pub(crate) fn retained(&self, report: &DeletionReport) {
+        self.looked.inc_by(report.looked);
+        self.deletion_failures.inc_by(report.failed);
+    }
+
     /// A new snapshot is in force.
     pub(crate) fn snapshot(&self, snapshot: &Snapshot) {
         let signed = |figure: u64| i64::try_from(figure).unwrap_or(i64::MAX);
         self.records.set(signed(snapshot.records()));
+        self.holds.set(signed(snapshot.holds().count() as u64));
         for table in Table::ALL {
             let labels = TableLabels { table: table.name() };
             let totals = snapshot.totals(table);

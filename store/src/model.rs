@@ -3,6 +3,7 @@
 //! Invariant: nothing under `model/` does I/O, reads a clock, takes a lock or knows of a runtime.
 
 mod batch;
+mod hold;
 mod ids;
 mod secret;
 mod table;
@@ -10,6 +11,7 @@ mod time;
 pub mod value;
 
 pub use batch::RowBatch;
+pub use hold::{BadHoldName, Hold, HoldName};
 pub use ids::{BadId, FileId, LogPosition, SpanId, TraceId, WriterId};
 pub use secret::Secret;
 pub use table::{Signal, Table};

@@ -1,16 +1,22 @@
 //! What one part offers and another needs, so that parts never import each other.
 //!
-//! `ingest` implements [`LiveRows`] and [`Feed`]; `query-api` and `otel-bridge` use them. The
-//! clock is a port as well: nothing outside [`SystemClock`] asks the machine for the time.
+//! `ingest` implements [`LiveRows`], [`Feed`] and [`Flush`]; `query-api` and `otel-bridge` use them.
+//! `query-api` implements [`Conditions`], and the store uses them. The clock is a port as well:
+//! nothing outside [`SystemClock`] asks the machine for the time.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{BooleanArray, RecordBatch};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::model::{LogPosition, RowBatch, Signal, Table, TimeRange, UnixNanos, WriterId};
+use crate::catalog::Snapshot;
+use crate::files::ReadColumn;
+use crate::model::{LogPosition, RowBatch, Signal, Table, TimeRange, TraceId, UnixNanos, WriterId};
+use crate::schema::MapColumn;
 
 /// Where time comes from.
 pub trait Clock: Debug + Send + Sync {
@@ -154,4 +160,78 @@ pub trait Feed: Debug + Send + Sync {
 
     /// Keeps the log from `from` on for `reader`, as far as the log's disk bound allows.
     fn retain(&self, reader: &str, from: LogPosition);
+}
+
+/// What a flush that somebody asked for came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flushed {
+    /// Whose log.
+    pub writer: WriterId,
+    /// Everything before this position is in the store.
+    pub covered_to: LogPosition,
+    /// Bytes of requests that the log on disk still holds: they go segment by segment, once the
+    /// store and every destination have them.
+    pub log_bytes: u64,
+}
+
+/// Puts acknowledged rows into the store before their time.
+#[async_trait]
+pub trait Flush: Debug + Send + Sync {
+    /// Returns when every row that was acknowledged before the call is in the store. Waits for as
+    /// long as the bucket is away; giving it up loses nothing.
+    async fn flush(&self) -> Result<Flushed, PortError>;
+}
+
+/// Understands SQL conditions, for those who keep or remove rows by them.
+pub trait Conditions: Debug + Send + Sync {
+    /// Compiles a condition on rows of `table`. Keys of maps have the types that they have in
+    /// `snapshot`, so that the rows are those that a query over it would find.
+    fn compile(
+        &self,
+        table: Table,
+        sql: &str,
+        snapshot: &Snapshot,
+    ) -> Result<Arc<dyn Condition>, ConditionError>;
+}
+
+/// A condition on the rows of one table. Its answer depends on the row alone, at any time.
+pub trait Condition: Debug + Send + Sync {
+    /// What is read of a row to decide about it.
+    fn columns(&self) -> &[ReadColumn];
+
+    /// Where the rows are that can match.
+    fn place(&self) -> &RowPlace;
+
+    /// Which rows match, given [`Self::columns`] of them in that order. Null counts as no, so the
+    /// answer has no nulls. Takes long: call it where a thread may be held.
+    fn matches(&self, columns: &RecordBatch) -> Result<BooleanArray, ConditionError>;
+}
+
+/// Where rows can be that a condition accepts: never narrower than they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowPlace {
+    /// In which stretch of the table's time column; `None` where no row can match.
+    pub time: Option<TimeRange>,
+    /// In which trace.
+    pub trace_id: Option<TraceId>,
+    /// Of which service.
+    pub service_name: Option<String>,
+    /// Only rows that have all of these keys.
+    pub keys: Vec<(MapColumn, String)>,
+}
+
+impl RowPlace {
+    /// Anywhere.
+    pub const ANYWHERE: Self =
+        Self { time: Some(TimeRange::ALL), trace_id: None, service_name: None, keys: Vec::new() };
+}
+
+/// Why a text is no condition, or cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct ConditionError {
+    /// In words, with the names of whoever wrote it.
+    pub reason: String,
+    /// How to mend it, where that can be guessed.
+    pub hint: Option<String>,
 }

@@ -11,7 +11,7 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -30,7 +30,8 @@ use crate::files::{ReadRequest, RowStream};
 use crate::index::Index;
 use crate::metrics::{Metrics, RebuildReason};
 use crate::model::{FileId, Table, TimeRange, TraceId, WriterId};
-use crate::ports::Clock;
+use crate::ports::{Clock, Conditions};
+use crate::retention::Examined;
 
 pub use commit::Commit;
 pub use report::{CheckReport, CompactionReport, StoreStats, TableStats};
@@ -55,6 +56,10 @@ pub struct Store {
     ownership: tokio::sync::Mutex<Option<Ownership>>,
     /// Records that the newest checkpoint holds; `u64::MAX` until somebody looked.
     pub(crate) checkpointed: AtomicU64,
+    /// What understands SQL conditions; none where nobody gave it.
+    pub(crate) conditions: OnceLock<Arc<dyn Conditions>>,
+    /// Files that retention need not look into again.
+    pub(crate) examined: Examined,
 }
 
 impl Store {

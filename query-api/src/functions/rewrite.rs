@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ExprSchema, Result};
+use datafusion::common::{Column, DFSchema, ExprSchema, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder};
@@ -15,11 +15,34 @@ use super::agree::agree;
 use super::attribute::Attribute;
 use super::hoist::{Wanted, provide};
 use super::ids;
-use crate::table::columns::is_id;
+use crate::table::columns::{is_id, map_of};
+use icecore_store::schema::{AttributeType, MapColumn};
 
 /// Rewrites a plan and the plans of its subqueries.
 pub(crate) fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(plan.transform_up_with_subqueries(rewrite_node)?.data)
+}
+
+/// Rewrites a condition on the rows of one table, whose columns `schema` has. `carry` makes the
+/// column of a key there and says what it is called.
+pub(crate) fn rewrite_condition(
+    expr: Expr,
+    schema: &DFSchema,
+    carry: &mut dyn FnMut(MapColumn, &str, AttributeType) -> Column,
+) -> Result<Expr> {
+    let is_id = |column: &Column| schema.field_from_column(column).is_ok_and(|field| is_id(field));
+    let carried = agree(expr, schema)?.data.transform_up(|expr| {
+        if let Some(Wanted { column, key, kind }) = wanted_by(&expr) {
+            let map = schema.field_from_column(&column).ok().and_then(|field| map_of(field));
+            let Some((_, map)) = map else { return Ok(Transformed::no(expr)) };
+            return Ok(Transformed::yes(Expr::Column(carry(map, &key, kind))));
+        }
+        Ok(match ids::lower(&expr, is_id) {
+            Some(lowered) => Transformed::yes(lowered),
+            None => Transformed::no(expr),
+        })
+    });
+    Ok(carried?.data)
 }
 
 fn rewrite_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {

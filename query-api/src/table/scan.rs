@@ -193,7 +193,7 @@ fn store_error(error: icecore_store::Error) -> DataFusionError {
 }
 
 /// A batch of the store as SQL shows it.
-fn shown(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn shown(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = schema.fields().iter().zip(batch.columns());
     let columns = columns.map(|(field, column)| present(field.name(), column));
     let columns = columns.collect::<Result<Vec<_>, _>>()?;

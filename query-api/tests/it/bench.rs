@@ -61,6 +61,7 @@ pub(crate) struct Bench {
     pub(crate) client: reqwest::Client,
     pub(crate) stop: CancellationToken,
     pub(crate) registry: Registry,
+    pub(crate) store: Arc<Store>,
     _folder: TempDir,
     pub(crate) running: AbortOnDropHandle<Result<(), icecore_query::Error>>,
 }
@@ -101,7 +102,11 @@ impl Bench {
         });
         let live = if place == Place::Files { Vec::new() } else { live.collect() };
         let live = StubLive { writer, batches: Mutex::new(live), hangs };
-        let parts = QueryParts { store, live: vec![Arc::new(live)], extra_routes: Router::new() };
+        let parts = QueryParts {
+            store: Arc::clone(&store),
+            live: vec![Arc::new(live)],
+            extra_routes: Router::new(),
+        };
         let clock = Arc::new(SystemClock::new());
         let mut registry = Registry::default();
         let query = Query::open(config, parts, clock, &mut registry).await.unwrap();
@@ -109,7 +114,7 @@ impl Bench {
         let stop = CancellationToken::new();
         let running = AbortOnDropHandle::new(tokio::spawn(query.run(stop.clone())));
         let client = reqwest::Client::new();
-        Self { address, client, stop, registry, _folder: folder, running }
+        Self { address, client, stop, registry, store, _folder: folder, running }
     }
 
     /// Opens a second service over an empty store of its own.

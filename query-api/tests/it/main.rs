@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod bench;
+mod conditions;
 mod formats;
 mod http;
 mod page;

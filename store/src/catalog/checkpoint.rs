@@ -22,7 +22,7 @@ use crate::catalog::record::{FOLDER, Sequence};
 use crate::catalog::state::{Applied, Removed, State};
 use crate::catalog::{FileEntry, FileLayout, Snapshot};
 use crate::error::Error;
-use crate::model::{FileId, LogPosition, Table, TimeRange, UnixNanos, WriterId};
+use crate::model::{FileId, Hold, LogPosition, Table, TimeRange, UnixNanos, WriterId};
 
 /// Records since the last checkpoint that make a new one worth its put. A reader without an index
 /// reads at most about this many records, sixteen at a time.
@@ -38,6 +38,7 @@ struct Checkpoint {
     covered: Vec<(WriterId, LogPosition)>,
     removed: Vec<(FileId, Removed)>,
     tables: Vec<TableFiles>,
+    holds: Vec<Hold>,
 }
 
 /// The files of one table.
@@ -133,6 +134,7 @@ fn of(state: &State) -> Checkpoint {
         sequences: state.sequences().iter().map(|(key, value)| (*key, *value)).collect(),
         covered: snapshot.covered().iter().map(|(key, value)| (*key, *value)).collect(),
         removed: state.removed().iter().map(copied).collect(),
+        holds: snapshot.holds().cloned().collect(),
         tables: Table::ALL.into_iter().map(|table| files_of(snapshot, table)).collect(),
     }
 }
@@ -153,7 +155,7 @@ fn files_of(snapshot: &Snapshot, table: Table) -> TableFiles {
 fn decode(bytes: &[u8]) -> Result<State, String> {
     let checkpoint: Checkpoint =
         serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let Checkpoint { sequences, covered, removed, tables } = checkpoint;
+    let Checkpoint { sequences, covered, removed, holds, tables } = checkpoint;
     let mut files = Vec::with_capacity(tables.iter().map(TableFiles::len).sum());
     for TableFiles { table, layouts, hours } in tables {
         for (hour, rows) in hours {
@@ -164,7 +166,7 @@ fn decode(bytes: &[u8]) -> Result<State, String> {
     }
     let removed = removed.into_iter().collect();
     let (covered, sequences) = (covered.into_iter().collect(), sequences.into_iter().collect());
-    Ok(State::restore(files, covered, sequences, removed))
+    Ok(State::restore(files, covered, sequences, removed).with_holds(holds))
 }
 
 impl TableFiles {

@@ -15,7 +15,6 @@ use tracing::info;
 use crate::bucket::Bucket;
 use crate::catalog::Snapshot;
 use crate::catalog::append::read_record;
-use crate::catalog::record::Body;
 use crate::catalog::state::Removed;
 use crate::error::Error;
 use crate::files::read_origin;
@@ -107,7 +106,11 @@ impl Store {
 
 /// Whether another record stands where the one that was to name the file would. It will stand
 /// there for ever. The record is read here and not taken from the snapshot: it may be younger.
-async fn can_never_count(bucket: &Bucket, file: FileId, path: &str) -> Result<bool, Error> {
+pub(crate) async fn can_never_count(
+    bucket: &Bucket,
+    file: FileId,
+    path: &str,
+) -> Result<bool, Error> {
     let origin = match read_origin(bucket.objects(), path).await {
         Ok(Some(origin)) => origin,
         // Not a file of ours, or torn: a person must look at it, `store check` counts it.
@@ -115,8 +118,7 @@ async fn can_never_count(bucket: &Bucket, file: FileId, path: &str) -> Result<bo
         Err(other) => return Err(other),
     };
     let Some(record) = read_record(bucket, &origin.record).await? else { return Ok(false) };
-    let (Body::Commit { adds, .. } | Body::Compaction { adds, .. }) = record.body;
-    Ok(adds.iter().all(|named| named.id != file))
+    Ok(record.body.adds().iter().all(|named| named.id != file))
 }
 
 #[cfg(test)]

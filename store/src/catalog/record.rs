@@ -12,12 +12,12 @@ use ulid::Ulid;
 
 use crate::catalog::FileEntry;
 use crate::error::Error;
-use crate::model::{FileId, LogPosition, Table, UnixNanos, WriterId};
+use crate::model::{FileId, HoldName, LogPosition, Table, TimeRange, UnixNanos, WriterId};
 
 /// The folder of all sequences.
 pub(crate) const FOLDER: &str = "catalog";
 
-/// The name of the common sequence; no writer is called so.
+/// The name of the sequence of everything that removes files or forbids to; no writer is called so.
 const COMPACTION: &str = "compaction";
 
 /// Records that follow one another without a gap.
@@ -25,7 +25,8 @@ const COMPACTION: &str = "compaction";
 pub(crate) enum Sequence {
     /// The commits of one writer.
     Writer(WriterId),
-    /// The compactions of everybody.
+    /// What everybody removes, and the holds against it, in one order: a removal is published
+    /// only after whoever makes it has seen every hold before it.
     Compaction,
 }
 
@@ -83,6 +84,61 @@ pub(crate) enum Body {
     Commit { covers_from: LogPosition, covers_to: LogPosition, adds: Vec<FileEntry> },
     /// These files hold the rows of those. Void where one of those is gone already.
     Compaction { adds: Vec<FileEntry>, removes: Vec<Removal> },
+    /// These files hold the rows of those, but for `rows` of them, which are gone. Void where one
+    /// of those is gone already.
+    Deletion { cause: Cause, rows: u64, adds: Vec<FileEntry>, removes: Vec<Removal> },
+    /// From here on, nobody removes rows of this window.
+    Hold {
+        name: HoldName,
+        time: TimeRange,
+        #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+        condition: Option<String>,
+        tables: Vec<Table>,
+    },
+    /// The hold of this name is over.
+    Release { name: HoldName },
+    /// An erasure ended: who asked, and what it did. Changes nothing.
+    Erasure(Erasure),
+}
+
+/// Why rows were deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Cause {
+    /// They were older than every rule that speaks of them allows.
+    Retention,
+    /// Somebody asked for it.
+    Erasure,
+}
+
+/// What is kept of an erasure. The condition may name the very person who is to be forgotten, so
+/// it is not here; only its digest is, with a salt that nobody has but who asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Erasure {
+    /// SHA-256 of the salt, a zero byte, and the condition, in hex.
+    pub(crate) digest: String,
+    /// Who asked, in their own words.
+    pub(crate) by: String,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) time: TimeRange,
+    /// Rows that it removed.
+    pub(crate) rows: u64,
+    /// Rows that matched and stayed, because a hold keeps them.
+    pub(crate) held: u64,
+    /// Files that it removed or wrote anew.
+    pub(crate) files: u64,
+}
+
+impl Body {
+    /// The files that it adds.
+    pub(crate) fn adds(&self) -> &[FileEntry] {
+        match self {
+            Self::Commit { adds, .. }
+            | Self::Compaction { adds, .. }
+            | Self::Deletion { adds, .. } => adds,
+            Self::Hold { .. } | Self::Release { .. } | Self::Erasure(_) => &[],
+        }
+    }
 }
 
 /// A file that a record removes, with all that is needed to find it.

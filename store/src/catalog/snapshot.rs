@@ -9,17 +9,21 @@ use std::sync::Arc;
 use crate::catalog::file_set::FileSet;
 use crate::catalog::record::Removal;
 use crate::catalog::{FileEntry, FileKey, FileLayout};
-use crate::model::{LogPosition, Table, TimeRange, UnixNanos, WriterId};
+use crate::model::{Hold, HoldName, LogPosition, Table, TimeRange, UnixNanos, WriterId};
 use crate::schema::{AttributeType, MapColumn};
 
 /// The types that each attribute key has anywhere in a table.
 pub type AttributeTypes = BTreeMap<(MapColumn, String), BTreeSet<AttributeType>>;
+
+/// The holds that stand, by name.
+type Holds = BTreeMap<HoldName, Hold>;
 
 /// The catalog at one moment. A clone costs a few pointers; what did not change is shared.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     tables: [TableFiles; Table::ALL.len()],
     covered: Arc<BTreeMap<WriterId, LogPosition>>,
+    holds: Arc<Holds>,
     records: u64,
     digest: u64,
 }
@@ -64,6 +68,11 @@ impl Snapshot {
     #[must_use]
     pub fn attribute_types(&self, table: Table) -> &AttributeTypes {
         &self.tables[table as usize].attribute_types
+    }
+
+    /// The holds that stand, by name.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.values()
     }
 
     /// What an answer calls the snapshot that it was read from: the number of records in it, and
@@ -116,6 +125,11 @@ impl Snapshot {
         &self.covered
     }
 
+    /// The hold of this name.
+    pub(crate) fn hold(&self, name: &HoldName) -> Option<&Hold> {
+        self.holds.get(name)
+    }
+
     /// Whether the file counts.
     pub(crate) fn has(&self, file: &Removal) -> bool {
         self.file(file.table, (file.hour, file.id)).is_some()
@@ -149,6 +163,15 @@ impl Snapshot {
     pub(super) fn cover(&mut self, writer: WriterId, covers_to: LogPosition) {
         let covered = Arc::make_mut(&mut self.covered).entry(writer).or_default();
         *covered = covers_to.max(*covered);
+    }
+
+    /// A hold begins to stand, or (`None`) stands no more.
+    pub(super) fn set_hold(&mut self, name: HoldName, hold: Option<Hold>) {
+        let holds = Arc::make_mut(&mut self.holds);
+        match hold {
+            Some(hold) => drop(holds.insert(name, hold)),
+            None => drop(holds.remove(&name)),
+        }
     }
 
     /// Says which records are in: how many, and a digest of the last of each sequence.

@@ -17,7 +17,7 @@ use crate::catalog::read::Run;
 use crate::catalog::record::{Body, Record, Removal, Sequence};
 use crate::catalog::{FileEntry, Snapshot};
 use crate::error::Error;
-use crate::model::{FileId, LogPosition, Table, UnixNanos, WriterId};
+use crate::model::{FileId, Hold, HoldName, LogPosition, Table, UnixNanos, WriterId};
 
 /// How far a sequence was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub(crate) struct Change {
     pub(crate) added: Vec<Arc<FileEntry>>,
     pub(crate) removed: Vec<Removal>,
     pub(crate) garbage: Vec<(FileId, Removed)>,
+    /// A hold that was made, or (`None`) released.
+    pub(crate) hold: Option<(HoldName, Option<Hold>)>,
     /// The record had no effect: it came second.
     pub(crate) void: bool,
 }
@@ -72,6 +74,14 @@ impl State {
         covered.into_iter().for_each(|(writer, to)| state.snapshot.cover(writer, to));
         state.seal();
         state
+    }
+
+    /// Puts back the holds that an index kept.
+    pub(crate) fn with_holds(mut self, holds: Vec<Hold>) -> Self {
+        for hold in holds {
+            self.snapshot.set_hold(hold.name.clone(), Some(hold));
+        }
+        self
     }
 
     /// The catalog as it stands.
@@ -119,9 +129,16 @@ impl State {
             (Sequence::Writer(writer), Body::Commit { covers_from, covers_to, adds }) => {
                 self.apply_commit(writer, covers_from, covers_to, adds)
             }
-            (Sequence::Compaction, Body::Compaction { adds, removes }) => {
-                self.apply_compaction(adds, removes, at)
+            (
+                Sequence::Compaction,
+                Body::Compaction { adds, removes }
+                | Body::Deletion { cause: _, rows: _, adds, removes },
+            ) => self.apply_compaction(adds, removes, at),
+            (Sequence::Compaction, Body::Hold { name, time, condition, tables }) => {
+                self.apply_hold(Hold { name, time, condition, tables, at })
             }
+            (Sequence::Compaction, Body::Release { name }) => self.apply_release(name),
+            (Sequence::Compaction, Body::Erasure(_)) => Change { void: false, ..Change::void() },
             (_, _) => {
                 let reason = "it is of a kind that does not belong here".to_owned();
                 return Err(Error::Damaged { path: sequence.path(number), reason });
@@ -187,6 +204,22 @@ impl State {
         file
     }
 
+    fn apply_hold(&mut self, hold: Hold) -> Change {
+        if self.snapshot.hold(&hold.name).is_some() {
+            // Nobody publishes such a record. The hold that was promised first is the one kept.
+            error!(name = %hold.name, "a hold has the name of one that stands");
+            return Change::void();
+        }
+        let name = hold.name.clone();
+        self.snapshot.set_hold(name.clone(), Some(hold.clone()));
+        Change { hold: Some((name, Some(hold))), void: false, ..Change::void() }
+    }
+
+    fn apply_release(&mut self, name: HoldName) -> Change {
+        self.snapshot.set_hold(name.clone(), None);
+        Change { hold: Some((name, None)), void: false, ..Change::void() }
+    }
+
     /// Forgets files that are deleted.
     pub(crate) fn forget(&mut self, deleted: &[FileId]) {
         for id in deleted {
@@ -214,6 +247,7 @@ impl Change {
             added: Vec::new(),
             removed: Vec::new(),
             garbage: Vec::new(),
+            hold: None,
             void: true,
         }
     }

@@ -138,7 +138,7 @@ pub(super) async fn fetch(
 }
 
 /// Runs work that takes longer than a runtime thread may be held.
-pub(super) async fn off_runtime<T: Send + 'static>(
+pub(crate) async fn off_runtime<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {

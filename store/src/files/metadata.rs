@@ -2,13 +2,15 @@
 //!
 //! Invariant: the catalog's entry of a file can be made anew from the file alone.
 
+use std::sync::Arc;
+
 use parquet::file::metadata::KeyValue;
 use serde::{Deserialize, Serialize};
 
 use super::FileOrigin;
 use super::columns::AttributePlan;
-use crate::catalog::{FileAttribute, OverflowKey};
-use crate::model::{LogPosition, Table, TimeRange, WriterId};
+use crate::catalog::{FileAttribute, FileEntry, FileLayout, OverflowKey};
+use crate::model::{FileId, LogPosition, Table, TimeRange, WriterId};
 
 /// The key in the footer's key-value metadata.
 const FOOTER_KEY: &str = "icecore";
@@ -79,6 +81,13 @@ impl FileMetadata {
             ));
         }
         Ok(metadata)
+    }
+
+    /// The catalog's entry of the file, which has this name and size.
+    pub(super) fn entry(self, id: FileId, bytes: u64) -> FileEntry {
+        let Self { table, rows, time, attributes, overflow, overflow_listed, .. } = self;
+        let layout = Arc::new(FileLayout { attributes, overflow, overflow_listed });
+        FileEntry { id, table, bytes, rows, time, hour: time.start().hour(), layout }
     }
 
     /// Where the file came from.

@@ -20,7 +20,7 @@ use crate::catalog::layouts::address;
 use crate::catalog::state::{Applied, Change, State};
 use crate::catalog::{FileEntry, FileLayout};
 use crate::index::{keys, row};
-use crate::model::{FileId, LogPosition, Table, WriterId};
+use crate::model::{FileId, Hold, LogPosition, Table, WriterId};
 
 /// Counts up with every change of keys or values. There is no upgrade, only a rebuild.
 const VERSION: u32 = 2;
@@ -136,6 +136,8 @@ impl Disk {
             Ok((FileId(key_id(key)?), parse(value)?))
         });
         let removed = removed.collect::<Result<_, Fault>>()?;
+        let holds = self.rows(keys::HOLDS, &mut found, |_, value| parse::<Hold>(value));
+        let holds = holds.collect::<Result<Vec<_>, Fault>>()?;
         let (mut used, mut fault) = (HashSet::new(), None);
         let files = self.rows(keys::FILES, &mut found, |key, value| {
             let (table, key) = keys::parse_file(key).ok_or_else(bad_key)?;
@@ -145,7 +147,7 @@ impl Disk {
             Ok(entry)
         });
         let files = files.map_while(|file| file.map_err(|error| fault = Some(error)).ok());
-        let state = State::restore(files, covered, sequences, removed);
+        let state = State::restore(files, covered, sequences, removed).with_holds(holds);
         match fault {
             Some(fault) => return Err(fault),
             None if found != self.meta => return Err(self.wrong_sum(found)),
@@ -160,7 +162,8 @@ impl Disk {
         let mut rows = Rows::new();
         for change in changes {
             self.check_follows(change, &rows)?;
-            let Change { sequence, applied, covered, added, removed, garbage, void: _ } = change;
+            let Change { sequence, applied, covered, added, removed, garbage, hold, void: _ } =
+                change;
             rows.insert(keys::sequence(*sequence), Some(encode(applied)));
             if let Some((writer, covers_to)) = covered {
                 rows.insert(keys::covered(*writer), Some(encode(covers_to)));
@@ -169,6 +172,9 @@ impl Disk {
             let removed = removed.iter().map(|file| keys::file(file.table, (file.hour, file.id)));
             rows.extend(removed.map(|key| (key, None)));
             rows.extend(garbage.iter().map(|(id, file)| (keys::removed(*id), Some(encode(file)))));
+            rows.extend(
+                hold.iter().map(|(name, hold)| (keys::hold(name), hold.as_ref().map(encode))),
+            );
         }
         self.apply(rows)
     }
@@ -188,6 +194,9 @@ impl Disk {
         }
         for (id, file) in state.removed() {
             rows.insert(keys::removed(*id), Some(encode(file)));
+        }
+        for hold in state.snapshot().holds() {
+            rows.insert(keys::hold(&hold.name), Some(encode(hold)));
         }
         for (sequence, applied) in state.sequences() {
             rows.insert(keys::sequence(*sequence), Some(encode(applied)));

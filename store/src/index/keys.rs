@@ -4,7 +4,7 @@ use ulid::Ulid;
 
 use crate::catalog::FileKey;
 use crate::catalog::record::Sequence;
-use crate::model::{FileId, Table, UnixNanos, WriterId};
+use crate::model::{FileId, HoldName, Table, UnixNanos, WriterId};
 
 /// The row that says what the index is.
 pub(super) const META: &[u8] = b"m";
@@ -18,6 +18,8 @@ pub(super) const FILES: &[u8] = b"f";
 pub(super) const LAYOUTS: &[u8] = b"l";
 /// Rows of removed files.
 pub(super) const REMOVED: &[u8] = b"r";
+/// Rows of holds.
+pub(super) const HOLDS: &[u8] = b"h";
 
 pub(super) fn sequence(sequence: Sequence) -> Vec<u8> {
     [SEQUENCES, sequence.to_string().as_bytes()].concat()
@@ -33,6 +35,10 @@ pub(super) fn covered(writer: WriterId) -> Vec<u8> {
 
 pub(super) fn removed(file: FileId) -> Vec<u8> {
     [REMOVED, &file.0.to_bytes()].concat()
+}
+
+pub(super) fn hold(name: &HoldName) -> Vec<u8> {
+    [HOLDS, name.as_str().as_bytes()].concat()
 }
 
 /// The id behind the letter of a key.

@@ -84,6 +84,12 @@ impl TimeRange {
         self.start <= time && time < self.end
     }
 
+    /// The instants that are in both; `None` where there are none.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        Self::new(self.start.max(other.start), self.end.min(other.end))
+    }
+
     /// The smallest range that holds both.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {

@@ -1,7 +1,7 @@
 //! What a store does by itself while it runs.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -24,12 +24,19 @@ impl Store {
         roles: StoreRoles,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let StoreRoles { refresh, compact, collect_garbage } = roles;
+        let StoreRoles { refresh, compact, retain, collect_garbage } = roles;
         let collect_every = (self.config.garbage_grace / 4).min(COLLECT_INTERVAL_MAX);
         let (refresh_every, compact_every) =
             (self.config.refresh_interval, self.config.compaction.interval);
         let refreshing = repeat(refresh, refresh_every, &stop, || self.refresh_once());
-        let compacting = repeat(compact, compact_every, &stop, || self.compact_once());
+        // One after the other: both append to the common sequence, and would be in each other's way.
+        let retained = Mutex::new(None);
+        let compacting = repeat(compact || retain, compact_every, &stop, async || {
+            if compact {
+                self.compact_once().await?;
+            }
+            if retain { self.retain_when_due(&retained).await } else { Ok(()) }
+        });
         let collecting = repeat(collect_garbage, collect_every, &stop, || self.collect_once());
         tokio::try_join!(refreshing, compacting, collecting)?;
         stop.cancelled().await;
@@ -58,6 +65,25 @@ impl Store {
         match self.compact().await {
             Err(owned @ Error::Owned { .. }) => return Err(owned),
             Err(failed) => warn!(failed = chain(&failed), "could not compact"),
+            Ok(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A pass of retention, where the last one is an interval ago.
+    async fn retain_when_due(&self, last: &Mutex<Option<Duration>>) -> Result<(), Error> {
+        let now = self.clock.elapsed();
+        let due = |last: Duration| now.saturating_sub(last) >= self.config.retention_interval;
+        {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if !last.is_none_or(due) {
+                return Ok(());
+            }
+            *last = Some(now);
+        }
+        match self.retain(false).await {
+            Err(owned @ Error::Owned { .. }) => return Err(owned),
+            Err(failed) => warn!(failed = chain(&failed), "retention did not pass"),
             Ok(_) => {}
         }
         Ok(())

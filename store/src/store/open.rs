@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::index::Index;
 use crate::metrics::{Metrics, RebuildReason};
 use crate::ports::Clock;
+use crate::retention::Examined;
 use crate::store::Store;
 
 /// A name that nobody else has, sorting by time.
@@ -60,6 +61,8 @@ impl Store {
             turn: tokio::sync::Mutex::new(()),
             ownership: tokio::sync::Mutex::new(None),
             checkpointed: AtomicU64::new(u64::MAX),
+            conditions: OnceLock::new(),
+            examined: Examined::default(),
         };
         let snapshot = store.refresh().await?;
         let records = snapshot.records();

@@ -1,0 +1,8 @@
+//! Retention, holds and erasure over a bucket in memory that fails where a test says.
+
+mod bench;
+mod crashes;
+mod erasure;
+mod holding;
+mod model;
+mod rules;
