@@ -9,10 +9,13 @@ mod exchange;
 mod follow;
 pub mod http1;
 mod opening;
+mod postgres;
 mod preamble;
+mod prepared;
 mod redis;
 #[cfg(test)]
 mod script;
+mod sql;
 mod table;
 
 pub use exchange::{BodySize, DatabaseCall, Exchange, Failure, HttpCall, RpcCall, Said};
@@ -179,7 +182,7 @@ impl Default for Limits {
             open_segments_max: 24,
             open_bytes_max: 64 << 10,
             failures_max: 8,
-            prepared_max: 1_024,
+            prepared_max: 256,
             request_headers: names(&[
                 "host",
                 "user-agent",

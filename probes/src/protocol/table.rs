@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::opening::{Log, Look, Opening};
-use super::{Limits, Protocol, Role, http1, redis};
+use super::{Limits, Protocol, Role, http1, postgres, redis};
 
 /// A protocol: how it is told, and who parses it.
 pub(super) struct Row {
@@ -16,8 +16,9 @@ pub(super) struct Row {
 }
 
 /// All of them.
-const ROWS: [Row; 2] = [
+const ROWS: [Row; 3] = [
     Row { name: "http1", look: http1::look, parser: http1::parser },
+    Row { name: "postgres", look: postgres::look, parser: postgres::parser },
     Row { name: "redis", look: redis::look, parser: redis::parser },
 ];
 

@@ -41,6 +41,52 @@ async fn redis() {
     check(&Subject { system: "redis", port, client: "redis_client.py", setup }).await;
 }
 
+/// Scenario: PostgreSQL under psycopg and pg8000: simple and extended queries, prepared ones,
+/// pipelines of which one part fails, copies both ways, several statements at once, errors, notices,
+/// wishes for encryption that are refused, four clients at once, one connection that is older.
+/// Guarantees: a span on each side for each statement, with its text, status and order.
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_server) = postgres_server(folder.path(), port) else { return };
+    listening(port).await;
+    let made = Command::new("psql")
+        .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", "tester", "postgres"])
+        .args(["-c", "CREATE DATABASE shop"])
+        .status();
+    assert!(made.unwrap().success());
+    check(&Subject { system: "postgresql", port, client: "postgres_client.py", setup: &[] }).await;
+}
+
+/// PostgreSQL does not run as root: as the user that its package makes.
+fn postgres_server(folder: &Path, port: u16) -> Option<Peer> {
+    let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") else {
+        println!("skipped: PostgreSQL is not installed");
+        return None;
+    };
+    let newest = versions.flatten().map(|version| version.path().join("bin")).max().unwrap();
+    let data = folder.join("data");
+    let owned = Command::new("chown").arg("postgres").arg(folder).status().unwrap();
+    assert!(owned.success());
+    let as_postgres = |program: &str| {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(newest.join(program)).arg("-D").arg(&data);
+        command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    };
+    let made = as_postgres("initdb").args(["-U", "tester", "-A", "trust", "--no-sync"]).status();
+    assert!(made.unwrap().success());
+    let mut server = as_postgres("postgres");
+    server.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
+    let sockets = format!("unix_socket_directories={}", folder.display());
+    Some(Peer(server.args(["-c", &sockets]).spawn().unwrap()))
+}
+
 /// A server that runs in `folder`; none, and said so, where it is not installed.
 fn server(program: &str, arguments: &[&str], folder: &Path) -> Option<Peer> {
     let mut command = Command::new(program);

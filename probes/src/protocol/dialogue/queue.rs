@@ -11,6 +11,11 @@ use crate::protocol::{BodySize, Closing, Exchange, Failure, Limits, Role, Said};
 pub(crate) trait Call: std::fmt::Debug + Send {
     /// What the exchange says; none where it is no exchange of its own.
     fn said(self) -> Option<Said>;
+
+    /// How it went is known, though more was to come.
+    fn settled(&self) -> bool {
+        false
+    }
 }
 
 /// Size, times and beginning of a request or of an answer.
@@ -138,7 +143,7 @@ impl<C: Call> Queue<C> {
         self.open.front_mut()
     }
 
-    /// A part of the answer to the front has come.
+    /// A part of the answer to the front has come, and was read before it was known as that.
     pub(crate) fn answered(&mut self, part: Draft) {
         let captured_max = self.captured_max;
         if let Some(front) = self.open.front_mut() {
@@ -156,6 +161,40 @@ impl<C: Call> Queue<C> {
     /// An answer came that nobody has asked for.
     pub(crate) fn unasked(&mut self) {
         self.unasked += 1;
+    }
+
+    /// The request that was sent last.
+    pub(crate) fn back(&mut self) -> Option<&mut Open<C>> {
+        self.open.back_mut()
+    }
+
+    /// All that wait, the next one first.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Open<C>> {
+        self.open.iter_mut()
+    }
+
+    /// More of the request in front has come.
+    pub(crate) fn ask_front(&mut self, unit: &Unit<'_>) {
+        let captured_max = self.captured_max;
+        if let Some(front) = self.open.front_mut() {
+            front.request.add(unit, captured_max);
+        }
+    }
+
+    /// More of the request that was sent last has come.
+    pub(crate) fn ask_back(&mut self, unit: &Unit<'_>) {
+        let captured_max = self.captured_max;
+        if let Some(back) = self.open.back_mut() {
+            back.request.add(unit, captured_max);
+        }
+    }
+
+    /// A part of the answer to the front has come.
+    pub(crate) fn answer(&mut self, unit: &Unit<'_>) {
+        let captured_max = self.captured_max;
+        if let Some(front) = self.open.front_mut() {
+            front.response.add(unit, captured_max);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -185,7 +224,11 @@ impl<C: Call> Queue<C> {
     pub(super) fn give_up(&mut self, failure: Failure) {
         let role = self.role;
         let open = std::mem::take(&mut self.open).into_iter();
-        self.done.extend(open.filter_map(|one| one.finish(role, Some(failure), false)));
+        self.done.extend(open.filter_map(|one| {
+            let settled = one.call.settled();
+            let whole = settled && failure != Failure::Unseen;
+            one.finish(role, (!settled).then_some(failure), whole)
+        }));
         self.must_go_blind = false;
     }
 

@@ -1,0 +1,60 @@
+//! Statements that a client has prepared and runs by name.
+//!
+//! Invariant: their number is bounded; the one prepared the longest ago makes room.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use super::DatabaseCall;
+use super::sql::Statement;
+
+/// The prepared statements of a connection.
+#[derive(Debug)]
+pub(super) struct Prepared<K> {
+    by_name: HashMap<K, Arc<Statement>>,
+    order: VecDeque<K>,
+    max: usize,
+}
+
+impl<K: Hash + Eq + Clone> Prepared<K> {
+    pub(super) fn new(max: usize) -> Self {
+        Self { by_name: HashMap::new(), order: VecDeque::new(), max: max.max(1) }
+    }
+
+    /// The statement has this name from now on.
+    pub(super) fn insert(&mut self, name: K, statement: Arc<Statement>) {
+        if self.by_name.insert(name.clone(), statement).is_none() {
+            self.order.push_back(name);
+        }
+        while self.by_name.len() > self.max {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.by_name.remove(&oldest);
+        }
+    }
+
+    pub(super) fn get(&self, name: &K) -> Option<Arc<Statement>> {
+        self.by_name.get(name).cloned()
+    }
+
+    pub(super) fn remove(&mut self, name: &K) {
+        if self.by_name.remove(name).is_some() {
+            self.order.retain(|one| one != name);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.by_name.clear();
+        self.order.clear();
+    }
+}
+
+impl DatabaseCall {
+    /// What a statement says of itself.
+    pub(super) fn of_statement(system: &'static str, statement: Option<&Statement>) -> Self {
+        let Some(Statement { text, operation, collection, summary }) = statement.cloned() else {
+            return Self { system, ..Self::default() };
+        };
+        Self { system, text: Some(text), operation, collection, summary, ..Self::default() }
+    }
+}

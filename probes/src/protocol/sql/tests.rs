@@ -1,0 +1,102 @@
+//! Statements as people write them.
+
+use super::*;
+
+fn read(sent: &str, dialect: Dialect) -> (String, String) {
+    let Statement { text, operation, collection, summary } =
+        statement(sent.as_bytes(), false, dialect, false);
+    let shown = |one: Option<String>| one.unwrap_or_else(|| "-".to_owned());
+    (text, format!("{} | {} | {}", shown(operation), shown(collection), shown(summary)))
+}
+
+fn check(sent: &str, text: &str, told: &str) {
+    assert_eq!(read(sent, Dialect::Postgres), (text.to_owned(), told.to_owned()));
+}
+
+fn check_mysql(sent: &str, text: &str, told: &str) {
+    assert_eq!(read(sent, Dialect::MySql), (text.to_owned(), told.to_owned()));
+}
+
+/// Scenario: literals of every form that PostgreSQL has, parameters, names with digits, comments.
+/// Guarantees: no value is left, everything else is as it was.
+#[test]
+fn values_of_postgres() {
+    check(
+        "select 'a''b', 1, -2.5e+3, $1, t1.c2 from t1",
+        "select ?, ?, -?, $1, t1.c2 from t1",
+        "SELECT | t1 | SELECT t1",
+    );
+    check(r"SELECT E'it\'s', 'back\', x FROM t", "SELECT ?, ?, x FROM t", "SELECT | t | SELECT t");
+    check(
+        "SELECT $$body 'x'$$, $a$ $$ $a$, 0xff, .5 FROM t",
+        "SELECT ?, ?, ?, ? FROM t",
+        "SELECT | t | SELECT t",
+    );
+    check("/* who */ SELECT 1 -- 'secret'\n + 2", "SELECT ?  \n + ?", "SELECT | - | SELECT");
+    check("SELECT 'never ends", "SELECT ?", "SELECT | - | SELECT");
+    check("SELECT $tag", "SELECT ?", "SELECT | - | SELECT");
+    check("", "", "- | - | -");
+}
+
+/// Scenario: the same of MySQL: double quotes, backslashes, backticks, other comments.
+/// Guarantees: the same.
+#[test]
+fn values_of_mysql() {
+    check_mysql(
+        r#"SELECT "a\"b", 'c\'d', `e``f` FROM `g` # "x""#,
+        r"SELECT ?, ?, `e``f` FROM `g`",
+        "SELECT | g | SELECT g",
+    );
+    check_mysql(
+        "INSERT INTO a.`b` VALUES (1, x'ff', N'u')",
+        "INSERT INTO a.`b` VALUES (?, ?, ?)",
+        "INSERT | a.b | INSERT a.b",
+    );
+}
+
+/// Scenario: tables after every keyword, several of them, functions, subqueries, aliases.
+/// Guarantees: a collection is told where there is one, a summary where the operation is known.
+#[test]
+fn what_is_done_to_what() {
+    for (sent, told) in [
+        ("SELECT * FROM a JOIN b ON a.x = b.x", "SELECT | - | SELECT a b"),
+        ("SELECT * FROM a x, s.b AS y WHERE 1 = 2", "SELECT | - | SELECT a s.b"),
+        ("select * from a where id in (select id from b)", "SELECT | - | SELECT a b"),
+        ("SELECT extract(year FROM t) FROM \"Big T\" FOR UPDATE", "SELECT | Big T | SELECT Big T"),
+        ("SELECT * FROM generate_series(1, 2)", "SELECT | - | SELECT"),
+        ("SELECT a IS DISTINCT FROM b FROM c", "SELECT | c | SELECT c"),
+        ("INSERT INTO a (b) VALUES ($1) ON CONFLICT DO UPDATE SET b = 1", "INSERT | a | INSERT a"),
+        ("insert into a select * from b", "INSERT | - | INSERT a b"),
+        ("UPDATE a SET b = 1 WHERE c = 2", "UPDATE | a | UPDATE a"),
+        ("DELETE FROM ONLY a", "DELETE | a | DELETE a"),
+        ("WITH x AS (SELECT 1 FROM y) DELETE FROM z USING x", "DELETE | - | DELETE"),
+        ("CREATE TABLE IF NOT EXISTS a (b int)", "CREATE | a | CREATE TABLE a"),
+        ("CREATE UNIQUE INDEX i ON a (b)", "CREATE | - | CREATE INDEX"),
+        ("DROP TABLE a", "DROP | a | DROP TABLE a"),
+        ("COPY a (b) FROM STDIN", "COPY | a | COPY a"),
+        ("BEGIN; SELECT 1 FROM a; COMMIT", "BEGIN | - | BEGIN; SELECT a; COMMIT"),
+        ("(SELECT 1 FROM a) UNION (SELECT 2 FROM a)", "SELECT | a | SELECT a"),
+        ("frobnicate the table", "- | - | -"),
+    ] {
+        assert_eq!(read(sent, Dialect::Postgres).1, told, "{sent}");
+    }
+}
+
+proptest::proptest! {
+    /// Scenario: parts of statements with a secret in each literal, put together and cut anywhere.
+    /// Guarantees: no panic, and the secret is in neither text nor summary.
+    #[test]
+    fn secrets_do_not_leave(
+        parts in proptest::collection::vec(
+            "SELECT |FROM t|'s3cret'|E's3cret\\\\''|\\$a\\$s3cret\\$a\\$|/\\* x \\*/|, | = |\\(|\\)|\"n\"|--\n|é",
+            0..12,
+        ),
+        cut in 0..200_usize,
+    ) {
+        let sent = parts.join(" ");
+        let cut = sent.get(..cut).unwrap_or(&sent);
+        let Statement { text, summary, .. } = statement(cut.as_bytes(), true, Dialect::Postgres, false);
+        proptest::prop_assert!(!text.contains("s3c"), "{} of {}", text, cut);
+        proptest::prop_assert!(!summary.unwrap_or_default().contains("s3c"));
+    }
+}
