@@ -24,8 +24,8 @@ use icecore_store::{Clock, LiveRows, Store, Table, TimeRange};
 use serde_json::Value as Json;
 
 use crate::functions::access::MapAccess;
-use crate::functions::maps;
 use crate::functions::rewrite::rewrite;
+use crate::functions::{maps, percentile};
 use crate::limits::Limits;
 use crate::snapshot::QuerySnapshot;
 use crate::statement::{check_plan, check_reads};
@@ -165,6 +165,9 @@ pub(crate) fn base_session(config: SessionConfig) -> SessionState {
     for function in maps::functions() {
         // Into a map in memory, which takes every name.
         drop(base.register_udf(function));
+    }
+    for function in percentile::functions() {
+        drop(base.register_udaf(function));
     }
     base
 }

@@ -1,4 +1,5 @@
-//! What this crate adds to SQL: `attributes['key']`, the functions of maps, and ids that compare in either case.
+//! What this crate adds to SQL: `attributes['key']`, the functions of maps, percentiles by
+//! buckets, and ids that compare in either case.
 //!
 //! Invariant: a query that uses them answers the same whether or not a key has a column.
 
@@ -8,4 +9,5 @@ pub(crate) mod attribute;
 pub(crate) mod hoist;
 mod ids;
 pub(crate) mod maps;
+pub(crate) mod percentile;
 pub(crate) mod rewrite;
