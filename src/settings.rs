@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "units::duration")]
     pub(crate) refresh_interval: Duration,
     pub(crate) row_group_rows_max: usize,
+    pub(crate) footer_cache_bytes_max: Bytes,
     pub(crate) compaction: bool,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) compaction_interval: Duration,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::prep_null_mask_filter;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DataFusionError, Result as EngineResult, plan_err};
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -25,8 +25,8 @@ use crate::engine::base_session;
 use crate::functions::access::MapAccess;
 use crate::functions::rewrite::rewrite_condition;
 use crate::snapshot::QuerySnapshot;
-use crate::table::columns::{Column, table_columns};
-use crate::table::{Prune, shown};
+use crate::table::columns::{Column, schema_of, table_columns};
+use crate::table::{Place, shown};
 
 /// Understands conditions as the SQL API does.
 #[derive(Debug)]
@@ -147,10 +147,6 @@ fn compiled(
     Ok(SqlCondition { expr, schema: schema_of(&used), reads, place })
 }
 
-fn schema_of(columns: &[Column]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()))
-}
-
 fn df_schema(table: Table, columns: &[Column]) -> EngineResult<DFSchema> {
     DFSchema::try_from_qualified_schema(table.name(), &schema_of(columns))
 }
@@ -180,7 +176,7 @@ fn check(expr: &Expr) -> EngineResult<()> {
 
 /// Where the rows are that a condition can accept.
 fn place_of(table: Table, expr: &Expr, columns: &[Column]) -> RowPlace {
-    let Prune { time, trace_id, service_name, .. } = Prune::from_filters(table, [expr]);
+    let Place { time, trace_id, service_name } = Place::of(table, columns, expr);
     let key_of = |name: &str| {
         let column = columns.iter().find(|column| column.field.name() == name)?;
         match &column.read {

@@ -27,6 +27,7 @@ use crate::functions::access::MapAccess;
 use crate::functions::rewrite::rewrite;
 use crate::functions::{maps, percentile};
 use crate::limits::Limits;
+use crate::plan::rules;
 use crate::snapshot::QuerySnapshot;
 use crate::statement::{check_plan, check_reads};
 use crate::table::columns::public_field;
@@ -161,7 +162,11 @@ impl Engine {
 
 /// Functions and rules of every query and condition.
 pub(crate) fn base_session(config: SessionConfig) -> SessionState {
-    let mut base = SessionStateBuilder::new_with_default_features().with_config(config).build();
+    let mut builder = SessionStateBuilder::new_with_default_features().with_config(config);
+    for rule in rules() {
+        builder = builder.with_physical_optimizer_rule(rule);
+    }
+    let mut base = builder.build();
     for function in maps::functions() {
         // Into a map in memory, which takes every name.
         drop(base.register_udf(function));

@@ -14,6 +14,7 @@ mod hint;
 mod http;
 mod limits;
 mod metrics;
+mod plan;
 mod service;
 mod snapshot;
 mod statement;

@@ -1,13 +1,19 @@
 //! A table as the engine sees it: the files of the catalog and the live rows, as one.
 
+mod bounds;
 pub(crate) mod columns;
+mod conditions;
+mod filter;
+mod parts;
+mod place;
 mod present;
-mod prune;
-mod scan;
+pub(crate) mod scan;
+mod stats;
+pub(crate) mod top;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
@@ -16,10 +22,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use icecore_store::schema::{AttributeType, MapColumn};
 use icecore_store::{Store, Table, TimeRange};
 
-use self::columns::{Column, table_columns};
-pub(crate) use self::prune::Prune;
-use self::scan::{Part, TelemetryScan};
-pub(crate) use self::scan::{ScanFigures, ScanStats, shown};
+use self::columns::{Column, schema_of, table_columns};
+use self::conditions::{Conditions, can_apply};
+use self::parts::Part;
+pub(crate) use self::place::Place;
+pub(crate) use self::present::shown;
+use self::scan::TelemetryScan;
+pub(crate) use self::stats::{ScanFigures, ScanStats};
 use crate::snapshot::QuerySnapshot;
 
 /// One table under one snapshot.
@@ -67,12 +76,6 @@ impl TelemetryTable {
     }
 }
 
-fn schema_of(columns: &[Column]) -> SchemaRef {
-    Arc::new(Schema::new(
-        columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>(),
-    ))
-}
-
 #[async_trait]
 impl TableProvider for TelemetryTable {
     fn schema(&self) -> SchemaRef {
@@ -87,8 +90,11 @@ impl TableProvider for TelemetryTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        // Conditions only say where rows can be: the engine still applies them to each row.
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let supported = filters.iter().map(|filter| match can_apply(filter) {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Unsupported,
+        });
+        Ok(supported.collect())
     }
 
     async fn scan(
@@ -102,10 +108,10 @@ impl TableProvider for TelemetryTable {
             Some(wanted) => wanted.iter().map(|at| self.columns[*at].clone()).collect(),
             None => self.columns.clone(),
         };
-        let prune = Prune::from_filters(self.table, filters);
+        let conditions = Conditions::new(session, self.table, &self.columns, filters)?;
         let snapshot = &self.rows.snapshot;
         let known = snapshot.files.files(self.table, TimeRange::ALL).len();
-        let (files, live) = match prune.time {
+        let (files, live) = match conditions.time {
             Some(time) => (
                 snapshot.files.files(self.table, time),
                 snapshot.live_rows(self.table, time).cloned().collect(),
@@ -113,16 +119,8 @@ impl TableProvider for TelemetryTable {
             None => Default::default(),
         };
         self.rows.stats.planned(known, files.len());
-        let partitions = session.config().target_partitions();
-        let parts = Part::split(files, live, partitions);
-        let rows = Arc::clone(&self.rows);
-        Ok(Arc::new(TelemetryScan::new(
-            self.table,
-            rows,
-            schema_of(&columns),
-            columns,
-            prune,
-            parts,
-        )))
+        let parts = Part::split(files, live, session.config().target_partitions());
+        let (table, rows) = (self.table, Arc::clone(&self.rows));
+        Ok(Arc::new(TelemetryScan::new(table, rows, columns, conditions, parts, known)))
     }
 }

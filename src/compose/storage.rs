@@ -44,6 +44,7 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
         row_group_rows_max: settings.row_group_rows_max,
         retention,
         retention_interval: settings.retention_interval,
+        footers_bytes_max: settings.footer_cache_bytes_max.as_usize(),
         garbage_grace: settings.garbage_grace,
         ..config
     })

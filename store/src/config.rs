@@ -22,6 +22,10 @@ pub struct Config {
     pub refresh_interval: Duration,
     /// Rows of one Parquet row group. Smaller groups prune better and cost more footer.
     pub row_group_rows_max: usize,
+    /// Memory for footers of files, with their page indexes and bloom filters. One of a file with
+    /// 100 columns and 8 row groups takes about 200 KB; a file whose footer is not in memory costs
+    /// a query one request more.
+    pub footers_bytes_max: usize,
     /// When small files become large ones.
     pub compaction: CompactionConfig,
     /// How long rows are kept; a row that no rule selects is kept for ever.
@@ -55,6 +59,7 @@ impl Config {
             index_dir,
             refresh_interval: Duration::from_secs(10),
             row_group_rows_max: 65_536,
+            footers_bytes_max: 64 << 20,
             compaction: CompactionConfig::default(),
             retention: Vec::new(),
             retention_interval: Duration::from_secs(300),

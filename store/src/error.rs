@@ -185,6 +185,12 @@ pub enum Error {
         /// What their owner said.
         source: crate::ports::PortError,
     },
+    /// A filter of a reader could not tell which rows stay.
+    #[error("cannot filter rows")]
+    Filter {
+        /// What the filter said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A piece of work on a blocking thread did not come back.
     #[error("{work} did not finish")]
     Interrupted {
@@ -234,7 +240,8 @@ impl Error {
             Self::NotRegistered { .. }
             | Self::Condition { .. }
             | Self::Arrow { .. }
-            | Self::Rows { .. } => ErrorKind::Caller,
+            | Self::Rows { .. }
+            | Self::Filter { .. } => ErrorKind::Caller,
             Self::Index { .. } | Self::Interrupted { .. } => ErrorKind::Internal,
         }
     }

@@ -5,11 +5,14 @@
 //! columns for a file as for live rows.
 
 pub(crate) mod cells;
+mod chunks;
 mod columns;
 mod describe;
 mod encode;
 mod encoding;
+mod filter;
 mod footer;
+mod footers;
 mod gather;
 pub(crate) mod layout;
 mod metadata;
@@ -20,14 +23,20 @@ mod project;
 mod prune;
 mod read;
 mod request;
+mod rows;
 mod shape;
+mod source;
+mod tally;
 mod write;
 
 pub(crate) use describe::describe;
+pub use filter::{OneOf, select};
 pub(crate) use footer::off_runtime;
+pub(crate) use footers::{FooterMetrics, Footers};
 pub use project::{project, read_field};
-pub(crate) use read::{read, read_origin, read_rows};
-pub use request::{ReadColumn, ReadRequest, RowStream};
+pub(crate) use read::{read, read_kept, read_origin, read_rows};
+pub use request::{Bound, ReadColumn, ReadRequest, RowFilter, RowStream, Values};
+pub use tally::{ReadFigures, ReadTally};
 pub(crate) use write::{FileOrigin, WriteRequest, WrittenFile, write};
 
 #[cfg(test)]

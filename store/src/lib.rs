@@ -26,7 +26,10 @@ mod store;
 pub use catalog::{AttributeTypes, FileAttribute, FileEntry, FileLayout, OverflowKey, Snapshot};
 pub use config::{CompactionConfig, Config, S3Config, StoreRoles};
 pub use error::{Error, ErrorKind};
-pub use files::{ReadColumn, ReadRequest, RowStream, project, read_field};
+pub use files::{
+    Bound, OneOf, ReadColumn, ReadFigures, ReadRequest, ReadTally, RowFilter, RowStream, Values,
+    project, read_field, select,
+};
 pub use model::{
     BadHoldName, FileId, Hold, HoldName, LogPosition, RowBatch, Secret, Signal, SpanId, Table,
     TimeRange, TraceId, UnixNanos, Value, WriterId,

@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::bucket::Puts;
 use crate::catalog::Snapshot;
 use crate::catalog::record::Cause;
+use crate::files::FooterMetrics;
 use crate::model::Table;
 use crate::retention::DeletionReport;
 use crate::store::CompactionReport;
@@ -137,6 +138,8 @@ pub(crate) struct Metrics {
     index_failures: Counter,
     garbage: Counter,
     single_writer: Gauge,
+    /// For the footers that are kept.
+    pub(crate) footers: FooterMetrics,
 }
 
 impl Metrics {
@@ -146,6 +149,7 @@ impl Metrics {
         metrics.register_bucket(registry);
         metrics.register_catalog(registry);
         metrics.register_retention(registry);
+        metrics.register_footers(registry);
         metrics
     }
 
@@ -262,6 +266,23 @@ impl Metrics {
             self.deletion_failures.clone(),
         );
         registry.register("icecore_store_holds", "Holds that stand", self.holds.clone());
+    }
+
+    fn register_footers(&self, registry: &mut Registry) {
+        let FooterMetrics { bytes, hits, misses } = self.footers.clone();
+        let about =
+            "Memory of footers of files that were read lately, at most footer_cache_bytes_max";
+        registry.register_with_unit("icecore_store_footer_cache", about, Unit::Bytes, bytes);
+        registry.register(
+            "icecore_store_footer_hits",
+            "Files opened whose footer was in memory",
+            hits,
+        );
+        registry.register(
+            "icecore_store_footer_misses",
+            "Files opened whose footer had to be fetched",
+            misses,
+        );
     }
 
     /// One attempt of one request.

@@ -26,7 +26,7 @@ use crate::catalog::state::{Change, State};
 use crate::catalog::{FileEntry, Snapshot};
 use crate::config::Config;
 use crate::error::Error;
-use crate::files::{ReadRequest, RowStream};
+use crate::files::{Footers, ReadRequest, RowStream};
 use crate::index::Index;
 use crate::metrics::{Metrics, RebuildReason};
 use crate::model::{FileId, Table, TimeRange, TraceId, WriterId};
@@ -45,6 +45,7 @@ pub struct Store {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) state: tokio::sync::Mutex<State>,
     index: Index,
+    footers: Arc<Footers>,
     snapshot: watch::Sender<Arc<Snapshot>>,
     /// When the catalog was last read, in milliseconds of [`Clock::elapsed`].
     refreshed_ms: AtomicU64,
@@ -108,13 +109,14 @@ impl Store {
         Ok(self.snapshot())
     }
 
-    /// Projected columns of one file.
+    /// Some columns of some rows of one file.
     #[must_use]
     pub fn read(&self, request: ReadRequest) -> RowStream {
-        crate::files::read(self.bucket.objects(), request)
+        crate::files::read(self.bucket.objects(), Arc::clone(&self.footers), request)
     }
 
-    /// Whole rows of one file in row shape. The two conditions only skip: the caller filters.
+    /// Whole rows of one file in row shape: those of one trace, where one is named. Of rows out of
+    /// `time` some may come back.
     #[must_use]
     pub fn read_rows(
         &self,
@@ -122,7 +124,15 @@ impl Store {
         time: TimeRange,
         trace_id: Option<TraceId>,
     ) -> RowStream {
-        crate::files::read_rows(self.bucket.objects(), file, time, trace_id)
+        let (bucket, footers) = (self.bucket.objects(), Arc::clone(&self.footers));
+        crate::files::read_kept(bucket, footers, file, time, trace_id)
+    }
+
+    /// Files that a reader should have open at one time, so that its waits for the bucket overlap:
+    /// a folder needs hardly any.
+    #[must_use]
+    pub fn files_at_once(&self) -> usize {
+        if self.config.storage.scheme() == "file" { 2 } else { 8 }
     }
 
     /// The span files of `snapshot` that may hold spans of the trace; one that does is never left

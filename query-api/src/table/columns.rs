@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use icecore_store::schema::{AttributeType, MapColumn, fixed_fields};
 use icecore_store::{ReadColumn, Table, read_field};
 
@@ -60,6 +60,13 @@ impl Column {
         let data_type = present_type(read_field(table, &read).data_type());
         Self { field: Arc::new(Field::new(map.column(key), data_type, true)), read }
     }
+}
+
+/// The schema of some columns.
+pub(crate) fn schema_of(columns: &[Column]) -> SchemaRef {
+    Arc::new(Schema::new(
+        columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<_>>(),
+    ))
 }
 
 /// The columns of `SELECT *`, in order.

@@ -8,11 +8,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, StringViewArray, StringViewBuilder,
-    StructArray,
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, RecordBatch, RecordBatchOptions,
+    StringViewArray, StringViewBuilder, StructArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use arrow::error::ArrowError;
 
 use icecore_store::model::value::plain_object;
@@ -30,6 +30,18 @@ pub(crate) fn present_type(data_type: &DataType) -> DataType {
         }
         other => other.clone(),
     }
+}
+
+/// A batch of the store as SQL shows it under `schema`, which may leave text in dictionaries.
+pub(crate) fn shown(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        let as_it_is = matches!(field.data_type(), DataType::Dictionary(_, _));
+        if as_it_is { Ok(Arc::clone(column)) } else { present(field.name(), column) }
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    // A batch without columns still has rows to count.
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
 fn present_field(field: &FieldRef) -> FieldRef {

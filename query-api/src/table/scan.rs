@@ -1,136 +1,51 @@
 //! Reading: some partitions of files, one of live rows.
 //!
-//! Invariant: each file and each live batch of the scan is in exactly one partition, and every
-//! batch that leaves here has the schema of the scan.
+//! Invariant: each file and each live batch of the scan is in exactly one partition; every row that
+//! leaves here meets the conditions, and every batch has the schema of the scan.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
 use futures::stream::{self, BoxStream, StreamExt};
-use icecore_store::{FileEntry, ReadColumn, ReadRequest, Table, TimeRange, project};
+use icecore_store::schema::text_type;
+use icecore_store::{
+    FileEntry, ReadColumn, ReadRequest, ReadTally, RowFilter, Table, TimeRange, select,
+};
 
 use super::TableRows;
-use super::columns::Column;
-use super::present::present;
-use super::prune::Prune;
-
-/// What is read on one thread.
-#[derive(Debug, Clone)]
-pub(super) enum Part {
-    /// Files, one after the other.
-    Files(Vec<Arc<FileEntry>>),
-    /// Rows in memory, in row shape.
-    Live(Vec<RecordBatch>),
-}
-
-impl Part {
-    /// Spreads files over at most `partitions` parts of about the same bytes; live rows are a part
-    /// of their own. At least one part.
-    pub(super) fn split(
-        mut files: Vec<Arc<FileEntry>>,
-        live: Vec<RecordBatch>,
-        partitions: usize,
-    ) -> Vec<Self> {
-        files.sort_by_key(|file| std::cmp::Reverse(file.bytes));
-        let mut groups = vec![(0_u64, Vec::new()); partitions.clamp(1, files.len().max(1))];
-        for file in files {
-            if let Some((bytes, group)) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
-                *bytes += file.bytes.max(1);
-                group.push(file);
-            }
-        }
-        let files = groups.into_iter().map(|(_, group)| group).filter(|group| !group.is_empty());
-        let mut parts: Vec<Self> = files.map(Self::Files).collect();
-        if !live.is_empty() || parts.is_empty() {
-            parts.push(Self::Live(live));
-        }
-        parts
-    }
-
-    fn rows(&self) -> usize {
-        match self {
-            Self::Files(files) => {
-                files.iter().map(|file| usize::try_from(file.rows).unwrap_or(usize::MAX)).sum()
-            }
-            Self::Live(batches) => batches.iter().map(RecordBatch::num_rows).sum(),
-        }
-    }
-}
-
-/// What the scans of one query read, counted as it happens.
-#[derive(Debug, Default)]
-pub(crate) struct ScanStats {
-    files_considered: AtomicU64,
-    files_pruned: AtomicU64,
-    files_read: AtomicU64,
-    file_bytes: AtomicU64,
-    file_rows: AtomicU64,
-    live_rows: AtomicU64,
-}
-
-/// The figures of [`ScanStats`] at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct ScanFigures {
-    /// Files that the snapshot has of the tables, once a scan.
-    pub(crate) files_considered: u64,
-    /// Of these, files that the conditions ruled out.
-    pub(crate) files_pruned: u64,
-    /// Files that were opened.
-    pub(crate) files_read: u64,
-    /// The size of the files that were opened; less is fetched where columns and pages are left out.
-    pub(crate) file_bytes: u64,
-    /// Rows that came out of files, before conditions.
-    pub(crate) file_rows: u64,
-    /// Rows that came from memory, before conditions.
-    pub(crate) live_rows: u64,
-}
-
-impl ScanStats {
-    /// A scan was planned over `known` files and kept `kept` of them.
-    pub(super) fn planned(&self, known: usize, kept: usize) {
-        let pruned = known.saturating_sub(kept);
-        self.files_considered.fetch_add(known as u64, Ordering::Relaxed);
-        self.files_pruned.fetch_add(pruned as u64, Ordering::Relaxed);
-    }
-
-    /// The figures now.
-    pub(crate) fn figures(&self) -> ScanFigures {
-        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        let Self { files_considered, files_pruned, files_read, file_bytes, file_rows, live_rows } =
-            self;
-        ScanFigures {
-            files_considered: load(files_considered),
-            files_pruned: load(files_pruned),
-            files_read: load(files_read),
-            file_bytes: load(file_bytes),
-            file_rows: load(file_rows),
-            live_rows: load(live_rows),
-        }
-    }
-}
+use super::columns::{Column, schema_of};
+use super::conditions::Conditions;
+use super::parts::Part;
+use super::present::shown;
+use super::stats::metrics;
+use super::top::{Order, TopRows};
 
 /// The plan node that reads.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct TelemetryScan {
     table: Table,
     rows: Arc<TableRows>,
     schema: SchemaRef,
     columns: Vec<Column>,
-    prune: Prune,
+    conditions: Conditions,
+    order: Option<Order>,
     parts: Vec<Part>,
+    /// Files that the snapshot has of the table.
+    files_known: usize,
+    tally: Arc<ReadTally>,
     properties: Arc<PlanProperties>,
 }
 
@@ -138,18 +53,59 @@ impl TelemetryScan {
     pub(super) fn new(
         table: Table,
         rows: Arc<TableRows>,
-        schema: SchemaRef,
         columns: Vec<Column>,
-        prune: Prune,
+        conditions: Conditions,
         parts: Vec<Part>,
+        files_known: usize,
     ) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
-            Partitioning::UnknownPartitioning(parts.len()),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { table, rows, schema, columns, prune, parts, properties: Arc::new(properties) }
+        let schema = schema_of(&columns);
+        let properties = properties(&schema, parts.len());
+        let tally = rows.stats.scan();
+        let order = None;
+        Self {
+            table,
+            rows,
+            schema,
+            columns,
+            conditions,
+            order,
+            parts,
+            files_known,
+            tally,
+            properties,
+        }
+    }
+
+    /// The columns, in order.
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The table.
+    pub(crate) const fn table(&self) -> Table {
+        self.table
+    }
+
+    /// The same scan, which leaves out rows that are not among the first in an order.
+    pub(crate) fn first(&self, order: Order) -> Self {
+        let parts = match order.latest_first() {
+            Some(latest_first) => Part::by_time(&self.parts, latest_first),
+            None => self.parts.clone(),
+        };
+        Self { order: Some(order), parts, ..self.clone() }
+    }
+
+    /// The same scan with these columns, which are text, as dictionaries.
+    pub(crate) fn with_dictionaries(&self, places: &[usize]) -> Self {
+        let fields = self.schema.fields().iter().enumerate().map(|(at, field)| {
+            if places.contains(&at) {
+                Arc::new(Field::new(field.name(), text_type(), field.is_nullable()))
+            } else {
+                Arc::clone(field)
+            }
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Self { properties: properties(&schema, self.parts.len()), schema, ..self.clone() }
     }
 
     fn read_columns(&self) -> Vec<ReadColumn> {
@@ -157,49 +113,89 @@ impl TelemetryScan {
     }
 
     /// Batches as the store has them, in the columns of the scan but not yet as SQL shows them.
-    fn stored(&self, part: Part) -> BoxStream<'static, Result<RecordBatch>> {
-        let (rows, table, columns) = (Arc::clone(&self.rows), self.table, self.read_columns());
+    fn stored(
+        &self,
+        part: Part,
+        top: Option<Arc<TopRows>>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
         match part {
-            Part::Live(batches) => stream::iter(batches)
-                .map(move |batch| {
-                    rows.stats.live_rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-                    project(&batch, table, &columns).map_err(store_error)
-                })
-                .boxed(),
-            Part::Files(files) => {
-                let Prune { time, trace_id, service_name } = self.prune.clone();
-                let time = time.unwrap_or(TimeRange::ALL);
-                stream::iter(files)
-                    .flat_map(move |file| {
-                        let stats = Arc::clone(&rows.stats);
-                        stats.files_read.fetch_add(1, Ordering::Relaxed);
-                        stats.file_bytes.fetch_add(file.bytes, Ordering::Relaxed);
-                        let (columns, service_name) = (columns.clone(), service_name.clone());
-                        let request = ReadRequest { file, columns, time, trace_id, service_name };
-                        rows.store.read(request).map(move |batch| {
-                            let batch = batch.map_err(store_error)?;
-                            stats.file_rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-                            Ok(batch)
-                        })
-                    })
-                    .boxed()
-            }
+            Part::Live(batches) => self.live(batches, top),
+            Part::Files(files) => self.files(files, top),
         }
+    }
+
+    fn live(
+        &self,
+        batches: Vec<RecordBatch>,
+        top: Option<Arc<TopRows>>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        let (stats, table) = (Arc::clone(&self.rows.stats), self.table);
+        let (columns, mut filters) = (self.read_columns(), self.conditions.of_rows());
+        filters.extend(top.map(|top| top as Arc<dyn RowFilter>));
+        let batches = stream::iter(batches).map(move |batch| {
+            stats.live(batch.num_rows());
+            select(&batch, table, &columns, &filters).map_err(store_error)
+        });
+        batches.boxed()
+    }
+
+    fn files(
+        &self,
+        files: Vec<Arc<FileEntry>>,
+        top: Option<Arc<TopRows>>,
+    ) -> BoxStream<'static, Result<RecordBatch>> {
+        let (rows, columns) = (Arc::clone(&self.rows), self.read_columns());
+        let (conditions, tally) = (self.conditions.clone(), Arc::clone(&self.tally));
+        let at_once = rows.store.files_at_once();
+        let opened = stream::iter(files).map(move |file| {
+            let (mut bounds, mut filters) = conditions.of_file(&file);
+            if let Some(top) = &top {
+                match top.time() {
+                    Ok(Some(time)) if !time.overlaps(&file.time) => {
+                        rows.stats.passed_over();
+                        return stream::empty().boxed();
+                    }
+                    Ok(Some(time)) => bounds.push(icecore_store::Bound::time(file.table, time)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        return stream::once(std::future::ready(Err(error.into()))).boxed();
+                    }
+                }
+                filters.push(Arc::clone(top) as Arc<dyn RowFilter>);
+            }
+            rows.stats.opened(&file);
+            let (columns, tally) = (columns.clone(), Arc::clone(&tally));
+            let request = ReadRequest { file, columns, bounds, filters, tally };
+            let stats = Arc::clone(&rows.stats);
+            let batches = rows.store.read(request).map(move |batch| {
+                let batch = batch.map_err(store_error)?;
+                stats.read(batch.num_rows());
+                Ok(batch)
+            });
+            batches.boxed()
+        });
+        opened.flatten_unordered(at_once).boxed()
     }
 }
 
-fn store_error(error: icecore_store::Error) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
+fn properties(schema: &SchemaRef, partitions: usize) -> Arc<PlanProperties> {
+    Arc::new(PlanProperties::new(
+        EquivalenceProperties::new(Arc::clone(schema)),
+        Partitioning::UnknownPartitioning(partitions),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    ))
 }
 
-/// A batch of the store as SQL shows it.
-pub(crate) fn shown(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = schema.fields().iter().zip(batch.columns());
-    let columns = columns.map(|(field, column)| present(field.name(), column));
-    let columns = columns.collect::<Result<Vec<_>, _>>()?;
-    // A batch without columns still has rows to count.
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+/// What a condition says of itself comes out as the engine's own words.
+fn store_error(error: icecore_store::Error) -> DataFusionError {
+    match error {
+        icecore_store::Error::Filter { source } => match source.downcast::<DataFusionError>() {
+            Ok(engines) => *engines,
+            Err(source) => DataFusionError::External(source),
+        },
+        other => DataFusionError::External(Box::new(other)),
+    }
 }
 
 impl DisplayAs for TelemetryScan {
@@ -212,16 +208,18 @@ impl DisplayAs for TelemetryScan {
             }
         }
         let names: Vec<_> = self.columns.iter().map(|c| c.field.name().as_str()).collect();
-        let Self { table, prune: Prune { time, trace_id, service_name }, .. } = self;
-        write!(f, "TelemetryScan: {table} files={files} live_batches={live}")?;
+        let Self { table, conditions, files_known, .. } = self;
+        write!(f, "TelemetryScan: {table} files={files}/{files_known} live_batches={live}")?;
         write!(f, " columns=[{}]", names.join(", "))?;
-        match time {
-            Some(time) if *time == TimeRange::ALL => {}
+        match conditions.time {
+            Some(time) if time == TimeRange::ALL => {}
             Some(time) => write!(f, " time={:?}..{:?}", time.start(), time.end())?,
             None => write!(f, " time=never")?,
         }
-        trace_id.map_or(Ok(()), |id| write!(f, " trace_id={id}"))?;
-        service_name.as_ref().map_or(Ok(()), |name| write!(f, " service_name={name}"))
+        if !conditions.texts().is_empty() {
+            write!(f, " conditions=[{}]", conditions.texts().join(", "))?;
+        }
+        self.order.as_ref().map_or(Ok(()), |order| write!(f, " first={order}"))
     }
 }
 
@@ -258,8 +256,14 @@ impl ExecutionPlan for TelemetryScan {
             return Err(DataFusionError::Internal(text));
         };
         let schema = Arc::clone(&self.schema);
-        let batches = self.stored(part).map(move |batch| shown(&batch?, &schema));
+        // Of its own for each execution: a plan may be executed again, and begins anew then.
+        let top = self.order.as_ref().map(|order| order.filter().map(Arc::new)).transpose()?;
+        let batches = self.stored(part, top).map(move |batch| Ok(shown(&batch?, &schema)?));
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(metrics(&self.tally.figures()))
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
@@ -267,8 +271,8 @@ impl ExecutionPlan for TelemetryScan {
         let wanted = parts.filter(|(at, _)| partition.is_none_or(|wanted| wanted == *at));
         let rows = wanted.map(|(_, part)| part.rows()).sum();
         let mut statistics = Statistics::new_unknown(&self.schema);
-        // Where conditions skip row groups, fewer rows than that leave the scan.
-        let exact = self.prune.is_everything();
+        // Where there are conditions, fewer rows than that leave the scan.
+        let exact = self.conditions.is_empty() && self.order.is_none();
         statistics.num_rows = if exact { Precision::Exact(rows) } else { Precision::Inexact(rows) };
         Ok(Arc::new(statistics))
     }

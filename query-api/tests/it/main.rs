@@ -8,5 +8,6 @@ mod http;
 mod page;
 mod places;
 mod rows;
+mod same;
 mod service;
 mod traces;

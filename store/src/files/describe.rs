@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 
-use super::footer::{fetch_footer, length};
+use super::footer::{Fetching, description, fetch_metadata, length};
+use super::tally::ReadTally;
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::model::FileId;
@@ -20,8 +21,9 @@ pub(crate) async fn describe(
         Err(Error::Bucket { source: object_store::Error::NotFound { .. }, .. }) => return Ok(None),
         other => other?,
     };
-    let footer = fetch_footer(&bucket, path, file_bytes).await?;
-    let entry = footer.description.entry(id, file_bytes);
+    let from = Fetching { bucket: &bucket, path, tally: &ReadTally::default() };
+    let metadata = fetch_metadata(from, file_bytes).await?;
+    let entry = description(&metadata, path)?.entry(id, file_bytes);
     if entry.path() == path {
         return Ok(Some(entry));
     }

@@ -1,57 +1,145 @@
-//! Footers of files: fetched once, kept for as long as there is room.
+//! The footer of a file: where its columns and pages are, and what statistics say of them.
 //!
-//! A file never changes and its id is never reused, so a footer kept is always right.
+//! Invariant: it says of pages packed with zstd that they are plain, and [`Footer::zstd`] says which
+//! those are: see `chunks.rs`.
 
-use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Fields};
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::DecodeResult;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::basic::Compression;
+use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder};
+use parquet::file::metadata::{
+    PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData,
+};
+use parquet::file::page_index::offset_index::PageLocation;
+use tokio::sync::OnceCell;
 
 use super::metadata::FileMetadata;
+use super::prune::leaf;
+use super::tally::ReadTally;
 use crate::error::Error;
-use crate::model::FileId;
 use crate::schema::text_type;
-
-/// Memory for footers in this process. One of a file with 100 columns and 8 row groups takes
-/// about 200 KB.
-const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// What is read at the end of a file in the hope that it holds the whole footer.
 const TAIL_BYTES: u64 = 128 << 10;
 
+/// Stretches that lie this close together are fetched as one, which costs less than asking twice. A
+/// bucket that is far away joins more of them itself.
+const GAP_BYTES_MAX: u64 = 16 << 10;
+
 /// The footer of one file.
 #[derive(Debug)]
 pub(super) struct Footer {
-    /// Row groups, statistics, page indexes, and the types to decode into.
-    pub(super) reader: ArrowReaderMetadata,
-    /// Icecore's own description.
-    pub(super) description: FileMetadata,
+    /// Row groups, statistics and page indexes.
+    pub(super) metadata: ParquetMetaData,
+    /// The types to decode into: text into dictionaries where the row shape has them.
+    pub(super) types: Fields,
+    /// By row group and column.
+    zstd: Vec<Vec<bool>>,
+    /// Of `trace_id`, by row group; fetched when the first trace is looked for.
+    blooms: OnceCell<Vec<Option<Sbbf>>>,
 }
 
 impl Footer {
     /// Takes up to milliseconds for a large footer: call it off the runtime.
     fn new(metadata: ParquetMetaData, path: &str) -> Result<Self, Error> {
-        let description =
-            FileMetadata::from_key_values(metadata.file_metadata().key_value_metadata())
-                .map_err(|reason| Error::Damaged { path: path.to_owned(), reason })?;
-        let reader =
-            with_dictionaries(Arc::new(metadata)).map_err(|source| failed(path, source))?;
-        Ok(Self { reader, description })
+        // Refuses files of a later version.
+        description(&metadata, path)?;
+        let failed = |source| failed(path, source);
+        let types = types(&metadata).map_err(failed)?;
+        let zstd = metadata.row_groups().iter().map(packed).collect();
+        let metadata = unpacked(metadata).map_err(failed)?;
+        Ok(Self { metadata, types, zstd, blooms: OnceCell::new() })
+    }
+
+    /// Rows of one group.
+    pub(super) fn rows(&self, group: usize) -> usize {
+        usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or_default()
+    }
+
+    /// Whether the pages of a column are packed with zstd.
+    pub(super) fn zstd(&self, group: usize, leaf: usize) -> bool {
+        self.zstd[group][leaf]
+    }
+
+    /// Where the pages of a column are; `None` where the file has no page index.
+    pub(super) fn pages(&self, group: usize, leaf: usize) -> Option<&[PageLocation]> {
+        let groups = self.metadata.offset_index().filter(|groups| !groups.is_empty())?;
+        Some(groups[group][leaf].page_locations().as_slice())
+    }
+
+    /// Memory of it, bloom filters included whether they are there yet or not.
+    pub(super) fn bytes(&self) -> usize {
+        let blooms = (0..self.zstd.len()).filter_map(|group| self.bloom_range(group));
+        let blooms: u64 = blooms.map(|range| range.end - range.start).sum();
+        self.metadata.memory_size() + usize::try_from(blooms).unwrap_or(usize::MAX)
+    }
+
+    fn bloom_range(&self, group: usize) -> Option<Range<u64>> {
+        let column = leaf(self.metadata.file_metadata().schema_descr(), "trace_id")?;
+        let column = self.metadata.row_group(group).column(column);
+        let start = u64::try_from(column.bloom_filter_offset()?).ok()?;
+        let length = u64::try_from(column.bloom_filter_length()?).ok()?;
+        Some(start..start + length)
+    }
+
+    /// For each row group whether it can have a row of one of these traces.
+    pub(super) async fn may_have_trace(
+        &self,
+        from: Fetching<'_>,
+        ids: &[Vec<u8>],
+    ) -> Result<Vec<bool>, Error> {
+        let blooms = self.blooms.get_or_try_init(|| self.fetch_blooms(from)).await?;
+        let may = |bloom: &Sbbf| ids.iter().any(|id| bloom.check(id.as_slice()));
+        Ok(blooms.iter().map(|bloom| bloom.as_ref().is_none_or(may)).collect())
+    }
+
+    async fn fetch_blooms(&self, from: Fetching<'_>) -> Result<Vec<Option<Sbbf>>, Error> {
+        let ranges: Vec<_> = (0..self.zstd.len()).map(|group| self.bloom_range(group)).collect();
+        let wanted: Vec<_> = ranges.iter().flatten().cloned().collect();
+        let mut fetched = from.fetch(&wanted).await?.into_iter();
+        let blooms = ranges.iter().map(|range| {
+            let bytes = range.as_ref().and_then(|_| fetched.next());
+            let bloom = bytes.map(|(_, bytes)| Sbbf::from_bytes(&bytes)).transpose();
+            bloom.map_err(|source| failed(from.path, source))
+        });
+        blooms.collect()
     }
 }
 
-/// Decodes text into dictionaries where the row shape has them.
-fn with_dictionaries(metadata: Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata, ParquetError> {
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let plain = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options.clone())?;
-    let fields = plain.schema().fields().iter().map(|field| {
+fn packed(group: &RowGroupMetaData) -> Vec<bool> {
+    let zstd = |compression| matches!(compression, Compression::ZSTD(_));
+    group.columns().iter().map(|column| zstd(column.compression())).collect()
+}
+
+/// The same with columns that are packed with zstd called plain.
+fn unpacked(metadata: ParquetMetaData) -> Result<ParquetMetaData, ParquetError> {
+    let mut builder = metadata.into_builder();
+    let groups = builder.take_row_groups().into_iter().map(|group| {
+        let mut group = group.into_builder();
+        let columns = group.take_columns().into_iter().map(|column| match column.compression() {
+            Compression::ZSTD(_) => {
+                column.into_builder().set_compression(Compression::UNCOMPRESSED).build()
+            }
+            _ => Ok(column),
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        group.set_column_metadata(columns).build()
+    });
+    let groups = groups.collect::<Result<Vec<_>, _>>()?;
+    Ok(builder.set_row_groups(groups).build())
+}
+
+/// Text as dictionaries where the row shape has them.
+fn types(metadata: &ParquetMetaData) -> Result<Fields, ParquetError> {
+    let plain = parquet_to_arrow_schema(metadata.file_metadata().schema_descr(), None)?;
+    let fields = plain.fields().iter().map(|field| {
         let plain_in_row_shape = matches!(field.name().as_str(), "attributes" | "body");
         if *field.data_type() == DataType::Utf8 && !plain_in_row_shape {
             Arc::new(Field::new(field.name(), text_type(), field.is_nullable()))
@@ -59,51 +147,49 @@ fn with_dictionaries(metadata: Arc<ParquetMetaData>) -> Result<ArrowReaderMetada
             Arc::clone(field)
         }
     });
-    let schema = Schema::new(fields.collect::<Vec<_>>());
-    ArrowReaderMetadata::try_new(metadata, options.with_schema(Arc::new(schema)))
+    Ok(fields.collect())
 }
 
-/// The footer of a file, from memory where it is there.
-pub(super) async fn footer(
-    bucket: &Arc<dyn ObjectStore>,
-    id: FileId,
-    path: &str,
-    file_bytes: u64,
-) -> Result<Arc<Footer>, Error> {
-    if let Some(kept) = KEPT.with(|kept| kept.find(id)) {
-        return Ok(kept);
-    }
-    let footer = Arc::new(fetch_footer(bucket, path, file_bytes).await?);
-    KEPT.with(|kept| kept.keep(id, &footer));
-    Ok(footer)
+/// What a file says of itself.
+pub(super) fn description(metadata: &ParquetMetaData, path: &str) -> Result<FileMetadata, Error> {
+    FileMetadata::from_key_values(metadata.file_metadata().key_value_metadata())
+        .map_err(|reason| Error::Damaged { path: path.to_owned(), reason })
 }
 
 /// The footer of a file, from the bucket: one request where it is not longer than usual.
-pub(super) async fn fetch_footer(
-    bucket: &Arc<dyn ObjectStore>,
-    path: &str,
+pub(super) async fn fetch_footer(from: Fetching<'_>, file_bytes: u64) -> Result<Footer, Error> {
+    let path = from.path.to_owned();
+    let metadata = fetch_metadata(from, file_bytes).await?;
+    off_runtime("decoding a footer", move || Footer::new(metadata, &path)).await
+}
+
+/// The same as Parquet has it.
+pub(super) async fn fetch_metadata(
+    from: Fetching<'_>,
     file_bytes: u64,
-) -> Result<Footer, Error> {
+) -> Result<ParquetMetaData, Error> {
     let decoder = ParquetMetaDataPushDecoder::try_new(file_bytes)
-        .map_err(|source| failed(path, source))?
+        .map_err(|source| failed(from.path, source))?
         .with_page_index_policy(PageIndexPolicy::Optional);
     let tail = file_bytes.saturating_sub(TAIL_BYTES)..file_bytes;
     let mut wanted = Vec::from([tail]);
     let mut decoder = Some(decoder);
     // The tail, what the footer is longer, the page index: never more rounds than that.
     while let Some(mut decoding) = decoder.take() {
-        let fetched = fetch(bucket, path, &wanted).await?;
-        let name = path.to_owned();
+        let fetched = from.fetch(&wanted).await?;
+        let name = from.path.to_owned();
         let work = move || -> Result<_, Error> {
-            decoding.push_ranges(wanted, fetched).map_err(|source| failed(&name, source))?;
-            Ok(match decoding.try_decode().map_err(|source| failed(&name, source))? {
+            let failed = |source| failed(&name, source);
+            let (ranges, pieces) = fetched.into_iter().unzip();
+            decoding.push_ranges(ranges, pieces).map_err(failed)?;
+            Ok(match decoding.try_decode().map_err(failed)? {
                 DecodeResult::NeedsData(ranges) => Progress::Wants(decoding, ranges),
-                DecodeResult::Data(metadata) => Progress::Done(Footer::new(metadata, &name)?),
+                DecodeResult::Data(metadata) => Progress::Done(Box::new(metadata)),
                 DecodeResult::Finished => Progress::Ended,
             })
         };
         match off_runtime("decoding a footer", work).await? {
-            Progress::Done(footer) => return Ok(footer),
+            Progress::Done(metadata) => return Ok(*metadata),
             Progress::Ended => break,
             Progress::Wants(decoding, ranges) => {
                 decoder = Some(decoding);
@@ -111,11 +197,11 @@ pub(super) async fn fetch_footer(
             }
         }
     }
-    Err(Error::Damaged { path: path.to_owned(), reason: "it has no footer".to_owned() })
+    Err(Error::Damaged { path: from.path.to_owned(), reason: "it has no footer".to_owned() })
 }
 
 enum Progress {
-    Done(Footer),
+    Done(Box<ParquetMetaData>),
     Wants(ParquetMetaDataPushDecoder, Vec<Range<u64>>),
     Ended,
 }
@@ -127,14 +213,57 @@ pub(super) async fn length(bucket: &Arc<dyn ObjectStore>, path: &str) -> Result<
     Ok(head.size)
 }
 
-/// Stretches of a file, those that lie close together in one request.
-pub(super) async fn fetch(
-    bucket: &Arc<dyn ObjectStore>,
-    path: &str,
-    ranges: &[Range<u64>],
-) -> Result<Vec<Bytes>, Error> {
-    let fetched = bucket.get_ranges(&Path::from(path), ranges).await;
-    fetched.map_err(|source| bucket_failed(path, source))
+/// Where stretches of a file are fetched from, and who counts them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fetching<'a> {
+    pub(super) bucket: &'a Arc<dyn ObjectStore>,
+    pub(super) path: &'a str,
+    pub(super) tally: &'a ReadTally,
+}
+
+impl Fetching<'_> {
+    /// Stretches of the file, each in one piece, in one wait.
+    pub(super) async fn fetch(
+        self,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<(Range<u64>, Bytes)>, Error> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let joined = joined(ranges);
+        self.tally.fetched(joined.iter().map(|range| range.end - range.start).sum());
+        let pieces = self.bucket.get_ranges(&Path::from(self.path), &joined).await;
+        let pieces = pieces.map_err(|source| bucket_failed(self.path, source))?;
+        let cut = ranges.iter().map(|range| {
+            let at = joined.partition_point(|piece| piece.end < range.end);
+            let start = joined.get(at).map_or(0, |piece| piece.start);
+            let from = usize::try_from(range.start - start).unwrap_or_default();
+            let to = usize::try_from(range.end - start).unwrap_or_default();
+            let piece = pieces.get(at).filter(|piece| to <= piece.len());
+            let piece = piece.ok_or_else(|| Error::Damaged {
+                path: self.path.to_owned(),
+                reason: format!("it ends before byte {}", range.end),
+            })?;
+            Ok((range.clone(), piece.slice(from..to)))
+        });
+        cut.collect()
+    }
+}
+
+/// The stretches in order, with those that lie close together joined.
+fn joined(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(sorted.len());
+    for range in sorted {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end + GAP_BYTES_MAX => {
+                last.end = last.end.max(range.end);
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
 }
 
 /// Runs work that takes longer than a runtime thread may be held.
@@ -152,54 +281,4 @@ pub(super) fn failed(path: &str, source: ParquetError) -> Error {
 
 fn bucket_failed(path: &str, source: object_store::Error) -> Error {
     Error::Bucket { action: "read", path: path.to_owned(), source }
-}
-
-/// Footers used lately.
-static KEPT: LazyLock<Kept> = LazyLock::new(Kept::default);
-
-#[derive(Debug, Default)]
-struct Kept(Mutex<Footers>);
-
-impl Kept {
-    fn with<T>(&self, work: impl FnOnce(&mut Footers) -> T) -> T {
-        // A footer is put in whole or not at all, so that a panic elsewhere leaves nothing torn.
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-#[derive(Debug, Default)]
-struct Footers {
-    kept: HashMap<FileId, (Arc<Footer>, u64)>,
-    bytes: usize,
-    uses: u64,
-}
-
-impl Footers {
-    fn find(&mut self, id: FileId) -> Option<Arc<Footer>> {
-        self.uses += 1;
-        let (footer, used) = self.kept.get_mut(&id)?;
-        *used = self.uses;
-        Some(Arc::clone(footer))
-    }
-
-    fn keep(&mut self, id: FileId, footer: &Arc<Footer>) {
-        let weight = weight(footer);
-        if weight > KEPT_BYTES_MAX || self.kept.contains_key(&id) {
-            return;
-        }
-        while self.bytes + weight > KEPT_BYTES_MAX {
-            let oldest = self.kept.iter().min_by_key(|(_, (_, used))| *used);
-            let Some(oldest) = oldest.map(|(id, _)| *id) else { break };
-            if let Some((gone, _)) = self.kept.remove(&oldest) {
-                self.bytes -= self::weight(&gone);
-            }
-        }
-        self.uses += 1;
-        self.bytes += weight;
-        self.kept.insert(id, (Arc::clone(footer), self.uses));
-    }
-}
-
-fn weight(footer: &Footer) -> usize {
-    footer.reader.metadata().memory_size()
 }

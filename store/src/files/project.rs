@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, RecordBatchOptions,
-    StringViewBuilder, new_null_array,
+    StringDictionaryBuilder, new_null_array,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 use arrow::error::ArrowError;
 
 use super::cells::{Cells, MapCells, Texts};
@@ -16,7 +16,7 @@ use super::request::ReadColumn;
 use crate::error::Error;
 use crate::model::value::{find_key, parse_value, plain_text, text_of};
 use crate::model::{Table, Value};
-use crate::schema::{AttributeType, MapColumn, fixed_fields};
+use crate::schema::{AttributeType, MapColumn, fixed_fields, text_type};
 
 /// Brings rows in row shape into the columns wanted, in this order, named and typed as
 /// [`read_field`] says. Of the row shape only those columns must be there that the ones wanted are
@@ -38,9 +38,7 @@ pub fn project(
             ReadColumn::Attribute { map, key, kind } => {
                 attribute(rows, *map, key, *kind).map_err(|source| failed(&field, source))?
             }
-            ReadColumn::Map(map) => {
-                whole_map(rows, *map).map_err(|source| failed(&field, source))?
-            }
+            ReadColumn::Map(map) => whole_map(rows, *map),
         };
         arrays.push(array);
         fields.push(field);
@@ -50,40 +48,33 @@ pub fn project(
         .map_err(|source| Error::Arrow { action: format!("project columns of {table}"), source })
 }
 
-/// The name and type of a column that is read: text is `Utf8View`, a map is `Utf8View` JSON text,
-/// times are nanoseconds UTC, lists are as in the row shape. A fixed name that the table does not
-/// have reads as a nullable text.
+/// The name and type of a column that is read: as in the row shape, so that text that repeats is a
+/// dictionary; a map is JSON text. A fixed name that the table does not have reads as a nullable
+/// text.
 #[must_use]
 pub fn read_field(table: Table, column: &ReadColumn) -> Field {
     match column {
         ReadColumn::Fixed(name) => {
             let fields = fixed_fields(table);
             let Some(field) = fields.iter().find(|field| field.name() == name) else {
-                return Field::new(name, DataType::Utf8View, true);
+                return Field::new(name, text_type(), true);
             };
             Field::new(name, read_type(field.data_type()), field.is_nullable())
         }
         ReadColumn::Attribute { map, key, kind } => {
-            Field::new(map.column(key), attribute_type(*kind), true)
+            Field::new(map.column(key), kind.data_type(), true)
         }
-        ReadColumn::Map(map) => Field::new(map.name(), DataType::Utf8View, true),
+        ReadColumn::Map(MapColumn::Attributes) => {
+            Field::new(MapColumn::Attributes.name(), DataType::Utf8, true)
+        }
+        ReadColumn::Map(map) => Field::new(map.name(), text_type(), true),
     }
 }
 
 fn read_type(row_type: &DataType) -> DataType {
     match row_type {
-        DataType::Dictionary(_, _) | DataType::Utf8 => DataType::Utf8View,
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Nanosecond, zone.clone()),
         other => other.clone(),
-    }
-}
-
-fn attribute_type(kind: AttributeType) -> DataType {
-    match kind {
-        AttributeType::String => DataType::Utf8View,
-        AttributeType::Int => DataType::Int64,
-        AttributeType::Double => DataType::Float64,
-        AttributeType::Bool => DataType::Boolean,
     }
 }
 
@@ -104,11 +95,11 @@ fn fixed(
     cast(column, wanted).map_err(|source| Error::Arrow { action: action(), source })
 }
 
-fn whole_map(rows: &RecordBatch, map: MapColumn) -> Result<ArrayRef, ArrowError> {
+fn whole_map(rows: &RecordBatch, map: MapColumn) -> ArrayRef {
     let cells = MapCells::of_batch(rows, map);
     match map {
-        MapColumn::Attributes => cast(&cells.texts(rows.num_rows()), &DataType::Utf8View),
-        MapColumn::Resource => cast(&cells.shared_texts(rows.num_rows()), &DataType::Utf8View),
+        MapColumn::Attributes => Arc::new(cells.texts(rows.num_rows())),
+        MapColumn::Resource => Arc::new(cells.shared_texts(rows.num_rows())),
     }
 }
 
@@ -119,7 +110,7 @@ fn attribute(
     key: &str,
     kind: AttributeType,
 ) -> Result<ArrayRef, ArrowError> {
-    let wanted = attribute_type(kind);
+    let wanted = kind.data_type();
     let column = rows.column_by_name(&map.column(key));
     let overflow = rows.column_by_name(map.name());
     let overflow = overflow.filter(|texts| texts.null_count() < texts.len()).and_then(Texts::of);
@@ -151,7 +142,7 @@ fn is_widening(column: &ArrayRef, kind: AttributeType) -> bool {
 
 /// A column of one attribute type, built from values of any.
 enum Column {
-    String(StringViewBuilder),
+    String(StringDictionaryBuilder<Int32Type>),
     Int(Int64Builder),
     Double(Float64Builder),
     Bool(BooleanBuilder),
@@ -160,7 +151,7 @@ enum Column {
 impl Column {
     fn new(kind: AttributeType, rows: usize) -> Self {
         match kind {
-            AttributeType::String => Self::String(StringViewBuilder::with_capacity(rows)),
+            AttributeType::String => Self::String(StringDictionaryBuilder::new()),
             AttributeType::Int => Self::Int(Int64Builder::with_capacity(rows)),
             AttributeType::Double => Self::Double(Float64Builder::with_capacity(rows)),
             AttributeType::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),

@@ -1,70 +1,90 @@
-//! Columns of one file, pruned before bytes are fetched.
+//! Columns of one file: what can be ruled out is not fetched, and what filters leave out is not
+//! decoded.
 //!
-//! Invariant: a row that matches the request comes back once. Bytes are fetched on the runtime;
-//! they are decoded on blocking threads, some batches a turn, so that a reader that stops asking
-//! stops the work.
+//! Invariant: a row that is within bounds and passes every filter comes back once, in the order of
+//! the file. Bytes are fetched on the runtime, for some row groups at a time and in two waits at
+//! most: what filters look at, then the answer's columns of the rows that are left. They are
+//! decoded on blocking threads, some batches a turn, so that a reader that stops asking stops the
+//! work.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{FieldRef, Schema};
+use arrow::array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
-use parquet::DecodeResult;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowPredicateFn, RowFilter};
-use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
-use parquet::bloom_filter::Sbbf;
-use parquet::schema::types::SchemaDescriptor;
 
-use super::footer::{Footer, failed, fetch, fetch_footer, footer, length, off_runtime};
-use super::prune::{Wanted, leaf};
-use super::shape::{from_file, remainder_name};
-use super::{FileOrigin, ReadColumn, ReadRequest, RowStream, project::project};
-use crate::catalog::{FileEntry, FileLayout};
+use super::chunks::Fetched;
+use super::filter::of_trace;
+use super::footer::{
+    Fetching, Footer, description, failed, fetch_footer, fetch_metadata, length, off_runtime,
+};
+use super::footers::Footers;
+use super::prune::Pruning;
+use super::request::{Bound, ReadRequest, RowFilter, RowStream, Values};
+use super::rows::Rows;
+use super::source::{Decoding, Source};
+use super::tally::ReadTally;
+use super::{FileOrigin, ReadColumn};
+use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::model::{TimeRange, TraceId};
-use crate::schema::{MapColumn, fixed_fields};
-
-/// Rows of one batch.
-const BATCH_ROWS: usize = 8_192;
 
 /// Batches decoded in one turn on a blocking thread, and held at most.
 const BATCHES_A_TURN: usize = 4;
 
-/// Projected columns of one file.
-pub(crate) fn read(bucket: Arc<dyn ObjectStore>, request: ReadRequest) -> RowStream {
-    let ReadRequest { file, columns, time, trace_id, service_name } = request;
-    let fixed = fixed_fields(file.table);
-    let wanted = |name: &str| needs(&file, &columns, name);
-    let fixed = fixed.into_iter().filter(|field| wanted(field.name())).collect();
-    let attributes =
-        file.layout.attributes.iter().map(|attribute| attribute.map.column(&attribute.key));
-    let attributes = attributes.filter(|name| wanted(name)).collect();
-    let wanted = Wanted { time, service_name };
-    let job = Job { bucket, file, fixed, attributes, columns: Some(columns), wanted, trace_id };
-    job.stream()
+/// Row groups are fetched together up to about so many bytes, and one at least.
+const FETCHED_BYTES_MAX: u64 = 4 << 20;
+
+/// Some columns of some rows of one file.
+pub(crate) fn read(
+    bucket: Arc<dyn ObjectStore>,
+    footers: Arc<Footers>,
+    request: ReadRequest,
+) -> RowStream {
+    let ReadRequest { file, columns, bounds, filters, tally } = request;
+    let columns = Some(columns);
+    let (footers, path) = (Some(footers), file.path());
+    Job { bucket, footers, file, path, columns, bounds, filters, tally }.stream()
 }
 
-/// Whole rows of one file in row shape. The two conditions only skip row groups and pages.
+/// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
+/// or page that lies out of `time`. The footer is fetched and forgotten.
 pub(crate) fn read_rows(
     bucket: Arc<dyn ObjectStore>,
     file: &Arc<FileEntry>,
     time: TimeRange,
     trace_id: Option<TraceId>,
 ) -> RowStream {
-    let attributes =
-        file.layout.attributes.iter().map(|attribute| attribute.map.column(&attribute.key));
-    let job = Job {
-        bucket,
-        fixed: fixed_fields(file.table),
-        attributes: attributes.collect(),
-        file: Arc::clone(file),
-        columns: None,
-        wanted: Wanted { time, service_name: None },
-        trace_id,
-    };
-    job.stream()
+    whole_rows(bucket, None, file, time, trace_id)
+}
+
+/// As [`read_rows`], with the footer kept for the next reader.
+pub(crate) fn read_kept(
+    bucket: Arc<dyn ObjectStore>,
+    footers: Arc<Footers>,
+    file: &Arc<FileEntry>,
+    time: TimeRange,
+    trace_id: Option<TraceId>,
+) -> RowStream {
+    whole_rows(bucket, Some(footers), file, time, trace_id)
+}
+
+fn whole_rows(
+    bucket: Arc<dyn ObjectStore>,
+    footers: Option<Arc<Footers>>,
+    file: &Arc<FileEntry>,
+    time: TimeRange,
+    trace_id: Option<TraceId>,
+) -> RowStream {
+    let mut bounds: Vec<Bound> = trace_id.map(Bound::trace).into_iter().collect();
+    if time != TimeRange::ALL {
+        bounds.push(Bound::time(file.table, time));
+    }
+    let filters = trace_id.map(of_trace).into_iter().collect();
+    let (file, path, tally) = (Arc::clone(file), file.path(), Arc::default());
+    Job { bucket, footers, file, path, columns: None, bounds, filters, tally }.stream()
 }
 
 /// The origin in a file's key-value metadata; `None` where there is no such file.
@@ -76,66 +96,55 @@ pub(crate) async fn read_origin(
         Err(Error::Bucket { source: object_store::Error::NotFound { .. }, .. }) => return Ok(None),
         other => other?,
     };
-    let footer = fetch_footer(&bucket, path, file_bytes).await?;
-    Ok(Some(footer.description.origin()))
-}
-
-/// Whether some column that is asked for is made from this column of the row shape.
-fn needs(file: &FileEntry, columns: &[ReadColumn], name: &str) -> bool {
-    columns.iter().any(|column| match column {
-        ReadColumn::Fixed(fixed) => fixed == name,
-        ReadColumn::Map(map) => {
-            *map.name() == *name || MapColumn::parse(name).is_some_and(|(of, _)| of == *map)
-        }
-        ReadColumn::Attribute { map, key, .. } => {
-            MapColumn::parse(name) == Some((*map, key))
-                || (*map.name() == *name && may_overflow(file, *map, key))
-        }
-    })
-}
-
-fn may_overflow(file: &FileEntry, map: MapColumn, key: &str) -> bool {
-    let FileLayout { attributes, overflow, overflow_listed } = &*file.layout;
-    match attributes.iter().find(|column| column.map == map && column.key == key) {
-        Some(column) => !column.whole,
-        None => !overflow_listed || overflow.iter().any(|it| it.map == map && it.key == key),
-    }
-}
-
-/// What one turn gives: batches, and the decoder where there may be more.
-type Turn = Option<(Vec<RecordBatch>, Option<Box<ParquetPushDecoder>>)>;
-
-enum Decoded {
-    Batches(Vec<RecordBatch>, Option<Box<ParquetPushDecoder>>),
-    Wants(Box<ParquetPushDecoder>, Vec<std::ops::Range<u64>>),
+    let from = Fetching { bucket: &bucket, path, tally: &ReadTally::default() };
+    let metadata = fetch_metadata(from, file_bytes).await?;
+    Ok(Some(description(&metadata, path)?.origin()))
 }
 
 /// One reading of one file.
 #[derive(Debug)]
 struct Job {
     bucket: Arc<dyn ObjectStore>,
+    footers: Option<Arc<Footers>>,
     file: Arc<FileEntry>,
-    /// The columns of the row shape to decode.
-    fixed: Vec<FieldRef>,
-    attributes: Vec<String>,
-    /// What to make of them; none for whole rows.
+    path: String,
+    /// None for whole rows.
     columns: Option<Vec<ReadColumn>>,
-    wanted: Wanted,
-    trace_id: Option<TraceId>,
+    bounds: Vec<Bound>,
+    filters: Vec<Arc<dyn RowFilter>>,
+    tally: Arc<ReadTally>,
+}
+
+/// A row group and the rows of it that are still wanted.
+type Wanted = (usize, Rows);
+
+/// What does not change while a file is read.
+#[derive(Debug)]
+struct Plan {
+    footer: Arc<Footer>,
+    filters: Vec<(Arc<dyn RowFilter>, Arc<Source>)>,
+    answer: Arc<Source>,
+}
+
+/// Row groups that were fetched together and wait to be decoded.
+#[derive(Default)]
+struct Wave {
+    fetched: Arc<Fetched>,
+    groups: VecDeque<Wanted>,
+    decoding: Option<Decoding>,
 }
 
 impl Job {
     fn stream(self) -> RowStream {
         let job = Arc::new(self);
         let begin = async move {
-            let decoder = job.begin().await?;
-            Ok::<_, Error>(stream::try_unfold(decoder, move |decoder| {
+            let (plan, groups) = job.plan().await?;
+            let state = (Arc::new(plan), groups, Wave::default());
+            Ok::<_, Error>(stream::try_unfold(state, move |(plan, mut groups, wave)| {
                 let job = Arc::clone(&job);
                 async move {
-                    match decoder {
-                        None => Ok(None),
-                        Some(decoder) => job.turn(decoder).await,
-                    }
+                    let turn = job.turn(&plan, &mut groups, wave).await?;
+                    Ok(turn.map(|(batches, wave)| (batches, (plan, groups, wave))))
                 }
             }))
         };
@@ -143,157 +152,178 @@ impl Job {
         turns.map_ok(|batches| stream::iter(batches.into_iter().map(Ok))).try_flatten().boxed()
     }
 
-    /// A decoder for what is left after pruning; none where that is nothing.
-    async fn begin(&self) -> Result<Option<Box<ParquetPushDecoder>>, Error> {
-        let file = &self.file;
-        let footer = footer(&self.bucket, file.id, &file.path(), file.bytes).await?;
-        let metadata = footer.reader.metadata();
-        let row_groups = self.wanted.row_groups(file.table, metadata);
-        let row_groups = row_groups.map_err(|source| failed(&file.path(), source))?;
-        let row_groups = self.bloom(&footer, row_groups).await?;
-        if row_groups.is_empty() {
-            return Ok(None);
+    /// What is left of the file after pruning.
+    async fn plan(&self) -> Result<(Plan, VecDeque<Wanted>), Error> {
+        let footer = match &self.footers {
+            Some(footers) => footers.of(&self.file, self.from()).await?,
+            None => Arc::new(fetch_footer(self.from(), self.file.bytes).await?),
+        };
+        let pruned = |source| failed(&self.path, source);
+        let pruning = Pruning::new(&self.file, &footer, &self.bounds);
+        let mut groups = pruning.row_groups().map_err(pruned)?;
+        for bound in &self.bounds {
+            if let (Values::Ids(ids), ReadColumn::Fixed(name)) = (&bound.values, &bound.column)
+                && name == "trace_id"
+                && !groups.is_empty()
+            {
+                let may = footer.may_have_trace(self.from(), ids).await?;
+                groups.retain(|group| may[*group]);
+            }
         }
-        let decoder = self.decoder(&footer, row_groups);
-        decoder
-            .map(|decoder| Some(Box::new(decoder)))
-            .map_err(|source| failed(&file.path(), source))
+        let rows = groups.iter().map(|group| Ok((*group, pruning.rows(*group)?)));
+        let rows: Result<VecDeque<Wanted>, _> = rows.collect();
+        let mut rows = rows.map_err(pruned)?;
+        rows.retain(|(_, rows)| !rows.is_empty());
+        let left = rows.iter().map(|(_, rows)| rows.count()).sum();
+        let all = usize::try_from(self.file.rows).unwrap_or(left);
+        self.tally.opened((footer.metadata.num_row_groups(), rows.len()), (all.max(left), left));
+        let filters = self.filters.iter().map(|filter| {
+            let source = Source::new(&self.file, &footer, Some(filter.columns().to_vec()))?;
+            Ok((Arc::clone(filter), Arc::new(source)))
+        });
+        let filters = filters.collect::<Result<_, Error>>()?;
+        let answer = Arc::new(Source::new(&self.file, &footer, self.columns.clone())?);
+        Ok((Plan { footer, filters, answer }, rows))
     }
 
-    /// Those row groups whose bloom filter does not rule out the trace.
-    async fn bloom(&self, footer: &Footer, groups: Vec<usize>) -> Result<Vec<usize>, Error> {
-        let Some(trace_id) = self.trace_id else { return Ok(groups) };
-        let metadata = footer.reader.metadata();
-        let Some(column) = leaf(metadata.file_metadata().schema_descr(), "trace_id") else {
-            return Ok(groups);
+    fn from(&self) -> Fetching<'_> {
+        Fetching { bucket: &self.bucket, path: &self.path, tally: &self.tally }
+    }
+
+    /// Some batches, and what is left to decode; `None` at the end.
+    async fn turn(
+        &self,
+        plan: &Arc<Plan>,
+        groups: &mut VecDeque<Wanted>,
+        mut wave: Wave,
+    ) -> Result<Option<(Vec<RecordBatch>, Wave)>, Error> {
+        loop {
+            if wave.decoding.is_none() && wave.groups.is_empty() {
+                if groups.is_empty() {
+                    return Ok(None);
+                }
+                wave = self.wave(plan, groups).await?;
+                continue;
+            }
+            let plan = Arc::clone(plan);
+            let work = move || {
+                let batches = wave.decode(&plan)?;
+                Ok((batches, wave))
+            };
+            let (batches, rest) = off_runtime("decoding rows", work).await?;
+            wave = rest;
+            if !batches.is_empty() {
+                return Ok(Some((batches, wave)));
+            }
+        }
+    }
+
+    /// The next row groups with the pages of the rows that pass the filters.
+    async fn wave(&self, plan: &Arc<Plan>, groups: &mut VecDeque<Wanted>) -> Result<Wave, Error> {
+        let mut now = plan.next(groups);
+        let mut fetched = Fetched::default();
+        if !plan.filters.is_empty() {
+            let sources = plan.filters.iter().map(|(_, source)| source);
+            self.fetch(plan, sources, &now, &mut fetched).await?;
+            let (plan, before) = (Arc::clone(plan), count(&now));
+            let work = move || {
+                let fetched = Arc::new(fetched);
+                let kept = plan.filter(&fetched, now)?;
+                Ok((kept, fetched))
+            };
+            let (kept, shared) = off_runtime("filtering rows", work).await?;
+            self.tally.filtered(before - count(&kept));
+            now = kept;
+            fetched = Arc::into_inner(shared).unwrap_or_default();
+        }
+        self.fetch(plan, std::iter::once(&plan.answer), &now, &mut fetched).await?;
+        Ok(Wave { fetched: Arc::new(fetched), groups: now.into(), decoding: None })
+    }
+
+    /// Fetches what is not here yet of the pages that these rows are in.
+    async fn fetch<'s>(
+        &self,
+        plan: &Plan,
+        sources: impl Iterator<Item = &'s Arc<Source>>,
+        groups: &[Wanted],
+        fetched: &mut Fetched,
+    ) -> Result<(), Error> {
+        let mut missing: Vec<Range<u64>> = Vec::new();
+        for source in sources {
+            for (group, rows) in groups {
+                source.ranges(&plan.footer, *group, rows, &mut |range| {
+                    if !fetched.has(&range) {
+                        missing.push(range);
+                    }
+                });
+            }
+        }
+        for (range, bytes) in self.from().fetch(&missing).await? {
+            fetched.add(range.start, bytes);
+        }
+        Ok(())
+    }
+}
+
+fn count(groups: &[Wanted]) -> usize {
+    groups.iter().map(|(_, rows)| rows.count()).sum()
+}
+
+impl Plan {
+    /// The row groups that are fetched together.
+    fn next(&self, groups: &mut VecDeque<Wanted>) -> Vec<Wanted> {
+        let bytes = |group: usize| {
+            let filters = self.filters.iter().map(|(_, source)| source);
+            let sources = filters.chain(std::iter::once(&self.answer));
+            sources.map(|source| source.bytes(&self.footer, group)).sum::<u64>()
         };
-        let range = |group: usize| {
-            let column = metadata.row_group(group).column(column);
-            let start = u64::try_from(column.bloom_filter_offset()?).ok()?;
-            let length = u64::try_from(column.bloom_filter_length()?).ok()?;
-            Some(start..start + length)
-        };
-        let Some(ranges) = groups.iter().map(|group| range(*group)).collect::<Option<Vec<_>>>()
-        else {
-            return Ok(groups);
-        };
-        let filters = fetch(&self.bucket, &self.file.path(), &ranges).await?;
+        let mut here = Vec::new();
+        let mut sum = 0;
+        while let Some((group, _)) = groups.front() {
+            sum += bytes(*group);
+            if sum > FETCHED_BYTES_MAX && !here.is_empty() {
+                break;
+            }
+            here.extend(groups.pop_front());
+        }
+        here
+    }
+
+    /// The rows that pass all filters. Each filter decodes only what those before it left.
+    fn filter(&self, fetched: &Arc<Fetched>, groups: Vec<Wanted>) -> Result<Vec<Wanted>, Error> {
         let mut kept = Vec::with_capacity(groups.len());
-        for (group, filter) in groups.into_iter().zip(filters) {
-            let filter =
-                Sbbf::from_bytes(&filter).map_err(|source| failed(&self.file.path(), source))?;
-            if filter.check(&trace_id.0[..]) {
-                kept.push(group);
+        for (group, mut rows) in groups {
+            for (filter, source) in &self.filters {
+                if rows.is_empty() {
+                    break;
+                }
+                let batches = source.decode(&self.footer, fetched, group, &rows)?;
+                let masks = batches
+                    .map(|batch| filter.keep(&batch?).map_err(|source| Error::Filter { source }));
+                rows = rows.kept(&masks.collect::<Result<Vec<_>, _>>()?);
+            }
+            if !rows.is_empty() {
+                kept.push((group, rows));
             }
         }
         Ok(kept)
     }
+}
 
-    fn decoder(
-        &self,
-        footer: &Footer,
-        row_groups: Vec<usize>,
-    ) -> Result<ParquetPushDecoder, parquet::errors::ParquetError> {
-        let metadata = footer.reader.metadata();
-        let schema = metadata.file_metadata().schema_descr();
-        let pages = self.wanted.pages(self.file.table, metadata, &row_groups)?;
-        let mut builder = ParquetPushDecoderBuilder::new_with_metadata(footer.reader.clone())
-            .with_batch_size(BATCH_ROWS)
-            .with_row_groups(row_groups)
-            .with_projection(self.projection(schema));
-        if let Some(pages) = pages {
-            builder = builder.with_row_selection(pages);
-        }
-        if let Some((trace_id, column)) = self.trace_id.zip(leaf(schema, "trace_id")) {
-            // Ids first: of the other columns only pages with a row of the trace are fetched.
-            let ids = ProjectionMask::leaves(schema, [column]);
-            let of_trace = ArrowPredicateFn::new(ids, move |batch: RecordBatch| {
-                let ids = batch.column(0).as_fixed_size_binary();
-                Ok(ids.iter().map(|id| Some(id == Some(&trace_id.0[..]))).collect::<BooleanArray>())
-            });
-            builder = builder.with_row_filter(RowFilter::new(vec![Box::new(of_trace)]));
-        }
-        builder.build()
-    }
-
-    fn projection(&self, schema: &SchemaDescriptor) -> ProjectionMask {
-        let remainders = self.fixed.iter().map(|field| remainder_name(field.name()));
-        let fixed = self.fixed.iter().map(|field| field.name().clone());
-        let names: std::collections::HashSet<String> =
-            fixed.chain(remainders).chain(self.attributes.iter().cloned()).collect();
-        let roots = schema.root_schema().get_fields().iter().enumerate();
-        let roots = roots.filter(|(_, root)| names.contains(root.name())).map(|(at, _)| at);
-        ProjectionMask::roots(schema, roots)
-    }
-
-    /// Decodes some batches, fetching what the decoder asks for first.
-    async fn turn(self: Arc<Self>, mut decoder: Box<ParquetPushDecoder>) -> Result<Turn, Error> {
-        loop {
-            let job = Arc::clone(&self);
-            let work = move || job.decode(decoder);
-            match off_runtime("decoding rows", work).await? {
-                Decoded::Batches(batches, rest) => return Ok(Some((batches, rest))),
-                Decoded::Wants(back, ranges) => {
-                    decoder = back;
-                    let fetched = fetch(&self.bucket, &self.file.path(), &ranges).await?;
-                    let pushed = decoder.push_ranges(ranges, fetched);
-                    pushed.map_err(|source| failed(&self.file.path(), source))?;
-                }
-            }
-        }
-    }
-
-    fn decode(&self, mut decoder: Box<ParquetPushDecoder>) -> Result<Decoded, Error> {
+impl Wave {
+    /// Some batches; fewer than a turn has where there are no more.
+    fn decode(&mut self, plan: &Plan) -> Result<Vec<RecordBatch>, Error> {
         let mut batches = Vec::with_capacity(BATCHES_A_TURN);
         while batches.len() < BATCHES_A_TURN {
-            let next = decoder.try_decode().map_err(|source| failed(&self.file.path(), source))?;
-            match next {
-                DecodeResult::Data(batch) => batches.push(self.finish(&batch)?),
-                DecodeResult::Finished => return Ok(Decoded::Batches(batches, None)),
-                // What is decoded goes out first; the decoder will ask again.
-                DecodeResult::NeedsData(_) if !batches.is_empty() => break,
-                DecodeResult::NeedsData(ranges) => return Ok(Decoded::Wants(decoder, ranges)),
+            if let Some(batch) = self.decoding.as_mut().and_then(Iterator::next) {
+                batches.push(batch?);
+                continue;
             }
+            self.decoding = None;
+            let Some((group, rows)) = self.groups.pop_front() else { break };
+            let decoding = plan.answer.decode(&plan.footer, &self.fetched, group, &rows)?;
+            self.decoding = Some(decoding);
         }
-        Ok(Decoded::Batches(batches, Some(decoder)))
-    }
-
-    /// A batch of the file as rows in row shape, or as the columns asked for.
-    fn finish(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
-        let table = self.file.table;
-        let rows = self.row_shape(batch)?;
-        match &self.columns {
-            None => Ok(rows),
-            Some(columns) => project(&rows, table, columns),
-        }
-    }
-
-    fn row_shape(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
-        let arrow_failed = |source| Error::Arrow {
-            action: format!("bring rows of `{}` into row shape", self.file.path()),
-            source,
-        };
-        let find = |name: &str| batch.column_by_name(name);
-        let mut fields = Vec::with_capacity(self.fixed.len() + self.attributes.len());
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(fields.capacity());
-        for field in &self.fixed {
-            let column = from_file(field, &find).map_err(arrow_failed)?;
-            let column = column.ok_or_else(|| self.damaged(field.name()))?;
-            fields.push(Arc::clone(field));
-            columns.push(column);
-        }
-        for name in &self.attributes {
-            let (at, field) =
-                batch.schema_ref().fields().find(name).ok_or_else(|| self.damaged(name))?;
-            fields.push(Arc::clone(field));
-            columns.push(Arc::clone(batch.column(at)));
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
-            .map_err(arrow_failed)
-    }
-
-    fn damaged(&self, column: &str) -> Error {
-        Error::Damaged { path: self.file.path(), reason: format!("it has no column `{column}`") }
+        Ok(batches)
     }
 }

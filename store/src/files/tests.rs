@@ -1,5 +1,6 @@
 //! Files end to end: written, read back, pruned, and read by other engines.
 
+mod filtering;
 pub(crate) mod generate;
 mod load;
 mod peers;
@@ -48,6 +49,11 @@ async fn put(file: &WrittenFile) -> (Arc<dyn ObjectStore>, Arc<FileEntry>) {
     let path = Path::from(file.entry.path());
     bucket.put(&path, file.bytes.clone().into()).await.unwrap();
     (bucket, Arc::new(file.entry.clone()))
+}
+
+/// Room for the footers of one test.
+fn footers() -> Arc<Footers> {
+    Arc::new(Footers::new(64 << 20, FooterMetrics::default()))
 }
 
 async fn all_rows(file: &WrittenFile) -> Vec<RecordBatch> {

@@ -12,7 +12,7 @@ use arrow::datatypes::TimestampNanosecondType;
 use crate::catalog::{FileEntry, FileLayout};
 use crate::compaction::Keep;
 use crate::error::Error;
-use crate::files::{ReadColumn, ReadRequest, project};
+use crate::files::{Bound, ReadColumn, ReadRequest, Values, project};
 use crate::model::{Table, TimeRange};
 use crate::ports::{Condition, RowPlace};
 
@@ -157,20 +157,19 @@ impl RowRule {
 
     /// What is read of a file to count the rows that go. Rows that cannot go may be left out.
     pub(super) fn request(&self, file: &Arc<FileEntry>) -> ReadRequest {
-        let mut request = ReadRequest {
-            file: Arc::clone(file),
-            columns: self.columns.clone(),
-            time: TimeRange::ALL,
-            trace_id: None,
-            service_name: None,
-        };
+        let mut request = ReadRequest::all(Arc::clone(file), self.columns.clone());
         let [only] = self.wanted.due.as_slice() else { return request };
-        request.time = only.time;
+        let mut within = only.time;
         if let Some(condition) = &only.condition {
             let RowPlace { time, trace_id, service_name, keys: _ } = condition.place();
-            request.time = time.and_then(|time| time.intersection(&only.time)).unwrap_or(only.time);
-            request.trace_id = *trace_id;
-            request.service_name = service_name.clone();
+            within = time.and_then(|time| time.intersection(&only.time)).unwrap_or(only.time);
+            request.bounds.extend(trace_id.map(Bound::trace));
+            let column = ReadColumn::Fixed("service_name".to_owned());
+            let service = service_name.iter().map(|name| Values::Texts(vec![name.clone()]));
+            request.bounds.extend(service.map(|values| Bound { column: column.clone(), values }));
+        }
+        if within != TimeRange::ALL {
+            request.bounds.push(Bound::time(file.table, within));
         }
         request
     }

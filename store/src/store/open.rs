@@ -13,6 +13,7 @@ use crate::catalog::checkpoint;
 use crate::catalog::state::State;
 use crate::config::Config;
 use crate::error::Error;
+use crate::files::Footers;
 use crate::index::Index;
 use crate::metrics::{Metrics, RebuildReason};
 use crate::ports::Clock;
@@ -47,7 +48,9 @@ impl Store {
             index.fill(state.clone()).await;
         }
         let known = state.snapshot().records();
+        let footers = Footers::new(config.footers_bytes_max, metrics.footers.clone());
         let store = Self {
+            footers: Arc::new(footers),
             snapshot: watch::Sender::new(Arc::new(state.snapshot().clone())),
             state: tokio::sync::Mutex::new(state),
             config,

@@ -30,7 +30,7 @@ fn columns(table: Table) -> Vec<ReadColumn> {
     columns
 }
 
-fn lines(batch: &RecordBatch) -> Vec<String> {
+pub(super) fn lines(batch: &RecordBatch) -> Vec<String> {
     let options = FormatOptions::default().with_null("∅");
     let columns: Vec<_> = batch
         .columns()
@@ -62,14 +62,9 @@ async fn files_and_live_rows_answer_alike() {
             let live: Vec<_> = live.collect();
             let live = concat_batches(&live[0].schema(), &live).unwrap();
             assert_eq!(live.schema_ref().field(0), &read_field(table, &column));
-            let request = ReadRequest {
-                file: Arc::clone(&entry),
-                columns,
-                time: TimeRange::ALL,
-                trace_id: None,
-                service_name: None,
-            };
-            let stored: Vec<_> = read(Arc::clone(&bucket), request).try_collect().await.unwrap();
+            let request = ReadRequest::all(Arc::clone(&entry), columns);
+            let stored = read(Arc::clone(&bucket), footers(), request);
+            let stored: Vec<_> = stored.try_collect().await.unwrap();
             let stored = concat_batches(&live.schema(), &stored).unwrap();
             assert_eq!(lines(&stored), lines(&live), "seed {seed}, {column:?}");
         }
