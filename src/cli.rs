@@ -36,13 +36,6 @@ fn services() -> Vec<Command> {
 
 /// What talks to a running Icecore.
 fn clients() -> Vec<Command> {
-    let url = || {
-        Arg::new("url")
-            .long("url")
-            .env("ICECORE_URL")
-            .default_value("http://127.0.0.1:7070")
-            .help("Where the query API answers")
-    };
     let sql = Command::new("sql")
         .about("Run SQL; `-` reads it from standard input")
         .arg(Arg::new("query").required(true).value_name("SQL"))
@@ -67,7 +60,61 @@ fn clients() -> Vec<Command> {
         .about("Show one trace as a waterfall")
         .arg(Arg::new("id").required(true).value_name("TRACE_ID"))
         .arg(url());
-    vec![sql, trace]
+    vec![sql, trace, hold()]
+}
+
+fn url() -> Arg {
+    Arg::new("url")
+        .long("url")
+        .env("ICECORE_URL")
+        .default_value("http://127.0.0.1:7070")
+        .help("Where the query API answers")
+}
+
+/// A flag with a value.
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("VALUE").help(help)
+}
+
+/// A flag without one.
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn hold() -> Command {
+    let name = || Arg::new("name").required(true).value_name("NAME").help("The name of the hold");
+    let create = Command::new("create")
+        .about("Keep a window of rows beyond retention and erasure")
+        .arg(name())
+        .arg(
+            flag("from", "Its begin: RFC 3339, `now`, or how long ago, such as `2h`")
+                .required(true),
+        )
+        .arg(flag("to", "Its end, in the same forms").required(true))
+        .arg(flag("where", "Only rows that this SQL condition accepts"))
+        .arg(flag("table", "Only this table; may be repeated").action(ArgAction::Append))
+        .arg(url());
+    Command::new("hold")
+        .about("Keep windows beyond retention")
+        .subcommand_required(true)
+        .subcommand(create)
+        .subcommand(Command::new("list").about("Show the holds that stand").arg(url()))
+        .subcommand(Command::new("release").about("Let a hold go").arg(name()).arg(url()))
+}
+
+fn erase() -> Command {
+    Command::new("erase")
+        .about("Erase the rows that a condition names, flushed or not, and prove it")
+        .arg(flag("where", "Rows that this SQL condition accepts").required(true))
+        .arg(flag("table", "Only of this table; may be repeated").action(ArgAction::Append))
+        .arg(flag("from", "Only from this time on: RFC 3339, `now`, or how long ago"))
+        .arg(flag("to", "Only up to this time, in the same forms"))
+        .arg(flag("by", "Who asks, for the record; $USER where not given"))
+        .arg(switch("dry-run", "Only say what would go"))
+        .arg(switch("yes", "Erase; without it, only say what would go"))
+        .arg(switch("now", "Delete the old files at once: queries that still read them fail"))
+        .arg(switch("wait", "Return only when the old files are gone").conflicts_with("now"))
+        .arg(url())
 }
 
 /// Care of the bucket, the cluster and the machine.
@@ -82,18 +129,14 @@ fn care() -> Vec<Command> {
     .map(|(name, about)| with_settings(Command::new(name).about(about)));
     let retain = Command::new("retain")
         .about("Remove rows that are older than the rules of `retention` allow, once, now")
-        .arg(
-            Arg::new("dry-run")
-                .long("dry-run")
-                .action(ArgAction::SetTrue)
-                .help("Only say what would go"),
-        );
+        .arg(switch("dry-run", "Only say what would go"));
     vec![
         Command::new("store")
             .about("Care of the bucket")
             .subcommand_required(true)
             .subcommands(store)
-            .subcommand(with_settings(retain)),
+            .subcommand(with_settings(retain))
+            .subcommand(erase()),
         with_settings(
             Command::new("doctor")
                 .about("Say what this machine can do, and how to mend what it cannot"),
@@ -106,9 +149,6 @@ fn care() -> Vec<Command> {
 }
 
 fn deploy() -> Command {
-    let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name("VALUE").help(help)
-    };
     let options = || {
         [
             flag("namespace", "The namespace to put everything in").default_value("icecore"),
@@ -126,9 +166,6 @@ fn deploy() -> Command {
     };
     let namespace = || flag("namespace", "The namespace it is in").default_value("icecore");
     let context = || flag("context", "The context of the kubeconfig; the current one if not given");
-    let switch = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
-    };
     Command::new("deploy")
         .about("Install on Kubernetes")
         .subcommand_required(true)

@@ -3,6 +3,8 @@
 #[cfg(feature = "deploy")]
 mod deploy;
 mod doctor;
+mod erase;
+mod hold;
 mod service;
 mod sql;
 #[cfg(feature = "ingest")]
@@ -23,8 +25,10 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
     match name {
         "sql" => client(sql::run(matches)),
         "trace" => client(trace::run(matches)),
+        "hold" => client(hold::run(matches)),
         "config" => print(&Layers::read(matches)?.report()),
         "doctor" => doctor::run(&Layers::read(matches)?.settings()?),
+        "store" if matches.subcommand_name() == Some("erase") => client(erase::run(matches)),
         #[cfg(feature = "ingest")]
         "store" => store::run(matches),
         #[cfg(feature = "deploy")]

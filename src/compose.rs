@@ -90,6 +90,7 @@ async fn open_storage(
         .map_err(|error| Failure::from_error("cannot open the store", &error))?;
     storage::understand(&store)?;
     let mut live: Vec<Arc<dyn LiveRows>> = Vec::new();
+    let mut flush = None;
     let mut otlp_addr = None;
     if roles.ingest {
         let ingest = icecore_ingest::Ingest::open(
@@ -103,6 +104,7 @@ async fn open_storage(
         info!(grpc = %ingest.grpc_addr(), http = %ingest.http_addr(), "receiving OTLP");
         otlp_addr = Some(ingest.grpc_addr());
         live.push(ingest.live_rows());
+        flush = Some(ingest.flush());
         #[cfg(feature = "bridge")]
         if roles.bridge {
             storage::open_bridge(settings, &ingest, &clock, registry, parts).await?;
@@ -111,8 +113,9 @@ async fn open_storage(
     }
     #[cfg(feature = "query")]
     if roles.query {
-        let given = (&store, live);
-        storage::open_query(settings, given, &clock, health.routes(), registry, parts).await?;
+        let unflushed = (live, flush);
+        let routes = health.routes();
+        storage::open_query(settings, &store, unflushed, &clock, routes, registry, parts).await?;
     }
     let store_roles = icecore_store::StoreRoles {
         refresh: roles.query || roles.compact,

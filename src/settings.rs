@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) otlp_http_cors_origins: Vec<String>,
     pub(crate) http_addr: SocketAddr,
     pub(crate) http_hosts: Vec<String>,
+    pub(crate) http_erase: HttpErase,
     pub(crate) durability: Durability,
     pub(crate) request_bytes_max: Bytes,
     pub(crate) request_decoded_bytes_max: Bytes,
@@ -104,6 +105,15 @@ pub(crate) enum Rung {
     Auto,
     BtfTracepoints,
     SyscallTracepoints,
+}
+
+/// Whether rows may be erased by HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum HttpErase {
+    Loopback,
+    On,
+    Off,
 }
 
 /// Whether pods are watched.

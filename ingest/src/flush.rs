@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use icecore_store::{Clock, Commit, Error as StoreError, LogPosition, Store, WriterId};
+use icecore_store::{
+    Clock, Commit, Error as StoreError, Flushed, LogPosition, PortError, Store, WriterId,
+};
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -85,6 +87,33 @@ pub(crate) struct FlushParts {
     pub(crate) metrics: Metrics,
 }
 
+/// Asks the flush to run before its time.
+#[derive(Debug)]
+pub(crate) struct FlushNow {
+    writer: WriterId,
+    live: Arc<Blocks>,
+    segments: Arc<Segments>,
+    covered: watch::Receiver<LogPosition>,
+}
+
+#[async_trait]
+impl icecore_store::Flush for FlushNow {
+    async fn flush(&self) -> Result<Flushed, PortError> {
+        let mut covered = self.covered.clone();
+        // What comes in from now on is in another segment, so that the newest one can go.
+        self.segments.end_newest();
+        if let Some(to) = self.live.want_flush() {
+            let reached = covered.wait_for(|covered| *covered >= to).await;
+            reached.map_err(|_stopped| PortError::Unavailable {
+                part: "ingest".to_owned(),
+                reason: "it stops".to_owned(),
+            })?;
+        }
+        let covered_to = *covered.borrow();
+        Ok(Flushed { writer: self.writer, covered_to, log_bytes: self.segments.bytes() })
+    }
+}
+
 impl Flush {
     /// A flush that goes on at `covered`.
     pub(crate) fn new(settings: FlushSettings, parts: FlushParts, covered: LogPosition) -> Self {
@@ -98,7 +127,13 @@ impl Flush {
         self.covered.subscribe()
     }
 
-    /// Flushes by size and age until `stop`.
+    /// A way to ask for a flush.
+    pub(crate) fn now(&self) -> FlushNow {
+        let (live, segments) = (Arc::clone(&self.live), Arc::clone(&self.segments));
+        FlushNow { writer: self.writer, live, segments, covered: self.covered() }
+    }
+
+    /// Flushes by size, age and request until `stop`.
     pub(crate) async fn run(&mut self, stop: &CancellationToken) {
         let mut tick = self.tick();
         loop {

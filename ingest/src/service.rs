@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use icecore_store::{Clock, Feed, LiveRows, Store};
+use icecore_store::{Clock, Feed, Flush as FlushPort, LiveRows, Store};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -135,6 +135,12 @@ impl Ingest {
     #[must_use]
     pub fn live_rows(&self) -> Arc<dyn LiveRows> {
         Arc::new(Live(Arc::clone(&self.live)))
+    }
+
+    /// A way to bring acknowledged rows into the store before their time.
+    #[must_use]
+    pub fn flush(&self) -> Arc<dyn FlushPort> {
+        Arc::new(self.flush.now())
     }
 
     /// The acknowledged requests, for forwarding.

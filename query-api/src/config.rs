@@ -14,6 +14,8 @@ pub struct Config {
     pub http_addr: SocketAddr,
     /// Further names under which a loopback address is reached, for example by a local proxy.
     pub hosts: Vec<String>,
+    /// Whether rows may be erased through this address; where not given, only on a loopback one.
+    pub erase: Option<bool>,
     /// Threads that run queries, apart from the threads that serve requests and take in rows.
     pub threads: usize,
     /// Queries that run at one time; more wait for [`Config::query_wait`].
@@ -41,6 +43,7 @@ impl Default for Config {
         Self {
             http_addr: SocketAddr::from(([127, 0, 0, 1], 7070)),
             hosts: Vec::new(),
+            erase: None,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             queries_running_max: 8,
             query_wait: Duration::from_secs(5),

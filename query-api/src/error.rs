@@ -142,6 +142,18 @@ pub enum Error {
     /// The request names another host, or comes from a page of another site.
     #[error("requests {0} are refused")]
     Foreign(String),
+    /// A hold or an erasure is not asked for rightly.
+    #[error("{0}")]
+    Hold(String),
+    /// No hold has this name.
+    #[error("there is no hold `{0}`")]
+    UnknownHold(String),
+    /// Erasing by HTTP is switched off.
+    #[error("this Icecore does not erase rows by HTTP")]
+    EraseOff,
+    /// One erasure runs at a time.
+    #[error("another erasure is running")]
+    Erasing,
     /// No trace has this id.
     #[error("there is no trace `{0}`")]
     UnknownTrace(String),
@@ -205,20 +217,30 @@ pub enum Error {
 }
 
 impl Error {
+    /// An error of the store: what is wrong with a condition is told to whoever wrote it.
+    pub(crate) fn of_store(error: icecore_store::Error) -> Self {
+        if let icecore_store::Error::Condition { source, .. } = error {
+            return Self::Sql { message: source.reason, hint: source.hint };
+        }
+        let reason = error.to_string();
+        Self::Store { reason, source: Box::new(DataFusionError::External(Box::new(error))) }
+    }
+
     /// What the caller can do.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Request(_)
+            | Self::Hold(_)
             | Self::TooLong { .. }
             | Self::ContentType { .. }
             | Self::Accept { .. }
             | Self::Sql { .. }
             | Self::Setting { .. }
             | Self::Encode { .. } => ErrorKind::Invalid,
-            Self::Statement { .. } | Self::Foreign(_) => ErrorKind::Refused,
-            Self::UnknownTrace(_) => ErrorKind::NotFound,
-            Self::Busy { .. } => ErrorKind::Busy,
+            Self::Statement { .. } | Self::Foreign(_) | Self::EraseOff => ErrorKind::Refused,
+            Self::UnknownTrace(_) | Self::UnknownHold(_) => ErrorKind::NotFound,
+            Self::Busy { .. } | Self::Erasing => ErrorKind::Busy,
             Self::MemoryLimit { .. } => ErrorKind::MemoryLimit,
             Self::TimeLimit { .. } => ErrorKind::TimeLimit,
             Self::Store { .. } => ErrorKind::Unavailable,
@@ -254,6 +276,13 @@ impl Error {
                 "POST /api/v1/sql takes {\"query\": \"SELECT …\", \"params\": [1, \"a\"]}; \
                  GET /api/v1/traces/… a trace id in hex"
             }
+            Self::Hold(_) => {
+                "PUT /api/v1/holds/NAME takes {\"from\": \"2h\", \"to\": \"now\", \"where\": \"…\", \"tables\": \
+                 [\"spans\"]}; POST /api/v1/erase {\"where\": \"…\"}"
+            }
+            Self::UnknownHold(_) => "`icecore hold list` shows those that stand",
+            Self::EraseOff => "the setting `http_erase` allows it",
+            Self::Erasing => "wait for it to end: nothing is lost by asking again",
             Self::TooLong { .. } => "send a shorter query, in one piece",
             Self::Accept { .. } => "leave the header `Accept` out for JSON",
             Self::ContentType { .. } => "send the header `Content-Type: application/json`",

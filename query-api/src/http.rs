@@ -4,8 +4,10 @@
 //! exposure: no header ever invites a page of another site, and such a page cannot ask (a query
 //! must be JSON, which a form cannot send).
 
+mod erase;
 mod errors;
 mod guard;
+mod holds;
 mod page;
 mod sql;
 mod traces;
@@ -17,10 +19,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::{get, post};
-use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use icecore_store::Flush;
+use tokio::sync::Semaphore;
 
 pub(crate) use self::errors::ErrorBody;
 use self::guard::Guard;
@@ -34,17 +38,33 @@ pub(crate) struct Shared {
     pub(crate) request_bytes_max: usize,
     /// How long a body may take to arrive.
     pub(crate) request_wait: Duration,
+    /// Whether rows may be erased.
+    pub(crate) erase: bool,
+    /// One erasure at a time.
+    pub(crate) erasing: Arc<Semaphore>,
+    /// Brings acknowledged rows into the store before they are erased.
+    pub(crate) flush: Option<Arc<dyn Flush>>,
 }
 
 /// All routes of the service, served on `address`.
-pub(crate) fn router(answers: Arc<Answers>, config: &Config, address: SocketAddr) -> Router {
+pub(crate) fn router(
+    answers: Arc<Answers>,
+    flush: Option<Arc<dyn Flush>>,
+    config: &Config,
+    address: SocketAddr,
+) -> Router {
     let request_wait = config.query_time_max;
     let request_bytes_max = config.request_bytes_max;
-    let shared = Shared { answers, request_bytes_max, request_wait };
+    let erase = config.erase.unwrap_or(address.ip().is_loopback());
+    let erasing = Arc::new(Semaphore::new(1));
+    let shared = Shared { answers, request_bytes_max, request_wait, erase, erasing, flush };
     let guard = Arc::new(Guard::new(address, &config.hosts));
     Router::new()
         .route("/api/v1/sql", post(sql::answer))
         .route("/api/v1/traces/{trace_id}", get(traces::answer))
+        .route("/api/v1/holds", get(holds::list))
+        .route("/api/v1/holds/{name}", put(holds::put).delete(holds::delete))
+        .route("/api/v1/erase", post(erase::answer))
         .merge(page::routes())
         .with_state(Arc::new(shared))
         .fallback(no_such_path)
@@ -54,19 +74,21 @@ pub(crate) fn router(answers: Arc<Answers>, config: &Config, address: SocketAddr
 }
 
 async fn no_such_path(uri: Uri) -> Response {
-    let hint = "the paths are /, /api/v1/sql and /api/v1/traces/{trace_id}";
+    let hint = "the paths are /, /api/v1/sql, /api/v1/traces/{trace_id}, /api/v1/holds and \
+                /api/v1/erase";
     let text = format!("there is no path `{}`", uri.path());
-    ErrorBody::new("not_found", text, hint).into_response(http::StatusCode::NOT_FOUND)
+    ErrorBody::new("not_found", text, hint).into_response(StatusCode::NOT_FOUND)
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Response {
     let text = format!("`{}` cannot be asked with {method}", uri.path());
     let hint = match uri.path() {
         "/api/v1/sql" => "POST {\"query\": \"SELECT …\"} with Content-Type: application/json",
+        "/api/v1/erase" => "POST {\"where\": \"…\"} with Content-Type: application/json",
+        path if path.starts_with("/api/v1/holds/") => "PUT or DELETE it",
         _ => "GET it",
     };
-    ErrorBody::new("method_not_allowed", text, hint)
-        .into_response(http::StatusCode::METHOD_NOT_ALLOWED)
+    ErrorBody::new("method_not_allowed", text, hint).into_response(StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// Rows are of this moment and of nobody else's business.
@@ -76,6 +98,12 @@ async fn harden(request: Request, next: Next) -> Response {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// A whole answer in JSON.
+fn json_response(status: StatusCode, value: &serde_json::Value) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    (status, [(CONTENT_TYPE, json)], value.to_string()).into_response()
 }
 
 /// Reads a body within its bounds.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt;
-use icecore_store::{Clock, LiveRows, Store};
+use icecore_store::{Clock, Flush, LiveRows, Store};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,8 @@ pub struct QueryParts {
     pub store: Arc<Store>,
     /// Where acknowledged rows are that may not be in files yet; none where nothing is ingested.
     pub live: Vec<Arc<dyn LiveRows>>,
+    /// Brings acknowledged rows into the store; none where nothing is ingested.
+    pub flush: Option<Arc<dyn Flush>>,
     /// Further routes on the same address: health and metrics of the process. They are served
     /// to any caller.
     pub extra_routes: Router,
@@ -54,7 +56,7 @@ impl Query {
         registry: &mut Registry,
     ) -> Result<Self, Error> {
         config.check()?;
-        let QueryParts { store, live, extra_routes } = parts;
+        let QueryParts { store, live, flush, extra_routes } = parts;
         let answers = Answers {
             engine: Engine::new(&config, store, live, Arc::clone(&clock)),
             limits: Limits::new(&config),
@@ -65,7 +67,7 @@ impl Query {
         let bind = |source| Error::Bind { address: config.http_addr, source };
         let listener = TcpListener::bind(config.http_addr).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let routes = router(Arc::new(answers), &config, address).merge(extra_routes);
+        let routes = router(Arc::new(answers), flush, &config, address).merge(extra_routes);
         Ok(Self { listener, address, routes, drain_wait: config.drain_wait })
     }
 

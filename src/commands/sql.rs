@@ -45,6 +45,22 @@ pub(super) async fn get(url: &str, path: &str) -> Result<reqwest::Response, Fail
     checked(http()?.get(&address).send().await, url).await
 }
 
+/// Sends a request that may have a body in JSON.
+pub(super) async fn ask(
+    method: reqwest::Method,
+    url: &str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<reqwest::Response, Failure> {
+    let address = format!("{}{path}", url.trim_end_matches('/'));
+    let request = http()?.request(method, &address);
+    let request = match body {
+        Some(body) => request.json(body),
+        None => request,
+    };
+    checked(request.send().await, url).await
+}
+
 async fn post(url: &str, body: &Value, accept: &str) -> Result<reqwest::Response, Failure> {
     let address = format!("{}/api/v1/sql", url.trim_end_matches('/'));
     let request = http()?.post(&address).header("accept", accept).json(body);

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use icecore_store::{Clock, LiveRows, Secret, Store};
+use icecore_store::{Clock, Flush, LiveRows, Secret, Store};
 use prometheus_client::registry::Registry;
 use url::Url;
 
 use super::drain::{Order, Parts};
 use crate::error::{Failure, Outcome};
-use crate::settings::{Compression, Durability, Forward, Protocol, Retention, Settings};
+use crate::settings::{Compression, Durability, Forward, HttpErase, Protocol, Retention, Settings};
 
 /// The store's configuration.
 ///
@@ -97,11 +97,16 @@ pub(super) fn ingest(settings: &Settings) -> Result<icecore_ingest::Config, Fail
     })
 }
 
+/// What an ingester of this process offers: its live rows, and a way to flush them.
+#[cfg(feature = "query")]
+pub(super) type Unflushed = (Vec<Arc<dyn LiveRows>>, Option<Arc<dyn Flush>>);
+
 /// Opens the query API and adds it to the parts.
 #[cfg(feature = "query")]
 pub(super) async fn open_query(
     settings: &Settings,
-    (store, live): (&Arc<Store>, Vec<Arc<dyn LiveRows>>),
+    store: &Arc<Store>,
+    (live, flush): Unflushed,
     clock: &Arc<dyn Clock>,
     extra_routes: Router,
     registry: &mut Registry,
@@ -110,12 +115,18 @@ pub(super) async fn open_query(
     let config = icecore_query::Config {
         http_addr: settings.http_addr,
         hosts: settings.http_hosts.clone(),
+        erase: match settings.http_erase {
+            HttpErase::Loopback => None,
+            HttpErase::On => Some(true),
+            HttpErase::Off => Some(false),
+        },
         queries_running_max: settings.queries_max,
         query_memory_bytes_max: settings.query_memory_bytes_max.as_usize(),
         query_time_max: settings.query_timeout,
         ..Default::default()
     };
-    let given = icecore_query::QueryParts { store: Arc::clone(store), live, extra_routes };
+    let store = Arc::clone(store);
+    let given = icecore_query::QueryParts { store, live, flush, extra_routes };
     let query = icecore_query::Query::open(config, given, Arc::clone(clock), registry)
         .await
         .map_err(|error| Failure::from_error("cannot open the query API", &error))?;

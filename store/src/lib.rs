@@ -31,8 +31,8 @@ pub use files::{
     project, read_field, select,
 };
 pub use model::{
-    BadHoldName, FileId, Hold, HoldName, LogPosition, RowBatch, Secret, Signal, SpanId, Table,
-    TimeRange, TraceId, UnixNanos, Value, WriterId,
+    BadHoldName, BadTime, FileId, Hold, HoldName, LogPosition, RowBatch, Secret, Signal, SpanId,
+    Table, TimeRange, TraceId, UnixNanos, Value, WriterId, parse_when,
 };
 pub use ports::{
     Clock, CommitRows, Condition, ConditionError, Conditions, Feed, FeedItem, Flush, Flushed,

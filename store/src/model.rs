@@ -9,6 +9,7 @@ mod secret;
 mod table;
 mod time;
 pub mod value;
+mod when;
 
 pub use batch::RowBatch;
 pub use hold::{BadHoldName, Hold, HoldName};
@@ -17,3 +18,4 @@ pub use secret::Secret;
 pub use table::{Signal, Table};
 pub use time::{TimeRange, UnixNanos};
 pub use value::Value;
+pub use when::{BadTime, parse_when};

@@ -97,6 +97,20 @@ impl Start {
         Icecore { child, grpc: format!("http://{grpc}"), http: format!("http://{http}"), api }
     }
 
+    /// Runs `icecore store …` on its bucket.
+    pub(crate) fn store(&self, args: &[&str]) -> std::process::Output {
+        let settings = self.args.iter().filter(|arg| arg.starts_with("--s"));
+        Command::new(env!("CARGO_BIN_EXE_icecore"))
+            .arg("store")
+            .args(args)
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(settings)
+            .envs(self.env.iter().cloned())
+            .output()
+            .unwrap()
+    }
+
     /// Starts it where it must refuse; gives back what it said on its way out and its exit code.
     pub(crate) fn refused(&self) -> (Option<i32>, String) {
         let output = self.command().output().unwrap();

@@ -13,5 +13,6 @@ mod metrics;
 mod otlp;
 mod peers;
 mod probes;
+mod retention;
 mod sdk;
 mod servers;

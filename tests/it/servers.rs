@@ -11,7 +11,7 @@ const KEY: &str = "AKTEST";
 const SECRET: &str = "secretkey123";
 
 /// An S3-compatible server.
-struct Server {
+pub(crate) struct Server {
     _running: Running,
     port: u16,
 }
@@ -24,7 +24,8 @@ impl Server {
         server
     }
 
-    fn client(&self, data_dir: &Path) -> Start {
+    /// How an Icecore over it is started.
+    pub(crate) fn client(&self, data_dir: &Path) -> Start {
         Start::new(data_dir)
             .arg("storage", "s3://tele/some/prefix")
             .arg("s3-endpoint", &format!("http://127.0.0.1:{}", self.port))
@@ -33,7 +34,8 @@ impl Server {
     }
 }
 
-async fn s3s_fs(folder: &Path) -> Option<Server> {
+/// One that keeps create-only puts; none where it is not installed.
+pub(crate) async fn s3s_fs(folder: &Path) -> Option<Server> {
     let program = peers::program("s3s-fs")?;
     std::fs::create_dir_all(folder.join("tele")).unwrap();
     let port = free_port();

@@ -193,3 +193,30 @@ async fn a_drain_has_a_deadline() {
     assert!(setup.sink.state().attempts > 1, "tried until the deadline");
     assert_eq!(setup.live_requests().await, 1);
 }
+
+/// Scenario: somebody asks for a flush of rows that are few and young, while the bucket is away at
+/// first; then where nothing waits; then more comes in.
+/// Guarantees: the answer comes when all of them are in the store, and not before; rows that come
+/// later wait for their time; what was covered leaves the log with the next flush.
+#[tokio::test]
+async fn a_flush_that_is_asked_for_is_made() {
+    use icecore_store::Flush as _;
+    let mut setup = setup();
+    setup.add(1);
+    let (now, end) = (setup.flush.now(), setup.ends[0]);
+    setup.sink.state().away = true;
+    let asked = tokio::spawn(async move { now.flush().await });
+    setup.run(Duration::from_millis(50)).await;
+    assert!(!asked.is_finished() && setup.sink.rows() == 0);
+    setup.sink.state().away = false;
+    setup.run_until_live(0).await;
+    assert_eq!(asked.await.unwrap().unwrap().covered_to, end);
+    setup.check_all_committed();
+    let now = setup.flush.now();
+    assert_eq!(now.flush().await.unwrap().covered_to, end, "nothing waits");
+    setup.add(1);
+    setup.run(Duration::from_millis(50)).await;
+    assert_eq!(setup.live_requests().await, 1, "little, and young");
+    setup.flush.drain().await;
+    assert!(setup.log.segments.oldest() >= end, "its segment was ended, and is gone");
+}

@@ -69,6 +69,8 @@ struct State {
     covered: LogPosition,
     /// How far a flush has taken blocks: their ends are where commits end.
     flushing_to: LogPosition,
+    /// How far somebody asked for a flush.
+    wanted_to: LogPosition,
 }
 
 /// The memory of rows that are kept for the next query.
@@ -160,9 +162,22 @@ impl Blocks {
         }
     }
 
-    /// Whether so much is live that it should go to the store.
+    /// Whether so much is live that it should go to the store, or somebody asked for it.
     pub(crate) fn is_flush_due(&self) -> bool {
-        self.state().bytes >= self.settings.flush_bytes
+        let state = self.state();
+        let wanted = state.first().is_some_and(|first| first < state.wanted_to);
+        wanted || state.bytes >= self.settings.flush_bytes
+    }
+
+    /// Makes a flush due of all that is live now, and says how far that is; `None` where nothing is.
+    pub(crate) fn want_flush(&self) -> Option<LogPosition> {
+        let mut state = self.state();
+        let last = state.open.as_ref().or(state.sealed.back().map(|block| &**block));
+        let to = last?.next;
+        state.wanted_to = state.wanted_to.max(to);
+        drop(state);
+        self.flush_due.notify_one();
+        Some(to)
     }
 
     /// Returns when [`Self::is_flush_due`] became true.
@@ -285,6 +300,11 @@ impl State {
             block = last.joined(&block);
         }
         self.sealed.push_back(Arc::new(block));
+    }
+
+    fn first(&self) -> Option<LogPosition> {
+        let sealed = self.sealed.front().map(|block| block.first);
+        sealed.or(self.open.as_ref().map(|open| open.first))
     }
 
     fn oldest(&self) -> Option<Duration> {

@@ -168,7 +168,9 @@ impl Writer {
     /// Writes the buffer in pieces that the disk takes quickly, each synced.
     fn write(&mut self) -> io::Result<()> {
         let Self { settings, segments, clock, metrics, active, next, buffer, .. } = self;
-        if active.as_ref().is_some_and(|a| a.segment.bytes >= settings.segment_bytes_max) {
+        let ends = segments.take_ending();
+        let full = |active: &Active| active.segment.bytes >= settings.segment_bytes_max;
+        if active.as_ref().is_some_and(|a| full(a) || (ends && a.segment.bytes > 0)) {
             *active = None;
         }
         let active = match active {

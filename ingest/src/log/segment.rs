@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use icecore_store::LogPosition;
@@ -46,6 +47,8 @@ pub(crate) struct Segments {
     folder: Arc<dyn Folder>,
     state: Mutex<State>,
     end: watch::Sender<LogPosition>,
+    /// Somebody wants the newest segment to end.
+    ending: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -72,7 +75,8 @@ impl Segments {
     pub(crate) fn new(folder: Arc<dyn Folder>, segments: Vec<Segment>, next: LogPosition) -> Self {
         let retained = HashMap::new();
         let state = State { segments: segments.into(), covered: LogPosition(0), retained };
-        Self { folder, state: Mutex::new(state), end: watch::Sender::new(next) }
+        let (state, end) = (Mutex::new(state), watch::Sender::new(next));
+        Self { folder, state, end, ending: AtomicBool::new(false) }
     }
 
     /// The folder of the segments.
@@ -93,6 +97,16 @@ impl Segments {
     /// Bytes on disk.
     pub(crate) fn bytes(&self) -> u64 {
         self.state().bytes()
+    }
+
+    /// Lets the next request begin a new segment, so that the newest one can go once it is covered.
+    pub(crate) fn end_newest(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked for since the last time.
+    pub(crate) fn take_ending(&self) -> bool {
+        self.ending.swap(false, Ordering::Relaxed)
     }
 
     /// Adds a new segment at the end.

@@ -57,7 +57,7 @@ fn describe(headers: &mut HeaderMap, head: &Head) {
 }
 
 /// A form of another site's page cannot send this type without asking first, and is never told yes.
-fn check_json(headers: &HeaderMap) -> Result<(), Error> {
+pub(super) fn check_json(headers: &HeaderMap) -> Result<(), Error> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = given.split(';').next().unwrap_or_default().trim();
     if media_type.eq_ignore_ascii_case("application/json") {

@@ -105,6 +105,7 @@ impl Bench {
         let parts = QueryParts {
             store: Arc::clone(&store),
             live: vec![Arc::new(live)],
+            flush: None,
             extra_routes: Router::new(),
         };
         let clock = Arc::new(SystemClock::new());
@@ -121,7 +122,8 @@ impl Bench {
     pub(crate) async fn open_again(&self, config: Config) -> Result<Query, icecore_query::Error> {
         let folder = tempfile::tempdir().unwrap();
         let store = open_store(&folder).await;
-        let parts = QueryParts { store, live: Vec::new(), extra_routes: Router::new() };
+        let (live, flush) = (Vec::new(), None);
+        let parts = QueryParts { store, live, flush, extra_routes: Router::new() };
         Query::open(config, parts, Arc::new(SystemClock::new()), &mut Registry::default()).await
     }
 
@@ -159,7 +161,9 @@ async fn open_store(folder: &TempDir) -> Arc<Store> {
     let storage = url::Url::from_directory_path(bucket).unwrap();
     let config = icecore_store::Config::new(storage, folder.path().join("index"));
     let clock = Arc::new(SystemClock::new());
-    Store::open(config, clock, &mut Registry::default()).await.unwrap()
+    let store = Store::open(config, clock, &mut Registry::default()).await.unwrap();
+    store.understand(Arc::new(icecore_query::SqlConditions::new())).unwrap();
+    store
 }
 
 /// One commit a batch, so that there is more than one file.

@@ -4,6 +4,7 @@
 mod bench;
 mod conditions;
 mod formats;
+mod holds;
 mod http;
 mod page;
 mod places;

@@ -128,7 +128,7 @@ impl Store {
         flush: Option<Arc<dyn Flush>>,
         tell: Tell<'_>,
     ) -> Result<EraseReport, Error> {
-        let log = match flush.filter(|_| !request.trial) {
+        let log = match flush {
             Some(flush) => Some(self.flushed(&*flush, tell).await?),
             None => None,
         };
