@@ -162,6 +162,29 @@ fn the_model_is_pure() {
     check("nothing under model/ does I/O", &faults);
 }
 
+/// Scenario: the source of the store, without its tests.
+/// Guarantees: time, chance and threads come in one way, so that the simulation decides them.
+#[test]
+fn the_store_has_one_clock_and_one_chance() {
+    let banned = ["spawn_blocking(", "rand::random", "tokio::time::", "tokio::spawn("];
+    let doors = ["work.rs", "chance.rs", "ports.rs", "folder.rs", "owner.rs", "loops.rs"];
+    let mut faults = Vec::new();
+    for path in files(".rs").into_iter().filter(|path| path.starts_with("store/src")) {
+        let name = path.display().to_string();
+        // The index is a cache that the simulation does without.
+        let is_door = doors.iter().any(|door| name.ends_with(door)) || name.contains("index");
+        if is_door || name.ends_with("tests.rs") || name.contains("/tests/") {
+            continue;
+        }
+        for line in read(&path).lines().filter(|line| !line.trim_start().starts_with("//")) {
+            if banned.iter().any(|word| line.contains(word)) {
+                faults.push(format!("{name}: {}", line.trim()));
+            }
+        }
+    }
+    check("the store asks its clock, its chance and work.rs", &faults);
+}
+
 /// Scenario: every library crate.
 /// Guarantees: it has the files that a reader looks for first, and denies missing docs.
 #[test]

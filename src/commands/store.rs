@@ -1,6 +1,5 @@
 //! `icecore store`: care of the bucket.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ArgMatches;
@@ -22,10 +21,7 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
     let settings = Layers::read(matches)?.settings()?;
     blocking(async {
         let telling = crate::process::start_telling(&settings)?;
-        // The index in the data directory belongs to the running Icecore; only a rebuild wants it.
-        let scratch = Scratch::new();
-        let index_dir = (name != "rebuild-index").then(|| scratch.0.clone());
-        let store = open(&settings, index_dir).await?;
+        let store = open(&settings, name == "rebuild-index").await?;
         let outcome = match name {
             "check" => check(&store).await,
             "rebuild-index" => {
@@ -47,30 +43,14 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
 
 /// Opens the bucket, says what is in it, and closes it again.
 pub(super) fn opened(settings: &Settings) -> Result<StoreStats, Failure> {
-    let scratch = Scratch::new();
-    blocking(async { Ok(open(settings, Some(scratch.0.clone())).await?.stats()) })
+    blocking(async { Ok(open(settings, false).await?.stats()) })
 }
 
-/// A folder for an index of one command, gone with it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        Self(std::env::temp_dir().join(format!("icecore-index-{}", std::process::id())))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Nothing to remove is as good as removed; anything else the system cleans at its time.
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-async fn open(settings: &Settings, index_dir: Option<PathBuf>) -> Result<Arc<Store>, Failure> {
+/// The index in the data directory belongs to the running Icecore; only a rebuild wants it.
+async fn open(settings: &Settings, with_index: bool) -> Result<Arc<Store>, Failure> {
     crate::process::install_tls();
     let config = storage::store(settings)?;
-    let index_dir = index_dir.unwrap_or_else(|| config.index_dir.clone());
+    let index_dir = config.index_dir.filter(|_| with_index);
     // Whoever asks for a merge means now, and all there is.
     let compaction = icecore_store::CompactionConfig {
         settle_after: std::time::Duration::ZERO,

@@ -25,8 +25,9 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use crate::error::Error;
+use crate::model::UnixNanos;
 
-pub(crate) use open::open;
+pub(crate) use open::{open, stack};
 pub(crate) use probe::Puts;
 
 /// A bucket that answered.
@@ -47,6 +48,11 @@ pub(crate) enum Created {
 }
 
 impl Bucket {
+    /// A bucket that is known to answer.
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, storage: &str, puts: Puts) -> Self {
+        Self { objects, storage: storage.into(), puts }
+    }
+
     /// The store itself, for readers of Parquet.
     pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.objects)
@@ -64,9 +70,18 @@ impl Bucket {
 
     /// The whole object; `None` where there is none.
     pub(crate) async fn read(&self, path: &str) -> Result<Option<Bytes>, Error> {
-        let read = async { self.objects.get(&Path::from(path)).await?.bytes().await };
+        Ok(self.read_dated(path).await?.map(|(bytes, _)| bytes))
+    }
+
+    /// The whole object, and when it landed by the bucket's own clock.
+    pub(crate) async fn read_dated(&self, path: &str) -> Result<Option<(Bytes, UnixNanos)>, Error> {
+        let read = async {
+            let answer = self.objects.get(&Path::from(path)).await?;
+            let landed = answer.meta.last_modified.timestamp_nanos_opt();
+            Ok((answer.bytes().await?, UnixNanos(landed.unwrap_or(0))))
+        };
         match read.await {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok(object) => Ok(Some(object)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(failed("read", path, source)),
         }

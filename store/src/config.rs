@@ -15,8 +15,9 @@ pub struct Config {
     pub storage: Url,
     /// How an `s3://` storage is reached; ignored for `file://`.
     pub s3: S3Config,
-    /// The local folder of the index; anything in it may be deleted while nothing runs.
-    pub index_dir: PathBuf,
+    /// The local folder of the index; anything in it may be deleted while nothing runs. Without
+    /// one the catalog is read from the bucket at every start.
+    pub index_dir: Option<PathBuf>,
     /// How often records that other processes wrote are looked for. One list request and one
     /// small read a writer each time; a row flushed elsewhere is seen this much later.
     pub refresh_interval: Duration,
@@ -50,13 +51,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults over one storage and one index folder.
+    /// The defaults over one storage and one index folder, or none.
     #[must_use]
-    pub fn new(storage: Url, index_dir: PathBuf) -> Self {
+    pub fn new(storage: Url, index_dir: impl Into<Option<PathBuf>>) -> Self {
         Self {
             storage,
             s3: S3Config::default(),
-            index_dir,
+            index_dir: index_dir.into(),
             refresh_interval: Duration::from_secs(10),
             row_group_rows_max: 65_536,
             footers_bytes_max: 64 << 20,

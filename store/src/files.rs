@@ -31,7 +31,6 @@ mod write;
 
 pub(crate) use describe::describe;
 pub use filter::{OneOf, select};
-pub(crate) use footer::off_runtime;
 pub(crate) use footers::{FooterMetrics, Footers};
 pub use project::{project, read_field};
 pub(crate) use read::{read, read_kept, read_origin, read_rows};

@@ -24,7 +24,8 @@ use crate::model::FileId;
 pub(crate) struct Index {
     folder: PathBuf,
     metrics: Arc<Metrics>,
-    disk: Arc<Mutex<Option<Disk>>>,
+    /// `None` where there is to be none; within it, none where it failed.
+    disk: Option<Arc<Mutex<Option<Disk>>>>,
 }
 
 impl Index {
@@ -48,12 +49,20 @@ impl Index {
                 (Some(replace_disk(&folder).await?), State::default())
             }
         };
-        let disk = Arc::new(Mutex::new(disk));
+        let disk = Some(Arc::new(Mutex::new(disk)));
         Ok((Self { folder, metrics, disk }, state))
+    }
+
+    /// No copy at all.
+    pub(crate) fn off(metrics: Arc<Metrics>) -> Self {
+        Self { folder: PathBuf::new(), metrics, disk: None }
     }
 
     /// Empties the copy.
     pub(crate) async fn clear(&self, reason: RebuildReason) {
+        if self.disk.is_none() {
+            return;
+        }
         self.metrics.rebuilt(reason);
         info!(folder = %self.folder.display(), ?reason, "emptying the index");
         self.with_disk("empty", Disk::clear).await;
@@ -80,7 +89,7 @@ impl Index {
     where
         F: FnOnce(&mut Disk) -> Result<(), Fault> + Send + 'static,
     {
-        let disk = Arc::clone(&self.disk);
+        let Some(disk) = self.disk.clone() else { return };
         let done = tokio::task::spawn_blocking(move || {
             let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
             let answer = disk.as_mut().map_or(Ok(()), work);

@@ -10,6 +10,7 @@ extern crate self as icecore_store;
 
 mod bucket;
 mod catalog;
+mod chance;
 mod compaction;
 mod config;
 mod error;
@@ -21,7 +22,10 @@ pub mod otlp;
 pub mod ports;
 mod retention;
 pub mod schema;
+#[cfg(test)]
+mod sim;
 mod store;
+mod work;
 
 pub use catalog::{AttributeTypes, FileAttribute, FileEntry, FileLayout, OverflowKey, Snapshot};
 pub use config::{CompactionConfig, Config, S3Config, StoreRoles};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::array::{BooleanArray, RecordBatch};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::catalog::Snapshot;
@@ -25,6 +26,11 @@ pub trait Clock: Debug + Send + Sync {
 
     /// Time since an arbitrary fixed point; never steps backwards.
     fn elapsed(&self) -> Duration;
+
+    /// Waits so long.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
 }
 
 /// The machine's own clock.

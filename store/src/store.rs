@@ -24,6 +24,7 @@ use crate::catalog::check::check;
 use crate::catalog::read::read_new;
 use crate::catalog::state::{Change, State};
 use crate::catalog::{FileEntry, Snapshot};
+use crate::chance::{Chance, Machine};
 use crate::config::Config;
 use crate::error::Error;
 use crate::files::{Footers, ReadRequest, RowStream};
@@ -41,6 +42,7 @@ pub use report::{CheckReport, CompactionReport, StoreStats, TableStats};
 pub struct Store {
     pub(crate) config: Config,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chance: Arc<Chance>,
     pub(crate) bucket: Bucket,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) state: tokio::sync::Mutex<State>,
@@ -72,9 +74,11 @@ impl Store {
         registry: &mut Registry,
     ) -> Result<Arc<Self>, Error> {
         let metrics = Arc::new(Metrics::register(registry));
-        let process = open::mint(&*clock);
-        let bucket = crate::bucket::open(&config, &metrics, process).await?;
-        Self::open_over(config, clock, metrics, bucket, process).await.map(Arc::new)
+        let chance = Chance::of_machine();
+        let process = chance.id(&*clock);
+        let machine = Machine { clock, chance };
+        let bucket = crate::bucket::open(&config, &machine, &metrics, process).await?;
+        Self::open_over(config, machine, metrics, bucket, process).await.map(Arc::new)
     }
 
     /// Makes this process the one that commits for `writer`. Where the bucket has no create-only
@@ -223,7 +227,7 @@ impl Store {
     }
 
     pub(crate) fn mint(&self) -> Ulid {
-        open::mint(&*self.clock)
+        self.chance.id(&*self.clock)
     }
 
     fn is_registered(&self, writer: WriterId) -> bool {

@@ -14,6 +14,7 @@ use crate::bucket::folder::Folder;
 use crate::bucket::metered::Metered;
 use crate::bucket::probe::{Place, Puts, probe};
 use crate::bucket::retrying::{Retry, Retrying};
+use crate::chance::Machine;
 use crate::config::{Config, S3Config};
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -21,6 +22,7 @@ use crate::metrics::Metrics;
 /// Connects, checks who we are, and learns what the bucket does with create-only puts.
 pub(crate) async fn open(
     config: &Config,
+    machine: &Machine,
     metrics: &Arc<Metrics>,
     key: Ulid,
 ) -> Result<Bucket, Error> {
@@ -30,13 +32,23 @@ pub(crate) async fn open(
         "s3" => open_s3(config)?,
         other => return Err(refused(config, format!("`{other}://` is neither file:// nor s3://"))),
     };
-    let metered = Metered::new(objects, Arc::clone(metrics));
-    let retrying = Retrying::new(metered, Retry::of(config));
-    let objects = PrefixStore::new(retrying, prefix(config));
+    let stacked = stack(objects, config, machine, metrics);
+    let objects = PrefixStore::new(stacked, prefix(config));
     let probed = probe(&objects, Place { storage, endpoint: &endpoint }, key).await;
     let puts = probed.map_err(|error| without_key(config, error))?;
     announce(storage, puts, metrics);
-    Ok(Bucket { objects: Arc::new(objects), storage: storage.into(), puts })
+    Ok(Bucket::new(Arc::new(objects), storage, puts))
+}
+
+/// What every request passes on its way to `objects`: it is counted, and tried again.
+pub(crate) fn stack<S: ObjectStore>(
+    objects: S,
+    config: &Config,
+    machine: &Machine,
+    metrics: &Arc<Metrics>,
+) -> impl ObjectStore + use<S> {
+    let metered = Metered::new(objects, Arc::clone(metrics));
+    Retrying::new(metered, Retry::of(config), machine.clone())
 }
 
 /// Without a key, what could not be reached may as well be the machine's identity service.

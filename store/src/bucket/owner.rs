@@ -85,7 +85,7 @@ impl Ownership {
             lease.refuse_while_alive(&found)?;
         }
         lease.write().await?;
-        tokio::time::sleep(SETTLE).await;
+        clock.sleep(SETTLE).await;
         lease.beat().await?;
         let lease = Arc::new(lease);
         let beating = tokio::spawn(keep_beating(Arc::clone(&lease)));
@@ -188,7 +188,7 @@ impl Lease {
 
 async fn keep_beating(lease: Arc<Lease>) {
     loop {
-        tokio::time::sleep(lease.timeout / 3).await;
+        lease.clock.sleep(lease.timeout / 3).await;
         match lease.beat().await {
             Ok(()) => {}
             Err(lost @ Error::Owned { .. }) => {

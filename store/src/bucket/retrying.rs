@@ -21,6 +21,7 @@ use object_store::{
 use tracing::debug;
 
 use crate::bucket::answers::{answered_whole, may_pass};
+use crate::chance::{Chance, Machine};
 use crate::config::Config;
 
 /// How often and how patiently.
@@ -46,12 +47,17 @@ impl Retry {
 
     /// The wait before attempt `attempt` (1 is the first further one), spread over half to all of
     /// it, so that many processes do not come back at once.
-    fn wait(&self, attempt: u32) -> Duration {
+    fn wait(&self, attempt: u32, chance: &Chance) -> Duration {
         let doubled = self.backoff.saturating_mul(1 << attempt.saturating_sub(1).min(16));
-        doubled.min(self.backoff_max).mul_f64(rand::random_range(0.5..1.0))
+        doubled.min(self.backoff_max).mul_f64(chance.within(0.5..1.0))
     }
 
-    async fn run<T, F>(&self, what: &str, location: &Path, request: impl Fn() -> F) -> Result<T>
+    async fn run<T, F>(
+        &self,
+        machine: &Machine,
+        (what, location): (&str, &Path),
+        request: impl Fn() -> F,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
@@ -60,9 +66,9 @@ impl Retry {
             match request().await {
                 Err(error) if attempt < self.retries_max && may_pass(&error) => {
                     attempt += 1;
-                    let wait = self.wait(attempt);
+                    let wait = self.wait(attempt, &machine.chance);
                     debug!(what, %location, attempt, ?wait, %error, "request failed, trying again");
-                    tokio::time::sleep(wait).await;
+                    machine.clock.sleep(wait).await;
                 }
                 answer => return answer,
             }
@@ -75,12 +81,13 @@ impl Retry {
 pub(crate) struct Retrying<S> {
     inner: Arc<S>,
     retry: Retry,
+    machine: Machine,
 }
 
 impl<S> Retrying<S> {
     /// Tries again what `inner` failed at.
-    pub(crate) fn new(inner: S, retry: Retry) -> Self {
-        Self { inner: Arc::new(inner), retry }
+    pub(crate) fn new(inner: S, retry: Retry, machine: Machine) -> Self {
+        Self { inner: Arc::new(inner), retry, machine }
     }
 }
 
@@ -92,10 +99,10 @@ impl<S: ObjectStore> Retrying<S> {
         location: Path,
         list: impl Fn(&S) -> BoxStream<'static, Result<ObjectMeta>> + Send + Sync + 'static,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (inner, retry) = (Arc::clone(&self.inner), self.retry);
+        let (inner, retry, machine) = (Arc::clone(&self.inner), self.retry, self.machine.clone());
         let listed = async move {
             let attempt = || list(&inner).try_collect::<Vec<_>>();
-            retry.run("list", &location, attempt).await
+            retry.run(&machine, ("list", &location), attempt).await
         };
         let listed = futures::stream::once(listed);
         listed.map_ok(|objects| futures::stream::iter(objects).map(Ok)).try_flatten().boxed()
@@ -166,7 +173,7 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
         options: PutOptions,
     ) -> Result<PutResult> {
         let put = || self.inner.put_opts(location, payload.clone(), options.clone());
-        self.retry.run("put", location, put).await
+        self.retry.run(&self.machine, ("put", location), put).await
     }
 
     async fn put_multipart_opts(
@@ -182,7 +189,7 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
             Err(error) if answered_whole(&error) => self.get_part(location, &options).await,
             answer => with_body(answer?).await,
         };
-        self.retry.run("get", location, get).await
+        self.retry.run(&self.machine, ("get", location), get).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -194,7 +201,7 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
             }
             answer => answer,
         };
-        self.retry.run("get", location, get).await
+        self.retry.run(&self.machine, ("get", location), get).await
     }
 
     /// Not tried again: what garbage collection leaves, its next pass finds.
@@ -223,11 +230,13 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let location = prefix.cloned().unwrap_or_default();
-        self.retry.run("list", &location, || self.inner.list_with_delimiter(prefix)).await
+        let list = || self.inner.list_with_delimiter(prefix);
+        self.retry.run(&self.machine, ("list", &location), list).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.retry.run("copy", from, || self.inner.copy_opts(from, to, options.clone())).await
+        let copy = || self.inner.copy_opts(from, to, options.clone());
+        self.retry.run(&self.machine, ("copy", from), copy).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {

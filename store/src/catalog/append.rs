@@ -49,8 +49,11 @@ pub(crate) async fn append(
     Err(Error::Damaged { path, reason })
 }
 
-/// The record at a path; `None` where there is none yet.
+/// The record at a path; `None` where there is none yet. It is dated from when it landed: a put
+/// may be under way for longer than a removed file stays, and readers count from what they saw.
 pub(crate) async fn read_record(bucket: &Bucket, path: &str) -> Result<Option<Record>, Error> {
-    let Some(bytes) = bucket.read(path).await? else { return Ok(None) };
-    Record::decode(path, &bytes).map(Some)
+    let Some((bytes, landed)) = bucket.read_dated(path).await? else { return Ok(None) };
+    let mut record = Record::decode(path, &bytes)?;
+    record.at = record.at.max(landed);
+    Ok(Some(record))
 }

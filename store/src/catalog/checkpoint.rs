@@ -23,6 +23,7 @@ use crate::catalog::state::{Applied, Removed, State};
 use crate::catalog::{FileEntry, FileLayout, Snapshot};
 use crate::error::Error;
 use crate::model::{FileId, Hold, LogPosition, Table, TimeRange, UnixNanos, WriterId};
+use crate::work::off_runtime;
 
 /// Records since the last checkpoint that make a new one worth its put. A reader without an index
 /// reads at most about this many records, sixteen at a time.
@@ -61,10 +62,8 @@ pub(crate) async fn newest_records(bucket: &Bucket) -> Result<u64, Error> {
 pub(crate) async fn read(bucket: &Bucket) -> Result<Option<State>, Error> {
     for (records, path) in list(bucket).await?.into_iter().rev() {
         let Some(bytes) = bucket.read(&path).await? else { continue };
-        let decode = tokio::task::spawn_blocking(move || decode(&bytes));
-        let decoded = decode.await;
-        let failed = |source| Error::Interrupted { work: "decoding a checkpoint", source };
-        let state = match decoded.map_err(failed)? {
+        let decoded = off_runtime("decoding a checkpoint", move || Ok(decode(&bytes)));
+        let state = match decoded.await? {
             Ok(state) => state,
             Err(reason) => {
                 warn!(path, reason, "a checkpoint cannot be read, looking for an older one");
@@ -97,11 +96,9 @@ pub(crate) async fn write(bucket: &Bucket, state: &State, id: Ulid) -> Result<()
     let records = state.snapshot().records();
     let path = format!("{}/{records:020}-{id}.json", folder());
     let state = state.clone();
-    let encode = tokio::task::spawn_blocking(move || serde_json::to_vec(&of(&state)));
-    let bytes = match encode.await {
-        Ok(bytes) => bytes.expect("a checkpoint is plain text and figures"),
-        Err(source) => return Err(Error::Interrupted { work: "encoding a checkpoint", source }),
-    };
+    let encode = move || Ok(serde_json::to_vec(&of(&state)));
+    let bytes = off_runtime("encoding a checkpoint", encode).await?;
+    let bytes = bytes.expect("a checkpoint is plain text and figures");
     info!(path, records, bytes = bytes.len(), "writing a checkpoint");
     bucket.create(&path, bytes.into()).await?;
     let mut old: Vec<String> = list(bucket).await?.into_iter().map(|(_, path)| path).collect();

@@ -1,8 +1,10 @@
 //! Deletes files that do not count.
 //!
 //! A file that a record removed goes after its grace. A file that no record names goes only when
-//! it can never be named any more: the record that was to name it, which the file itself tells, is
-//! in the bucket and names others. Age alone proves nothing: a stalled writer may wake.
+//! it can never be named any more: the file itself tells which record was to name it, and another
+//! record stands there. Age alone proves nothing: a stalled writer may wake. Where nothing stands
+//! there after the grace, an empty record is put there first, and a writer that wakes after all
+//! finds its number taken and writes its files anew.
 //!
 //! Invariant: a file that is deleted here is in no snapshot younger than the grace, and never will
 //! be in one.
@@ -12,11 +14,13 @@ use std::time::Duration;
 
 use tracing::info;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Puts};
 use crate::catalog::Snapshot;
-use crate::catalog::append::read_record;
-use crate::catalog::state::Removed;
+use crate::catalog::append::{Appended, append, read_record};
+use crate::catalog::record::{Body, Record, Sequence, place_of};
+use crate::catalog::state::{Removed, State};
 use crate::error::Error;
+use crate::files::layout::place;
 use crate::files::read_origin;
 use crate::model::{FileId, Table, UnixNanos};
 use crate::store::Store;
@@ -83,13 +87,20 @@ impl Store {
         // Listed first: a file that was put later is not in the list, and one that was put
         // before and named meanwhile is in the snapshot that is read next.
         let paths = list_data(&self.bucket).await?;
-        let snapshot = self.refresh().await?;
-        let removed = self.state.lock().await.removed().clone();
-        let grace = self.config.garbage_grace;
-        let sorted = sort(&paths, &live_ids(&snapshot), &removed, grace, self.clock.now());
+        self.refresh().await?;
+        let state = self.state.lock().await.clone();
+        let (live, grace) = (live_ids(state.snapshot()), self.config.garbage_grace);
+        let sorted = sort(&paths, &live, state.removed(), grace, self.clock.now());
         let mut doomed = sorted.dead;
         for (id, path) in sorted.unnamed {
-            if can_never_count(&self.bucket, id, &path).await? {
+            let mut prospect = prospect(&self.bucket, &state, id, &path).await?;
+            if let Prospect::Waits(sequence, number) = prospect
+                && number == state.next(sequence)
+                && let Some(record) = self.close(&state, sequence, number).await?
+            {
+                prospect = Prospect::of(&record, id);
+            }
+            if prospect == Prospect::Never {
                 doomed.push((id, path));
             }
         }
@@ -102,23 +113,90 @@ impl Store {
         self.forget(ids.into_iter().chain(sorted.gone).collect()).await;
         Ok(deleted)
     }
+
+    /// Takes a number that somebody wanted and never came for, with a record that does nothing;
+    /// what stands there then. Not where a bucket overwrites: it could replace a late record.
+    async fn close(
+        &self,
+        state: &State,
+        sequence: Sequence,
+        number: u64,
+    ) -> Result<Option<Record>, Error> {
+        if self.bucket.puts() != Puts::CreateOnly {
+            return Ok(None);
+        }
+        let body = match sequence {
+            Sequence::Writer(writer) => {
+                let covered = state.snapshot().covered_to(writer).unwrap_or_default();
+                Body::Commit { covers_from: covered, covers_to: covered, adds: Vec::new() }
+            }
+            Sequence::Compaction => Body::Compaction { adds: Vec::new(), removes: Vec::new() },
+        };
+        let record = Record { id: self.mint(), at: self.clock.now(), body };
+        Ok(Some(match append(&self.bucket, sequence, number, &record).await? {
+            Appended::Ours => {
+                info!(%sequence, number, "took the number of a commit that was never finished");
+                record
+            }
+            Appended::Taken(found) => found,
+        }))
+    }
 }
 
-/// Whether another record stands where the one that was to name the file would. It will stand
-/// there for ever. The record is read here and not taken from the snapshot: it may be younger.
-pub(crate) async fn can_never_count(
+/// Whether a file that a state does not count may come to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// No record will ever name it.
+    Never,
+    /// It does, or a record names it that the state does not know yet.
+    Counts,
+    /// Nothing stands yet where the record belongs that is to name it.
+    Waits(Sequence, u64),
+    /// It is gone by now, or is no file of ours, or is torn: a person must look at that.
+    Unknown,
+}
+
+impl Prospect {
+    fn of(record: &Record, file: FileId) -> Self {
+        if record.body.adds().iter().any(|named| named.id == file) {
+            Self::Counts
+        } else {
+            Self::Never
+        }
+    }
+}
+
+/// What may become of a file. The record that was to name it is
+/// read here and not taken from the state: it may be younger.
+pub(crate) async fn prospect(
     bucket: &Bucket,
+    state: &State,
     file: FileId,
     path: &str,
-) -> Result<bool, Error> {
+) -> Result<Prospect, Error> {
+    if place(path)
+        .is_some_and(|(table, hour, id)| state.snapshot().file(table, (hour, id)).is_some())
+    {
+        return Ok(Prospect::Counts);
+    }
     let origin = match read_origin(bucket.objects(), path).await {
         Ok(Some(origin)) => origin,
-        // Not a file of ours, or torn: a person must look at it, `store check` counts it.
-        Ok(None) | Err(Error::Parquet { .. } | Error::Damaged { .. }) => return Ok(false),
+        Ok(None)
+        | Err(
+            Error::Parquet { .. }
+            | Error::Damaged { .. }
+            | Error::Bucket { source: object_store::Error::NotFound { .. }, .. },
+        ) => return Ok(Prospect::Unknown),
         Err(other) => return Err(other),
     };
-    let Some(record) = read_record(bucket, &origin.record).await? else { return Ok(false) };
-    Ok(record.body.adds().iter().all(|named| named.id != file))
+    let Some((sequence, number)) = place_of(&origin.record) else { return Ok(Prospect::Unknown) };
+    if number < state.next(sequence) {
+        // Known, and yet it does not count: another record stands there, or the file was removed
+        // and deleted, and a put that somebody had given up on brought it back.
+        return Ok(Prospect::Never);
+    }
+    let found = read_record(bucket, &origin.record).await?;
+    Ok(found.map_or(Prospect::Waits(sequence, number), |record| Prospect::of(&record, file)))
 }
 
 #[cfg(test)]

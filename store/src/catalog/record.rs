@@ -59,6 +59,12 @@ impl fmt::Display for Sequence {
     }
 }
 
+/// The place that a record's path means.
+pub(crate) fn place_of(path: &str) -> Option<(Sequence, u64)> {
+    let (folder, _) = path.strip_prefix(FOLDER)?.strip_prefix('/')?.split_once('/')?;
+    Some((Sequence::of_folder(folder)?, number_of(path)?))
+}
+
 /// The number in a record's path.
 pub(crate) fn number_of(path: &str) -> Option<u64> {
     path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
@@ -69,7 +75,7 @@ pub(crate) fn number_of(path: &str) -> Option<u64> {
 pub(crate) struct Record {
     /// Made new for every attempt: tells whether a record that is there already is our own.
     pub(crate) id: Ulid,
-    /// When it was made, by its maker's clock.
+    /// When it was made, by its maker's clock; once read, when it landed, if that is later.
     pub(crate) at: UnixNanos,
     /// What it does.
     #[serde(flatten)]

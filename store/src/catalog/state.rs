@@ -33,7 +33,7 @@ pub(crate) struct Applied {
 pub(crate) struct Removed {
     /// Where it is.
     pub(crate) path: String,
-    /// When the record that removed it was made.
+    /// When the record that removed it landed, or later.
     pub(crate) at: UnixNanos,
 }
 

@@ -15,6 +15,7 @@ use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::files::{FileOrigin, WriteRequest, WrittenFile, read_rows, write};
 use crate::model::{FileId, Table, TimeRange};
+use crate::work::off_runtime;
 
 /// Which rows stay. Asked on threads that may block.
 pub(crate) trait Keep: Debug + Send + Sync {
@@ -72,9 +73,7 @@ pub(crate) async fn merge(
         let request = WriteRequest { id, table, hour, rows, origin, row_group_rows_max };
         write(request).map(Some)
     };
-    let merged = tokio::task::spawn_blocking(work).await;
-    let output =
-        merged.map_err(|source| Error::Interrupted { work: "merging files", source })??;
+    let output = off_runtime("merging files", work).await?;
     let rows = output.as_ref().map_or(0, |file| file.entry.rows);
     let dropped = check_rows(table, &inputs, rows, may_drop)?;
     Ok(Merged { output, dropped })

@@ -25,6 +25,7 @@ use super::prune::leaf;
 use super::tally::ReadTally;
 use crate::error::Error;
 use crate::schema::text_type;
+use crate::work::off_runtime;
 
 /// What is read at the end of a file in the hope that it holds the whole footer.
 const TAIL_BYTES: u64 = 128 << 10;
@@ -264,15 +265,6 @@ fn joined(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
         }
     }
     joined
-}
-
-/// Runs work that takes longer than a runtime thread may be held.
-pub(crate) async fn off_runtime<T: Send + 'static>(
-    name: &'static str,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|source| Error::Interrupted { work: name, source })?
 }
 
 pub(super) fn failed(path: &str, source: ParquetError) -> Error {

@@ -18,7 +18,7 @@ use object_store::ObjectStore;
 use super::chunks::Fetched;
 use super::filter::of_trace;
 use super::footer::{
-    Fetching, Footer, description, failed, fetch_footer, fetch_metadata, length, off_runtime,
+    Fetching, Footer, description, failed, fetch_footer, fetch_metadata, length,
 };
 use super::footers::Footers;
 use super::prune::Pruning;
@@ -30,6 +30,7 @@ use super::{FileOrigin, ReadColumn};
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::model::{TimeRange, TraceId};
+use crate::work::off_runtime;
 
 /// Batches decoded in one turn on a blocking thread, and held at most.
 const BATCHES_A_TURN: usize = 4;

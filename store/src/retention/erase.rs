@@ -273,7 +273,7 @@ impl Store {
             let left = until.0.saturating_sub(self.clock.now().0).saturating_add(1_000_000);
             let Ok(left) = u64::try_from(left) else { break };
             tell(EraseProgress::Waiting { files: old.len() as u64, until });
-            tokio::time::sleep(std::time::Duration::from_nanos(left).min(LOOK_AGAIN)).await;
+            self.clock.sleep(std::time::Duration::from_nanos(left).min(LOOK_AGAIN)).await;
         }
         self.collect_garbage().await?;
         self.absent(old).await
@@ -284,7 +284,7 @@ impl Store {
         request: &EraseRequest,
         report: &mut EraseReport,
     ) -> Result<(), Error> {
-        let salt = format!("{:032x}", rand::random::<u128>());
+        let salt = format!("{:016x}{:016x}", self.chance.number(), self.chance.number());
         let (rows, _) = report.deleted.rows();
         let erasure = Erasure {
             digest: erasure_digest(&salt, &request.condition),

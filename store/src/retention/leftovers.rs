@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use crate::catalog::FileEntry;
-use crate::catalog::collect::{can_never_count, id_of, list_data, live_ids};
+use crate::catalog::collect::{Prospect, id_of, list_data, live_ids, prospect};
 use crate::error::Error;
 use crate::files::describe;
 use crate::model::{FileId, UnixNanos};
@@ -84,12 +84,13 @@ impl Store {
     /// When garbage collection may delete an object.
     async fn gone_by(&self, id: FileId, path: &str) -> Result<Option<UnixNanos>, Error> {
         let grace = i64::try_from(self.config.garbage_grace.as_nanos()).unwrap_or(i64::MAX);
-        if let Some(removed) = self.state.lock().await.removed().get(&id) {
+        let state = self.state.lock().await.clone();
+        if let Some(removed) = state.removed().get(&id) {
             return Ok(Some(UnixNanos(removed.at.0.saturating_add(grace))));
         }
         let made_ns =
             i64::try_from(id.0.timestamp_ms()).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-        let never = can_never_count(&self.bucket, id, path).await?;
+        let never = prospect(&self.bucket, &state, id, path).await? == Prospect::Never;
         Ok(never.then_some(UnixNanos(made_ns.saturating_add(grace))))
     }
 

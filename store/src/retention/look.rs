@@ -6,9 +6,9 @@ use futures::TryStreamExt;
 
 use crate::catalog::FileEntry;
 use crate::error::Error;
-use crate::files::off_runtime;
 use crate::retention::select::{Fates, RowRule};
 use crate::store::Store;
+use crate::work::off_runtime;
 
 /// What is in a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -14,14 +14,15 @@ use crate::catalog::FileEntry;
 use crate::catalog::append::{Appended, append};
 use crate::catalog::invariants::{file_is_not_empty, file_is_within_its_hour};
 use crate::catalog::record::{Body, Record, Sequence};
+use crate::chance::Chance;
 use crate::error::Error;
 use crate::files::{FileOrigin, WriteRequest, WrittenFile, write};
 use crate::metrics::Publication;
 use crate::model::{FileId, LogPosition, RowBatch, WriterId};
 use crate::ports::{Clock, CommitRows};
 use crate::store::Store;
-use crate::store::open::mint;
 use crate::store::partition::partition;
+use crate::work::off_runtime;
 
 /// Rows of one stretch of one writer's log, on their way into files.
 #[derive(Debug, Clone)]
@@ -130,9 +131,9 @@ impl Store {
         origin: FileOrigin,
     ) -> Result<Vec<WrittenFile>, Error> {
         let rows_max = self.config.row_group_rows_max;
-        let clock = Arc::clone(&self.clock);
-        let work = tokio::task::spawn_blocking(move || {
-            let encoder = Encoder { clock: &*clock, origin: &origin, rows_max };
+        let (clock, chance) = (Arc::clone(&self.clock), Arc::clone(&self.chance));
+        let work = move || {
+            let encoder = Encoder { clock: &*clock, chance: &chance, origin: &origin, rows_max };
             let (mut written, mut run) = (Vec::new(), Run::default());
             for piece in rows.pieces() {
                 run.add(piece.map_err(|source| Error::CommitRows { source })?);
@@ -142,11 +143,8 @@ impl Store {
             }
             written.extend(encoder.files(run)?);
             Ok(written)
-        });
-        match work.await {
-            Ok(written) => written,
-            Err(source) => Err(Error::Interrupted { work: "encoding files", source }),
-        }
+        };
+        off_runtime("encoding files", work).await
     }
 
     /// Puts one file; its name is new, so one that exists is our own with its answer lost.
@@ -185,8 +183,10 @@ impl Store {
         &self,
         sequence: Sequence,
         number: u64,
-        record: Record,
+        mut record: Record,
     ) -> Result<(), Error> {
+        // It landed at some moment before this one.
+        record.at = record.at.max(self.clock.now());
         let mut state = self.state.lock().await;
         // A refresh may have been faster.
         if state.next(sequence) == number {
@@ -215,6 +215,7 @@ impl Run {
 
 struct Encoder<'a> {
     clock: &'a dyn Clock,
+    chance: &'a Chance,
     origin: &'a FileOrigin,
     rows_max: usize,
 }
@@ -226,7 +227,7 @@ impl Encoder<'_> {
         let parts = partition(&batches)?;
         drop(batches);
         let requests = parts.into_iter().map(|part| WriteRequest {
-            id: FileId(mint(self.clock)),
+            id: FileId(self.chance.id(self.clock)),
             table: part.table,
             hour: part.hour,
             rows: part.rows,

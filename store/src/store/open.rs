@@ -11,31 +11,29 @@ use ulid::Ulid;
 use crate::bucket::Bucket;
 use crate::catalog::checkpoint;
 use crate::catalog::state::State;
+use crate::chance::Machine;
 use crate::config::Config;
 use crate::error::Error;
 use crate::files::Footers;
 use crate::index::Index;
 use crate::metrics::{Metrics, RebuildReason};
-use crate::ports::Clock;
 use crate::retention::Examined;
 use crate::store::Store;
-
-/// A name that nobody else has, sorting by time.
-pub(super) fn mint(clock: &dyn Clock) -> Ulid {
-    let millis = u64::try_from(clock.now().0 / 1_000_000).unwrap_or(0);
-    Ulid::from_parts(millis, rand::random())
-}
 
 impl Store {
     /// Opens over a bucket that was opened before: tests put faults in between.
     pub(crate) async fn open_over(
         config: Config,
-        clock: Arc<dyn Clock>,
+        machine: Machine,
         metrics: Arc<Metrics>,
         bucket: Bucket,
         process: Ulid,
     ) -> Result<Self, Error> {
-        let (index, mut state) = Index::open(&config.index_dir, Arc::clone(&metrics)).await?;
+        let Machine { clock, chance } = machine;
+        let (index, mut state) = match &config.index_dir {
+            Some(folder) => Index::open(folder, Arc::clone(&metrics)).await?,
+            None => (Index::off(Arc::clone(&metrics)), State::default()),
+        };
         if !checkpoint::agrees(&bucket, &state).await? {
             warn!(storage = bucket.storage(), "the index is of another bucket, making it anew");
             index.clear(RebuildReason::Foreign).await;
@@ -55,6 +53,7 @@ impl Store {
             state: tokio::sync::Mutex::new(state),
             config,
             clock,
+            chance,
             bucket,
             metrics,
             index,

@@ -73,14 +73,20 @@ pub async fn bodies(store: &Store, snapshot: &Snapshot) -> BTreeMap<String, u32>
     for file in snapshot.files(Table::Logs, TimeRange::ALL) {
         let batches: Vec<RecordBatch> =
             store.read_rows(&file, TimeRange::ALL, None).try_collect().await.unwrap();
-        for batch in batches {
-            let column = batch.column_by_name("body").unwrap();
-            for row in 0..batch.num_rows() {
-                *found.entry(text(column, row)).or_default() += 1;
-            }
+        for body in bodies_of(&batches) {
+            *found.entry(body).or_default() += 1;
         }
     }
     found
+}
+
+/// The bodies of these rows.
+pub fn bodies_of(batches: &[RecordBatch]) -> Vec<String> {
+    let texts = |batch: &RecordBatch| {
+        let column = batch.column_by_name("body").unwrap();
+        (0..batch.num_rows()).map(|row| text(column, row)).collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(texts).collect()
 }
 
 /// The bodies that [`commit`] makes, once each.

@@ -10,6 +10,11 @@ use super::*;
 use crate::bucket::faulty::{Fault, Faults, Faulty};
 use crate::bucket::metered::Metered;
 use crate::metrics::Metrics;
+use crate::ports::SystemClock;
+
+fn machine() -> Machine {
+    Machine { clock: Arc::new(SystemClock::new()), chance: Chance::seeded(7, 0) }
+}
 
 /// Puts once over a bucket that fails `faults` times, with two further attempts.
 async fn check(faults: usize, fault: Fault, expected: &str, attempts: u32) {
@@ -20,7 +25,7 @@ async fn check(faults: usize, fault: Fault, expected: &str, attempts: u32) {
     let metered = Metered::new(Faulty::over(InMemory::new(), &injected), metrics);
     let backoff = Duration::from_millis(1);
     let retry = Retry { retries_max: 2, backoff, backoff_max: backoff };
-    let bucket = Retrying::new(metered, retry);
+    let bucket = Retrying::new(metered, retry, machine());
     let options = PutOptions { mode: object_store::PutMode::Create, ..PutOptions::default() };
     let answer = bucket.put_opts(&Path::from("data/x"), "text".into(), options).await;
     let answer = match answer {
@@ -54,7 +59,7 @@ async fn list(faults: usize, offset: Option<&str>) -> Option<Vec<String>> {
     (0..faults).for_each(|_| injected.inject(Fault::InList("data")));
     let backoff = Duration::from_millis(1);
     let retry = Retry { retries_max: 2, backoff, backoff_max: backoff };
-    let bucket = Retrying::new(Faulty::over(InMemory::new(), &injected), retry);
+    let bucket = Retrying::new(Faulty::over(InMemory::new(), &injected), retry, machine());
     for path in ["data/1", "data/2", "other/3"] {
         bucket.put(&Path::from(path), "text".into()).await.unwrap();
     }
@@ -90,7 +95,7 @@ async fn a_definite_no_is_final() {
         backoff: Duration::from_secs(1000),
         backoff_max: Duration::from_secs(1000),
     };
-    let bucket = Retrying::new(InMemory::new(), retry);
+    let bucket = Retrying::new(InMemory::new(), retry, machine());
     let answer = bucket.get(&Path::from("none")).await;
     assert!(matches!(answer, Err(Error::NotFound { .. })));
 }
@@ -102,7 +107,7 @@ fn waits_are_bounded() {
     let second = Duration::from_secs(1);
     let retry = Retry { retries_max: 9, backoff: second, backoff_max: second * 8 };
     for (attempt, longest) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (u32::MAX, 8)] {
-        let wait = retry.wait(attempt);
+        let wait = retry.wait(attempt, &machine().chance);
         assert!(wait <= second * longest && wait * 2 >= second * longest, "{attempt}: {wait:?}");
     }
 }

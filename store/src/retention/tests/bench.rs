@@ -17,6 +17,7 @@ use url::Url;
 use crate::bucket::Puts;
 use crate::bucket::faulty::{Faults, Faulty};
 use crate::catalog::Snapshot;
+use crate::chance::{Chance, Machine};
 use crate::config::Config;
 use crate::files::ReadColumn;
 use crate::metrics::Metrics;
@@ -129,10 +130,11 @@ impl Bench {
         config.garbage_grace = Duration::from_secs(1800);
         config.retention = self.rules.clone();
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-        let process = Ulid::from_parts(0, rand::random());
-        let bucket = Faulty::bucket(Arc::clone(&self.objects), &self.faults, Puts::CreateOnly);
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let store = Store::open_over(config, clock, metrics, bucket, process).await.unwrap();
+        let machine = Machine { clock, chance: Chance::of_machine() };
+        let process = machine.chance.id(&*machine.clock);
+        let bucket = Faulty::bucket(Arc::clone(&self.objects), &self.faults, Puts::CreateOnly);
+        let store = Store::open_over(config, machine, metrics, bucket, process).await.unwrap();
         store.understand(Arc::new(BodyConditions)).unwrap();
         store
     }

@@ -1,0 +1,126 @@
+//! The store under a simulated world: one seed decides time, order, chance, faults and crashes.
+//!
+//! Ingesters, compactors, collectors and queries run over one bucket in memory, on one thread and
+//! a clock that only moves when nobody can go on. What senders were promised is kept beside them,
+//! and every snapshot that anybody takes is read and compared with it.
+//!
+//! Invariant: the same seed gives the same run, event by event, so that a failure is found again.
+
+mod link;
+mod oracle;
+mod process;
+mod promises;
+mod schedule;
+mod trace;
+mod weather;
+mod world;
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::process::{Process, Role, writer};
+use self::world::{GRACE, World};
+
+thread_local! {
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is simulating: then long work is done at once, where it is.
+pub(crate) fn is_running() -> bool {
+    RUNNING.get()
+}
+
+/// Runs a seed to its end. The digest of what happened, or what went wrong and how it came.
+fn run(seed: u64) -> Result<u64, String> {
+    let world = World::new(seed);
+    let main = story(Arc::clone(&world));
+    RUNNING.set(true);
+    let ran = catch_unwind(AssertUnwindSafe(|| world.schedule.run(main)));
+    RUNNING.set(false);
+    let inside = world.inside();
+    match ran {
+        Ok(()) => Ok(inside.trace.digest()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("{}\n{}", inside.trace.tail(400), text.unwrap_or_default()))
+        }
+    }
+}
+
+/// A stormy hour or so, then calm, then the reckoning.
+async fn story(world: Arc<World>) {
+    let processes = cast(&world);
+    let mut running = Vec::new();
+    for process in processes {
+        // Who watches over a process is none of it, and does not freeze with it.
+        running.push(world.schedule.spawn(0, process.supervise()));
+    }
+    let end = world.between(300, 1500);
+    while world.schedule.now() < end {
+        world.schedule.sleep(world.between(30, 300)).await;
+        if world.below(4) == 0 {
+            let until = world.schedule.now() + world.between(1, 120);
+            world.note("world", &format!("nothing arrives until {until:?}"));
+            world.inside().weather.storm(until);
+        }
+    }
+    world.calm_down();
+    for process in &mut running {
+        process.ended().await;
+    }
+    reckon(&world).await;
+}
+
+/// Who plays.
+fn cast(world: &Arc<World>) -> Vec<Process> {
+    let mut processes: Vec<Process> = Vec::new();
+    let mut add = |name: String, roles: Vec<Role>| {
+        let number = u32::try_from(processes.len()).expect("they are few") + 1;
+        let world = Arc::clone(world);
+        processes.push(Process { world, name: name.into(), number, roles });
+    };
+    for number in 0..[1, 2, 2, 3][usize::try_from(world.below(4)).unwrap_or(0)] {
+        let mut roles = vec![Role::Ingest(writer(number))];
+        // Some are a whole Icecore in one process.
+        if world.below(3) == 0 {
+            roles.extend([Role::Refresh, Role::Compact, Role::Collect, Role::Query]);
+        }
+        add(format!("ingest-{number}"), roles);
+    }
+    for number in 0..1 + world.below(2) {
+        let roles = vec![Role::Compact, Role::Collect, Role::Checkpoint];
+        add(format!("compact-{number}"), roles);
+    }
+    for number in 0..1 + world.below(2) {
+        add(format!("query-{number}"), vec![Role::Query]);
+    }
+    processes
+}
+
+/// When all is quiet: every row is there, nothing else is, and the bucket is whole.
+async fn reckon(world: &Arc<World>) {
+    let name: Arc<str> = "reckoning".into();
+    let last = Process { world: Arc::clone(world), name, number: 1000, roles: Vec::new() };
+    // Whatever is still under way arrives, and every grace is over.
+    world.schedule.sleep(4 * GRACE + Duration::from_secs(60)).await;
+    let store = last.open().await.expect("nothing is in the way");
+    for _ in 0..2 {
+        store.collect_garbage().await.expect("nothing is in the way");
+        world.schedule.sleep(2 * GRACE).await;
+    }
+    let snapshot = store.refresh().await.expect("nothing is in the way");
+    for (writer, end) in world.inside().promises.ends() {
+        assert_eq!(snapshot.covered_to(writer).unwrap_or_default(), end, "of {writer}");
+    }
+    last.check(&store, &snapshot, Duration::MAX).await;
+    let report = store.check().await.expect("nothing is in the way");
+    assert_eq!(report.faults, Vec::<String>::new());
+    assert!(report.index_agrees);
+    assert_eq!(report.unnamed, 0, "garbage is left");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Everything that outlives a process: the bucket's objects, the promises, the weather.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::oracle::Oracle;
+use super::promises::Promises;
+use super::schedule::Schedule;
+use super::trace::Trace;
+use super::weather::Weather;
+use crate::model::{FileId, UnixNanos};
+use crate::ports::Clock;
+use crate::sample::HOUR;
+
+/// How long a removed file stays.
+pub(super) const GRACE: Duration = Duration::from_secs(300);
+
+/// How far two clocks are apart at most.
+pub(super) const SKEW_MAX: Duration = Duration::from_secs(10);
+
+/// An object in the bucket.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) bytes: Bytes,
+    pub(super) modified: Duration,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(super) struct Inside {
+    pub(super) objects: BTreeMap<String, Object>,
+    pub(super) oracle: Oracle,
+    pub(super) promises: Promises,
+    pub(super) weather: Weather,
+    pub(super) trace: Trace,
+    /// The bodies in every file that was read, so that each is decoded once.
+    pub(super) contents: BTreeMap<FileId, Arc<Vec<String>>>,
+    numbers: StdRng,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) schedule: Schedule,
+    /// Ends every id. Another in every run: a footer is kept by the id of its file, and what an
+    /// earlier run kept must not spare this one a request.
+    pub(super) run: u16,
+    calm: AtomicBool,
+    inside: Mutex<Inside>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Arc<Self> {
+        static RUNS: AtomicU16 = AtomicU16::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let of = |part: u64| seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(part);
+        let inside = Inside {
+            objects: BTreeMap::new(),
+            oracle: Oracle::default(),
+            promises: Promises::default(),
+            weather: Weather::new(of(1), GRACE),
+            trace: Trace::default(),
+            contents: BTreeMap::new(),
+            numbers: StdRng::seed_from_u64(of(2)),
+        };
+        Arc::new(Self {
+            schedule: Schedule::new(of(3)),
+            run,
+            calm: AtomicBool::new(false),
+            inside: Mutex::new(inside),
+        })
+    }
+
+    pub(super) fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bucket's own clock.
+    pub(super) fn wall(&self, at: Duration) -> UnixNanos {
+        UnixNanos(HOUR + i64::try_from(at.as_nanos()).expect("a run takes hours"))
+    }
+
+    /// One more line of what happened.
+    pub(super) fn note(&self, who: &str, what: &str) {
+        let now = self.schedule.now();
+        self.inside().trace.note(now, who, what);
+    }
+
+    /// A number below `end`.
+    pub(super) fn below(&self, end: u64) -> u64 {
+        self.inside().numbers.random_range(0..end)
+    }
+
+    /// A time between the two.
+    pub(super) fn between(&self, from: u64, to: u64) -> Duration {
+        let range = from * 1_000_000..to * 1_000_000;
+        Duration::from_micros(self.inside().numbers.random_range(range))
+    }
+
+    /// Whether faults and crashes are over.
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    /// No more faults and crashes.
+    pub(super) fn calm_down(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+        self.inside().weather.clear_up();
+        self.note("world", "calm");
+    }
+
+    /// A clock that is somewhat wrong.
+    pub(super) fn clock(self: &Arc<Self>) -> Arc<dyn Clock> {
+        let half = SKEW_MAX.as_secs() / 2;
+        let skew = self.between(0, 2 * half);
+        let skew_ns =
+            i64::try_from(skew.as_nanos()).unwrap_or(0) - half.cast_signed() * 1_000_000_000;
+        Arc::new(Wrong { world: Arc::clone(self), skew_ns })
+    }
+}
+
+/// A process's own clock.
+#[derive(Debug)]
+struct Wrong {
+    world: Arc<World>,
+    skew_ns: i64,
+}
+
+impl Clock for Wrong {
+    fn now(&self) -> UnixNanos {
+        UnixNanos(self.world.wall(self.world.schedule.now()).0 + self.skew_ns)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.world.schedule.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(self.world.schedule.sleep(duration))
+    }
+}
