@@ -32,16 +32,16 @@ pub(crate) fn is_running() -> bool {
     RUNNING.get()
 }
 
-/// Runs a seed to its end. The digest of what happened, or what went wrong and how it came.
-fn run(seed: u64) -> Result<u64, String> {
+/// Runs a seed to its end. What happened, or what went wrong and how it came.
+fn run(seed: u64) -> Result<Vec<String>, String> {
     let world = World::new(seed);
     let main = story(Arc::clone(&world));
     RUNNING.set(true);
     let ran = catch_unwind(AssertUnwindSafe(|| world.schedule.run(main)));
     RUNNING.set(false);
-    let inside = world.inside();
+    let mut inside = world.inside();
     match ran {
-        Ok(()) => Ok(inside.trace.digest()),
+        Ok(()) => Ok(std::mem::take(&mut inside.trace.lines)),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

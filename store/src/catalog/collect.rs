@@ -32,7 +32,7 @@ pub(crate) struct Sorted {
     pub(crate) dead: Vec<(FileId, String)>,
     /// Named by no record, and old enough to be looked into.
     pub(crate) unnamed: Vec<(FileId, String)>,
-    /// Removed files that are gone already.
+    /// Removed files that are not listed: gone already, if they were removed before the listing.
     pub(crate) gone: Vec<FileId>,
 }
 
@@ -84,13 +84,16 @@ impl Store {
     /// One pass over the bucket; the number of files that it deleted.
     pub(crate) async fn collect_garbage(&self) -> Result<u64, Error> {
         self.own_as_process().await?;
+        let known: BTreeSet<FileId> = self.state.lock().await.removed().keys().copied().collect();
         // Listed first: a file that was put later is not in the list, and one that was put
         // before and named meanwhile is in the snapshot that is read next.
         let paths = list_data(&self.bucket).await?;
         self.refresh().await?;
         let state = self.state.lock().await.clone();
         let (live, grace) = (live_ids(state.snapshot()), self.config.garbage_grace);
-        let sorted = sort(&paths, &live, state.removed(), grace, self.clock.now());
+        let mut sorted = sort(&paths, &live, state.removed(), grace, self.clock.now());
+        // One that was put and removed since is not in the list either, and is not gone.
+        sorted.gone.retain(|id| known.contains(id));
         let mut doomed = sorted.dead;
         for (id, path) in sorted.unnamed {
             let mut prospect = prospect(&self.bucket, &state, id, &path).await?;

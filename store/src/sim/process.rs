@@ -136,7 +136,8 @@ impl Process {
     /// A bucket that is away is no fault of ours; everything else is.
     fn tolerate(&self, what: &str, error: &Error) {
         let kind = error.kind();
-        self.world.note(&self.name, &format!("cannot {what}: {error}"));
+        // Errors hold ids, which differ from run to run.
+        self.world.note(&self.name, &format!("cannot {what}: {kind:?}"));
         assert!(
             matches!(kind, ErrorKind::Unavailable | ErrorKind::Conflict),
             "{} cannot {what}: {kind:?}: {error}, {:?}",
@@ -169,7 +170,7 @@ impl Process {
                     if error.kind() == ErrorKind::Damaged
                         && self.world.schedule.now() - began > GRACE - SKEW_MAX =>
                 {
-                    self.world.note(&self.name, &format!("merged too slowly: {error}"));
+                    self.world.note(&self.name, "merged too slowly");
                 }
                 Err(error) => self.tolerate("compact", &error),
             }
@@ -211,7 +212,7 @@ impl Process {
         loop {
             let calm = self.world.is_calm();
             self.pause(5, if calm { 10 } else { 180 }).await;
-            if !calm {
+            if !self.world.is_calm() {
                 self.acknowledge(writer);
             }
             let commit = pending.take().or_else(|| self.prefix(writer, covered));

@@ -1,7 +1,6 @@
 //! What happened, line by line, with short names, so that two runs can be compared and one read.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use ulid::Ulid;
@@ -9,7 +8,7 @@ use ulid::Ulid;
 /// The events of one run.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
-    lines: Vec<String>,
+    pub(super) lines: Vec<String>,
     names: BTreeMap<Ulid, usize>,
 }
 
@@ -38,13 +37,6 @@ impl Trace {
             });
         }
         parts.join("/")
-    }
-
-    /// The same for the same events.
-    pub(super) fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.lines.hash(&mut hasher);
-        hasher.finish()
     }
 
     /// The last events, for a person.

@@ -251,7 +251,9 @@ async fn orphans_go_when_they_can_never_count() {
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     assert_eq!(bench.open("b").await.collect_garbage().await.unwrap(), 1);
     store.commit(rows).await.unwrap();
-    assert_eq!(store.collect_garbage().await.unwrap(), 0);
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let written_for_the_taken_number = store.collect_garbage().await.unwrap();
+    assert_eq!(written_for_the_taken_number, 1);
     check(&store, &[("a", 3)]).await;
 }
 
