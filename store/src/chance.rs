@@ -23,12 +23,7 @@ pub(crate) struct Machine {
 }
 
 /// One source of random numbers, shared by all that a store is made of.
-pub(crate) struct Chance {
-    numbers: Mutex<StdRng>,
-    /// The last bits of every name: a test gives its own, so that a seed that is run again has
-    /// other names in the same order, and finds nothing that is kept by name.
-    suffix: Option<u16>,
-}
+pub(crate) struct Chance(Mutex<StdRng>);
 
 impl fmt::Debug for Chance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,21 +34,19 @@ impl fmt::Debug for Chance {
 impl Chance {
     /// Numbers that nobody can foresee.
     pub(crate) fn of_machine() -> Arc<Self> {
-        Arc::new(Self { numbers: Mutex::new(rand::make_rng()), suffix: None })
+        Arc::new(Self(Mutex::new(rand::make_rng())))
     }
 
-    /// The numbers of a seed, the same every time, and names that end in `suffix`.
+    /// The numbers of a seed, the same every time.
     #[cfg(test)]
-    pub(crate) fn seeded(seed: u64, suffix: u16) -> Arc<Self> {
-        let numbers = Mutex::new(rand::SeedableRng::seed_from_u64(seed));
-        Arc::new(Self { numbers, suffix: Some(suffix) })
+    pub(crate) fn seeded(seed: u64) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(rand::SeedableRng::seed_from_u64(seed))))
     }
 
     /// A name that nobody else has, sorting by time.
     pub(crate) fn id(&self, clock: &dyn Clock) -> Ulid {
         let millis = u64::try_from(clock.now().0 / 1_000_000).unwrap_or(0);
         let (high, low) = self.draw(|numbers| (numbers.next_u64(), numbers.next_u64()));
-        let low = self.suffix.map_or(low, |suffix| low & !0xffff | u64::from(suffix));
         Ulid::from_parts(millis, u128::from(high) << 64 | u128::from(low))
     }
 
@@ -68,6 +61,6 @@ impl Chance {
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
-        draw(&mut self.numbers.lock().unwrap_or_else(PoisonError::into_inner))
+        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -17,9 +17,7 @@ use object_store::ObjectStore;
 
 use super::chunks::Fetched;
 use super::filter::of_trace;
-use super::footer::{
-    Fetching, Footer, description, failed, fetch_footer, fetch_metadata, length,
-};
+use super::footer::{Fetching, Footer, description, failed, fetch_footer, fetch_metadata, length};
 use super::footers::Footers;
 use super::prune::Pruning;
 use super::request::{Bound, ReadRequest, RowFilter, RowStream, Values};

@@ -108,7 +108,7 @@ impl Process {
     /// A store of its own, without anything from an earlier life.
     pub(super) async fn open(&self) -> Result<Store, Error> {
         let link = Link { world: Arc::clone(&self.world), who: Arc::clone(&self.name) };
-        let chance = Chance::seeded(self.world.below(u64::MAX), self.world.run);
+        let chance = Chance::seeded(self.world.below(u64::MAX));
         let machine = Machine { clock: self.world.clock(), chance };
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let process = machine.chance.id(&*machine.clock);

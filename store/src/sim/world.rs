@@ -1,7 +1,7 @@
 //! Everything that outlives a process: the bucket's objects, the promises, the weather.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,17 +49,12 @@ pub(super) struct Inside {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) schedule: Schedule,
-    /// Ends every id. Another in every run: a footer is kept by the id of its file, and what an
-    /// earlier run kept must not spare this one a request.
-    pub(super) run: u16,
     calm: AtomicBool,
     inside: Mutex<Inside>,
 }
 
 impl World {
     pub(super) fn new(seed: u64) -> Arc<Self> {
-        static RUNS: AtomicU16 = AtomicU16::new(0);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let of = |part: u64| seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(part);
         let inside = Inside {
             objects: BTreeMap::new(),
@@ -72,7 +67,6 @@ impl World {
         };
         Arc::new(Self {
             schedule: Schedule::new(of(3)),
-            run,
             calm: AtomicBool::new(false),
             inside: Mutex::new(inside),
         })

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::ports::SystemClock;
 
 fn machine() -> Machine {
-    Machine { clock: Arc::new(SystemClock::new()), chance: Chance::seeded(7, 0) }
+    Machine { clock: Arc::new(SystemClock::new()), chance: Chance::seeded(7) }
 }
 
 /// Puts once over a bucket that fails `faults` times, with two further attempts.
