@@ -8,6 +8,7 @@ mod dialogue;
 mod exchange;
 mod follow;
 pub mod http1;
+mod mysql;
 mod opening;
 mod postgres;
 mod preamble;

@@ -174,6 +174,16 @@ impl<G: Grammar> Dialogue<G> {
         !self.blind
     }
 
+    /// After a loss, what was taken for the head of a request may have been anything. If it has the
+    /// lane wait for a body, a request behind a silence tells.
+    fn took_up_wrongly(&self, side: Side, segment: &Segment<'_>) -> bool {
+        side == Side::Requests
+            && !self.queue.certain()
+            && self.requests.is_amid()
+            && segment.time.saturating_sub(self.last_seen) >= QUIET_NANOS
+            && self.grammar.begins_request(segment.captured)
+    }
+
     fn settle(&mut self, out: &mut Vec<Exchange>) {
         if self.queue.take_done(out) {
             self.failures = 0;
@@ -196,7 +206,7 @@ impl<G: Grammar> Protocol for Dialogue<G> {
             self.counts.passed_bytes += input.rest();
             return;
         }
-        if segment.gap_before && !self.blind {
+        if !self.blind && (segment.gap_before || self.took_up_wrongly(side, segment)) {
             self.lose();
         }
         if self.blind && !self.sees_again(side, segment) {

@@ -114,6 +114,14 @@ impl Opening<'_> {
         }
     }
 
+    /// The role of the owner, if the first byte is one of an answer or a greeting.
+    pub(super) fn answered_first(&self) -> Role {
+        match self.first {
+            Direction::Inbound => Role::Client,
+            Direction::Outbound => Role::Server,
+        }
+    }
+
     /// The bytes of one direction, as far as they were copied without a hole.
     pub(super) fn bytes(&self, direction: Direction) -> Cow<'_, [u8]> {
         let mut of_direction = self.held.iter().filter(|held| held.direction == direction);

@@ -170,7 +170,7 @@ pub(super) fn check_losses(
         let told = watched.close(Closing::Orderly);
         // What says that it was not seen whole, or does not know its text, may differ.
         let partial = |one: &str| {
-            let marks = ["Unseen", "_OTHER", "\u{2026}"];
+            let marks = ["Unseen", "_OTHER", "USE ->", "\u{2026}"];
             one.starts_with("- ->")
                 || one.ends_with('+')
                 || marks.iter().any(|mark| one.contains(mark))

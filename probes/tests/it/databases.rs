@@ -19,10 +19,11 @@ use compare::{Record, check_spans};
 
 /// What there is to know of a server under test.
 struct Subject {
-    system: &'static str,
+    /// Its name, and that of its protocol where the connection is too old to say which it is.
+    system: [&'static str; 2],
     port: u16,
     client: &'static str,
-    /// Operations by which libraries set a connection up, and which no client writes down.
+    /// Operations that libraries add by themselves, and which no client writes down.
     setup: &'static [&'static str],
 }
 
@@ -38,7 +39,7 @@ async fn redis() {
     let arguments = ["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()];
     let Some(_server) = server("redis-server", &arguments, folder.path()) else { return };
     let setup = ["HELLO", "CLIENT"].as_slice();
-    check(&Subject { system: "redis", port, client: "redis_client.py", setup }).await;
+    check(&Subject { system: ["redis"; 2], port, client: "redis_client.py", setup }).await;
 }
 
 /// Scenario: PostgreSQL under psycopg and pg8000: simple and extended queries, prepared ones,
@@ -56,7 +57,8 @@ async fn postgres() {
         .args(["-c", "CREATE DATABASE shop"])
         .status();
     assert!(made.unwrap().success());
-    check(&Subject { system: "postgresql", port, client: "postgres_client.py", setup: &[] }).await;
+    check(&Subject { system: ["postgresql"; 2], port, client: "postgres_client.py", setup: &[] })
+        .await;
 }
 
 /// PostgreSQL does not run as root: as the user that its package makes.
@@ -85,6 +87,27 @@ fn postgres_server(folder: &Path, port: u16) -> Option<Peer> {
     server.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
     let sockets = format!("unix_socket_directories={}", folder.display());
     Some(Peer(server.args(["-c", &sockets]).spawn().unwrap()))
+}
+
+/// Scenario: MariaDB under PyMySQL and mysql-connector: queries, several at once, errors, other
+/// databases, large packets and rows, a local file, prepared statements, a compressed connection,
+/// four clients at once, one connection that is older.
+/// Guarantees: a span on each side for each command, with its text, status, order and sizes; the
+/// compressed connection is let go.
+#[tokio::test(flavor = "multi_thread")]
+async fn mysql() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    if Command::new("mariadbd").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return println!("skipped: MariaDB is not installed");
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/mariadb.sh");
+    let arguments =
+        [&*script.to_string_lossy(), &*folder.path().to_string_lossy(), &port.to_string()];
+    let Some(_server) = server("sh", &arguments, folder.path()) else { return };
+    listening(port).await;
+    let setup = ["SET", "PING", "RESET STATEMENT"].as_slice();
+    check(&Subject { system: ["mariadb", "mysql"], port, client: "mysql_client.py", setup }).await;
 }
 
 /// A server that runs in `folder`; none, and said so, where it is not installed.
@@ -134,7 +157,7 @@ async fn check(subject: &Subject) {
         check_spans(&received, subject, &records, kind);
     }
     check_figures(&registry);
-    println!("{}: {} operations on both sides", subject.system, records.len());
+    println!("{}: {} operations on both sides", subject.client, records.len());
 }
 
 async fn wait_for(received: &Received, subject: &Subject, spans: usize) {

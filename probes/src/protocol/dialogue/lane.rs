@@ -121,6 +121,11 @@ impl Lane {
         passed
     }
 
+    /// A message has begun and is not whole.
+    pub(super) fn is_amid(&self) -> bool {
+        self.body.map_or(!self.held.is_empty(), |body| body.left > 0)
+    }
+
     /// The next message that the input completes.
     pub(super) fn next<'u, 'a: 'u>(
         &'u mut self,

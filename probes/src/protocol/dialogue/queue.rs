@@ -83,8 +83,10 @@ pub(crate) struct Queue<C> {
     done: Vec<Exchange>,
     /// The number of the next request, while every one before it was seen.
     ordinal: Option<u64>,
-    /// Every request that waits is known to be in here.
+    /// No byte was ever missed.
     certain: bool,
+    /// A silence came before the first that was seen.
+    trusted: bool,
     /// A request was sent before the one before it was answered.
     pipelined: bool,
     must_go_blind: bool,
@@ -101,6 +103,7 @@ impl<C: Call> Queue<C> {
             done: Vec::new(),
             ordinal: from_start.then_some(0),
             certain: from_start,
+            trusted: false,
             pipelined: false,
             must_go_blind: false,
             unasked: 0,
@@ -117,7 +120,7 @@ impl<C: Call> Queue<C> {
         if !self.open.is_empty() {
             self.pipelined = true;
             // Perhaps more were under way before the first that was seen.
-            self.must_go_blind |= !self.certain;
+            self.must_go_blind |= !self.certain && !self.trusted;
         }
         self.join(request, call);
     }
@@ -153,8 +156,13 @@ impl<C: Call> Queue<C> {
 
     /// The answer to the front is whole.
     pub(crate) fn finish(&mut self) {
+        self.finish_as(true);
+    }
+
+    /// The same; `whole`: nothing more of it can come.
+    pub(crate) fn finish_as(&mut self, whole: bool) {
         if let Some(open) = self.open.pop_front() {
-            self.done.extend(open.finish(self.role, None, true));
+            self.done.extend(open.finish(self.role, None, whole));
         }
     }
 
@@ -216,6 +224,10 @@ impl<C: Call> Queue<C> {
         self.must_go_blind
     }
 
+    pub(super) fn certain(&self) -> bool {
+        self.certain
+    }
+
     pub(super) fn pipelined(&self) -> bool {
         self.pipelined
     }
@@ -236,11 +248,12 @@ impl<C: Call> Queue<C> {
     pub(super) fn uncertain(&mut self) {
         self.ordinal = None;
         self.certain = false;
+        self.trusted = false;
     }
 
-    /// A request begins, and none waits. `quiet`: that is certain.
+    /// A request begins, and none waits. `quiet`: that is as good as certain.
     pub(super) fn begin_again(&mut self, quiet: bool) {
-        self.certain = quiet;
+        self.trusted = quiet;
         if quiet {
             self.pipelined = false;
         }

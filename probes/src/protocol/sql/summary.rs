@@ -220,7 +220,8 @@ impl One {
     /// A word that says where names of tables stand. False: it says nothing.
     fn keyword(&mut self, upper: &str) -> bool {
         let operation = self.operation.as_deref().unwrap_or_default();
-        let changes = matches!(operation, "CREATE" | "ALTER" | "DROP" | "TRUNCATE" | "LOCK");
+        let changes =
+            matches!(operation, "CREATE" | "ALTER" | "DROP" | "TRUNCATE" | "LOCK" | "LOAD");
         let in_query = self.depth.last().is_none_or(|(query, _)| *query);
         let expects = match upper {
             "FROM" if operation == "COPY" && self.depth.is_empty() => Expects::Nothing,
@@ -228,7 +229,7 @@ impl One {
             "JOIN" | "STRAIGHT_JOIN" if in_query => Expects::Source,
             "INTO" if matches!(operation, "INSERT" | "REPLACE" | "MERGE") => Expects::Table,
             "TABLE" if changes => {
-                self.object = (operation != "LOCK").then(|| upper.to_owned());
+                self.object = (!matches!(operation, "LOCK" | "LOAD")).then(|| upper.to_owned());
                 Expects::Table
             }
             "INDEX" | "VIEW" | "DATABASE" | "SCHEMA" | "FUNCTION" | "PROCEDURE" | "TRIGGER"

@@ -57,7 +57,8 @@ fn spans(received: &Received, subject: &Subject, kind: SpanKind) -> BTreeMap<i64
     for span in received.spans("server.port", &[i64::from(subject.port)]) {
         let operation = text(&span, "db.operation.name").unwrap_or_default();
         if span.kind() == kind && !subject.setup.contains(&operation) {
-            assert_eq!(text(&span, "db.system.name"), Some(subject.system));
+            let system = text(&span, "db.system.name").unwrap_or_default();
+            assert!(subject.system.contains(&system), "{system}");
             let port = match kind {
                 SpanKind::Server => int(&span, "client.port"),
                 _ => int(&span, "network.local.port"),
@@ -86,7 +87,8 @@ fn check_span(record: &Record, span: &Span) {
     for (key, size) in
         [("icecore.request.size", record.sent), ("icecore.response.size", record.received)]
     {
-        assert!(size.is_none() || int(span, key) == size, "{key}: {}", shown());
+        let found = int(span, key);
+        assert!(size.is_none() || found == size, "{key} {found:?}: {}", shown());
     }
     let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
     let inside = start + SLACK_NANOS >= record.start && end <= record.end + SLACK_NANOS;
