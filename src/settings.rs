@@ -55,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) compaction_interval: Duration,
     pub(crate) compaction_files_min: usize,
     pub(crate) compaction_target_bytes: Bytes,
+    pub(crate) compaction_memory_bytes_max: Bytes,
     pub(crate) retention: Vec<Retention>,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) retention_interval: Duration,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use comfy_table::{Table, presets};
 use icecore_store::{
-    CompactionReport, DeletionReport, Store, StoreStats, SystemClock, Table as RowTable, TimeRange,
+    CompactionReport, DeletionReport, MergeReport, Store, StoreStats, SystemClock,
+    Table as RowTable, TimeRange,
 };
 use prometheus_client::registry::Registry;
 
@@ -83,14 +84,27 @@ async fn check(store: &Store) -> Outcome {
 }
 
 async fn compact(store: &Store) -> Outcome {
-    let report = store.compact().await.map_err(|error| failure("cannot compact", &error))?;
-    let CompactionReport { merges, void, files_in, bytes_in, bytes_out } = report;
+    let tell = |merge: &MergeReport| {
+        let &MergeReport { table, hour, files, rows, dropped: _, bytes_in, bytes_out, took } =
+            merge;
+        let took = took.as_secs_f64();
+        // A reader that went away does not stop the work.
+        drop(print(&format!(
+            "{table} {hour}: {files} files, {rows} rows, {bytes_in} bytes became {bytes_out} in {took:.1} s\n"
+        )));
+    };
+    let report = store.compact_telling(tell).await;
+    let report = report.map_err(|error| failure("cannot compact", &error))?;
+    let CompactionReport { merges, void, leased, files_in, rows, bytes_in, bytes_out } = report;
     print(&match merges {
         0 => "nothing to merge\n".to_owned(),
         _ => format!(
-            "{files_in} files ({bytes_in} bytes) merged into {merges} ({bytes_out} bytes)\n"
+            "{files_in} files ({bytes_in} bytes) merged into {merges} ({bytes_out} bytes), {rows} rows\n"
         ),
     })?;
+    if leased > 0 {
+        print(&format!("{leased} hours were left to another compactor that is at them\n"))?;
+    }
     match void {
         0 => Ok(()),
         _ => print(&format!("{void} merges were void: another compactor was faster\n")),

@@ -32,6 +32,7 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
         settle_after: settings.compaction_interval,
         merge_bytes_max: settings.compaction_target_bytes.0,
         small_bytes_max: settings.compaction_target_bytes.0 / 2,
+        memory_bytes_max: settings.compaction_memory_bytes_max.0,
         ..Default::default()
     };
     let retention = settings.retention.iter().map(rule).collect::<Result<_, _>>()?;

@@ -16,6 +16,7 @@ mod open;
 pub(crate) mod owner;
 mod probe;
 mod retrying;
+mod upload;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use crate::model::UnixNanos;
 
 pub(crate) use open::{open, stack};
 pub(crate) use probe::Puts;
+pub(crate) use upload::Upload;
 
 /// A bucket that answered.
 #[derive(Debug, Clone)]

@@ -126,9 +126,12 @@ pub struct CompactionConfig {
     pub files_max: usize,
     /// A file of at least this many bytes is left alone.
     pub small_bytes_max: u64,
-    /// The bytes of input that one merge takes at most. All its rows are held at once, which takes
-    /// about six times this much memory.
+    /// The bytes of input that one merge takes at most: about the size of large files, and what a
+    /// crash in the middle of a merge costs.
     pub merge_bytes_max: u64,
+    /// Memory that a merge may use, about. Its input is read and its output put in pieces that
+    /// fit; beside them it holds the footers and some keys of each of its files.
+    pub memory_bytes_max: u64,
     /// A file younger than this is left alone, so that an hour in full flow is not merged over
     /// and over.
     pub settle_after: Duration,
@@ -138,10 +141,11 @@ impl Default for CompactionConfig {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(60),
-            files_min: 8,
-            files_max: 64,
-            small_bytes_max: 12 << 20,
-            merge_bytes_max: 24 << 20,
+            files_min: 16,
+            files_max: 32,
+            small_bytes_max: 64 << 20,
+            merge_bytes_max: 128 << 20,
+            memory_bytes_max: 96 << 20,
             settle_after: Duration::from_secs(60),
         }
     }

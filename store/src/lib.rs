@@ -46,7 +46,9 @@ pub use retention::{
     DeletionReport, EraseProgress, EraseReport, EraseRequest, HeldFiles, HoldOutcome, HoldRequest,
     Leftover, RetentionRule, TableDeletion, Tell,
 };
-pub use store::{CheckReport, Commit, CompactionReport, Store, StoreStats, TableStats};
+pub use store::{
+    CheckReport, Commit, CompactionReport, MergeReport, Store, StoreStats, TableStats,
+};
 
 #[cfg(test)]
 #[path = "../tests/it/sample.rs"]

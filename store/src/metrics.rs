@@ -14,7 +14,7 @@ use crate::catalog::record::Cause;
 use crate::files::FooterMetrics;
 use crate::model::Table;
 use crate::retention::DeletionReport;
-use crate::store::CompactionReport;
+use crate::store::MergeReport;
 
 /// Gives the values of a label their names.
 macro_rules! label_names {
@@ -119,6 +119,9 @@ pub(crate) struct Metrics {
     received: Counter,
     commits: Family<PublicationLabels, Counter>,
     merges: Family<PublicationLabels, Counter>,
+    merges_planned: Gauge,
+    merged_rows: Counter,
+    merged_seconds: Counter<f64>,
     merged_in: Counter,
     merged_out: Counter,
     deletions: Family<PublicationLabels, Counter>,
@@ -186,6 +189,22 @@ impl Metrics {
             "icecore_store_merges",
             "Merges of small files by outcome",
             self.merges.clone(),
+        );
+        registry.register(
+            "icecore_store_merges_planned",
+            "Merges that the newest plan has and that are not yet done",
+            self.merges_planned.clone(),
+        );
+        registry.register(
+            "icecore_store_merged_rows",
+            "Rows that merges rewrote",
+            self.merged_rows.clone(),
+        );
+        registry.register_with_unit(
+            "icecore_store_merge",
+            "Time that published merges took",
+            Unit::Seconds,
+            self.merged_seconds.clone(),
         );
         let merged_in = "Bytes of files that went into merges";
         registry.register_with_unit(
@@ -323,10 +342,18 @@ impl Metrics {
         self.merges.get_or_create(&PublicationLabels { outcome }).inc();
     }
 
-    /// A pass of compaction came to its end.
-    pub(crate) fn compacted(&self, report: &CompactionReport) {
-        self.merged_in.inc_by(report.bytes_in);
-        self.merged_out.inc_by(report.bytes_out);
+    /// Merges that the newest plan has.
+    pub(crate) fn merges_planned(&self, merges: usize) {
+        self.merges_planned.set(i64::try_from(merges).unwrap_or(i64::MAX));
+    }
+
+    /// A merge was published.
+    pub(crate) fn merged(&self, merge: &MergeReport) {
+        self.merges_planned.dec();
+        self.merged_rows.inc_by(merge.rows);
+        self.merged_in.inc_by(merge.bytes_in);
+        self.merged_out.inc_by(merge.bytes_out);
+        self.merged_seconds.inc_by(merge.took.as_secs_f64());
     }
 
     /// A record that removes rows came to its end.

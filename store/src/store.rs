@@ -6,7 +6,7 @@
 mod commit;
 mod loops;
 mod open;
-mod partition;
+pub(crate) mod partition;
 mod report;
 
 use std::collections::BTreeSet;
@@ -35,7 +35,7 @@ use crate::ports::{Clock, Conditions};
 use crate::retention::Examined;
 
 pub use commit::Commit;
-pub use report::{CheckReport, CompactionReport, StoreStats, TableStats};
+pub use report::{CheckReport, CompactionReport, MergeReport, StoreStats, TableStats};
 
 /// One bucket with its catalog, as this process knows it.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub struct Store {
     /// When the catalog was last read, in milliseconds of [`Clock::elapsed`].
     refreshed_ms: AtomicU64,
     /// This process, wherever somebody asks who.
-    process: Ulid,
+    pub(crate) process: Ulid,
     writers: Mutex<BTreeSet<WriterId>>,
     /// One commit at a time: its record number must not be taken by another of this process.
     turn: tokio::sync::Mutex<()>,

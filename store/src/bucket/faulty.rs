@@ -12,6 +12,7 @@ use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    UploadPart,
 };
 
 use crate::bucket::{Bucket, Puts};
@@ -35,6 +36,16 @@ impl Faults {
     /// One more fault, to happen once.
     pub(crate) fn inject(&self, fault: Fault) {
         self.0.lock().unwrap().push(fault);
+    }
+
+    fn before(&self, path: &str) -> Result<()> {
+        let hits = |fault: &Fault| matches!(fault, Fault::BeforePut(text) if path.contains(text));
+        if self.take(hits) { Err(broken()) } else { Ok(()) }
+    }
+
+    fn after(&self, path: &str) -> Result<()> {
+        let hits = |fault: &Fault| matches!(fault, Fault::AfterPut(text) if path.contains(text));
+        if self.take(hits) { Err(broken()) } else { Ok(()) }
     }
 
     fn take(&self, hits: impl Fn(&Fault) -> bool) -> bool {
@@ -88,6 +99,38 @@ fn broken() -> Error {
     Error::Generic { store: "faulty", source: "the connection broke".into() }
 }
 
+/// Every part of an upload, and its end, is a put that may fail.
+#[derive(Debug)]
+struct FaultyUpload {
+    inner: Box<dyn MultipartUpload>,
+    faults: Faults,
+    path: String,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultyUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        let (faults, path) = (self.faults.clone(), self.path.clone());
+        let part = self.inner.put_part(data);
+        Box::pin(async move {
+            faults.before(&path)?;
+            part.await?;
+            faults.after(&path)
+        })
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.faults.before(&self.path)?;
+        let answer = self.inner.complete().await?;
+        self.faults.after(&self.path)?;
+        Ok(answer)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}
+
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl<S: ObjectStore> ObjectStore for Faulty<S> {
@@ -97,15 +140,9 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        let path = location.as_ref();
-        if self.faults.take(|fault| matches!(fault, Fault::BeforePut(text) if path.contains(text)))
-        {
-            return Err(broken());
-        }
+        self.faults.before(location.as_ref())?;
         let answer = self.inner.put_opts(location, payload, options).await?;
-        if self.faults.take(|fault| matches!(fault, Fault::AfterPut(text) if path.contains(text))) {
-            return Err(broken());
-        }
+        self.faults.after(location.as_ref())?;
         Ok(answer)
     }
 
@@ -114,7 +151,9 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+        let inner = self.inner.put_multipart_opts(location, options).await?;
+        let (faults, path) = (self.faults.clone(), location.to_string());
+        Ok(Box::new(FaultyUpload { inner, faults, path }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

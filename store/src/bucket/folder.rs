@@ -5,6 +5,8 @@
 //!
 //! Invariant: after `put_opts` returned `Ok`, the object is whole on disk under its name.
 
+mod upload;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -21,17 +23,21 @@ use object_store::{
     Result,
 };
 
+use upload::Staged;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Folder {
     inner: LocalFileSystem,
+    root: PathBuf,
 }
 
 impl Folder {
     /// The bucket in `root`, which is made where it is missing.
     pub(crate) fn open(root: &FilePath) -> Result<Self, Error> {
         fs::create_dir_all(root).map_err(|source| generic(source.into()))?;
-        Ok(Self { inner: LocalFileSystem::new_with_prefix(root)? })
+        upload::sweep(root).map_err(|source| generic(source.into()))?;
+        Ok(Self { inner: LocalFileSystem::new_with_prefix(root)?, root: root.to_owned() })
     }
 }
 
@@ -65,9 +71,12 @@ impl ObjectStore for Folder {
     async fn put_multipart_opts(
         &self,
         location: &Path,
-        options: PutMultipartOptions,
+        _options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+        let place = self.inner.path_to_filesystem(location)?;
+        let root = self.root.clone();
+        let begun = tokio::task::spawn_blocking(move || Staged::begin(&root, place)).await?;
+        Ok(Box::new(begun.map_err(|source| generic(source.into()))?))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 use crate::metrics::{Metrics, RequestKind};
@@ -31,6 +31,34 @@ impl<S> Metered<S> {
     fn count<T>(&self, kind: RequestKind, answer: Result<T>) -> Result<T> {
         self.metrics.request(kind, answer.as_ref().err());
         answer
+    }
+}
+
+/// Counts the parts of an upload and its end.
+#[derive(Debug)]
+struct MeteredUpload {
+    inner: Box<dyn MultipartUpload>,
+    metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl MultipartUpload for MeteredUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.metrics.sent(data.content_length());
+        let (part, metrics) = (self.inner.put_part(data), Arc::clone(&self.metrics));
+        Box::pin(part.inspect(move |sent| metrics.request(RequestKind::Put, sent.as_ref().err())))
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let completed = self.inner.complete().await;
+        self.metrics.request(RequestKind::Put, completed.as_ref().err());
+        completed
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        let aborted = self.inner.abort().await;
+        self.metrics.request(RequestKind::Delete, aborted.as_ref().err());
+        aborted
     }
 }
 
@@ -72,7 +100,9 @@ impl<S: ObjectStore> ObjectStore for Metered<S> {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.count(RequestKind::Put, self.inner.put_multipart_opts(location, options).await)
+        let begun = self.inner.put_multipart_opts(location, options).await;
+        let inner = self.count(RequestKind::Put, begun)?;
+        Ok(Box::new(MeteredUpload { inner, metrics: Arc::clone(&self.metrics) }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

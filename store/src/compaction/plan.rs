@@ -12,9 +12,17 @@ use crate::model::{Table, UnixNanos};
 /// Files of one table and hour that are to become one.
 pub(super) type Merge = Vec<Arc<FileEntry>>;
 
-/// A file joins a merge only when the smaller ones together are at least this part of it: late
-/// data must not rewrite a large file again and again.
-const SHARE_MIN: u64 = 4;
+/// In an hour that is over a file joins a merge only when the smaller ones together are at least
+/// this part of it: late data must not rewrite a large file again and again.
+const PART_LATE: u64 = 4;
+
+/// A file of less than this part of what is small is not worth the thought.
+const TRIFLE_PART: u64 = 64;
+
+/// In an hour in flow the smaller ones must be this many times as much: what will grow anyway
+/// waits for its equals, and each row is rewritten twice on its way to a large file. Where two
+/// files are enough, one equal is.
+const TIMES_IN_FLOW: usize = 2;
 
 /// The merges that are worth making now, oldest hours first.
 pub(super) fn plan(snapshot: &Snapshot, config: &CompactionConfig, now: UnixNanos) -> Vec<Merge> {
@@ -32,25 +40,33 @@ fn plan_hour(
     let settled = |file: &&Arc<FileEntry>| made_at(file) < settled_before;
     let small = |file: &&Arc<FileEntry>| file.bytes < config.small_bytes_max;
     let mut files: Vec<_> = files.iter().filter(small).filter(settled).cloned().collect();
-    if files.len() < files_min(hour, config, now) {
-        return Vec::new();
-    }
+    let over = is_over(hour, config, now);
+    // An hour that is over gets few more files: what there is, is merged.
+    let files_min = if over { 2 } else { config.files_min.max(2) };
+    let times_in_flow = TIMES_IN_FLOW.min(files_min - 1) as u64;
     files.sort_unstable_by_key(|file| (file.bytes, file.id));
     while let Some((largest, rest)) = files.split_last() {
         let rest: u64 = rest.iter().map(|file| file.bytes).sum();
-        if rest.saturating_mul(SHARE_MIN) >= largest.bytes {
+        let worth = match over {
+            _ if largest.bytes < config.small_bytes_max / TRIFLE_PART => true,
+            true => rest.saturating_mul(PART_LATE) >= largest.bytes,
+            false => rest >= largest.bytes.saturating_mul(times_in_flow),
+        };
+        if worth {
             break;
         }
         files.pop();
+    }
+    if files.len() < files_min {
+        return Vec::new();
     }
     files.sort_unstable_by_key(|file| file.id);
     pack(files, config)
 }
 
-/// An hour that is over gets few more files: what there is, is merged.
-fn files_min(hour: UnixNanos, config: &CompactionConfig, now: UnixNanos) -> usize {
+fn is_over(hour: UnixNanos, config: &CompactionConfig, now: UnixNanos) -> bool {
     let over = hour.0.saturating_add(UnixNanos::HOUR).saturating_add(nanos(config.settle_after));
-    if now.0 > over { 2 } else { config.files_min.max(2) }
+    now.0 > over
 }
 
 /// Cuts files, oldest first, into merges within the bounds.

@@ -1,37 +1,101 @@
 //! Carries out a plan, one merge after the other.
+//!
+//! Invariant: each merge makes one file and is published by itself, so that whoever dies in the
+//! middle of many loses one file's work, and what is left is planned anew from the catalog.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::info;
+use tracing::{debug, info};
 
+use crate::bucket::Puts;
 use crate::catalog::FileEntry;
 use crate::catalog::append::{Appended, append};
 use crate::catalog::checkpoint;
-use crate::catalog::invariants::no_row_lost;
 use crate::catalog::record::{Body, Record, Removal, Sequence};
-use crate::compaction::merge::{Keep, MergeRequest, Merged, merge};
+use crate::compaction::lease::{Leases, Partition};
+use crate::compaction::merge::{Merged, merge};
 use crate::compaction::plan::{Merge, plan};
 use crate::error::Error;
-use crate::files::FileOrigin;
+use crate::files::{FileOrigin, Keep, MergeRequest};
 use crate::metrics::Publication;
 use crate::model::FileId;
-use crate::store::{CompactionReport, Store};
+use crate::store::{CompactionReport, MergeReport, Store};
+
+/// How often a call plans anew over what it merged: each time files are larger by far.
+const ROUNDS_MAX: usize = 8;
 
 impl Store {
-    /// One pass over the catalog that merges the small files of every hour that has enough.
+    /// Merges the small files of every hour that has enough, until there is nothing left to merge.
     pub async fn compact(&self) -> Result<CompactionReport, Error> {
+        self.compact_telling(|_| {}).await
+    }
+
+    /// As [`Self::compact`]; `tell` hears of each merge that was published.
+    pub async fn compact_telling(
+        &self,
+        mut tell: impl FnMut(&MergeReport) + Send,
+    ) -> Result<CompactionReport, Error> {
         self.own_as_process().await?;
-        let snapshot = self.refresh().await?;
         let mut report = CompactionReport::default();
-        for inputs in plan(&snapshot, &self.config.compaction, self.clock.now()) {
-            let outcome = self.merge_one(inputs, &mut report).await;
-            self.metrics.merge(*outcome.as_ref().unwrap_or(&Publication::Failed));
-            outcome?;
+        for _ in 0..ROUNDS_MAX {
+            let snapshot = self.refresh().await?;
+            let merges = plan(&snapshot, &self.config.compaction, self.clock.now());
+            self.metrics.merges_planned(merges.len());
+            let before = report.merges;
+            self.merge_all(merges, &mut report, &mut tell).await?;
+            if report.merges == before {
+                break;
+            }
         }
-        self.metrics.compacted(&report);
         self.checkpoint_when_due(checkpoint::RECORDS).await?;
         Ok(report)
+    }
+
+    /// Merges partition by partition, each under its lease.
+    async fn merge_all(
+        &self,
+        merges: Vec<Merge>,
+        report: &mut CompactionReport,
+        tell: &mut (impl FnMut(&MergeReport) + Send),
+    ) -> Result<(), Error> {
+        let mut partitions: BTreeMap<Partition, Vec<Merge>> = BTreeMap::new();
+        for merge in merges {
+            if let Some(first) = merge.first() {
+                partitions.entry((first.table, first.hour)).or_default().push(merge);
+            }
+        }
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        if self.bucket.puts() != Puts::CreateOnly {
+            // Whoever owns the bucket is alone in it.
+            for merge in partitions.into_values().flatten() {
+                self.merge_one(merge, report, tell).await?;
+            }
+            return Ok(());
+        }
+        let clock = Arc::clone(&self.clock);
+        let leases = Leases::list(&self.bucket, clock, self.process).await?;
+        for (partition, merges) in partitions {
+            let Some(mut lease) = leases.take(partition).await? else {
+                let (table, hour) = partition;
+                debug!(%table, %hour, "another compactor is at it");
+                report.leased += 1;
+                continue;
+            };
+            let merged = lease.during(async {
+                for merge in merges {
+                    self.merge_one(merge, report, tell).await?;
+                }
+                Ok(())
+            });
+            let merged = merged.await;
+            lease.release().await;
+            merged?;
+        }
+        leases.tidy().await
     }
 
     /// Writes a checkpoint where the newest one lacks at least `records_min` records.
@@ -54,22 +118,46 @@ impl Store {
         &self,
         inputs: Merge,
         report: &mut CompactionReport,
-    ) -> Result<Publication, Error> {
-        let number = self.state.lock().await.next(Sequence::Compaction);
-        let merged = self.put_merged(&inputs, number, None).await?;
-        if !self.put_compaction(number, &inputs, merged.output.as_ref()).await? {
+        tell: &mut (impl FnMut(&MergeReport) + Send),
+    ) -> Result<(), Error> {
+        let began = self.clock.elapsed();
+        let published = self.publish_merge(&inputs).await;
+        let outcome = match &published {
+            Ok(Some(_)) => Publication::Done,
+            Ok(None) => Publication::Void,
+            Err(_) => Publication::Failed,
+        };
+        self.metrics.merge(outcome);
+        let Some(Merged { output, dropped }) = published? else {
             report.void += 1;
-            return Ok(Publication::Void);
-        }
-        let bytes: u64 = inputs.iter().map(|file| file.bytes).sum();
-        report.merges += 1;
-        report.files_in += inputs.len() as u64;
-        report.bytes_in += bytes;
-        if let Some(FileEntry { table, hour, rows, bytes: bytes_out, .. }) = &merged.output {
-            info!(%table, %hour, files = inputs.len(), rows, bytes, bytes_out, "merged");
-            report.bytes_out += bytes_out;
-        }
-        Ok(Publication::Done)
+            return Ok(());
+        };
+        let Some(first) = inputs.first() else { return Ok(()) };
+        let merged = MergeReport {
+            table: first.table,
+            hour: first.hour,
+            files: inputs.len() as u64,
+            rows: output.as_ref().map_or(0, |file| file.rows),
+            dropped,
+            bytes_in: inputs.iter().map(|file| file.bytes).sum(),
+            bytes_out: output.as_ref().map_or(0, |file| file.bytes),
+            took: self.clock.elapsed().saturating_sub(began),
+        };
+        let MergeReport { table, hour, files, rows, dropped: _, bytes_in, bytes_out, took } =
+            merged;
+        info!(%table, %hour, files, rows, bytes_in, bytes_out, took_ms = took.as_millis(), "merged");
+        report.add(&merged);
+        self.metrics.merged(&merged);
+        tell(&merged);
+        Ok(())
+    }
+
+    /// Merges and publishes; none where somebody else was first.
+    async fn publish_merge(&self, inputs: &Merge) -> Result<Option<Merged>, Error> {
+        let number = self.state.lock().await.next(Sequence::Compaction);
+        let merged = self.put_merged(inputs, number, None).await?;
+        let published = self.put_compaction(number, inputs, merged.output.as_ref()).await?;
+        Ok(published.then_some(merged))
     }
 
     /// Merges files of one table and hour, at least one, and puts the output where there is one.
@@ -79,18 +167,16 @@ impl Store {
         inputs: &[Arc<FileEntry>],
         number: u64,
         keep: Option<Arc<dyn Keep>>,
-    ) -> Result<Merged<FileEntry>, Error> {
+    ) -> Result<Merged, Error> {
         let request = MergeRequest {
             inputs: inputs.to_vec(),
             keep,
             id: FileId(self.mint()),
             origin: FileOrigin { record: Sequence::Compaction.path(number), log: None },
             row_group_rows_max: self.config.row_group_rows_max,
+            memory_bytes_max: self.config.compaction.memory_bytes_max,
         };
-        let Merged { output, dropped } = merge(self.bucket.objects(), request).await?;
-        let Some(file) = output else { return Ok(Merged { output: None, dropped }) };
-        check_merge(inputs, &file.entry, dropped)?;
-        Ok(Merged { output: Some(self.put_file(file).await?), dropped })
+        merge(&self.bucket, request).await
     }
 
     /// Publishes a merge; `false` where somebody else's record was first. The output is then
@@ -117,15 +203,4 @@ impl Store {
             }
         }
     }
-}
-
-/// Nothing is published that would lose or make a row.
-fn check_merge(inputs: &[Arc<FileEntry>], output: &FileEntry, dropped: u64) -> Result<(), Error> {
-    let placed = |file: &Arc<FileEntry>| file.table == output.table && file.hour == output.hour;
-    if no_row_lost(inputs, output, dropped) && inputs.iter().all(placed) {
-        return Ok(());
-    }
-    let before: u64 = inputs.iter().map(|file| file.rows).sum();
-    let reason = format!("a merge made {} rows of {before} less {dropped}", output.rows);
-    Err(Error::Damaged { path: output.path(), reason })
 }

@@ -38,11 +38,12 @@ pub(super) struct AttributePlan {
     pub(super) overflow_listed: bool,
 }
 
-type Key = (MapColumn, String);
+/// Which map, and which of its keys.
+pub(super) type Key = (MapColumn, String);
 
 /// Decides over all parts of a file, and moves what keeps no column to the overflow.
 pub(super) fn settle(table: Table, parts: &mut [Part]) -> Result<AttributePlan, Error> {
-    let kept = choose(parts);
+    let kept = choose_of(parts);
     for part in parts.iter_mut() {
         fold(table, part, &kept);
     }
@@ -62,19 +63,27 @@ fn overflow_column(table: Table, map: MapColumn) -> Option<usize> {
     fixed_fields(table).iter().position(|field| field.name() == map.name())
 }
 
-/// The type of each key that keeps a column: the one that most entries have.
-fn choose(parts: &[Part]) -> BTreeMap<Key, AttributeType> {
-    let rows: usize = parts.iter().map(|part| part.rows).sum();
-    let mut entries: BTreeMap<(&Key, AttributeType), usize> = BTreeMap::new();
-    for part in parts {
-        for (key, column) in &part.attributes {
-            if let Some(kind) = AttributeType::of(column.data_type()) {
-                *entries.entry((key, kind)).or_default() += column.len() - column.null_count();
-            }
-        }
-    }
+/// The type of each key that keeps a column, over the parts of one file.
+fn choose_of(parts: &[Part]) -> BTreeMap<Key, AttributeType> {
+    let rows = parts.iter().map(|part| part.rows).sum();
+    let columns = parts.iter().flat_map(|part| part.attributes.iter());
+    let entries = columns.filter_map(|(key, column)| {
+        let kind = AttributeType::of(column.data_type())?;
+        Some(((key, kind), column.len() - column.null_count()))
+    });
+    choose(entries, rows)
+}
+
+/// The type of each key that gets a column: the one that most entries have. `entries` says how
+/// many entries have which, in any number of parts.
+pub(super) fn choose<'a>(
+    entries: impl Iterator<Item = ((&'a Key, AttributeType), usize)>,
+    rows: usize,
+) -> BTreeMap<Key, AttributeType> {
+    let mut sums: BTreeMap<(&Key, AttributeType), usize> = BTreeMap::new();
+    entries.for_each(|(entry, count)| *sums.entry(entry).or_default() += count);
     let mut best: BTreeMap<&Key, (usize, AttributeType)> = BTreeMap::new();
-    for ((key, kind), count) in entries {
+    for ((key, kind), count) in sums {
         let most = best.entry(key).or_insert((count, kind));
         if count > most.0 {
             *most = (count, kind);
@@ -113,14 +122,16 @@ fn fold(table: Table, part: &mut Part, kept: &BTreeMap<Key, AttributeType>) {
     }
 }
 
-fn describe(kept: BTreeMap<Key, AttributeType>, seen: KeysSeen) -> AttributePlan {
+/// What the file's entry says: the columns, and what was seen in the overflow.
+pub(super) fn describe(kept: BTreeMap<Key, AttributeType>, seen: KeysSeen) -> AttributePlan {
+    let overrun = seen.overrun();
     let seen = seen.finish();
     let columns = kept.into_iter().map(|((map, key), kind)| {
-        let whole = !seen.contains_key(&(map, key.clone()));
+        let whole = !overrun && !seen.contains_key(&(map, key.clone()));
         FileAttribute { map, key, kind, whole }
     });
     let columns = columns.collect();
-    let overflow_listed = seen.len() <= OVERFLOW_KEYS_MAX;
+    let overflow_listed = !overrun && seen.len() <= OVERFLOW_KEYS_MAX;
     let overflow = seen.into_iter().take(OVERFLOW_KEYS_MAX);
     let overflow = overflow
         .map(|((map, key), kinds)| OverflowKey { map, key, kinds: kinds.into_iter().collect() })

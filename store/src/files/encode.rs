@@ -50,7 +50,13 @@ impl FileEncoder {
         group.close().map(drop)
     }
 
-    /// Ends the file with what it says of itself, and returns its bytes.
+    /// The bytes since the last time.
+    pub(super) fn take_bytes(&mut self) -> Result<Vec<u8>> {
+        self.writer.flush()?;
+        Ok(std::mem::take(self.writer.inner_mut()))
+    }
+
+    /// Ends the file with what it says of itself, and returns the bytes since the last time.
     pub(super) fn finish(mut self, description: KeyValue) -> Result<Vec<u8>> {
         self.writer.append_key_value_metadata(description);
         self.writer.into_inner()

@@ -138,7 +138,7 @@ fn unpacked(metadata: ParquetMetaData) -> Result<ParquetMetaData, ParquetError> 
 }
 
 /// Text as dictionaries where the row shape has them.
-fn types(metadata: &ParquetMetaData) -> Result<Fields, ParquetError> {
+pub(super) fn types(metadata: &ParquetMetaData) -> Result<Fields, ParquetError> {
     let plain = parquet_to_arrow_schema(metadata.file_metadata().schema_descr(), None)?;
     let fields = plain.fields().iter().map(|field| {
         let plain_in_row_shape = matches!(field.name().as_str(), "attributes" | "body");

@@ -12,7 +12,7 @@ use super::cells::Cells;
 use super::gather::{Dictionary, Place};
 use super::parts::Part;
 use crate::model::Table;
-use crate::schema::fixed_fields;
+use crate::schema::{MapColumn, fixed_fields};
 
 /// The columns that rows of a table are sorted by, as far as they are columns.
 pub(super) fn sort_columns(table: Table) -> &'static [&'static str] {
@@ -78,43 +78,57 @@ fn unsorted(parts: &[Part], time_at: usize) -> Vec<RowKey> {
     keys
 }
 
-/// Adds a hash of each row's attributes, so that the points of one series stand together. It is
-/// a sum over entries: columns come in any order, and a null adds nothing. The hasher has no
-/// seed, so that equal rows make equal files.
+/// Adds the series of each row.
 fn add_series(parts: &[Part], keys: &mut [RowKey]) {
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
-    let mut rest = keys;
+    let mut keys = keys.iter_mut();
     for part in parts {
-        let (here, after) = rest.split_at_mut(part.rows);
-        rest = after;
-        for ((map, key), column) in &part.attributes {
-            let name = hasher.hash_one((map, key));
-            match Cells::of(column) {
-                Some(Cells::String(_)) => add_texts(&hasher, name, column, here),
-                Some(cells) => here.iter_mut().enumerate().for_each(|(row, key)| {
-                    if let Some(value) = cells.value(row) {
-                        let hash = hasher.hash_one((name, format!("{value:?}")));
-                        key.series = key.series.wrapping_add(hash);
-                    }
-                }),
-                None => {}
-            }
+        let attributes = part.attributes.iter().map(|((map, key), column)| {
+            let key: &str = key;
+            ((*map, key), column)
+        });
+        for (series, key) in series(attributes, part.rows).into_iter().zip(&mut keys) {
+            key.series = series;
         }
     }
+}
+
+/// A hash of each row's attributes, so that the points of one series stand together. It is a sum
+/// over entries: columns come in any order, and a null adds nothing. The hasher has no seed, so
+/// that equal rows make equal files.
+pub(super) fn series<'a>(
+    attributes: impl Iterator<Item = ((MapColumn, &'a str), &'a ArrayRef)>,
+    rows: usize,
+) -> Vec<u64> {
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let mut all = vec![0_u64; rows];
+    for (name, column) in attributes {
+        let name = hasher.hash_one(name);
+        match Cells::of(column) {
+            Some(Cells::String(_)) => add_texts(&hasher, name, column, &mut all),
+            Some(cells) => all.iter_mut().enumerate().for_each(|(row, series)| {
+                if let Some(value) = cells.value(row) {
+                    let hash = hasher.hash_one((name, format!("{value:?}")));
+                    *series = series.wrapping_add(hash);
+                }
+            }),
+            None => {}
+        }
+    }
+    all
 }
 
 fn add_texts(
     hasher: &BuildHasherDefault<DefaultHasher>,
     name: u64,
     column: &ArrayRef,
-    keys: &mut [RowKey],
+    all: &mut [u64],
 ) {
     let shared = column.as_dictionary::<arrow::datatypes::Int32Type>();
     let values = shared.values().as_string::<i32>();
     let hashes: Vec<u64> =
         values.iter().map(|text| text.map_or(0, |text| hasher.hash_one((name, text)))).collect();
-    for (text, key) in shared.keys().iter().zip(keys) {
+    for (text, series) in shared.keys().iter().zip(all) {
         let at = text.and_then(|text| usize::try_from(text).ok());
-        key.series = key.series.wrapping_add(at.map_or(0, |at| hashes[at]));
+        *series = series.wrapping_add(at.map_or(0, |at| hashes[at]));
     }
 }

@@ -48,8 +48,8 @@ pub(crate) fn read(
     Job { bucket, footers, file, path, columns, bounds, filters, tally }.stream()
 }
 
-/// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
-/// or page that lies out of `time`. The footer is fetched and forgotten.
+/// As [`read_kept`], with the footer fetched and forgotten.
+#[cfg(test)]
 pub(crate) fn read_rows(
     bucket: Arc<dyn ObjectStore>,
     file: &Arc<FileEntry>,
@@ -59,7 +59,8 @@ pub(crate) fn read_rows(
     whole_rows(bucket, None, file, time, trace_id)
 }
 
-/// As [`read_rows`], with the footer kept for the next reader.
+/// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
+/// or page that lies out of `time`. The footer is kept for the next reader.
 pub(crate) fn read_kept(
     bucket: Arc<dyn ObjectStore>,
     footers: Arc<Footers>,

@@ -13,17 +13,17 @@ use crate::model::{RowBatch, Table, UnixNanos};
 
 /// Rows of one table and hour.
 #[derive(Debug)]
-pub(super) struct Partition {
+pub(crate) struct Partition {
     /// The table.
-    pub(super) table: Table,
+    pub(crate) table: Table,
     /// The start of the hour.
-    pub(super) hour: UnixNanos,
+    pub(crate) hour: UnixNanos,
     /// The rows, in the order in which they came.
-    pub(super) rows: Vec<RecordBatch>,
+    pub(crate) rows: Vec<RecordBatch>,
 }
 
 /// Splits the batches; takes long when hours are mixed.
-pub(super) fn partition(batches: &[RowBatch]) -> Result<Vec<Partition>, Error> {
+pub(crate) fn partition(batches: &[RowBatch]) -> Result<Vec<Partition>, Error> {
     let mut parts: BTreeMap<(Table, UnixNanos), Vec<RecordBatch>> = BTreeMap::new();
     for batch in batches {
         for (hour, rows) in split(batch)? {

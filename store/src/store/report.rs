@@ -2,21 +2,57 @@
 
 use std::time::Duration;
 
-use crate::model::{Table, TimeRange};
+use crate::model::{Table, TimeRange, UnixNanos};
 
-/// What one pass of [`crate::Store::compact`] did.
+/// One merge that was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MergeReport {
+    /// The table of its files.
+    pub table: Table,
+    /// The start of their hour.
+    pub hour: UnixNanos,
+    /// Files that went in.
+    pub files: u64,
+    /// Rows that came out.
+    pub rows: u64,
+    /// Rows that were left out on purpose.
+    pub dropped: u64,
+    /// Bytes that went in.
+    pub bytes_in: u64,
+    /// Bytes that came out.
+    pub bytes_out: u64,
+    /// How long it took, its publication included.
+    pub took: Duration,
+}
+
+/// What one call of [`crate::Store::compact`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CompactionReport {
     /// Merges that were published.
     pub merges: u64,
     /// Merges that came second and were thrown away.
     pub void: u64,
+    /// Tables and hours that were left to another compactor, which is at them.
+    pub leased: u64,
     /// Files that went in.
     pub files_in: u64,
+    /// Rows that came out.
+    pub rows: u64,
     /// Bytes that went in.
     pub bytes_in: u64,
     /// Bytes that came out.
     pub bytes_out: u64,
+}
+
+impl CompactionReport {
+    /// Counts one merge in.
+    pub(crate) const fn add(&mut self, merge: &MergeReport) {
+        self.merges += 1;
+        self.files_in += merge.files;
+        self.rows += merge.rows;
+        self.bytes_in += merge.bytes_in;
+        self.bytes_out += merge.bytes_out;
+    }
 }
 
 /// What [`crate::Store::check`] found.

@@ -1,84 +1,190 @@
 //! Merging random files.
 
-use arrow::array::AsArray;
-use arrow::datatypes::UInt32Type;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{TimestampNanosecondType, UInt32Type};
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
-use object_store::{ObjectStoreExt, path::Path};
+use object_store::path::Path;
 use ulid::Ulid;
 
 use super::*;
+use crate::bucket::Puts;
+use crate::bucket::faulty::{Fault, Faults, Faulty};
 use crate::files::tests::generate::{Generator, canonical};
-use crate::model::UnixNanos;
+use crate::files::{FileOrigin, Keep, WriteRequest, read_rows, write};
+use crate::model::{FileId, Table, TimeRange, UnixNanos};
+use crate::store::partition::partition;
 
 fn origin() -> FileOrigin {
     FileOrigin { record: "catalog/compactions/1".to_owned(), log: None }
 }
 
-/// Three files of differing attribute columns in one bucket, and their rows.
-async fn inputs(bucket: &Arc<dyn ObjectStore>) -> (Vec<Arc<FileEntry>>, Vec<RecordBatch>) {
-    let mut generator = Generator::new(600);
-    let (mut inputs, mut all) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        let rows: Vec<_> = (0..2).map(|_| generator.batch(Table::Metrics, 200)).collect();
-        all.extend(rows.clone());
-        let request = WriteRequest {
-            id: FileId(Ulid::from(rand::random::<u128>())),
-            table: Table::Metrics,
-            hour: UnixNanos(0),
-            rows,
-            origin: origin(),
-            row_group_rows_max: 100,
-        };
-        let file = write(request).unwrap();
-        let path = Path::from(file.entry.path());
-        bucket.put(&path, file.bytes.into()).await.unwrap();
-        inputs.push(Arc::new(file.entry));
+/// A bucket in memory and a source of random files.
+struct Bench {
+    bucket: Bucket,
+    faults: Faults,
+    generator: Generator,
+}
+
+/// A file of each hour that random rows fell into.
+type Hours = Vec<(Arc<FileEntry>, Vec<RecordBatch>)>;
+
+impl Bench {
+    fn new(seed: u64) -> Self {
+        let faults = Faults::default();
+        let bucket = Faulty::bucket(InMemory::new(), &faults, Puts::CreateOnly);
+        Self { bucket, faults, generator: Generator::new(seed) }
     }
-    (inputs, all)
+
+    /// Random rows as files, one an hour, and the rows of each.
+    async fn files(&mut self, table: Table, rows_max: usize, group_rows: usize) -> Hours {
+        let batch = self.generator.batch(table, rows_max);
+        let rows = crate::RowBatch { table, rows: batch, time: TimeRange::ALL };
+        let mut hours = Vec::new();
+        for part in partition(&[rows]).unwrap() {
+            let request = WriteRequest {
+                id: FileId(Ulid::from(rand::random::<u128>())),
+                table,
+                hour: part.hour,
+                rows: part.rows.clone(),
+                origin: origin(),
+                row_group_rows_max: group_rows,
+            };
+            let file = write(request).unwrap();
+            let path = Path::from(file.entry.path());
+            self.bucket.objects().put(&path, file.bytes.into()).await.unwrap();
+            hours.push((Arc::new(file.entry), part.rows));
+        }
+        hours
+    }
+
+    /// `count` files of the hour that has most rows.
+    async fn inputs(&mut self, table: Table, count: usize) -> Hours {
+        let hour = UnixNanos(1_700_000_000_000_000_000).hour();
+        let mut inputs = Vec::new();
+        while inputs.len() < count {
+            let files = self.files(table, 300, 90).await;
+            inputs.extend(files.into_iter().filter(|(file, _)| file.hour == hour));
+        }
+        inputs
+    }
+
+    async fn merge(
+        &self,
+        inputs: &[Arc<FileEntry>],
+        keep: Option<Arc<dyn Keep>>,
+        memory_bytes_max: u64,
+    ) -> Result<Merged, Error> {
+        let request = MergeRequest {
+            inputs: inputs.to_vec(),
+            keep,
+            id: FileId(Ulid::from(rand::random::<u128>())),
+            origin: origin(),
+            row_group_rows_max: 150,
+            memory_bytes_max,
+        };
+        merge(&self.bucket, request).await
+    }
+
+    async fn read(&self, file: &FileEntry) -> Vec<RecordBatch> {
+        let file = Arc::new(file.clone());
+        let rows = read_rows(self.bucket.objects(), &file, TimeRange::ALL, None);
+        rows.try_collect().await.unwrap()
+    }
 }
 
-async fn merged(
-    bucket: &Arc<dyn ObjectStore>,
-    inputs: Vec<Arc<FileEntry>>,
-    keep: Option<Arc<dyn Keep>>,
-) -> Result<Merged<WrittenFile>, Error> {
-    let id = FileId(Ulid::from(rand::random::<u128>()));
-    let request = MergeRequest { inputs, keep, id, origin: origin(), row_group_rows_max: 150 };
-    merge(Arc::clone(bucket), request).await
+fn entries(inputs: &Hours) -> Vec<Arc<FileEntry>> {
+    inputs.iter().map(|(file, _)| Arc::clone(file)).collect()
 }
 
-/// Puts what a merge made and reads it back.
-async fn read_back(bucket: &Arc<dyn ObjectStore>, file: WrittenFile) -> Vec<RecordBatch> {
-    let path = Path::from(file.entry.path());
-    bucket.put(&path, file.bytes.into()).await.unwrap();
-    whole_file(bucket, &Arc::new(file.entry)).await.unwrap()
+fn rows(inputs: &Hours) -> Vec<RecordBatch> {
+    inputs.iter().flat_map(|(_, rows)| rows.clone()).collect()
 }
 
-/// Scenario: three files whose attribute columns differ become one.
-/// Guarantees: its rows are theirs, no more and no less, and it covers their time.
+/// Scenario: random files of every table, whose attribute columns, types and overflows differ,
+/// are merged with room for all and with next to no memory; what came out is merged again with
+/// more files.
+/// Guarantees: the rows are those of a model in memory, no more and no less, in the file's order;
+/// the entry says what the file is.
 #[tokio::test]
 async fn a_merge_keeps_every_row() {
-    let bucket: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let (inputs, rows) = inputs(&bucket).await;
-    let time = inputs.iter().map(|input| input.time).reduce(|one, other| one.union(&other));
-    let merged = merged(&bucket, inputs, None).await.unwrap();
-    let file = merged.output.unwrap();
-    assert_eq!((Some(file.entry.time), merged.dropped), (time, 0));
-    let read = read_back(&bucket, file).await;
-    assert_eq!(canonical(Table::Metrics, &read), canonical(Table::Metrics, &rows));
+    for (seed, table) in (700..).zip(Table::ALL.into_iter().cycle().take(8)) {
+        let mut bench = Bench::new(seed);
+        let mut model = bench.inputs(table, 2 + usize::try_from(seed % 5).unwrap()).await;
+        for memory in [64 << 20, 100_000] {
+            let merged = bench.merge(&entries(&model), None, memory).await.unwrap();
+            let (output, dropped) = (merged.output.unwrap(), merged.dropped);
+            let read = bench.read(&output).await;
+            assert_eq!(canonical(table, &read), canonical(table, &rows(&model)), "{table}");
+            let time = model.iter().map(|(file, _)| file.time).reduce(|one, two| one.union(&two));
+            assert_eq!((Some(output.time), dropped), (time, 0));
+            assert_sorted(table, &read);
+            let again = (Arc::new(output), rows(&model));
+            model = bench.inputs(table, 1).await;
+            model.push(again);
+        }
+    }
+}
+
+fn assert_sorted(table: Table, rows: &[RecordBatch]) {
+    let text = |batch: &RecordBatch, name: &str, row: usize| {
+        let texts = arrow::compute::cast(
+            batch.column_by_name(name).unwrap(),
+            &arrow::datatypes::DataType::Utf8,
+        );
+        texts.unwrap().as_string::<i32>().value(row).to_owned()
+    };
+    let mut before: Option<(String, String, i64)> = None;
+    for batch in rows {
+        let times = batch.column_by_name(table.time_column()).unwrap();
+        let times = times.as_primitive::<TimestampNanosecondType>();
+        for row in 0..batch.num_rows() {
+            let key = match table {
+                Table::Spans => {
+                    (text(batch, "service_name", row), text(batch, "name", row), times.value(row))
+                }
+                Table::Metrics => {
+                    (text(batch, "metric_name", row), text(batch, "service_name", row), 0)
+                }
+                _ => (text(batch, "service_name", row), String::new(), times.value(row)),
+            };
+            assert!(before.as_ref().is_none_or(|before| *before <= key), "{before:?} {key:?}");
+            before = Some(key);
+        }
+    }
 }
 
 /// Scenario: the catalog says of an input that it has more rows than are in it; no input at all.
-/// Guarantees: no merge, so that no row is dropped for good.
+/// Guarantees: no merge, so that no row is dropped for good, and no object.
 #[tokio::test]
 async fn an_input_that_lacks_rows_stops_the_merge() {
-    let bucket: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let (mut inputs, _) = inputs(&bucket).await;
+    let mut bench = Bench::new(600);
+    let mut inputs = entries(&bench.inputs(Table::Metrics, 3).await);
     let rows = inputs[1].rows;
     inputs[1] = Arc::new(FileEntry { rows: rows + 1, ..FileEntry::clone(&inputs[1]) });
-    let error = merged(&bucket, inputs, None).await.unwrap_err();
+    let before = bench.bucket.list("data").await.unwrap().len();
+    let error = bench.merge(&inputs, None, 1 << 20).await.unwrap_err();
     assert!(error.to_string().contains(&format!("it holds {rows} rows")), "{error}");
-    assert!(merged(&bucket, Vec::new(), None).await.is_err());
+    assert!(bench.merge(&[], None, 1 << 20).await.is_err());
+    assert_eq!(bench.bucket.list("data").await.unwrap().len(), before);
+}
+
+/// Scenario: the put of the output fails before it was carried out, and after.
+/// Guarantees: an error that may be tried again; the next attempt makes the file.
+#[tokio::test]
+async fn a_failed_put_can_be_tried_again() {
+    for fault in [Fault::BeforePut("data/"), Fault::AfterPut("data/")] {
+        let mut bench = Bench::new(601);
+        let inputs = bench.inputs(Table::Logs, 2).await;
+        bench.faults.inject(fault);
+        let failed = bench.merge(&entries(&inputs), None, 1 << 20).await.unwrap_err();
+        assert!(failed.is_retryable(), "{failed}");
+        let merged = bench.merge(&entries(&inputs), None, 1 << 20).await.unwrap();
+        let read = bench.read(&merged.output.unwrap()).await;
+        assert_eq!(canonical(Table::Logs, &read), canonical(Table::Logs, &rows(&inputs)));
+    }
 }
 
 /// Keeps the rows whose flags are 0, or none.
@@ -101,17 +207,24 @@ impl Keep for Drops {
 /// nothing stays there is no file.
 #[tokio::test]
 async fn a_merge_drops_what_is_to_go_and_counts_it() {
-    let bucket: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let (inputs, rows) = inputs(&bucket).await;
-    let before: u64 = inputs.iter().map(|input| input.rows).sum();
-    let stay = kept(Table::Metrics, &Drops::Flagged, &rows).unwrap();
-    let made = merged(&bucket, inputs.clone(), Some(Arc::new(Drops::Flagged))).await.unwrap();
-    let file = made.output.unwrap();
-    assert!(made.dropped > 0 && file.entry.rows + made.dropped == before);
-    let read = read_back(&bucket, file).await;
-    assert_eq!(canonical(Table::Metrics, &read), canonical(Table::Metrics, &stay));
-    let one = inputs[0].rows;
-    let nothing = merged(&bucket, inputs[..1].to_vec(), Some(Arc::new(Drops::Everything)));
-    let nothing = nothing.await.unwrap();
-    assert!(nothing.output.is_none() && nothing.dropped == one);
+    for table in [Table::Spans, Table::Metrics, Table::Logs] {
+        let mut bench = Bench::new(602);
+        let inputs = bench.inputs(table, 3).await;
+        for inputs in [inputs.clone(), inputs[..1].to_vec()] {
+            let before: u64 = inputs.iter().map(|(file, _)| file.rows).sum();
+            let stay = |batch: RecordBatch| {
+                filter_record_batch(&batch, &Drops::Flagged.keeps(&batch).unwrap()).unwrap()
+            };
+            let stay: Vec<_> = rows(&inputs).into_iter().map(stay).collect();
+            let keep = || Some(Arc::new(Drops::Flagged) as Arc<dyn Keep>);
+            let made = bench.merge(&entries(&inputs), keep(), 1 << 20).await.unwrap();
+            let output = made.output.unwrap();
+            assert!(made.dropped > 0 && output.rows + made.dropped == before);
+            let read = bench.read(&output).await;
+            assert_eq!(canonical(table, &read), canonical(table, &stay));
+            let nothing = Some(Arc::new(Drops::Everything) as Arc<dyn Keep>);
+            let nothing = bench.merge(&entries(&inputs), nothing, 1 << 20).await.unwrap();
+            assert!(nothing.output.is_none() && nothing.dropped == before);
+        }
+    }
 }

@@ -35,6 +35,7 @@ fn check(sizes: &[u64], minutes_later: i64, expected: &[&[u64]]) {
         files_max: 5,
         small_bytes_max: 100,
         merge_bytes_max: 200,
+        memory_bytes_max: 1 << 20,
         settle_after: Duration::from_secs(60),
     };
     let state =
@@ -78,4 +79,13 @@ fn late_data_does_not_rewrite_a_large_file() {
     check(&[90, 2, 2], 90, &[&[2, 2]]);
     check(&[90, 2], 90, &[]);
     check(&[90, 20, 20], 90, &[&[90, 20, 20]]);
+}
+
+/// Scenario: an hour in flow whose small files become middling ones, and those a large one.
+/// Guarantees: a middling file is rewritten with its equals and not with every few small ones.
+#[test]
+fn rows_are_rewritten_seldom_in_flow() {
+    check(&[40, 10, 10, 10, 10], 30, &[&[10, 10, 10, 10]]);
+    check(&[40, 40, 10, 10, 10], 30, &[]);
+    check(&[40, 40, 10, 10, 10, 10], 30, &[&[40, 40, 10, 10, 10]]);
 }
