@@ -62,7 +62,7 @@ pub struct Store {
     /// What understands SQL conditions; none where nobody gave it.
     pub(crate) conditions: OnceLock<Arc<dyn Conditions>>,
     /// Files that retention need not look into again.
-    pub(crate) examined: Examined,
+    pub(crate) examined: Arc<Examined>,
 }
 
 impl Store {

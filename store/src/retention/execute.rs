@@ -81,7 +81,7 @@ impl Store {
         by: &dyn Judge,
     ) -> Result<DeletionReport, Error> {
         for _ in 0..ATTEMPTS {
-            let Head { snapshot, number } = self.head().await?;
+            let Head { snapshot, number } = self.known_head().await;
             let holding = Holding::of(&snapshot, self.conditions.get());
             let mut work = Work::default();
             for file in files.iter().filter(|file| snapshot.has(&Removal::of(file))) {

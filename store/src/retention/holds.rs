@@ -20,6 +20,9 @@ use crate::store::Store;
 /// Holds that can stand at one time: each costs every pass over the catalog a little.
 const HOLDS_MAX: usize = 1000;
 
+/// The longest condition, in bytes: those of holds are kept in memory by every process.
+const CONDITION_BYTES_MAX: usize = 64 << 10;
+
 /// How often the next number of the common sequence may be taken by others before a caller is
 /// told to come back.
 const ATTEMPTS: u32 = 64;
@@ -120,9 +123,15 @@ impl Store {
     /// Reads what others wrote, and where that leaves the common sequence.
     pub(super) async fn head(&self) -> Result<Head, Error> {
         self.refresh().await?;
+        Ok(self.known_head().await)
+    }
+
+    /// The same by what is known here. Whoever publishes over it and is not the first learns what
+    /// was missing.
+    pub(super) async fn known_head(&self) -> Head {
         let state = self.state.lock().await;
         let number = state.next(Sequence::Compaction);
-        Ok(Head { snapshot: state.snapshot().clone(), number })
+        Head { snapshot: state.snapshot().clone(), number }
     }
 
     /// Appends a record that was decided on over all records before `number`; `false` where
@@ -160,6 +169,10 @@ impl Store {
         let named = |table: &Table| tables.is_empty() || tables.contains(table);
         let candidates = Table::ALL.into_iter().filter(named);
         let Some(sql) = condition else { return Ok(candidates.collect()) };
+        if sql.len() > CONDITION_BYTES_MAX {
+            let reason = format!("it is longer than {CONDITION_BYTES_MAX} bytes");
+            return Err(not_understood("…", ConditionError { reason, hint: None }));
+        }
         let (mut understood, mut refused) = (Vec::new(), None);
         for table in candidates {
             match compile(self.conditions.get(), table, sql, snapshot) {

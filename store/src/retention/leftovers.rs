@@ -50,7 +50,9 @@ impl Store {
         for path in paths {
             let Some(id) = id_of(&path).filter(|id| !live.contains(id)) else { continue };
             match describe(self.bucket.objects(), id, &path).await {
-                Ok(None) => {}
+                // Collected meanwhile.
+                Ok(None)
+                | Err(Error::Bucket { source: object_store::Error::NotFound { .. }, .. }) => {}
                 Ok(Some(entry)) => {
                     let rows = self.rows_of(by, &Arc::new(entry)).await?;
                     if rows > 0 {

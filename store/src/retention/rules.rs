@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::catalog::{FileEntry, Snapshot};
 use crate::error::Error;
-use crate::model::{Table, UnixNanos};
+use crate::model::{Table, TimeRange, UnixNanos};
 use crate::ports::{Condition, ConditionError, Conditions};
 use crate::retention::select::{Selection, Wanted};
 
@@ -96,9 +96,11 @@ impl Rules {
         (wanted, marks.finish())
     }
 
-    /// Whether a table has rules at all.
-    pub(super) fn speak_of(&self, table: Table) -> bool {
-        !self.tables[table as usize].is_empty()
+    /// The time before which some rule speaks of rows of a table; `None` where none ever does.
+    pub(super) fn old(&self, table: Table, now: UnixNanos) -> Option<TimeRange> {
+        let keeps = self.tables[table as usize].iter().filter_map(|rule| rule.keep);
+        let keep = i64::try_from(keeps.min()?.as_nanos()).unwrap_or(i64::MAX);
+        TimeRange::new(TimeRange::ALL.start(), UnixNanos(now.0.saturating_sub(keep)))
     }
 }
 

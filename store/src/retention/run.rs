@@ -12,6 +12,7 @@ use crate::catalog::collect::live_ids;
 use crate::catalog::record::Cause;
 use crate::catalog::{FileEntry, Snapshot};
 use crate::error::{Error, ErrorKind};
+use crate::files::off_runtime;
 use crate::model::{FileId, Table, UnixNanos};
 use crate::ports::Conditions;
 use crate::retention::execute::Judge;
@@ -45,14 +46,15 @@ impl Examined {
 }
 
 /// The rules at one moment.
-struct ByAge<'a> {
-    rules: &'a Rules,
-    examined: &'a Examined,
+#[derive(Debug, Clone)]
+struct ByAge {
+    rules: Arc<Rules>,
+    examined: Arc<Examined>,
     now: UnixNanos,
     trial: bool,
 }
 
-impl Judge for ByAge<'_> {
+impl Judge for ByAge {
     fn cause(&self) -> Cause {
         Cause::Retention
     }
@@ -102,11 +104,11 @@ impl Store {
             self.own_as_process().await?;
         }
         let snapshot = self.refresh().await?;
-        let rules = self.rules(&snapshot)?;
-        self.examined.prune(&snapshot);
-        let by = ByAge { rules: &rules, examined: &self.examined, now: self.clock.now(), trial };
+        let rules = Arc::new(self.rules(&snapshot)?);
+        let examined = Arc::clone(&self.examined);
+        let by = ByAge { rules, examined, now: self.clock.now(), trial };
         let mut report = DeletionReport::default();
-        for chunk in self.due(&snapshot, &by) {
+        for chunk in self.due(snapshot, by.clone()).await? {
             match self.remove_rows(&chunk, &by).await {
                 Ok(done) => report.add(done),
                 Err(fatal) if fatal.kind() == ErrorKind::Setup || fatal.is_retryable() => {
@@ -129,21 +131,36 @@ impl Store {
     }
 
     /// The files of which rows may have to go, in pieces that one record takes.
-    fn due(&self, snapshot: &Snapshot, by: &ByAge<'_>) -> Vec<Vec<Arc<FileEntry>>> {
-        let holding = Holding::of(snapshot, self.conditions.get());
-        let (mut drops, mut looks) = (Vec::new(), Vec::new());
-        let tables = Table::ALL.into_iter().filter(|table| by.rules.speak_of(*table));
-        for file in tables.flat_map(|table| snapshot.all(table)) {
-            let (mut wanted, mark) = by.wanted(file);
-            wanted.held = holding.over(file);
-            match judge(wanted, file) {
+    async fn due(
+        &self,
+        snapshot: Arc<Snapshot>,
+        by: ByAge,
+    ) -> Result<Vec<Vec<Arc<FileEntry>>>, Error> {
+        let holding = Holding::of(&snapshot, self.conditions.get());
+        off_runtime("planning retention", move || {
+            by.examined.prune(&snapshot);
+            Ok(plan(&snapshot, &by, &holding))
+        })
+        .await
+    }
+}
+
+/// See [`Store::due`]. Pure, but for what was looked into before.
+fn plan(snapshot: &Snapshot, by: &ByAge, holding: &Holding) -> Vec<Vec<Arc<FileEntry>>> {
+    let (mut drops, mut looks) = (Vec::new(), Vec::new());
+    for table in Table::ALL {
+        let Some(old) = by.rules.old(table, by.now) else { continue };
+        for file in snapshot.files(table, old) {
+            let (mut wanted, mark) = by.wanted(&file);
+            wanted.held = holding.over(&file);
+            match judge(wanted, &file) {
                 Verdict::Keep => {}
-                Verdict::Drop => drops.push(Arc::clone(file)),
-                Verdict::Look(_) if by.is_settled(file, mark ^ holding.mark) => {}
-                Verdict::Look(_) => looks.push(vec![Arc::clone(file)]),
+                Verdict::Drop => drops.push(file),
+                Verdict::Look(_) if by.is_settled(&file, mark ^ holding.mark) => {}
+                Verdict::Look(_) => looks.push(vec![file]),
             }
         }
-        let drops = drops.chunks(DROPS_A_RECORD).map(<[_]>::to_vec);
-        drops.chain(looks).collect()
     }
+    let drops = drops.chunks(DROPS_A_RECORD).map(<[_]>::to_vec);
+    drops.chain(looks).collect()
 }

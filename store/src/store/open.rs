@@ -17,7 +17,6 @@ use crate::error::Error;
 use crate::files::Footers;
 use crate::index::Index;
 use crate::metrics::{Metrics, RebuildReason};
-use crate::retention::Examined;
 use crate::store::Store;
 
 impl Store {
@@ -64,7 +63,7 @@ impl Store {
             ownership: tokio::sync::Mutex::new(None),
             checkpointed: AtomicU64::new(u64::MAX),
             conditions: OnceLock::new(),
-            examined: Examined::default(),
+            examined: Arc::default(),
         };
         let snapshot = store.refresh().await?;
         let records = snapshot.records();
