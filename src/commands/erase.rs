@@ -142,6 +142,7 @@ fn proof(report: &Value) -> Vec<String> {
         );
     }
     match report["log"]["bytes"].as_u64() {
+        Some(0) => lines.push("the log on disk holds nothing".into()),
         Some(bytes) => lines.push(format!(
             "the log on disk holds up to {bytes} bytes of what came in lately, until the next \
              request is flushed and every destination has it"

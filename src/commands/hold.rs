@@ -34,7 +34,7 @@ async fn create(matches: &ArgMatches) -> Outcome {
     let mut said = format!("`{}` is held from {} to {}\n", text("name"), text("from"), text("to"));
     for missing in list_of(&answer["missing"]) {
         let missing = printable(missing.as_str().unwrap_or_default());
-        said.push_str(&format!("{missing}; a hold brings nothing back\n"));
+        said.push_str(&format!("{missing}\n"));
     }
     print(&said)
 }

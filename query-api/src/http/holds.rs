@@ -123,8 +123,10 @@ fn missing(files: &Snapshot, hold: &Hold) -> Vec<String> {
         let first = files.files(*table, hold.time).iter().map(|file| file.time.start()).min();
         match first {
             Some(first) if first <= hold.time.start() => None,
-            Some(first) => Some(format!("{table}: files hold no row from before {first}")),
-            None => Some(format!("{table}: files hold no row of this window")),
+            Some(first) => Some(format!(
+                "{table}: no file holds a row from before {first}, and a hold brings nothing back"
+            )),
+            None => Some(format!("{table}: no file holds a row of this window so far")),
         }
     };
     hold.tables.iter().filter_map(gone).collect()

@@ -12,7 +12,6 @@ use crate::catalog::collect::live_ids;
 use crate::catalog::record::Cause;
 use crate::catalog::{FileEntry, Snapshot};
 use crate::error::{Error, ErrorKind};
-use crate::files::off_runtime;
 use crate::model::{FileId, Table, UnixNanos};
 use crate::ports::Conditions;
 use crate::retention::execute::Judge;
@@ -21,6 +20,7 @@ use crate::retention::report::DeletionReport;
 use crate::retention::rules::Rules;
 use crate::retention::select::{Verdict, Wanted, judge};
 use crate::store::Store;
+use crate::work::off_runtime;
 
 /// Files that one record removes at most, where none of them has to be read.
 const DROPS_A_RECORD: usize = 256;

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::bench::{Bench, check, erased, forget, held, hours, wish};
+use super::bench::{Bench, check, erased, forget, held, hours, names, wish};
 use crate::catalog::FileEntry;
 use crate::catalog::record::Cause;
 use crate::model::TimeRange;
 use crate::retention::HoldOutcome;
 use crate::retention::execute::Judge;
 use crate::retention::select::{Selection, Wanted};
+use crate::sample::bodies;
 use crate::store::Store;
 
 /// Scenario: a hold is wished for twice, then otherwise, listed, released twice; other processes
@@ -76,6 +77,34 @@ async fn a_hold_outranks_rules_and_erasure() {
     store.release(&first.name).await.unwrap();
     assert_eq!(store.retain(false).await.unwrap().rows(), (2, 1));
     check(&bench.open("b").await, &["x-4"]).await;
+}
+
+/// Scenario: a pass of retention and a hold run at once, twenty times, at ever other distances.
+/// Guarantees: what the hold keeps and was there when it was acknowledged is there in the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_and_passes_at_once_lose_nothing() {
+    for distance in 0..20 {
+        let bench = Bench::new(&[(24, ""), (48, "body has -0")]);
+        let (remover, other) = (bench.open("a").await, bench.open("b").await);
+        for hour in 0..3 {
+            bench.write(&remover, hour, &format!("x{hour}"), 3).await;
+        }
+        bench.pass(30);
+        let holding = async {
+            for _ in 0..distance {
+                tokio::time::sleep(std::time::Duration::from_micros(500)).await;
+            }
+            held(&other, "keep", hours(0, 3), "body has -1").await;
+            bodies(&other, &other.snapshot()).await
+        };
+        let (passed, there) = tokio::join!(remover.retain(false), holding);
+        passed.unwrap();
+        let rest = names(&remover).await;
+        for name in there.keys().filter(|name| name.contains("-1")) {
+            assert!(rest.contains(name), "{name} is gone, at {distance}");
+        }
+        assert!(!rest.iter().any(|name| name.contains("-2")), "{rest:?}");
+    }
 }
 
 /// Wants everything gone; while it is asked for the first time, another process makes a hold.
