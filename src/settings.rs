@@ -72,6 +72,7 @@ pub(crate) struct Settings {
     pub(crate) probe_endpoint: String,
     pub(crate) probe_headers: Vec<Header>,
     pub(crate) probe_body_bytes_max: Bytes,
+    pub(crate) probe_statements: Statements,
     pub(crate) probe_capture_headers: Vec<String>,
     pub(crate) probe_ring_bytes: Bytes,
     pub(crate) probe_connections_max: usize,
@@ -115,6 +116,14 @@ pub(crate) enum HttpErase {
     Loopback,
     On,
     Off,
+}
+
+/// What the probes keep of a database statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Statements {
+    Sanitised,
+    Whole,
 }
 
 /// Whether pods are watched.

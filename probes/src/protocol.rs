@@ -8,6 +8,7 @@ mod dialogue;
 mod exchange;
 mod follow;
 pub mod http1;
+mod memcached;
 mod mysql;
 mod opening;
 mod postgres;
@@ -181,7 +182,7 @@ impl Default for Limits {
             statements: Statements::Sanitised,
             detect_segments_max: 64,
             open_segments_max: 24,
-            open_bytes_max: 64 << 10,
+            open_bytes_max: 24 << 10,
             failures_max: 8,
             prepared_max: 256,
             request_headers: names(&[

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::drain::{Order, Parts};
 use crate::error::{Failure, Outcome, chain};
 use crate::role::Roles;
-use crate::settings::{Kubernetes, Rung, Settings};
+use crate::settings::{Kubernetes, Rung, Settings, Statements};
 
 /// Opens the probes and adds them to the parts. Where this machine or user does not allow them,
 /// `icecore run` says so in one line and goes on; `icecore probe`, which does nothing else, fails.
@@ -49,6 +49,10 @@ pub(crate) fn config(
 ) -> Result<Config, Failure> {
     let mut config = Config { capture: capture(settings)?, ..Config::default() };
     config.limits.body_bytes_max = settings.probe_body_bytes_max.as_usize();
+    config.limits.statements = match settings.probe_statements {
+        Statements::Sanitised => icecore_probes::protocol::Statements::Sanitised,
+        Statements::Whole => icecore_probes::protocol::Statements::Whole,
+    };
     config.limits.request_headers.extend(settings.probe_capture_headers.iter().cloned());
     config.limits.response_headers.extend(settings.probe_capture_headers.iter().cloned());
     config.pipeline.bodies = settings.probe_body_bytes_max.0 > 0;

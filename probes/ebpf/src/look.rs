@@ -18,13 +18,11 @@ const PREAMBLE: [u8; 8] = *b"\r\n\r\n\0\r\nQ";
 /// copied for good from here on.
 #[inline(always)]
 pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u64 {
-    if connection.verdict == VERDICT_UNDECIDED {
-        // SAFETY: the value is copied out at once.
-        let told = unsafe { VERDICTS.get(&id) }.copied();
-        if let Some(told) = told {
-            if told.generation == connection.generation {
-                connection.verdict = told.verdict;
-            }
+    // SAFETY: the value is copied out at once.
+    let told = unsafe { VERDICTS.get(&id) }.copied();
+    if let Some(told) = told {
+        if told.generation == connection.generation {
+            connection.verdict = told.verdict;
         }
     }
     if connection.verdict == VERDICT_COPY {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::opening::{Log, Look, Opening};
-use super::{Limits, Protocol, Role, http1, mysql, postgres, redis};
+use super::{Limits, Protocol, Role, http1, memcached, mysql, postgres, redis};
 
 /// A protocol: how it is told, and who parses it.
 pub(super) struct Row {
@@ -16,11 +16,12 @@ pub(super) struct Row {
 }
 
 /// All of them.
-const ROWS: [Row; 4] = [
+const ROWS: [Row; 5] = [
     Row { name: "http1", look: http1::look, parser: http1::parser },
     Row { name: "postgres", look: postgres::look, parser: postgres::parser },
     Row { name: "mysql", look: mysql::look, parser: mysql::parser },
     Row { name: "redis", look: redis::look, parser: redis::parser },
+    Row { name: "memcached", look: memcached::look, parser: memcached::parser },
 ];
 
 /// What a connection carries.

@@ -110,6 +110,20 @@ async fn mysql() {
     check(&Subject { system: ["mariadb", "mysql"], port, client: "mysql_client.py", setup }).await;
 }
 
+/// Scenario: memcached under pymemcache and by hand: the text protocol with and without replies, meta
+/// commands in pipelines with quiet ones, misses, errors of all kinds, four clients at once, one
+/// connection that is older.
+/// Guarantees: a span on each side for each command, with its text, status, order and sizes.
+#[tokio::test(flavor = "multi_thread")]
+async fn memcached() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["-l", "127.0.0.1", "-U", "0", "-u", "nobody", "-p", &port.to_string()];
+    let Some(_server) = server("memcached", &arguments, folder.path()) else { return };
+    let (system, client) = (["memcached"; 2], "memcached_client.py");
+    check(&Subject { system, port, client, setup: &[] }).await;
+}
+
 /// A server that runs in `folder`; none, and said so, where it is not installed.
 fn server(program: &str, arguments: &[&str], folder: &Path) -> Option<Peer> {
     let mut command = Command::new(program);

@@ -178,3 +178,20 @@ fn holes_are_counted() {
     let (figures, _) = bench.table.take_figures();
     assert_eq!((figures.gaps, figures.gap_bytes, figures.pieces_followed), (1, 100, 2));
 }
+
+/// Scenario: a connection says much that nobody understands, and then a database query.
+/// Guarantees: the kernel is told to watch once, then to copy once, and never to ignore it.
+#[test]
+fn the_kernel_is_told_what_was_found() {
+    let mut bench = Bench::new(10);
+    let looking = |time| Piece { flags: FLAG_FROM_START | FLAG_LOOKING, ..piece(1, time) };
+    let mut told: Vec<Verdict> = (0..30).map(|time| bench.feed(looking(time), b"\x01x")).collect();
+    let query = b"Q\0\0\0\x0dSELECT 1\0";
+    told.push(bench.feed(looking(30), query));
+    let answer = Piece { direction: u16::from(OUTBOUND), ..looking(31) };
+    told.push(bench.feed(answer, b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I"));
+    told.push(bench.feed(looking(32), query));
+    told.retain(|verdict| *verdict != Verdict::Same);
+    assert_eq!(told, [Verdict::Watch, Verdict::Copy]);
+    assert_eq!(bench.seen.len(), 1);
+}

@@ -274,6 +274,11 @@ impl<C: Call> Queue<C> {
 }
 
 impl<C: Call> Open<C> {
+    /// Something of its answer has come.
+    pub(crate) fn begun(&self) -> bool {
+        self.response.bytes > 0
+    }
+
     fn finish(self, role: Role, failure: Option<Failure>, whole: bool) -> Option<Exchange> {
         let Self { call, ordinal, request, response } = self;
         let end = response.ended.max(request.ended).max(request.began);

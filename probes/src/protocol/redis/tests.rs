@@ -258,7 +258,7 @@ fn started_amid() {
 #[test]
 fn others() {
     for steps in [
-        [ask("get a\r\n"), answer("END\r\n")],
+        [ask("get a\r\n"), answer("nothing\r\n")],
         [answer("+OK POP3 ready\r\n"), ask("AUTH PLAIN\r\n")],
         [ask("*1 IDLE\r\n"), answer("+ idling\r\n")],
         [ask("*2\r\n$3\r\nG T\r\n"), answer("+OK\r\n")],
