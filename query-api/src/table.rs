@@ -11,6 +11,7 @@ pub(crate) mod scan;
 mod stats;
 pub(crate) mod top;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -20,7 +21,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use icecore_store::schema::{AttributeType, MapColumn};
-use icecore_store::{Store, Table, TimeRange};
+use icecore_store::{FileEntry, Store, Table, TimeRange};
 
 use self::columns::{Column, schema_of, table_columns};
 use self::conditions::{Conditions, can_apply};
@@ -30,6 +31,9 @@ pub(crate) use self::present::shown;
 use self::scan::TelemetryScan;
 pub(crate) use self::stats::{ScanFigures, ScanStats};
 use crate::snapshot::QuerySnapshot;
+
+/// The files of more traces are not looked up one by one.
+const TRACES_MAX: usize = 32;
 
 /// One table under one snapshot.
 #[derive(Debug, Clone)]
@@ -76,6 +80,24 @@ impl TelemetryTable {
     }
 }
 
+impl TelemetryTable {
+    /// Of these files those that can have a row of the traces that are asked for.
+    async fn of_traces(
+        &self,
+        files: Vec<Arc<FileEntry>>,
+        conditions: &Conditions,
+    ) -> Vec<Arc<FileEntry>> {
+        let asked = conditions.traces.as_deref().filter(|traces| traces.len() <= TRACES_MAX);
+        let (Table::Spans, Some(traces)) = (self.table, asked) else { return files };
+        let mut having = HashSet::new();
+        for trace in traces {
+            let here = self.rows.store.files_with_trace(&self.rows.snapshot.files, *trace).await;
+            having.extend(here.iter().map(|file| file.id));
+        }
+        files.into_iter().filter(|file| having.contains(&file.id)).collect()
+    }
+}
+
 #[async_trait]
 impl TableProvider for TelemetryTable {
     fn schema(&self) -> SchemaRef {
@@ -113,7 +135,7 @@ impl TableProvider for TelemetryTable {
         let known = snapshot.files.files(self.table, TimeRange::ALL).len();
         let (files, live) = match conditions.time {
             Some(time) => (
-                snapshot.files.files(self.table, time),
+                self.of_traces(snapshot.files.files(self.table, time), &conditions).await,
                 snapshot.live_rows(self.table, time).cloned().collect(),
             ),
             None => Default::default(),

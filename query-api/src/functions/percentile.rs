@@ -1,6 +1,6 @@
 //! `approx_percentile_cont` and `approx_median`, under the engine's names and signatures.
 //!
-//! Invariant: an answer is exact for up to 256 values a group, and within 1 % of the exact one
+//! Invariant: an answer is exact for up to 1,024 values a group, and within 1 % of the exact one
 //! beyond. Nulls are left out; what is no number counts as larger than any.
 //!
 //! The engine keeps a t-digest a group and feeds it slices of rows that it first sorts; a value here

@@ -68,11 +68,10 @@ async fn spans_of(
 ) -> Result<Vec<RecordBatch>, icecore_store::Error> {
     let snapshot = answers.engine.snapshot(&[Table::Spans]).await;
     let store = answers.engine.store();
-    let files = snapshot.files.files(Table::Spans, TimeRange::ALL);
+    let files = store.files_with_trace(&snapshot.files, id).await;
     let from_files = stream::iter(files)
         .map(|file| store.read_rows(&file, TimeRange::ALL, Some(id)))
         .flatten_unordered(FILES_READ_MAX)
-        .try_filter_map(|batch| async move { Ok(only(&batch, id)) })
         .try_collect::<Vec<_>>()
         .await?;
     let live = snapshot.live_rows(Table::Spans, TimeRange::ALL).filter_map(|batch| only(batch, id));

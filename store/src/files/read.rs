@@ -138,13 +138,14 @@ impl Job {
     fn stream(self) -> RowStream {
         let job = Arc::new(self);
         let begin = async move {
-            let (plan, groups) = job.plan().await?;
-            let state = (Arc::new(plan), groups, Wave::default());
-            Ok::<_, Error>(stream::try_unfold(state, move |(plan, mut groups, wave)| {
+            let left = job.plan().await?;
+            let state = left.map(|(plan, groups)| (Arc::new(plan), groups, Wave::default()));
+            Ok::<_, Error>(stream::try_unfold(state, move |state| {
                 let job = Arc::clone(&job);
                 async move {
+                    let Some((plan, mut groups, wave)) = state else { return Ok(None) };
                     let turn = job.turn(&plan, &mut groups, wave).await?;
-                    Ok(turn.map(|(batches, wave)| (batches, (plan, groups, wave))))
+                    Ok(turn.map(|(batches, wave)| (batches, Some((plan, groups, wave)))))
                 }
             }))
         };
@@ -152,8 +153,8 @@ impl Job {
         turns.map_ok(|batches| stream::iter(batches.into_iter().map(Ok))).try_flatten().boxed()
     }
 
-    /// What is left of the file after pruning.
-    async fn plan(&self) -> Result<(Plan, VecDeque<Wanted>), Error> {
+    /// What is left of the file after pruning; `None` where that is nothing.
+    async fn plan(&self) -> Result<Option<(Plan, VecDeque<Wanted>)>, Error> {
         let footer = match &self.footers {
             Some(footers) => footers.of(&self.file, self.from()).await?,
             None => Arc::new(fetch_footer(self.from(), self.file.bytes).await?),
@@ -177,13 +178,16 @@ impl Job {
         let left = rows.iter().map(|(_, rows)| rows.count()).sum();
         let all = usize::try_from(self.file.rows).unwrap_or(left);
         self.tally.opened((footer.metadata.num_row_groups(), rows.len()), (all.max(left), left));
+        if rows.is_empty() {
+            return Ok(None);
+        }
         let filters = self.filters.iter().map(|filter| {
             let source = Source::new(&self.file, &footer, Some(filter.columns().to_vec()))?;
             Ok((Arc::clone(filter), Arc::new(source)))
         });
         let filters = filters.collect::<Result<_, Error>>()?;
         let answer = Arc::new(Source::new(&self.file, &footer, self.columns.clone())?);
-        Ok((Plan { footer, filters, answer }, rows))
+        Ok(Some((Plan { footer, filters, answer }, rows)))
     }
 
     fn from(&self) -> Fetching<'_> {

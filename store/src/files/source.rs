@@ -115,10 +115,12 @@ impl Source {
         let coarse = rows.coarse();
         let selection = (!coarse.is_all()).then(|| coarse.selection());
         let group = Group { footer, at: group, fetched };
+        // Each column takes memory for a batch before it reads a row.
+        let batch_rows = coarse.count().clamp(1, BATCH_ROWS);
         let reader = ParquetRecordBatchReader::try_new_with_row_groups(
             &self.levels,
             &group,
-            BATCH_ROWS,
+            batch_rows,
             selection,
         );
         let reader = reader.map_err(|source| failed(&self.file.path(), source))?;

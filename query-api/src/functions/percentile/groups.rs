@@ -69,7 +69,7 @@ impl GroupsAccumulator for Percentiles {
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let share = self.asked.share;
-        let answers = self.take(emit_to).into_iter().map(|sketch| sketch.quantile(share));
+        let answers = self.take(emit_to).into_iter().map(|mut sketch| sketch.quantile(share));
         let answers: Float64Array = answers.collect();
         Ok(cast(&answers, &self.asked.data_type)?)
     }

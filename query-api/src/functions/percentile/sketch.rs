@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 /// Values that are kept as they are.
-pub(super) const EXACT_MAX: usize = 256;
+pub(super) const EXACT_MAX: usize = 1024;
 
 /// Of a value's 52: with 7, buckets are 1/128 of a power of two wide.
 const MANTISSA_BITS: u32 = 7;
@@ -25,148 +25,106 @@ type Chunk = [u64; CHUNK_BUCKETS];
 
 /// What is known of some values.
 #[derive(Debug, Clone)]
-pub(super) struct Sketch {
-    count: u64,
-    min: f64,
-    max: f64,
-    values: Values,
-}
-
-#[derive(Debug, Clone)]
-enum Values {
+pub(super) enum Sketch {
+    /// All of them.
     Exact(Vec<f64>),
+    /// How many there are of each size.
     Counted(Buckets),
 }
 
 impl Default for Sketch {
     fn default() -> Self {
-        let values = Values::Exact(Vec::new());
-        Self { count: 0, min: f64::NAN, max: f64::NEG_INFINITY, values }
+        Self::Exact(Vec::new())
     }
 }
 
 impl Sketch {
     /// Adds a value, and says how many bytes the sketch grew by.
     pub(super) fn add(&mut self, value: f64) -> usize {
-        self.reach(value);
-        match &mut self.values {
-            Values::Counted(buckets) => buckets.add(bucket(value), 1),
-            Values::Exact(values) if values.len() < EXACT_MAX => {
+        match self {
+            Self::Counted(buckets) => buckets.add(value),
+            Self::Exact(values) if values.len() < EXACT_MAX => {
                 let before = values.capacity();
                 values.push(value);
                 (values.capacity() - before) * size_of::<f64>()
             }
-            Values::Exact(values) => {
-                let mut buckets = Buckets::of(values);
-                buckets.add(bucket(value), 1);
-                let grown = buckets.bytes().saturating_sub(values.capacity() * size_of::<f64>());
-                self.values = Values::Counted(buckets);
-                grown
+            Self::Exact(_) => {
+                let before = self.bytes();
+                self.counted().add(value);
+                self.bytes().saturating_sub(before)
             }
         }
-    }
-
-    /// Counts a value and moves the ends.
-    fn reach(&mut self, value: f64) {
-        if self.count == 0 || order(value, self.min).is_lt() {
-            self.min = value;
-        }
-        if self.count == 0 || order(value, self.max).is_gt() {
-            self.max = value;
-        }
-        self.count += 1;
     }
 
     /// Adds all values of another.
     pub(super) fn merge(&mut self, other: &Self) {
-        match &other.values {
-            Values::Exact(values) => values.iter().for_each(|value| {
-                self.add(*value);
-            }),
-            Values::Counted(theirs) => {
-                self.reach(other.min);
-                self.reach(other.max);
-                self.count += other.count - 2;
-                let mine = self.counted();
-                theirs.each(|bucket, count| {
-                    mine.add(bucket, count);
-                });
+        match (&mut *self, other) {
+            (Self::Exact(mine), Self::Exact(theirs)) if mine.len() + theirs.len() <= EXACT_MAX => {
+                mine.extend_from_slice(theirs);
             }
+            (_, Self::Exact(theirs)) => {
+                let mine = self.counted();
+                for value in theirs {
+                    mine.add(*value);
+                }
+            }
+            (_, Self::Counted(theirs)) => self.counted().merge(theirs),
         }
     }
 
     fn counted(&mut self) -> &mut Buckets {
-        if let Values::Exact(values) = &self.values {
-            self.values = Values::Counted(Buckets::of(values));
+        if let Self::Exact(values) = self {
+            let mut buckets = Buckets::default();
+            for value in values {
+                buckets.add(*value);
+            }
+            *self = Self::Counted(buckets);
         }
-        match &mut self.values {
-            Values::Counted(buckets) => buckets,
-            Values::Exact(_) => unreachable!("exact values were just counted"),
+        match self {
+            Self::Counted(buckets) => buckets,
+            Self::Exact(_) => unreachable!("exact values were just counted"),
         }
     }
 
     /// The value that this share of all values is not above, between two values by its distance to
     /// each, as `percentile_cont` has it; `None` where there are no values.
-    pub(super) fn quantile(&self, share: f64) -> Option<f64> {
-        let last = self.count.checked_sub(1)?;
+    pub(super) fn quantile(&mut self, share: f64) -> Option<f64> {
+        let count = match self {
+            Self::Exact(values) => values.len() as u64,
+            Self::Counted(buckets) => buckets.count,
+        };
+        let last = count.checked_sub(1)?;
         let rank = share * last as f64;
         // Shares are 0 to 1, so that a rank is a place among the values.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
         let below = (rank.floor() as u64).min(last);
-        let (low, high) = self.at(below, (below + 1).min(last));
+        let above = (below + 1).min(last);
+        let (low, high) = match self {
+            Self::Exact(values) => neighbours(values, usize::try_from(below).ok()?)?,
+            Self::Counted(buckets) => (buckets.at(below), buckets.at(above)),
+        };
         Some(between(low, high, rank - below as f64))
-    }
-
-    /// The values at two places in their order, which are the same or follow each other.
-    fn at(&self, one: u64, other: u64) -> (f64, f64) {
-        match &self.values {
-            Values::Exact(values) => {
-                let mut sorted = values.clone();
-                sorted.sort_unstable_by(|one, other| order(*one, *other));
-                let value = |at: u64| {
-                    let value = usize::try_from(at).ok().and_then(|at| sorted.get(at));
-                    value.copied().unwrap_or(self.max)
-                };
-                (value(one), value(other))
-            }
-            Values::Counted(buckets) => {
-                let last = self.count - 1;
-                let value = |at: u64| match at {
-                    0 => self.min,
-                    at if at == last => self.max,
-                    at => self.within(buckets.at(at).unwrap_or(self.max)),
-                };
-                (value(one), value(other))
-            }
-        }
-    }
-
-    fn within(&self, value: f64) -> f64 {
-        if order(value, self.min).is_lt() {
-            return self.min;
-        }
-        if order(value, self.max).is_gt() { self.max } else { value }
     }
 
     /// Memory beside the sketch itself.
     pub(super) fn bytes(&self) -> usize {
-        match &self.values {
-            Values::Exact(values) => values.capacity() * size_of::<f64>(),
-            Values::Counted(buckets) => buckets.bytes(),
+        match self {
+            Self::Exact(values) => values.capacity() * size_of::<f64>(),
+            Self::Counted(buckets) => buckets.bytes(),
         }
     }
 
     /// For another step of the plan; see [`Self::read`].
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        match &self.values {
-            Values::Exact(values) => {
+        match self {
+            Self::Exact(values) => {
                 out.push(EXACT);
-                values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             }
-            Values::Counted(buckets) => {
+            Self::Counted(buckets) => {
                 out.push(COUNTED);
-                out.extend_from_slice(&self.min.to_le_bytes());
-                out.extend_from_slice(&self.max.to_le_bytes());
+                out.extend_from_slice(&buckets.min.to_le_bytes());
+                out.extend_from_slice(&buckets.max.to_le_bytes());
                 let mut before = 0;
                 buckets.each(|bucket, count| {
                     let step = bucket - before;
@@ -181,17 +139,16 @@ impl Sketch {
     /// What [`Self::write`] wrote; `None` where it is something else.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let (kind, mut rest) = bytes.split_first()?;
-        let mut sketch = Self::default();
         match *kind {
             EXACT => {
-                while !rest.is_empty() {
-                    sketch.add(read_double(&mut rest)?);
-                }
+                let (values, torn) = rest.as_chunks::<8>();
+                let values = values.iter().map(|value| f64::from_le_bytes(*value)).collect();
+                torn.is_empty().then_some(Self::Exact(values))
             }
             COUNTED => {
-                sketch.min = read_double(&mut rest)?;
-                sketch.max = read_double(&mut rest)?;
-                let mut buckets = Buckets::default();
+                let min = read_double(&mut rest)?;
+                let max = read_double(&mut rest)?;
+                let mut buckets = Buckets { min, max, ..Buckets::default() };
                 let mut bucket = 0_i32;
                 while !rest.is_empty() {
                     let step = u32::try_from(read_varint(&mut rest)?).ok()?;
@@ -201,40 +158,77 @@ impl Sketch {
                     if !(-INFINITE..=NOT_A_NUMBER).contains(&bucket) {
                         return None;
                     }
-                    buckets.add(bucket, count);
-                    sketch.count = sketch.count.checked_add(count)?;
+                    buckets.put(bucket, count);
+                    buckets.count = buckets.count.checked_add(count)?;
                 }
-                sketch.values = Values::Counted(buckets);
+                Some(Self::Counted(buckets))
             }
-            _ => return None,
+            _ => None,
         }
-        Some(sketch)
     }
+}
+
+/// The value at a place in the order of all, and the one after it.
+fn neighbours(values: &mut [f64], place: usize) -> Option<(f64, f64)> {
+    let by_order = |one: &f64, other: &f64| order(*one, *other);
+    let (_, low, after) = values.select_nth_unstable_by(place, by_order);
+    let low = *low;
+    Some((low, after.iter().copied().min_by(by_order).unwrap_or(low)))
 }
 
 const EXACT: u8 = 0;
 const COUNTED: u8 = 1;
 
 /// How often each bucket was hit, in chunks from the first to the last that was.
-#[derive(Debug, Clone, Default)]
-struct Buckets {
+#[derive(Debug, Clone)]
+pub(super) struct Buckets {
+    count: u64,
+    min: f64,
+    max: f64,
     first: i32,
     chunks: Vec<Option<Box<Chunk>>>,
     /// Chunks that are there.
     here: usize,
 }
 
+impl Default for Buckets {
+    fn default() -> Self {
+        let (min, max) = (f64::NAN, f64::NEG_INFINITY);
+        Self { count: 0, min, max, first: 0, chunks: Vec::new(), here: 0 }
+    }
+}
+
 impl Buckets {
-    fn of(values: &[f64]) -> Self {
-        let mut buckets = Self::default();
-        for value in values {
-            buckets.add(bucket(*value), 1);
-        }
-        buckets
+    /// Adds a value, and returns the bytes that were needed for it.
+    fn add(&mut self, value: f64) -> usize {
+        self.reach(value);
+        self.count += 1;
+        self.put(bucket(value), 1)
     }
 
-    /// Returns the bytes that were needed for it.
-    fn add(&mut self, bucket: i32, count: u64) -> usize {
+    /// Moves the ends.
+    fn reach(&mut self, value: f64) {
+        if self.count == 0 || order(value, self.min).is_lt() {
+            self.min = value;
+        }
+        if self.count == 0 || order(value, self.max).is_gt() {
+            self.max = value;
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        self.reach(other.min);
+        self.count += other.count;
+        self.reach(other.max);
+        other.each(|bucket, count| {
+            self.put(bucket, count);
+        });
+    }
+
+    fn put(&mut self, bucket: i32, count: u64) -> usize {
         let chunk = bucket >> CHUNK_BITS;
         let place = bucket as usize % CHUNK_BUCKETS;
         let at = usize::try_from(chunk - self.first).ok();
@@ -279,17 +273,30 @@ impl Buckets {
     }
 
     /// About the value at this place in the order of all.
-    fn at(&self, place: u64) -> Option<f64> {
-        let (mut before, mut found) = (0, None);
-        self.each(|bucket, count| {
-            if found.is_none() && place < before + count {
-                let (low, high) = bounds(bucket);
-                let share = ((place - before) as f64 + 0.5) / count as f64;
-                found = Some(between(low, high, share));
+    fn at(&self, place: u64) -> f64 {
+        if place == 0 {
+            return self.min;
+        }
+        let mut before = 0;
+        for (chunk, counts) in (self.first..).zip(&self.chunks) {
+            let Some(counts) = counts else { continue };
+            for (bucket, count) in (chunk << CHUNK_BITS..).zip(counts.iter()) {
+                if place + 1 < self.count && place < before + count {
+                    let (low, high) = bounds(bucket);
+                    let share = ((place - before) as f64 + 0.5) / *count as f64;
+                    return self.within(between(low, high, share));
+                }
+                before += count;
             }
-            before += count;
-        });
-        found
+        }
+        self.max
+    }
+
+    fn within(&self, value: f64) -> f64 {
+        if order(value, self.min).is_lt() {
+            return self.min;
+        }
+        if order(value, self.max).is_gt() { self.max } else { value }
     }
 
     fn bytes(&self) -> usize {
