@@ -120,13 +120,24 @@ fn erase() -> Command {
 /// Care of the bucket, the cluster and the machine.
 fn care() -> Vec<Command> {
     let store = [
-        ("check", "Prove the bucket whole: every catalogued file there, readable and as described"),
         ("rebuild-index", "Throw the index away and build it again from the bucket"),
         ("stats", "Files, rows and bytes, by table"),
         ("compact", "Merge small files once, now"),
         ("files", "List the files that count, one path a line"),
     ]
     .map(|(name, about)| with_settings(Command::new(name).about(about)));
+    let check = Command::new("check")
+        .about("Prove the bucket whole: every catalogued file there, readable and as described")
+        .arg(switch("deep", "Read every row, and not only the footer of every file"))
+        .arg(
+            Arg::new("output")
+                .short('o')
+                .long("output")
+                .value_name("FORMAT")
+                .value_parser(["text", "json"])
+                .default_value("text")
+                .help("How the findings are printed"),
+        );
     let retain = Command::new("retain")
         .about("Remove rows that are older than the rules of `retention` allow, once, now")
         .arg(switch("dry-run", "Only say what would go"));
@@ -135,6 +146,7 @@ fn care() -> Vec<Command> {
             .about("Care of the bucket")
             .subcommand_required(true)
             .subcommands(store)
+            .subcommand(with_settings(check))
             .subcommand(with_settings(retain))
             .subcommand(erase()),
         with_settings(

@@ -1,5 +1,7 @@
 //! One file a command; each a thin client of the part that does the work.
 
+#[cfg(feature = "ingest")]
+mod check;
 #[cfg(feature = "deploy")]
 mod deploy;
 mod doctor;

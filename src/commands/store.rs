@@ -10,6 +10,7 @@ use icecore_store::{
 };
 use prometheus_client::registry::Registry;
 
+use super::check::check;
 use super::print;
 use crate::compose::storage;
 use crate::error::{Failure, Outcome, chain};
@@ -24,7 +25,10 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
         let telling = crate::process::start_telling(&settings)?;
         let store = open(&settings, name == "rebuild-index").await?;
         let outcome = match name {
-            "check" => check(&store).await,
+            "check" => {
+                let json = matches.get_one::<String>("output").is_some_and(|kind| kind == "json");
+                check(&store, matches.get_flag("deep"), json).await
+            }
             "rebuild-index" => {
                 store
                     .rebuild_index()
@@ -65,22 +69,6 @@ async fn open(settings: &Settings, with_index: bool) -> Result<Arc<Store>, Failu
         .map_err(|error| failure("cannot open the store", &error))?;
     storage::understand(&store)?;
     Ok(store)
-}
-
-async fn check(store: &Store) -> Outcome {
-    let report = store.check().await.map_err(|error| failure("cannot check the store", &error))?;
-    let mut text = format!(
-        "{} records, {} files in the catalog, {} files not in it\n",
-        report.records, report.files, report.unnamed
-    );
-    for fault in &report.faults {
-        text.push_str(&format!("fault: {fault}\n"));
-    }
-    print(&text)?;
-    match report.faults.len() {
-        0 => print("whole\n"),
-        count => Err(Failure::failed(format!("{count} faults in the bucket"))),
-    }
 }
 
 async fn compact(store: &Store) -> Outcome {

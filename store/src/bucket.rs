@@ -129,12 +129,20 @@ impl Bucket {
 
     /// The names of the folders in a folder, in order.
     pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>, Error> {
+        Ok(self.entries(folder).await?.0)
+    }
+
+    /// The names of the folders in a folder, in order, and the objects right in it, in none.
+    pub(crate) async fn entries(
+        &self,
+        folder: &str,
+    ) -> Result<(Vec<String>, Vec<ObjectMeta>), Error> {
         let listed = self.objects.list_with_delimiter(Some(&Path::from(folder))).await;
         let listed = listed.map_err(|source| failed("list", folder, source))?;
         let names = listed.common_prefixes.iter().filter_map(Path::filename);
         let mut names: Vec<String> = names.map(str::to_owned).collect();
         names.sort_unstable();
-        Ok(names)
+        Ok((names, listed.objects))
     }
 
     /// Deletes objects; one that is gone already counts as deleted.

@@ -28,6 +28,7 @@ mod rows;
 mod shape;
 mod source;
 mod tally;
+mod verify;
 mod write;
 
 pub(crate) use describe::describe;
@@ -40,6 +41,7 @@ pub(crate) use read::read_rows;
 pub(crate) use read::{read, read_kept, read_origin};
 pub use request::{Bound, ReadColumn, ReadRequest, RowFilter, RowStream, Values};
 pub use tally::{ReadFigures, ReadTally};
+pub(crate) use verify::verify;
 pub(crate) use write::{FileOrigin, WriteRequest, WrittenFile, write};
 
 #[cfg(test)]

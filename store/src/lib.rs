@@ -47,7 +47,8 @@ pub use retention::{
     Leftover, RetentionRule, TableDeletion, Tell,
 };
 pub use store::{
-    CheckReport, Commit, CompactionReport, MergeReport, Store, StoreStats, TableStats,
+    CheckListener, CheckReport, Commit, CompactionReport, Finding, MergeReport, Store, StoreStats,
+    TableStats,
 };
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use ulid::Ulid;
 
 use crate::bucket::owner::Ownership;
 use crate::bucket::{Bucket, Puts};
-use crate::catalog::check::check;
 use crate::catalog::read::read_new;
 use crate::catalog::state::{Change, State};
 use crate::catalog::{FileEntry, Snapshot};
@@ -35,7 +34,9 @@ use crate::ports::{Clock, Conditions};
 use crate::retention::Examined;
 
 pub use commit::Commit;
-pub use report::{CheckReport, CompactionReport, MergeReport, StoreStats, TableStats};
+pub use report::{
+    CheckListener, CheckReport, CompactionReport, Finding, MergeReport, StoreStats, TableStats,
+};
 
 /// One bucket with its catalog, as this process knows it.
 #[derive(Debug)]
@@ -145,10 +146,9 @@ impl Store {
         snapshot.files(Table::Spans, TimeRange::ALL)
     }
 
-    /// Reads the whole catalog again, looks for every file, and compares.
+    /// Reads the whole catalog again and the footer of every file, and compares.
     pub async fn check(&self) -> Result<CheckReport, Error> {
-        let known = self.refresh().await?;
-        check(&self.bucket, &known).await
+        self.check_all(false, &()).await
     }
 
     /// Throws the index away and makes it anew from the bucket.

@@ -1,63 +1,118 @@
-//! Reads everything again and says what does not fit together.
+//! Reads the bucket and says what does not fit together.
+//!
+//! Records are read one by one from the first, checkpoints and the index are not believed. Every
+//! file that counts is opened; every object that does not count is named, with the reason why it
+//! is still there. Holds the catalog, and the listing of one day of one table.
+//!
+//! Invariant: nothing is written and nothing is deleted. What is found is told as it is found.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod objects;
+mod records;
 
-use crate::bucket::Bucket;
-use crate::catalog::collect::{id_of, list_data};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{StreamExt, TryStreamExt};
+
 use crate::catalog::invariants::{file_is_not_empty, file_is_within_its_hour};
-use crate::catalog::read::read_new;
 use crate::catalog::state::State;
 use crate::catalog::{FileEntry, Snapshot};
 use crate::error::Error;
+use crate::files::verify;
 use crate::model::{FileId, Table};
-use crate::store::CheckReport;
+use crate::store::{CheckListener, CheckReport, Finding, Store};
 
-/// Faults that are listed; more are counted in one line.
+/// Faults that a report lists; a listener hears of all.
 const FAULTS_MAX: usize = 1000;
 
-/// Compares the bucket with itself, and with what this process knew of it.
-pub(crate) async fn check(bucket: &Bucket, known: &Snapshot) -> Result<CheckReport, Error> {
-    let mut state = State::default();
-    let mut faults = Vec::new();
-    for run in read_new(bucket, &BTreeMap::new()).await? {
-        let sequence = run.sequence;
-        let mut changes = Vec::new();
-        state.apply_run(run, &mut changes)?;
-        for change in changes {
-            if change.void && change.removed.is_empty() && change.garbage.is_empty() {
-                let number = change.applied.next - 1;
-                faults.push(format!("`{}` overlaps the commit before it", sequence.path(number)));
+/// Files that are open at once.
+const PARALLEL: usize = 8;
+
+/// Files whose checks are made ready together.
+const CHUNK_FILES: usize = 512;
+
+/// Where everything that is found goes.
+struct Findings<'a> {
+    listener: &'a dyn CheckListener,
+    report: Mutex<CheckReport>,
+}
+
+impl Findings<'_> {
+    fn fault(&self, path: impl Into<String>, what: impl Into<String>) {
+        let (path, what) = (path.into(), what.into());
+        self.count(|report| {
+            report.faults_all += 1;
+            if report.faults.len() < FAULTS_MAX {
+                report.faults.push(format!("`{path}`: {what}"));
+            }
+        });
+        self.listener.found(&Finding::Fault { path, what });
+    }
+
+    fn orphan(&self, path: impl Into<String>, bytes: u64, why: impl Into<String>) {
+        self.count(|report| report.unnamed += 1);
+        self.listener.found(&Finding::Orphan { path: path.into(), bytes, why: why.into() });
+    }
+
+    fn count<T>(&self, count: impl FnOnce(&mut CheckReport) -> T) -> T {
+        count(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Store {
+    /// Reads all records and the footer of every file, with `deep` every row, and tells `listener`
+    /// what does not fit and what does not count. Costs two requests a file, and what is read.
+    pub async fn check_all(
+        &self,
+        deep: bool,
+        listener: &dyn CheckListener,
+    ) -> Result<CheckReport, Error> {
+        let known = self.refresh().await?;
+        let findings = Findings { listener, report: Mutex::default() };
+        let state = records::fold(&self.bucket, &findings).await?;
+        records::checkpoints(&self.bucket, &findings).await?;
+        let present = self.walk(&state, &findings).await?;
+        self.verify_all(&present, deep, &findings).await?;
+        let mut report = findings.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = state.snapshot();
+        report.records = snapshot.records();
+        report.files = Table::ALL.into_iter().map(|table| snapshot.totals(table).files).sum();
+        report.rows = Table::ALL.into_iter().map(|table| snapshot.totals(table).rows).sum();
+        report.index_agrees = same(&known, &state);
+        Ok(report)
+    }
+
+    async fn verify_all(
+        &self,
+        files: &[Arc<FileEntry>],
+        deep: bool,
+        findings: &Findings<'_>,
+    ) -> Result<(), Error> {
+        let mut done = 0;
+        for files_now in files.chunks(CHUNK_FILES) {
+            let checks = files_now.iter().map(|file| self.verify_one(Arc::clone(file), deep));
+            let checks: Vec<_> = checks.collect();
+            let mut checks = futures::stream::iter(checks).buffer_unordered(PARALLEL);
+            while let Some((path, faults)) = checks.try_next().await? {
+                faults.into_iter().for_each(|what| findings.fault(path.as_str(), what));
+                done += 1;
+                findings.listener.checked(done, files.len() as u64);
             }
         }
+        Ok(())
     }
-    let listed: BTreeSet<String> = list_data(bucket).await?.into_iter().collect();
-    let files: BTreeMap<FileId, &FileEntry> = entries(state.snapshot());
-    faults.extend(files.values().filter_map(|file| fault_of(file, &listed)));
-    let named = |path: &&String| id_of(path).is_some_and(|id| files.contains_key(&id));
-    let report = CheckReport {
-        records: state.snapshot().records(),
-        files: files.len() as u64,
-        unnamed: listed.iter().filter(|path| !named(path)).count() as u64,
-        index_agrees: same(known, &state),
-        faults: bound(faults),
-    };
-    Ok(report)
-}
 
-fn entries(snapshot: &Snapshot) -> BTreeMap<FileId, &FileEntry> {
-    let files = Table::ALL.into_iter().flat_map(|table| snapshot.all(table));
-    files.map(|file| (file.id, &**file)).collect()
-}
-
-fn fault_of(file: &FileEntry, listed: &BTreeSet<String>) -> Option<String> {
-    let path = file.path();
-    if !listed.contains(&path) {
-        return Some(format!("`{path}` is in the catalog but not in the bucket"));
+    async fn verify_one(
+        &self,
+        file: Arc<FileEntry>,
+        deep: bool,
+    ) -> Result<(String, Vec<String>), Error> {
+        let mut faults = verify(self.bucket.objects(), &file, deep).await?;
+        if !file_is_not_empty(&file) || !file_is_within_its_hour(&file) {
+            faults.push("the catalog puts it where it does not belong".to_owned());
+        }
+        Ok((file.path(), faults))
     }
-    if !file_is_not_empty(file) || !file_is_within_its_hour(file) {
-        return Some(format!("`{path}` does not fit what the catalog says of it"));
-    }
-    None
 }
 
 /// Commits go on while a check runs, so the two may be some records apart: what both know must
@@ -70,11 +125,10 @@ fn same(known: &Snapshot, state: &State) -> bool {
     known_files.iter().all(|(id, file)| files.get(id).is_none_or(|other| other == file))
 }
 
-fn bound(mut faults: Vec<String>) -> Vec<String> {
-    let more = faults.len().saturating_sub(FAULTS_MAX);
-    faults.truncate(FAULTS_MAX);
-    if more > 0 {
-        faults.push(format!("and {more} more"));
-    }
-    faults
+fn entries(snapshot: &Snapshot) -> BTreeMap<FileId, &FileEntry> {
+    let files = Table::ALL.into_iter().flat_map(|table| snapshot.all(table));
+    files.map(|file| (file.id, &**file)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,9 @@ use crate::work::off_runtime;
 /// reads at most about this many records, sixteen at a time.
 pub(crate) const RECORDS: u64 = 1000;
 
+/// The folder among those of the sequences.
+pub(super) const NAME: &str = "checkpoint";
+
 /// Older checkpoints that are kept for readers that are at it.
 const KEPT: usize = 2;
 
@@ -107,11 +110,11 @@ pub(crate) async fn write(bucket: &Bucket, state: &State, id: Ulid) -> Result<()
 }
 
 fn folder() -> String {
-    format!("{FOLDER}/checkpoint")
+    format!("{FOLDER}/{NAME}")
 }
 
 /// Checkpoints and their numbers of records, fewest first.
-async fn list(bucket: &Bucket) -> Result<Vec<(u64, String)>, Error> {
+pub(super) async fn list(bucket: &Bucket) -> Result<Vec<(u64, String)>, Error> {
     let listed = bucket.list(&folder()).await?;
     let paths = listed.into_iter().map(|object| object.location.to_string());
     let mut found: Vec<_> = paths.filter_map(|path| Some((records_of(&path)?, path))).collect();
@@ -149,7 +152,7 @@ fn files_of(snapshot: &Snapshot, table: Table) -> TableFiles {
 }
 
 /// The state that the bytes say, or why they say none.
-fn decode(bytes: &[u8]) -> Result<State, String> {
+pub(super) fn decode(bytes: &[u8]) -> Result<State, String> {
     let checkpoint: Checkpoint =
         serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let Checkpoint { sequences, covered, removed, holds, tables } = checkpoint;

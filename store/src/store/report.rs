@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::model::{Table, TimeRange, UnixNanos};
 
 /// One merge that was published.
@@ -62,13 +64,54 @@ pub struct CheckReport {
     pub records: u64,
     /// Files that the catalog names.
     pub files: u64,
-    /// Faults: each says which object and what is wrong. Empty means whole.
+    /// The rows that they have by the catalog.
+    pub rows: u64,
+    /// The first thousand faults: each says which object and what is wrong. Empty means whole.
     pub faults: Vec<String>,
-    /// Files in the bucket that the catalog does not name: crashed or unfinished commits, and
-    /// merged files that are still in their grace.
+    /// All faults.
+    pub faults_all: u64,
+    /// Objects that do not count: crashed or unfinished commits, merged files that are still in
+    /// their grace, and whatever else lies there.
     pub unnamed: u64,
     /// Whether what this process knew of the catalog equals what the bucket says.
     pub index_agrees: bool,
+}
+
+/// Something that [`crate::Store::check_all`] found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Finding {
+    /// An object is not what it must be, or is not there.
+    Fault {
+        /// The object, below the storage prefix.
+        path: String,
+        /// In words.
+        what: String,
+    },
+    /// An object does not count.
+    Orphan {
+        /// The object, below the storage prefix.
+        path: String,
+        /// Its size.
+        bytes: u64,
+        /// Why it is still there, in words.
+        why: String,
+    },
+}
+
+/// Hears of what a check finds while it goes on. The unit type hears nothing.
+pub trait CheckListener: Send + Sync {
+    /// Something was found.
+    fn found(&self, finding: &Finding);
+
+    /// So many of the files that count were opened.
+    fn checked(&self, files: u64, of: u64);
+}
+
+impl CheckListener for () {
+    fn found(&self, _: &Finding) {}
+
+    fn checked(&self, _: u64, _: u64) {}
 }
 
 /// What the store holds, by its newest snapshot.
