@@ -23,7 +23,7 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
     let settings = Layers::read(matches)?.settings()?;
     blocking(async {
         let telling = crate::process::start_telling(&settings)?;
-        let store = open(&settings, name == "rebuild-index").await?;
+        let store = open(&settings, name).await?;
         let outcome = match name {
             "check" => {
                 let json = matches.get_one::<String>("output").is_some_and(|kind| kind == "json");
@@ -48,21 +48,23 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
 
 /// Opens the bucket, says what is in it, and closes it again.
 pub(super) fn opened(settings: &Settings) -> Result<StoreStats, Failure> {
-    blocking(async { Ok(open(settings, false).await?.stats()) })
+    blocking(async { Ok(open(settings, "stats").await?.stats()) })
 }
 
-/// The index in the data directory belongs to the running Icecore; only a rebuild wants it.
-async fn open(settings: &Settings, with_index: bool) -> Result<Arc<Store>, Failure> {
+/// The index in the data directory belongs to the running Icecore; only a rebuild wants it. A
+/// check wants a bucket however damaged.
+async fn open(settings: &Settings, command: &str) -> Result<Arc<Store>, Failure> {
     crate::process::install_tls();
     let config = storage::store(settings)?;
-    let index_dir = config.index_dir.filter(|_| with_index);
+    let index_dir = config.index_dir.filter(|_| command == "rebuild-index");
+    let open_damaged = command == "check";
     // Whoever asks for a merge means now, and all there is.
     let compaction = icecore_store::CompactionConfig {
         settle_after: std::time::Duration::ZERO,
         files_min: 2,
         ..config.compaction
     };
-    let config = icecore_store::Config { index_dir, compaction, ..config };
+    let config = icecore_store::Config { index_dir, open_damaged, compaction, ..config };
     let clock = Arc::new(SystemClock::new());
     let store = Store::open(config, clock, &mut Registry::default())
         .await

@@ -18,6 +18,9 @@ pub struct Config {
     /// The local folder of the index; anything in it may be deleted while nothing runs. Without
     /// one the catalog is read from the bucket at every start.
     pub index_dir: Option<PathBuf>,
+    /// Opens over a catalog that cannot be read to its end, and knows only what comes before: for
+    /// nothing but to check it.
+    pub open_damaged: bool,
     /// How often records that other processes wrote are looked for. One list request and one
     /// small read a writer each time; a row flushed elsewhere is seen this much later.
     pub refresh_interval: Duration,
@@ -58,6 +61,7 @@ impl Config {
             storage,
             s3: S3Config::default(),
             index_dir: index_dir.into(),
+            open_damaged: false,
             refresh_interval: Duration::from_secs(10),
             row_group_rows_max: 65_536,
             footers_bytes_max: 64 << 20,

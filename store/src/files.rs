@@ -14,6 +14,7 @@ mod filter;
 mod footer;
 mod footers;
 mod gather;
+mod inspect;
 pub(crate) mod layout;
 mod merge;
 mod metadata;
@@ -28,12 +29,12 @@ mod rows;
 mod shape;
 mod source;
 mod tally;
-mod verify;
 mod write;
 
 pub(crate) use describe::describe;
 pub use filter::{OneOf, select};
 pub(crate) use footers::{FooterMetrics, Footers};
+pub(crate) use inspect::inspect;
 pub(crate) use merge::{Keep, MergeRequest, Merger, verify};
 pub use project::{project, read_field};
 #[cfg(test)]
@@ -41,7 +42,6 @@ pub(crate) use read::read_rows;
 pub(crate) use read::{read, read_kept, read_origin};
 pub use request::{Bound, ReadColumn, ReadRequest, RowFilter, RowStream, Values};
 pub use tally::{ReadFigures, ReadTally};
-pub(crate) use verify::verify;
 pub(crate) use write::{FileOrigin, WriteRequest, WrittenFile, write};
 
 #[cfg(test)]

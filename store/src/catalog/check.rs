@@ -17,8 +17,8 @@ use futures::{StreamExt, TryStreamExt};
 use crate::catalog::invariants::{file_is_not_empty, file_is_within_its_hour};
 use crate::catalog::state::State;
 use crate::catalog::{FileEntry, Snapshot};
-use crate::error::Error;
-use crate::files::verify;
+use crate::error::{Error, ErrorKind};
+use crate::files::inspect;
 use crate::model::{FileId, Table};
 use crate::store::{CheckListener, CheckReport, Finding, Store};
 
@@ -67,12 +67,16 @@ impl Store {
         deep: bool,
         listener: &dyn CheckListener,
     ) -> Result<CheckReport, Error> {
-        let known = self.refresh().await?;
+        let known = match self.refresh().await {
+            // Up to there it is known, and what is damaged is found below.
+            Err(error) if error.kind() == ErrorKind::Damaged => self.snapshot(),
+            known => known?,
+        };
         let findings = Findings { listener, report: Mutex::default() };
         let state = records::fold(&self.bucket, &findings).await?;
         records::checkpoints(&self.bucket, &findings).await?;
         let present = self.walk(&state, &findings).await?;
-        self.verify_all(&present, deep, &findings).await?;
+        self.inspect_all(&present, deep, &findings).await?;
         let mut report = findings.report.into_inner().unwrap_or_else(PoisonError::into_inner);
         let snapshot = state.snapshot();
         report.records = snapshot.records();
@@ -82,7 +86,7 @@ impl Store {
         Ok(report)
     }
 
-    async fn verify_all(
+    async fn inspect_all(
         &self,
         files: &[Arc<FileEntry>],
         deep: bool,
@@ -90,7 +94,7 @@ impl Store {
     ) -> Result<(), Error> {
         let mut done = 0;
         for files_now in files.chunks(CHUNK_FILES) {
-            let checks = files_now.iter().map(|file| self.verify_one(Arc::clone(file), deep));
+            let checks = files_now.iter().map(|file| self.inspect_one(Arc::clone(file), deep));
             let checks: Vec<_> = checks.collect();
             let mut checks = futures::stream::iter(checks).buffer_unordered(PARALLEL);
             while let Some((path, faults)) = checks.try_next().await? {
@@ -102,12 +106,12 @@ impl Store {
         Ok(())
     }
 
-    async fn verify_one(
+    async fn inspect_one(
         &self,
         file: Arc<FileEntry>,
         deep: bool,
     ) -> Result<(String, Vec<String>), Error> {
-        let mut faults = verify(self.bucket.objects(), &file, deep).await?;
+        let mut faults = inspect(self.bucket.objects(), &file, deep).await?;
         if !file_is_not_empty(&file) || !file_is_within_its_hour(&file) {
             faults.push("the catalog puts it where it does not belong".to_owned());
         }

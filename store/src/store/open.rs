@@ -13,7 +13,7 @@ use crate::catalog::checkpoint;
 use crate::catalog::state::State;
 use crate::chance::Machine;
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::files::Footers;
 use crate::index::Index;
 use crate::metrics::{Metrics, RebuildReason};
@@ -65,7 +65,13 @@ impl Store {
             conditions: OnceLock::new(),
             examined: Arc::default(),
         };
-        let snapshot = store.refresh().await?;
+        let snapshot = match store.refresh().await {
+            Err(error) if store.config.open_damaged && error.kind() == ErrorKind::Damaged => {
+                warn!(%error, "the catalog is damaged, and open only to be checked");
+                store.snapshot()
+            }
+            snapshot => snapshot?,
+        };
         let records = snapshot.records();
         info!(storage = store.bucket.storage(), known, records, "catalog read");
         Ok(store)

@@ -27,7 +27,7 @@ use crate::work::off_runtime;
 
 /// What is wrong with a file, each in words; nothing where it is whole. An error is one of the
 /// bucket: nobody knows then.
-pub(crate) async fn verify(
+pub(crate) async fn inspect(
     bucket: Arc<dyn ObjectStore>,
     entry: &Arc<FileEntry>,
     deep: bool,
