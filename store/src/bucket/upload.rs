@@ -105,3 +105,6 @@ impl<'a> Upload<'a> {
         Error::Bucket { action: "write", path: self.path.clone(), source }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,11 @@
 //! Merging random files.
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{TimestampNanosecondType, UInt32Type};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray,
+    TimestampNanosecondArray, UInt64Array, new_null_array,
+};
+use arrow::compute::{cast, filter_record_batch, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, TimestampNanosecondType, UInt32Type};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
@@ -12,9 +15,11 @@ use ulid::Ulid;
 use super::*;
 use crate::bucket::Puts;
 use crate::bucket::faulty::{Fault, Faults, Faulty};
+use crate::catalog::FileLayout;
 use crate::files::tests::generate::{Generator, canonical};
 use crate::files::{FileOrigin, Keep, WriteRequest, read_rows, write};
 use crate::model::{FileId, Table, TimeRange, UnixNanos};
+use crate::schema::{AttributeType, fixed_fields, text_type};
 use crate::store::partition::partition;
 
 fn origin() -> FileOrigin {
@@ -28,8 +33,11 @@ struct Bench {
     generator: Generator,
 }
 
+/// A file and its rows.
+type Part = (Arc<FileEntry>, Vec<RecordBatch>);
+
 /// A file of each hour that random rows fell into.
-type Hours = Vec<(Arc<FileEntry>, Vec<RecordBatch>)>;
+type Hours = Vec<Part>;
 
 impl Bench {
     fn new(seed: u64) -> Self {
@@ -41,6 +49,14 @@ impl Bench {
     /// Random rows as files, one an hour, and the rows of each.
     async fn files(&mut self, table: Table, rows_max: usize, group_rows: usize) -> Hours {
         let batch = self.generator.batch(table, rows_max);
+        self.put_rows(table, batch, group_rows).await
+    }
+
+    async fn put(&self, batch: RecordBatch) -> Hours {
+        self.put_rows(Table::Logs, batch, 1000).await
+    }
+
+    async fn put_rows(&self, table: Table, batch: RecordBatch, group_rows: usize) -> Hours {
         let rows = crate::RowBatch { table, rows: batch, time: TimeRange::ALL };
         let mut hours = Vec::new();
         for part in partition(&[rows]).unwrap() {
@@ -58,6 +74,36 @@ impl Bench {
             hours.push((Arc::new(file.entry), part.rows));
         }
         hours
+    }
+
+    /// A file of so many rows whose attributes are these: the overflow of its first row, and one
+    /// column.
+    async fn file_with(&mut self, rows: usize, overflow: &str, column: Option<ArrayRef>) -> Part {
+        let mut batch = self.generator.batch(Table::Logs, 1);
+        let fixed = fixed_fields(Table::Logs);
+        let mut fields = fixed.clone();
+        let taken = UInt64Array::from(vec![0; rows]);
+        batch = take_record_batch(&batch, &taken).unwrap();
+        let mut texts = vec![None; rows];
+        texts[0] = Some(overflow);
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        for field in &fixed {
+            columns.push(match field.name().as_str() {
+                "attributes" => Arc::new(StringArray::from(texts.clone())),
+                "resource" => new_null_array(field.data_type(), rows),
+                "time" => {
+                    let times = TimestampNanosecondArray::from(vec![5; rows]);
+                    Arc::new(times.with_timezone("UTC"))
+                }
+                name => Arc::clone(batch.column_by_name(name).unwrap()),
+            });
+        }
+        if let Some(column) = column {
+            fields.push(Arc::new(Field::new("attributes.k", column.data_type().clone(), true)));
+            columns.push(column);
+        }
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
+        self.put(batch).await.remove(0)
     }
 
     /// `count` files of the hour that has most rows.
@@ -130,10 +176,7 @@ async fn a_merge_keeps_every_row() {
 
 fn assert_sorted(table: Table, rows: &[RecordBatch]) {
     let text = |batch: &RecordBatch, name: &str, row: usize| {
-        let texts = arrow::compute::cast(
-            batch.column_by_name(name).unwrap(),
-            &arrow::datatypes::DataType::Utf8,
-        );
+        let texts = cast(batch.column_by_name(name).unwrap(), &DataType::Utf8);
         texts.unwrap().as_string::<i32>().value(row).to_owned()
     };
     let mut before: Option<(String, String, i64)> = None;
@@ -227,4 +270,52 @@ async fn a_merge_drops_what_is_to_go_and_counts_it() {
             assert!(nothing.output.is_none() && nothing.dropped == before);
         }
     }
+}
+
+/// Scenario: a key is rare in one file, and in its overflow, as one type and as another, and
+/// frequent in the next, where it has a column; a key that had a column among few rows is rare
+/// among many.
+/// Guarantees: the frequent key has one column, with every entry of its type; what is of another
+/// type, and the rare key, are in the overflow; the entry says so; every row is kept.
+#[tokio::test]
+async fn columns_are_decided_anew() {
+    let mut bench = Bench::new(603);
+    let texts = |text: &str, rows: usize| {
+        let texts = StringArray::from(vec![text; rows]);
+        Some(cast(&texts, &text_type()).unwrap())
+    };
+    let inputs = vec![
+        bench.file_with(600, r#"{"k":"here","x":[1]}"#, None).await,
+        bench.file_with(600, r#"{"z":true}"#, texts("there", 600)).await,
+    ];
+    let lifted = bench.merge(&entries(&inputs), None, 1 << 20).await.unwrap().output.unwrap();
+    let layout = &lifted.layout;
+    let [column] = layout.attributes.as_slice() else { panic!("{layout:?}") };
+    assert!(column.key == "k" && column.kind == AttributeType::String && column.whole);
+    let keys = |layout: &FileLayout| {
+        layout.overflow.iter().map(|entry| entry.key.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(layout), ["x", "z"]);
+    let read = bench.read(&lifted).await;
+    assert_eq!(canonical(Table::Logs, &read), canonical(Table::Logs, &rows(&inputs)));
+
+    let ints: ArrayRef = Arc::new(Int64Array::from(vec![7; 2]));
+    let other = bench.file_with(2, r#"{"k":1.5}"#, Some(ints)).await;
+    let mut inputs = vec![(Arc::new(lifted), rows(&inputs)), other];
+    let merged = bench.merge(&entries(&inputs), None, 1 << 20).await.unwrap().output.unwrap();
+    let layout = &merged.layout;
+    assert!(layout.attributes.len() == 1 && !layout.attributes[0].whole, "{layout:?}");
+    assert_eq!(keys(layout), ["k", "x", "z"]);
+    let read = bench.read(&merged).await;
+    assert_eq!(canonical(Table::Logs, &read), canonical(Table::Logs, &rows(&inputs)));
+
+    inputs.truncate(1);
+    let few = bench.file_with(3, "{}", texts("few", 3)).await;
+    let many = bench.file_with(3000, "{}", None).await;
+    let rare = bench.merge(&entries(&vec![few.clone(), many.clone()]), None, 1 << 20).await;
+    let rare = rare.unwrap().output.unwrap();
+    assert!(rare.layout.attributes.is_empty(), "{:?}", rare.layout);
+    assert_eq!(keys(&rare.layout), ["k"]);
+    let read = bench.read(&rare).await;
+    assert_eq!(canonical(Table::Logs, &read), canonical(Table::Logs, &rows(&vec![few, many])));
 }
