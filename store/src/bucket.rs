@@ -28,7 +28,9 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions}
 use crate::error::Error;
 use crate::model::UnixNanos;
 
-pub(crate) use open::{open, stack};
+pub(crate) use open::open;
+#[cfg(test)]
+pub(crate) use open::stack;
 pub(crate) use probe::Puts;
 pub(crate) use upload::Upload;
 
