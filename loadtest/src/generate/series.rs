@@ -68,18 +68,26 @@ const TOPICS: [&str; 4] = ["orders", "payments", "shipments", "audit"];
 const STATEMENTS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 const COLLECTORS: [&str; 2] = ["G1 Young Generation", "G1 Old Generation"];
 
-/// What a process reports: mostly counters and gauges, one series in eight a distribution.
+/// What a process reports: mostly counters and gauges, one series in eight a distribution. One of
+/// each shape comes first, so that a load of few series has them all.
 pub(super) static FAMILIES: [Family; 40] = [
     family("jvm.memory.used", "By", Shape::Bytes, "jvm.memory.pool.name", &POOLS),
     family("jvm.memory.committed", "By", Shape::Limit, "jvm.memory.pool.name", &POOLS),
-    family("jvm.memory.limit", "By", Shape::Limit, "jvm.memory.pool.name", &POOLS),
-    family("jvm.memory.used_after_last_gc", "By", Shape::Bytes, "jvm.memory.pool.name", &POOLS),
     family("jvm.thread.count", "{thread}", Shape::Level, "jvm.thread.state", &THREADS),
     family("jvm.class.loaded", "{class}", Shape::Count, "jvm.thread.state", &THREADS),
     family("jvm.cpu.time", "s", Shape::Seconds, "cpu.mode", &STATES),
     family("jvm.cpu.recent_utilization", "1", Shape::Share, "cpu.mode", &STATES),
     family("jvm.gc.duration", "s", Shape::Histogram, "jvm.gc.name", &COLLECTORS),
     family("jvm.gc.pause", "s", Shape::Summary, "jvm.gc.name", &COLLECTORS),
+    family(
+        "db.client.operation.duration",
+        "s",
+        Shape::Exponential,
+        "db.operation.name",
+        &STATEMENTS,
+    ),
+    family("jvm.memory.limit", "By", Shape::Limit, "jvm.memory.pool.name", &POOLS),
+    family("jvm.memory.used_after_last_gc", "By", Shape::Bytes, "jvm.memory.pool.name", &POOLS),
     family("process.cpu.time", "s", Shape::Seconds, "cpu.mode", &STATES),
     family("process.cpu.utilization", "1", Shape::Share, "cpu.mode", &STATES),
     family("process.memory.usage", "By", Shape::Bytes, "process.memory.type", &["resident"]),
@@ -113,13 +121,6 @@ pub(super) static FAMILIES: [Family; 40] = [
     family("http.server.requests", "{request}", Shape::Count, "http.route", &ROUTES),
     family("http.server.response.bytes", "By", Shape::Count, "http.route", &ROUTES),
     family("http.client.requests", "{request}", Shape::Count, "http.route", &ROUTES),
-    family(
-        "db.client.operation.duration",
-        "s",
-        Shape::Exponential,
-        "db.operation.name",
-        &STATEMENTS,
-    ),
     family("db.client.operations", "{operation}", Shape::Count, "db.operation.name", &STATEMENTS),
     family("db.client.connection.count", "{connection}", Shape::Level, "state", &CONNECTIONS),
     family("db.client.connection.max", "{connection}", Shape::Limit, "state", &CONNECTIONS),
