@@ -21,6 +21,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Print what the load is like.
     Describe(Load),
+    /// Write small requests of all signals to a folder, as seeds for the decoder's fuzz target: a byte
+    /// that says which signal, and the message.
+    Corpus(CorpusArgs),
     /// Send the load.
     Send(SendArgs),
     /// Check by SQL that every acknowledged item is there exactly once.
@@ -80,6 +83,19 @@ impl Load {
             series: self.series.max(1),
         }
     }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CorpusArgs {
+    /// Made where it is not there.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Requests of each signal.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) requests: u64,
+    /// Items of a request.
+    #[arg(long, default_value_t = 12)]
+    pub(crate) items: u64,
 }
 
 /// The wire protocol.

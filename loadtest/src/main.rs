@@ -5,6 +5,7 @@
 mod acked;
 mod bench;
 mod cli;
+mod corpus;
 mod error;
 mod fault;
 mod generate;
@@ -36,6 +37,12 @@ async fn run(cli: Cli) -> Result<bool, Error> {
             let report = bench::run(arguments).await?;
             write!(out, "{report}").map_err(Error::Print)?;
             Ok(report.whole())
+        }
+        Command::Corpus(arguments) => {
+            let seeds = corpus::write(&arguments)?;
+            writeln!(out, "{seeds} seeds in `{}`", arguments.out.display())
+                .map_err(Error::Print)?;
+            Ok(true)
         }
         Command::Describe(load) => {
             let statistics = generate::describe(&load.plan());

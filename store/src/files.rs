@@ -29,6 +29,7 @@ mod rows;
 mod shape;
 mod source;
 mod tally;
+mod trial;
 mod write;
 
 pub(crate) use describe::describe;
@@ -36,6 +37,8 @@ pub use filter::{OneOf, select};
 pub(crate) use footers::{FooterMetrics, Footers};
 pub(crate) use inspect::inspect;
 pub(crate) use merge::{Keep, MergeRequest, Merger, verify};
+#[cfg(feature = "fuzz")]
+pub(crate) use metadata::described as footer_description;
 pub use project::{project, read_field};
 #[cfg(test)]
 pub(crate) use read::read_rows;

@@ -147,8 +147,9 @@ impl Points {
         let value = match state {
             State::Int(value) => Value::AsInt(*value),
             State::Double(value) => Value::AsDouble(*value),
-            State::Distribution { counts, sum } => {
-                return self.add_distribution(family, (counts, *sum), attributes, at, chance);
+            State::Distribution { counts, sum, quantiles } => {
+                let moved = (counts.as_slice(), *sum, *quantiles);
+                return self.add_distribution(family, moved, attributes, at, chance);
             }
         };
         // Gauges have no start: it would say nothing.
@@ -165,7 +166,7 @@ impl Points {
     fn add_distribution(
         &mut self,
         family: &Family,
-        (counts, sum): (&[u64], f64),
+        (counts, sum, quantiles): (&[u64], f64, [f64; 2]),
         attributes: Attributes,
         at: &Collection,
         chance: &mut Chance,
@@ -190,8 +191,10 @@ impl Points {
                 count,
                 sum,
                 quantile_values: [0.5, 0.99]
-                    .map(|quantile| ValueAtQuantile { quantile, value: 0.003 + chance.unit() })
-                    .into(),
+                    .into_iter()
+                    .zip(quantiles)
+                    .map(|(quantile, value)| ValueAtQuantile { quantile, value })
+                    .collect(),
                 ..SummaryDataPoint::default()
             }),
             _ => self.histograms.push(HistogramDataPoint {

@@ -14,6 +14,10 @@ use super::fleet::Service;
 pub(super) const BOUNDS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
+/// Two series in five hardly move: routes that nobody calls, pools that nobody uses.
+const IDLE_SHARE: f64 = 0.4;
+const IDLE_MOVES: f64 = 0.05;
+
 /// Buckets of an exponential histogram.
 const EXPONENTIAL: usize = 20;
 
@@ -158,7 +162,7 @@ impl Family {
 pub(super) enum State {
     Int(i64),
     Double(f64),
-    Distribution { counts: Vec<u64>, sum: f64 },
+    Distribution { counts: Vec<u64>, sum: f64, quantiles: [f64; 2] },
 }
 
 /// One series from collection to collection.
@@ -167,12 +171,15 @@ pub(super) struct Series {
     shape: Shape,
     /// What it moves by, about.
     pace: f64,
+    /// In how many of its collections it moves at all.
+    moves: f64,
     pub(super) state: State,
 }
 
 impl Series {
     pub(super) fn new(shape: Shape, chance: &mut Chance) -> Self {
         let pace = chance.log_normal(40.0, 1.5);
+        let moves = if chance.happens(IDLE_SHARE) { IDLE_MOVES } else { 1.0 };
         let state = match shape {
             Shape::Bytes | Shape::Limit => State::Int(whole(chance.log_normal(3e8, 1.0)) & !4095),
             Shape::Level => State::Int(whole(pace)),
@@ -183,11 +190,14 @@ impl Series {
             Shape::Exponential => distribution(EXPONENTIAL),
             Shape::Summary => distribution(1),
         };
-        Self { shape, pace, state }
+        Self { shape, pace, moves, state }
     }
 
     /// Moves on by one collection.
     pub(super) fn step(&mut self, chance: &mut Chance) {
+        if !chance.happens(self.moves) {
+            return;
+        }
         let moved = self.pace * (0.5 + chance.unit());
         match &mut self.state {
             State::Int(value) => match self.shape {
@@ -204,7 +214,8 @@ impl Series {
                 *value = (*value * 100.0).round().mul_add(1.0, moved.round()) / 100.0;
             }
             State::Double(value) => *value = 0.8 * *value + 0.2 * chance.unit(),
-            State::Distribution { counts, sum } => {
+            State::Distribution { counts, sum, quantiles } => {
+                *quantiles = quantiles.map(|_| 0.003 + chance.unit());
                 for _ in 0..whole(moved / 8.0) {
                     let seconds = chance.log_normal(0.04, 1.1);
                     let at = BOUNDS.iter().position(|bound| seconds <= *bound);
@@ -218,7 +229,7 @@ impl Series {
 }
 
 fn distribution(buckets: usize) -> State {
-    State::Distribution { counts: vec![0; buckets], sum: 0.0 }
+    State::Distribution { counts: vec![0; buckets], sum: 0.0, quantiles: [0.0; 2] }
 }
 
 /// The buckets of an exponential histogram.

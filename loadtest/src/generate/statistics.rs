@@ -16,6 +16,8 @@ pub(crate) struct Statistics {
     pub(crate) requests: u64,
     pub(crate) items: u64,
     pub(crate) bytes_per_item: f64,
+    /// Packed request by request, as zstd 1.
+    pub(crate) packed_bytes_per_item: f64,
     pub(crate) items_per_request: f64,
     pub(crate) resources_per_request: f64,
     pub(crate) attributes_per_span: f64,
@@ -33,6 +35,7 @@ pub(crate) struct Statistics {
 #[derive(Debug, Default)]
 struct Counts {
     bytes: u64,
+    packed_bytes: u64,
     resources: u64,
     attributes: u64,
     errors: u64,
@@ -51,6 +54,7 @@ pub(crate) fn describe(plan: &Plan) -> Statistics {
         statistics.requests += 1;
         statistics.items += request.items;
         counts.bytes += request.message.len() as u64;
+        counts.packed_bytes += packed_bytes(&request.message);
         counts.resources += request.resources as u64;
         if request.signal == Signal::Traces && !counts.add_spans(&request) {
             statistics.disorder += 1;
@@ -99,6 +103,7 @@ impl Counts {
         };
         Statistics {
             bytes_per_item: ratio(self.bytes, statistics.items),
+            packed_bytes_per_item: ratio(self.packed_bytes, statistics.items),
             items_per_request: ratio(statistics.items, statistics.requests),
             resources_per_request: ratio(self.resources, statistics.requests),
             attributes_per_span: ratio(self.attributes, self.durations.len() as u64),
@@ -113,6 +118,10 @@ impl Counts {
     }
 }
 
+fn packed_bytes(message: &[u8]) -> u64 {
+    zstd::bulk::compress(message, 1).expect("level 1 compresses any bytes").len() as u64
+}
+
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
@@ -121,18 +130,28 @@ impl fmt::Display for Statistics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "requests               {}", self.requests)?;
         writeln!(f, "items                  {}", self.items)?;
-        writeln!(f, "bytes an item          {:.1}", self.bytes_per_item)?;
-        writeln!(f, "items a request        {:.1}", self.items_per_request)?;
-        writeln!(f, "resources a request    {:.1}", self.resources_per_request)?;
-        if self.spans_per_trace > 0.0 {
-            writeln!(f, "attributes a span      {:.2}", self.attributes_per_span)?;
-            writeln!(f, "spans a trace          {:.1}", self.spans_per_trace)?;
-            writeln!(f, "errors                 {:.2} %", self.error_share * 100.0)?;
-            writeln!(f, "HTTP operations        {}", self.operations)?;
-            writeln!(f, "SQL statements         {}", self.statements)?;
-            writeln!(f, "duration p50           {:.2} ms", self.duration_p50_ms)?;
-            writeln!(f, "duration p99           {:.2} ms", self.duration_p99_ms)?;
+        if self.spans_per_trace == 0.0 {
+            writeln!(f, "bytes an item          {:.1}", self.bytes_per_item)?;
+            writeln!(f, "the same as zstd 1     {:.1}", self.packed_bytes_per_item)?;
+            writeln!(f, "items a request        {:.1}", self.items_per_request)?;
+            return writeln!(f, "resources a request    {:.1}", self.resources_per_request);
         }
+        writeln!(f, "                       here      the standard load")?;
+        let mut line = |what: &str, figure: f64, standard: &str| {
+            writeln!(f, "{what:<22} {figure:<9.2} {standard}")
+        };
+        line("bytes a span", self.bytes_per_item, "589")?;
+        line("the same as zstd 1", self.packed_bytes_per_item, "80")?;
+        line("spans a request", self.items_per_request, "500 to 1,000")?;
+        line("resources a request", self.resources_per_request, "58")?;
+        line("attributes a span", self.attributes_per_span, "11.6")?;
+        line("spans a trace", self.spans_per_trace, "5 to 30")?;
+        line("errors, %", self.error_share * 100.0, "1")?;
+        line("HTTP operations", self.operations as f64, "200")?;
+        line("SQL statements", self.statements as f64, "60")?;
+        line("requests out of order", self.disorder as f64, "0: spans leave as they end")?;
+        line("duration p50, ms", self.duration_p50_ms, "log-normal")?;
+        line("duration p99, ms", self.duration_p99_ms, "log-normal")?;
         Ok(())
     }
 }

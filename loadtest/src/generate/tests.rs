@@ -40,6 +40,7 @@ fn spans_are_like_the_standard_load() {
         assert!((value / wanted - 1.0).abs() <= tolerance, "{what} is {value}\n{found}");
     };
     near("bytes", found.bytes_per_item, 589.0, 0.02);
+    near("packed bytes", found.packed_bytes_per_item, 80.0, 0.1);
     near("attributes", found.attributes_per_span, 11.6, 0.03);
     near("resources", found.resources_per_request, 58.0, 0.03);
     near("spans a trace", found.spans_per_trace, 17.5, 0.05);

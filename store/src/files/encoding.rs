@@ -17,6 +17,7 @@ use parquet::file::properties::{
 use parquet::schema::types::ColumnPath;
 
 use super::order::sort_columns;
+use super::trial::{Numbers, shortest};
 use crate::model::Table;
 
 /// Of compression. Over three runs of the bench each, 3 made 41.1 bytes a span of 41.5, and took
@@ -63,7 +64,7 @@ pub(super) fn properties(
         // Dictionaries of ids need version 2 of the format.
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_created_by(concat!("icecore version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default()))
+        .set_compression(compression())
         .set_encoding(Encoding::PLAIN)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_data_page_size_limit(PAGE_BYTES)
@@ -71,9 +72,13 @@ pub(super) fn properties(
         .set_data_page_row_count_limit(rows_max)
         .set_max_row_group_row_count(Some(rows_max))
         .set_sorting_columns(Some(sorting(table, schema)));
+    if table == Table::Metrics {
+        // Many series of one process have the same times: a page must be long enough to see it.
+        properties = properties.set_data_page_row_count_limit(rows_max);
+    }
     for (at, field) in schema.fields().iter().enumerate() {
         let path = vec![field.name().clone()];
-        properties = column_properties(properties, field, path, columns.get(at));
+        properties = column_properties(table, properties, field, path, columns.get(at));
         if PRUNED_BY.contains(&field.name().as_str()) {
             let path = ColumnPath::from(field.name().as_str());
             properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Page);
@@ -103,8 +108,9 @@ fn sorting(table: Table, schema: &Schema) -> Vec<SortingColumn> {
         .collect()
 }
 
-/// The properties of the leaves of one field. `column` is there for top-level fields only.
+/// The properties of the leaves of one field, whose values are those of `column` where it is there.
 fn column_properties(
+    table: Table,
     properties: WriterPropertiesBuilder,
     field: &Field,
     path: Vec<String>,
@@ -114,12 +120,48 @@ fn column_properties(
     match field.data_type() {
         DataType::List(item) => {
             let path = [path, vec!["list".to_owned(), item.name().clone()]].concat();
-            column_properties(properties, item, path, None)
+            let items = column.and_then(|column| column.as_list_opt::<i32>());
+            let items = items.map(|list| list.values());
+            column_properties(table, properties, item, path, items)
         }
-        DataType::Struct(fields) => fields.iter().fold(properties, |properties, field| {
-            let path = [path.as_slice(), &[field.name().clone()]].concat();
-            column_properties(properties, field, path, None)
-        }),
+        DataType::Struct(fields) => {
+            let members = column.and_then(|column| column.as_struct_opt());
+            (0..).zip(fields).fold(properties, |properties, (at, field)| {
+                let path = [path.as_slice(), &[field.name().clone()]].concat();
+                let member = members.map(|members| members.column(at));
+                column_properties(table, properties, field, path, member)
+            })
+        }
+        _ => {
+            let properties = leaf_properties(properties, field, leaf.clone(), column);
+            match column.filter(|_| table == Table::Metrics).and_then(tried) {
+                Some(Numbers::Dictionary) => properties.set_column_dictionary_enabled(leaf, true),
+                Some(Numbers::Straight(encoding)) => properties
+                    .set_column_dictionary_enabled(leaf.clone(), false)
+                    .set_column_encoding(leaf, encoding),
+                None => properties,
+            }
+        }
+    }
+}
+
+/// Numbers of metrics are of any kind, from one row group to the next.
+fn tried(column: &ArrayRef) -> Option<Numbers> {
+    shortest(column, compression())
+}
+
+fn compression() -> Compression {
+    Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default())
+}
+
+/// The properties of one leaf by its type and name.
+fn leaf_properties(
+    properties: WriterPropertiesBuilder,
+    field: &Field,
+    leaf: ColumnPath,
+    column: Option<&ArrayRef>,
+) -> WriterPropertiesBuilder {
+    match field.data_type() {
         // Sorted within runs: differences are short.
         DataType::Timestamp(_, _) => properties
             .set_column_dictionary_enabled(leaf.clone(), false)
