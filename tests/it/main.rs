@@ -13,6 +13,8 @@ mod metrics;
 mod otlp;
 mod peers;
 mod probes;
+mod readers;
 mod retention;
 mod sdk;
 mod servers;
+mod signals;

@@ -64,6 +64,12 @@ pub(crate) fn python() -> Option<PathBuf> {
     found(packages, "the Python packages").map(|_| cache().join("venv/bin/python"))
 }
 
+/// The Python of the tests where it also has the engines that take long to install.
+pub(crate) fn heavy_python() -> Option<PathBuf> {
+    let packages = cache().join("venv/installed-readers.txt");
+    found(packages, "chdb and pyspark").map(|_| cache().join("venv/bin/python"))
+}
+
 /// A program that a Python package brought along.
 pub(crate) fn python_program(name: &str) -> Option<PathBuf> {
     found(cache().join("venv/bin").join(name), name)
