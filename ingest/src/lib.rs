@@ -24,3 +24,6 @@ mod service;
 pub use config::{Config, Durability};
 pub use error::Error;
 pub use service::Ingest;
+
+#[cfg(feature = "fuzz")]
+pub use log::untrusted;

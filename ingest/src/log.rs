@@ -15,6 +15,8 @@ mod pack;
 mod recover;
 mod segment;
 mod tail;
+#[cfg(feature = "fuzz")]
+pub mod untrusted;
 
 pub(crate) use commit::{Append, Appended, LogRefusal, Writer, WriterSettings};
 pub(crate) use folder::LogFolder;

@@ -25,6 +25,8 @@ pub mod schema;
 #[cfg(test)]
 mod sim;
 mod store;
+#[cfg(feature = "fuzz")]
+pub mod untrusted;
 mod work;
 
 pub use catalog::{AttributeTypes, FileAttribute, FileEntry, FileLayout, OverflowKey, Snapshot};

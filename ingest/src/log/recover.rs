@@ -67,15 +67,15 @@ pub(crate) fn recover(folder: &dyn Folder) -> io::Result<Recovered> {
 
 /// What one segment holds.
 #[derive(Debug, Default)]
-struct Scan {
-    frames: u64,
+pub(super) struct Scan {
+    pub(super) frames: u64,
     /// Bytes up to the end of the last whole frame.
     whole_bytes: u64,
-    damage: Vec<Damage>,
+    pub(super) damage: Vec<Damage>,
 }
 
 /// Goes through the bytes of a segment; what follows the last whole frame is torn in the `newest`.
-fn scan(first: LogPosition, bytes: &[u8], newest: bool) -> Scan {
+pub(super) fn scan(first: LogPosition, bytes: &[u8], newest: bool) -> Scan {
     let mut scan = Scan::default();
     let mut rest = bytes;
     let mut bad_from: Option<LogPosition> = None;

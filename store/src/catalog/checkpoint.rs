@@ -152,7 +152,7 @@ fn files_of(snapshot: &Snapshot, table: Table) -> TableFiles {
 }
 
 /// The state that the bytes say, or why they say none.
-pub(super) fn decode(bytes: &[u8]) -> Result<State, String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<State, String> {
     let checkpoint: Checkpoint =
         serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let Checkpoint { sequences, covered, removed, holds, tables } = checkpoint;

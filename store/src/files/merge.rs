@@ -297,15 +297,20 @@ impl Encoder {
             return encoder.finish().map_err(failed);
         }
         let overflow = MapColumn::ALL.into_iter().find(|map| map.name() == field.name());
-        let mut encoder =
-            ColumnEncoder::new(self.table, field, None, group.rows).map_err(failed)?;
+        let mut encoder: Option<ColumnEncoder> = None;
         for step in steps {
             let values = splicer.take(&[step])?;
             if let Some(map) = overflow {
                 self.seen.scan(map, &values)?;
             }
-            encoder.write(&values).map_err(failed)?;
+            let begun = match encoder.take() {
+                Some(begun) => begun,
+                // How numbers are encoded is tried on the first of them.
+                None => ColumnEncoder::new(self.table, field, Some(&values), group.rows)
+                    .map_err(failed)?,
+            };
+            encoder.insert(begun).write(&values).map_err(failed)?;
         }
-        encoder.finish().map_err(failed)
+        encoder.map_or(Ok(Vec::new()), ColumnEncoder::finish).map_err(failed)
     }
 }

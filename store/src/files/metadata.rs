@@ -96,3 +96,12 @@ impl FileMetadata {
         FileOrigin { record: self.record, log: log.map(|(writer, (from, to))| (writer, from, to)) }
     }
 }
+
+/// Whether a footer with these entries describes a file; what was read is written and read again.
+#[cfg(feature = "fuzz")]
+pub(crate) fn described(entries: &Vec<KeyValue>) -> bool {
+    let Ok(metadata) = FileMetadata::from_key_values(Some(entries)) else { return false };
+    let again = FileMetadata::from_key_values(Some(&vec![metadata.to_key_value()]));
+    assert_eq!(again, Ok(metadata), "a description must survive its own text");
+    true
+}
