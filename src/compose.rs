@@ -119,6 +119,7 @@ async fn open_storage(
     }
     let store_roles = icecore_store::StoreRoles {
         refresh: roles.query || roles.compact,
+        filter_traces: roles.query,
         compact: roles.compact && settings.compaction,
         retain: roles.compact,
         collect_garbage: roles.compact,

@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) retention: Vec<Retention>,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) retention_interval: Duration,
+    pub(crate) trace_filter_disk_bytes_max: Bytes,
+    pub(crate) trace_filter_memory_bytes_max: Bytes,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) garbage_grace: Duration,
     pub(crate) query_memory_bytes_max: Bytes,

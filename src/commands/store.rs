@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use comfy_table::{Table, presets};
 use icecore_store::{
-    CompactionReport, DeletionReport, MergeReport, Store, StoreStats, SystemClock,
+    CompactionReport, DeletionReport, MergeReport, RebuildProgress, Store, StoreStats, SystemClock,
     Table as RowTable, TimeRange,
 };
 use prometheus_client::registry::Registry;
@@ -30,8 +30,9 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
                 check(&store, matches.get_flag("deep"), json).await
             }
             "rebuild-index" => {
+                let told = std::cell::Cell::new(String::new());
                 store
-                    .rebuild_index()
+                    .rebuild_index(|progress| tell(progress, &told))
                     .await
                     .map_err(|error| failure("cannot rebuild the index", &error))?;
                 print(&format!("index rebuilt: {}\n", summary(&store.stats())))
@@ -71,6 +72,25 @@ async fn open(settings: &Settings, command: &str) -> Result<Arc<Store>, Failure>
         .map_err(|error| failure("cannot open the store", &error))?;
     storage::understand(&store)?;
     Ok(store)
+}
+
+/// Says how far a rebuild is, in steps of five hundredths.
+fn tell(progress: RebuildProgress, told: &std::cell::Cell<String>) {
+    let share = |done: u64, of: u64| (done.saturating_mul(20) / of.max(1)) * 5;
+    let line = match progress {
+        RebuildProgress::Records { read, of } => {
+            format!("catalog: {} % of {of} records read\n", share(read, of))
+        }
+        RebuildProgress::Writing => "index: writing\n".to_owned(),
+        RebuildProgress::TraceFilters { made, waiting } => {
+            let of = (made + waiting) as u64;
+            format!("trace filters: {} % of {of} files read\n", share(made as u64, of))
+        }
+    };
+    if told.replace(line.clone()) != line {
+        // Whoever does not listen does not stop it.
+        drop(print(&line));
+    }
 }
 
 async fn compact(store: &Store) -> Outcome {

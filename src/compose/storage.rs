@@ -36,11 +36,16 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
         ..Default::default()
     };
     let retention = settings.retention.iter().map(rule).collect::<Result<_, _>>()?;
+    let trace_filters = icecore_store::TraceFilterConfig {
+        disk_bytes_max: settings.trace_filter_disk_bytes_max.0,
+        pending_bytes_max: settings.trace_filter_memory_bytes_max.as_usize(),
+    };
     let config =
         icecore_store::Config::new(storage_url(settings)?, data_dir(settings)?.join("index"));
     Ok(icecore_store::Config {
         s3,
         compaction,
+        trace_filters,
         refresh_interval: settings.refresh_interval,
         row_group_rows_max: settings.row_group_rows_max,
         retention,

@@ -17,6 +17,7 @@ pub(crate) mod invariants;
 pub(crate) mod layouts;
 pub(crate) mod read;
 pub(crate) mod record;
+pub(crate) mod replay;
 mod snapshot;
 pub(crate) mod state;
 

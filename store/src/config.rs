@@ -36,6 +36,8 @@ pub struct Config {
     pub retention: Vec<RetentionRule>,
     /// How often the rules are looked after.
     pub retention_interval: Duration,
+    /// Bounds of what is kept locally to find a trace.
+    pub trace_filters: TraceFilterConfig,
     /// How long a file stays after the catalog dropped it. Must be longer than the longest query
     /// and than the longest refresh interval of any reader.
     pub garbage_grace: Duration,
@@ -68,6 +70,7 @@ impl Config {
             compaction: CompactionConfig::default(),
             retention: Vec::new(),
             retention_interval: Duration::from_secs(300),
+            trace_filters: TraceFilterConfig::default(),
             garbage_grace: Duration::from_secs(3600),
             request_timeout: Duration::from_secs(30),
             retries_max: 5,
@@ -155,11 +158,30 @@ impl Default for CompactionConfig {
     }
 }
 
+/// Bounds of what is kept locally to find a trace. What is beyond them is found by the files' own
+/// bloom filters, which costs a request a file.
+#[derive(Debug, Clone, Copy)]
+pub struct TraceFilterConfig {
+    /// Disk that filters may take, about 5 bytes for each trace in each file; while some of them
+    /// are merged, up to twice. The oldest day makes room for a newer one.
+    pub disk_bytes_max: u64,
+    /// Memory for the trace ids of files that were just written, until they are on disk.
+    pub pending_bytes_max: usize,
+}
+
+impl Default for TraceFilterConfig {
+    fn default() -> Self {
+        Self { disk_bytes_max: 1 << 30, pending_bytes_max: 32 << 20 }
+    }
+}
+
 /// The loops that [`crate::Store::run`] plays.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StoreRoles {
     /// Looks for records that other processes wrote.
     pub refresh: bool,
+    /// Keeps filters of trace ids, for those who look traces up.
+    pub filter_traces: bool,
     /// Merges small files.
     pub compact: bool,
     /// Removes rows that are older than the rules allow.

@@ -7,8 +7,10 @@
 mod disk;
 mod keys;
 mod row;
+mod traces;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{info, warn};
@@ -19,6 +21,8 @@ use crate::index::disk::{Disk, Fault};
 use crate::metrics::{Metrics, RebuildReason};
 use crate::model::FileId;
 
+pub(crate) use traces::{TracePrints, Traces};
+
 /// The local copy; off where another process has the folder or the disk fails.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -26,6 +30,8 @@ pub(crate) struct Index {
     metrics: Arc<Metrics>,
     /// `None` where there is to be none; within it, none where it failed.
     disk: Option<Arc<Mutex<Option<Disk>>>>,
+    /// A whole catalog is being written: what changes meanwhile is written after it.
+    paused: AtomicBool,
 }
 
 impl Index {
@@ -46,16 +52,16 @@ impl Index {
             Err(Fault::Damaged(reason)) => {
                 warn!(folder = %folder.display(), reason, "the index is unusable, making it anew");
                 metrics.rebuilt(RebuildReason::Damaged);
-                (Some(replace_disk(&folder).await?), State::default())
+                (replace_disk(&folder, &metrics).await?, State::default())
             }
         };
-        let disk = Some(Arc::new(Mutex::new(disk)));
-        Ok((Self { folder, metrics, disk }, state))
+        let (disk, paused) = (Some(Arc::new(Mutex::new(disk))), AtomicBool::new(false));
+        Ok((Self { folder, metrics, disk, paused }, state))
     }
 
     /// No copy at all.
     pub(crate) fn off(metrics: Arc<Metrics>) -> Self {
-        Self { folder: PathBuf::new(), metrics, disk: None }
+        Self { folder: PathBuf::new(), metrics, disk: None, paused: AtomicBool::new(false) }
     }
 
     /// Empties the copy.
@@ -70,7 +76,7 @@ impl Index {
 
     /// Writes what records changed. A failure turns the index off: it is only a copy.
     pub(crate) async fn write(&self, changes: Vec<Change>) {
-        if !changes.is_empty() {
+        if !changes.is_empty() && !self.paused.load(Ordering::Acquire) {
             self.with_disk("write", move |disk| disk.write(&changes)).await;
         }
     }
@@ -80,8 +86,33 @@ impl Index {
         self.with_disk("write", move |disk| disk.fill(&state)).await;
     }
 
+    /// Puts a state in the place of what is there. Changes are not written from here on: whoever
+    /// asked for this brings the state up to them, and then calls [`Self::resume`].
+    pub(crate) async fn refill(&self, reason: RebuildReason, state: State) {
+        self.paused.store(true, Ordering::Release);
+        self.clear(reason).await;
+        self.fill(state).await;
+    }
+
+    /// Writes changes again.
+    pub(crate) fn resume(&self) {
+        self.paused.store(false, Ordering::Release);
+    }
+
+    /// Whether there is a copy.
+    pub(crate) fn is_on(&self) -> bool {
+        let disk = self.disk.as_ref();
+        disk.is_some_and(|disk| disk.lock().unwrap_or_else(PoisonError::into_inner).is_some())
+    }
+
+    /// What to say of a fault.
+    pub(crate) fn failed(&self, action: &'static str, source: std::io::Error) -> Error {
+        Error::Index { action, folder: self.folder.display().to_string(), source }
+    }
+
     /// Forgets files that are deleted.
     pub(crate) async fn forget(&self, deleted: Vec<FileId>) {
+        // While paused, too: a row that comes back with the state goes at the next collection.
         self.with_disk("write", move |disk| disk.forget(&deleted)).await;
     }
 
@@ -123,13 +154,10 @@ async fn open_disk(folder: &Path) -> Result<Result<(Disk, State), Fault>, Error>
     }
 }
 
-/// Moves the unusable copy aside, in place of the one before it, and opens an empty one.
-async fn replace_disk(folder: &Path) -> Result<Disk, Error> {
+/// Moves the unusable copy aside, in place of the one before it, and opens an empty one; none
+/// where the disk does not let it, because it is full, say.
+async fn replace_disk(folder: &Path, metrics: &Metrics) -> Result<Option<Disk>, Error> {
     let path = folder.to_owned();
-    let failed = {
-        let folder = folder.display().to_string();
-        move |source: std::io::Error| Error::Index { action: "replace", folder, source }
-    };
     let work = tokio::task::spawn_blocking(move || {
         let aside = path.with_extension("broken");
         if aside.exists() {
@@ -138,10 +166,15 @@ async fn replace_disk(folder: &Path) -> Result<Disk, Error> {
         std::fs::rename(&path, &aside)?;
         Disk::open(&path).map_err(|fault| std::io::Error::other(fault.to_string()))
     });
-    match work.await {
-        Ok(opened) => opened.map_err(failed),
-        Err(source) => Err(Error::Interrupted { work: "replacing the index", source }),
-    }
+    let fault = match work.await {
+        Ok(Ok(disk)) => return Ok(Some(disk)),
+        Ok(Err(fault)) => fault.to_string(),
+        Err(panicked) if panicked.is_panic() => panicked.to_string(),
+        Err(source) => return Err(Error::Interrupted { work: "replacing the index", source }),
+    };
+    metrics.index_failed();
+    warn!(folder = %folder.display(), fault, "there can be no index; going without");
+    Ok(None)
 }
 
 #[cfg(test)]

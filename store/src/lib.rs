@@ -30,7 +30,7 @@ pub mod untrusted;
 mod work;
 
 pub use catalog::{AttributeTypes, FileAttribute, FileEntry, FileLayout, OverflowKey, Snapshot};
-pub use config::{CompactionConfig, Config, S3Config, StoreRoles};
+pub use config::{CompactionConfig, Config, S3Config, StoreRoles, TraceFilterConfig};
 pub use error::{Error, ErrorKind};
 pub use files::{
     Bound, OneOf, ReadColumn, ReadFigures, ReadRequest, ReadTally, RowFilter, RowStream, Values,
@@ -49,8 +49,8 @@ pub use retention::{
     Leftover, RetentionRule, TableDeletion, Tell,
 };
 pub use store::{
-    CheckListener, CheckReport, Commit, CompactionReport, Finding, MergeReport, Store, StoreStats,
-    TableStats,
+    CheckListener, CheckReport, Commit, CompactionReport, Finding, MergeReport, RebuildProgress,
+    Store, StoreStats, TableStats,
 };
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ label_names!(RebuildReason {
     Asked => "asked",
 });
 label_names!(Cause { Retention => "retention", Erasure => "erasure" });
+label_names!(TraceFilterState { Covered => "covered", Waiting => "waiting" });
 label_names!(Publication { Done => "done", Void => "void", Failed => "failed" });
 
 /// The kinds of request that a bucket bills by.
@@ -89,6 +90,18 @@ pub(crate) enum RebuildReason {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RebuildLabels {
     reason: RebuildReason,
+}
+
+/// How a span file stands with the trace filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum TraceFilterState {
+    Covered,
+    Waiting,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TraceFilterLabels {
+    state: TraceFilterState,
 }
 
 /// What came of a commit or a merge.
@@ -138,7 +151,13 @@ pub(crate) struct Metrics {
     refreshed_at: Gauge,
     refresh_failures: Counter,
     rebuilds: Family<RebuildLabels, Counter>,
+    rebuild_records: Gauge,
+    rebuild_records_missing: Gauge,
     index_failures: Counter,
+    trace_files: Family<TraceFilterLabels, Gauge>,
+    trace_bytes: Gauge,
+    traces_built: Counter,
+    trace_segments_lost: Counter,
     garbage: Counter,
     single_writer: Gauge,
     /// For the footers that are kept.
@@ -153,6 +172,7 @@ impl Metrics {
         metrics.register_catalog(registry);
         metrics.register_retention(registry);
         metrics.register_footers(registry);
+        metrics.register_index(registry);
         metrics
     }
 
@@ -240,6 +260,9 @@ impl Metrics {
             "Times that the catalog could not be read",
             self.refresh_failures.clone(),
         );
+    }
+
+    fn register_index(&self, registry: &mut Registry) {
         registry.register(
             "icecore_store_index_rebuilds",
             "Indexes made anew, by reason",
@@ -249,6 +272,37 @@ impl Metrics {
             "icecore_store_index_failures",
             "Times that the index could not be written; it is off until the next start",
             self.index_failures.clone(),
+        );
+        registry.register(
+            "icecore_store_replay_records",
+            "Catalog records that the last long read of the bucket has gone through",
+            self.rebuild_records.clone(),
+        );
+        registry.register(
+            "icecore_store_replay_records_missing",
+            "Catalog records that it has still to go through",
+            self.rebuild_records_missing.clone(),
+        );
+        registry.register(
+            "icecore_store_trace_filter_files",
+            "Span files by whether a trace filter answers for them",
+            self.trace_files.clone(),
+        );
+        registry.register_with_unit(
+            "icecore_store_trace_filter",
+            "Disk that trace filters take",
+            Unit::Bytes,
+            self.trace_bytes.clone(),
+        );
+        registry.register(
+            "icecore_store_trace_filters_read",
+            "Span files that were read from the bucket to make their trace filter",
+            self.traces_built.clone(),
+        );
+        registry.register(
+            "icecore_store_trace_segments_lost",
+            "Files of trace filters that could not be read and were thrown away",
+            self.trace_segments_lost.clone(),
         );
     }
 
@@ -381,7 +435,6 @@ impl Metrics {
 
     /// A new snapshot is in force.
     pub(crate) fn snapshot(&self, snapshot: &Snapshot) {
-        let signed = |figure: u64| i64::try_from(figure).unwrap_or(i64::MAX);
         self.records.set(signed(snapshot.records()));
         self.holds.set(signed(snapshot.holds().count() as u64));
         for table in Table::ALL {
@@ -413,8 +466,39 @@ impl Metrics {
         self.index_failures.inc();
     }
 
+    /// A long read of the catalog is so far.
+    pub(crate) fn replayed(&self, records: u64, of: u64) {
+        self.rebuild_records.set(signed(records));
+        self.rebuild_records_missing.set(signed(of.saturating_sub(records)));
+    }
+
+    /// How many span files wait for a trace filter, how many have one, and the disk they take.
+    pub(crate) fn trace_filters(&self, waiting: usize, covered: usize, bytes: u64) {
+        use TraceFilterState::{Covered, Waiting};
+        for (state, files) in [(Waiting, waiting), (Covered, covered)] {
+            let gauge = self.trace_files.get_or_create(&TraceFilterLabels { state });
+            gauge.set(signed(files as u64));
+        }
+        self.trace_bytes.set(signed(bytes));
+    }
+
+    /// Files were read for their trace filters.
+    pub(crate) fn trace_filters_built(&self, files: usize) {
+        self.traces_built.inc_by(files as u64);
+    }
+
+    /// A file of trace filters is lost.
+    pub(crate) fn trace_segment_lost(&self) {
+        self.trace_segments_lost.inc();
+    }
+
     /// Files were deleted.
     pub(crate) fn deleted(&self, files: u64) {
         self.garbage.inc_by(files);
     }
+}
+
+/// Gauges are signed.
+fn signed(figure: u64) -> i64 {
+    i64::try_from(figure).unwrap_or(i64::MAX)
 }

@@ -7,6 +7,7 @@ mod commit;
 mod loops;
 mod open;
 pub(crate) mod partition;
+mod rebuild;
 mod report;
 
 use std::collections::BTreeSet;
@@ -27,13 +28,14 @@ use crate::chance::{Chance, Machine};
 use crate::config::Config;
 use crate::error::Error;
 use crate::files::{Footers, ReadRequest, RowStream};
-use crate::index::Index;
-use crate::metrics::{Metrics, RebuildReason};
+use crate::index::{Index, Traces};
+use crate::metrics::Metrics;
 use crate::model::{FileId, Table, TimeRange, TraceId, WriterId};
 use crate::ports::{Clock, Conditions};
 use crate::retention::Examined;
 
 pub use commit::Commit;
+pub use rebuild::RebuildProgress;
 pub use report::{
     CheckListener, CheckReport, CompactionReport, Finding, MergeReport, StoreStats, TableStats,
 };
@@ -47,9 +49,10 @@ pub struct Store {
     pub(crate) bucket: Bucket,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) state: tokio::sync::Mutex<State>,
-    index: Index,
+    pub(crate) index: Index,
+    pub(crate) traces: Arc<Traces>,
     footers: Arc<Footers>,
-    snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
     /// When the catalog was last read, in milliseconds of [`Clock::elapsed`].
     refreshed_ms: AtomicU64,
     /// This process, wherever somebody asks who.
@@ -140,30 +143,9 @@ impl Store {
         if self.config.storage.scheme() == "file" { 2 } else { 8 }
     }
 
-    /// The span files of `snapshot` that may hold spans of the trace; one that does is never left
-    /// out.
-    pub async fn files_with_trace(&self, snapshot: &Snapshot, _id: TraceId) -> Vec<Arc<FileEntry>> {
-        snapshot.files(Table::Spans, TimeRange::ALL)
-    }
-
     /// Reads the whole catalog again and the footer of every file, and compares.
     pub async fn check(&self) -> Result<CheckReport, Error> {
         self.check_all(false, &()).await
-    }
-
-    /// Throws the index away and makes it anew from the bucket.
-    pub async fn rebuild_index(&self) -> Result<(), Error> {
-        // Nothing is committed or read meanwhile; what is known stays if the bucket is away.
-        let mut state = self.state.lock().await;
-        let mut fresh = State::default();
-        let mut changes = Vec::new();
-        for run in read_new(&self.bucket, &fresh.next_numbers()).await? {
-            fresh.apply_run(run, &mut changes)?;
-        }
-        *state = fresh;
-        self.index.clear(RebuildReason::Asked).await;
-        self.publish(&state, changes).await;
-        Ok(())
     }
 
     /// Figures for `icecore store stats`.
@@ -182,6 +164,8 @@ impl Store {
 
     /// Puts a new snapshot in force and keeps what changed.
     pub(crate) async fn publish(&self, state: &State, changes: Vec<Change>) {
+        // Before anybody can ask for a trace in these files.
+        self.traces.added(&changes);
         self.snapshot.send_replace(Arc::new(state.snapshot().clone()));
         self.metrics.snapshot(state.snapshot());
         self.index.write(changes).await;

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use ulid::Ulid;
@@ -31,6 +32,9 @@ pub(crate) const RECORDS: u64 = 1000;
 
 /// The folder among those of the sequences.
 pub(super) const NAME: &str = "checkpoint";
+
+/// Records that are compared at once.
+const PARALLEL: usize = 16;
 
 /// Older checkpoints that are kept for readers that are at it.
 const KEPT: usize = 2;
@@ -84,14 +88,22 @@ pub(crate) async fn read(bucket: &Bucket) -> Result<Option<State>, Error> {
 
 /// Whether the last record of every sequence is in the bucket, the very same.
 pub(crate) async fn agrees(bucket: &Bucket, state: &State) -> Result<bool, Error> {
-    for (sequence, applied) in state.sequences() {
-        let Some(last) = applied.next.checked_sub(1) else { continue };
-        let found = read_record(bucket, &sequence.path(last)).await?;
-        if found.is_none_or(|record| record.id != applied.last) {
+    let sequences = state.sequences().iter();
+    let checks: Vec<_> =
+        sequences.map(|(sequence, applied)| agrees_at(bucket, *sequence, *applied)).collect();
+    let mut checks = futures::stream::iter(checks).buffer_unordered(PARALLEL);
+    while let Some(agrees) = checks.try_next().await? {
+        if !agrees {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+async fn agrees_at(bucket: &Bucket, sequence: Sequence, applied: Applied) -> Result<bool, Error> {
+    let Some(last) = applied.next.checked_sub(1) else { return Ok(true) };
+    let found = read_record(bucket, &sequence.path(last)).await?;
+    Ok(found.is_some_and(|record| record.id == applied.last))
 }
 
 /// Writes a checkpoint, and deletes those that it makes useless.

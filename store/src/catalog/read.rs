@@ -70,7 +70,11 @@ async fn read_run(bucket: &Bucket, sequence: Sequence, first: u64) -> Result<Run
 }
 
 /// A record that must be there, because a later one is.
-async fn read_listed(bucket: &Bucket, sequence: Sequence, number: u64) -> Result<Record, Error> {
+pub(crate) async fn read_listed(
+    bucket: &Bucket,
+    sequence: Sequence,
+    number: u64,
+) -> Result<Record, Error> {
     let path = sequence.path(number);
     let missing = "it is missing, though later records of its sequence exist";
     read_record(bucket, &path)

@@ -22,6 +22,7 @@ use super::parts::Part;
 use super::{layout, shape};
 use crate::catalog::{FileAttribute, FileEntry, FileLayout};
 use crate::error::Error;
+use crate::index::TracePrints;
 use crate::model::{FileId, LogPosition, Table, TimeRange, UnixNanos, WriterId};
 use crate::schema::fixed_fields;
 
@@ -59,6 +60,8 @@ pub(crate) struct WrittenFile {
     pub(crate) bytes: Bytes,
     /// What the catalog is to say about it.
     pub(crate) entry: FileEntry,
+    /// The traces in it, for the local index.
+    pub(crate) trace_prints: Vec<u64>,
 }
 
 /// Encodes one file. Takes about a microsecond a row and attribute: never call it on a runtime
@@ -66,6 +69,7 @@ pub(crate) struct WrittenFile {
 pub(crate) fn write(request: WriteRequest) -> Result<WrittenFile, Error> {
     let WriteRequest { id, table, hour, rows, origin, row_group_rows_max } = request;
     let filled = rows.iter().filter(|batch| batch.num_rows() > 0);
+    let trace_prints = TracePrints::of(table, &rows).finish();
     let mut parts = filled.map(|batch| Part::new(table, batch)).collect::<Result<Vec<_>, _>>()?;
     // The parts have the columns from here on, and give each back once it is in its place.
     drop(rows);
@@ -86,7 +90,7 @@ pub(crate) fn write(request: WriteRequest) -> Result<WrittenFile, Error> {
         hour: hour.hour(),
         layout: Arc::new(FileLayout { attributes: columns, overflow, overflow_listed }),
     };
-    Ok(WrittenFile { bytes, entry })
+    Ok(WrittenFile { bytes, entry, trace_prints })
 }
 
 fn time_range(table: Table, parts: &[Part]) -> Result<TimeRange, Error> {

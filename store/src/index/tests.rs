@@ -1,5 +1,9 @@
 //! The index under deletion, damage, and two processes.
 
+mod figures;
+pub(in crate::index) mod full;
+pub(in crate::index) mod stopwatch;
+
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use ulid::Ulid;
@@ -103,4 +107,34 @@ async fn a_lost_write_leaves_no_gap() {
     drop(index);
     let (_index, found) = reopen(folder.path()).await;
     assert_eq!(found.snapshot().records(), 3);
+}
+
+/// Scenario: an index of the version before, and one whose catalog was only half written.
+/// Guarantees: both are made anew, and counted.
+#[tokio::test]
+async fn an_index_of_another_time_is_replaced() {
+    let old = |db: &sled::Db| {
+        db.insert(b"m", br#"{"version":1,"rows":0,"sum":0}"#.as_slice()).unwrap();
+    };
+    let half = |db: &sled::Db| {
+        let sequences: Vec<_> = db.scan_prefix(b"s").keys().map(Result::unwrap).collect();
+        sequences.iter().for_each(|key| drop(db.remove(key).unwrap()));
+    };
+    for change in [&old as &dyn Fn(&sled::Db), &half] {
+        let folder = TempDir::new().unwrap();
+        let (index, _) = reopen(folder.path()).await;
+        index.write(state(3).1).await;
+        drop(index);
+        let db = sled::open(folder.path().join("catalog")).unwrap();
+        change(&db);
+        drop(db);
+        let mut registry = Registry::default();
+        let counted = Arc::new(Metrics::register(&mut registry));
+        let (_index, found) = Index::open(folder.path(), counted).await.unwrap();
+        assert!(found.sequences().is_empty());
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let rebuilt = "icecore_store_index_rebuilds_total{reason=\"damaged\"} 1";
+        assert!(text.contains(rebuilt), "{text}");
+    }
 }

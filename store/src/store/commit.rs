@@ -149,9 +149,10 @@ impl Store {
 
     /// Puts one file; its name is new, so one that exists is our own with its answer lost.
     pub(crate) async fn put_file(&self, file: WrittenFile) -> Result<FileEntry, Error> {
-        let WrittenFile { bytes, entry } = file;
+        let WrittenFile { bytes, entry, trace_prints } = file;
         check_entry(&entry, &bytes)?;
         self.bucket.create(&entry.path(), bytes).await?;
+        self.traces.wrote(entry.id, trace_prints);
         Ok(entry)
     }
 

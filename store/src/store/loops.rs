@@ -24,7 +24,7 @@ impl Store {
         roles: StoreRoles,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let StoreRoles { refresh, compact, retain, collect_garbage } = roles;
+        let StoreRoles { refresh, filter_traces, compact, retain, collect_garbage } = roles;
         let collect_every = (self.config.garbage_grace / 4).min(COLLECT_INTERVAL_MAX);
         let (refresh_every, compact_every) =
             (self.config.refresh_interval, self.config.compaction.interval);
@@ -38,7 +38,8 @@ impl Store {
             if retain { self.retain_when_due(&retained).await } else { Ok(()) }
         });
         let collecting = repeat(collect_garbage, collect_every, &stop, || self.collect_once());
-        tokio::try_join!(refreshing, compacting, collecting)?;
+        let filtering = self.keep_traces(filter_traces, &stop);
+        tokio::try_join!(refreshing, compacting, collecting, filtering)?;
         stop.cancelled().await;
         self.release_ownership().await;
         Ok(())

@@ -9,15 +9,17 @@ use tracing::{info, warn};
 use ulid::Ulid;
 
 use crate::bucket::Bucket;
-use crate::catalog::checkpoint;
+use crate::catalog::replay::{Replay, Replayed, STEP};
 use crate::catalog::state::State;
+use crate::catalog::{Snapshot, checkpoint};
 use crate::chance::Machine;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::files::Footers;
-use crate::index::Index;
+use crate::index::{Index, Traces};
 use crate::metrics::{Metrics, RebuildReason};
 use crate::store::Store;
+use crate::work::off_runtime;
 
 impl Store {
     /// Opens over a bucket that was opened before: tests put faults in between.
@@ -38,13 +40,12 @@ impl Store {
             index.clear(RebuildReason::Foreign).await;
             state = State::default();
         }
-        if state.sequences().is_empty()
-            && let Some(found) = checkpoint::read(&bucket).await?
-        {
-            state = found;
-            index.fill(state.clone()).await;
-        }
         let known = state.snapshot().records();
+        if state.sequences().is_empty() {
+            state = checkpoint::read(&bucket).await?.unwrap_or_default();
+        }
+        catch_up(&bucket, &index, &metrics, &mut state, known > 0).await?;
+        let traces = open_traces(&config, &metrics, state.snapshot()).await?;
         let footers = Footers::new(config.footers_bytes_max, metrics.footers.clone());
         let store = Self {
             footers: Arc::new(footers),
@@ -56,6 +57,7 @@ impl Store {
             bucket,
             metrics,
             index,
+            traces: Arc::new(traces),
             process,
             refreshed_ms: AtomicU64::new(0),
             writers: Mutex::new(BTreeSet::new()),
@@ -76,4 +78,44 @@ impl Store {
         info!(storage = store.bucket.storage(), known, records, "catalog read");
         Ok(store)
     }
+}
+
+/// How often it is said how far a long read of the catalog is.
+const TELL_EVERY: u64 = 10_000;
+
+/// Reads what the state lacks. An index that had something gets it step by step; one that had
+/// nothing gets the whole in the end.
+async fn catch_up(
+    bucket: &Bucket,
+    index: &Index,
+    metrics: &Metrics,
+    state: &mut State,
+    indexed: bool,
+) -> Result<(), Error> {
+    let mut replay = Replay::find(bucket, state).await?;
+    while let Some((changes, Replayed { records, of })) = replay.step(bucket, state).await? {
+        metrics.replayed(records, of);
+        if of > TELL_EVERY && (records % TELL_EVERY < STEP || records == of) {
+            info!(records, of, "reading the catalog");
+        }
+        if indexed {
+            index.write(changes).await;
+        }
+    }
+    if !indexed && !state.sequences().is_empty() {
+        index.fill(state.clone()).await;
+    }
+    Ok(())
+}
+
+async fn open_traces(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    snapshot: &Snapshot,
+) -> Result<Traces, Error> {
+    let (metrics, bounds) = (Arc::clone(metrics), config.trace_filters);
+    let Some(folder) = config.index_dir.clone() else { return Ok(Traces::off(bounds, metrics)) };
+    let snapshot = snapshot.clone();
+    let open = move || Ok(Traces::open(&folder, bounds, metrics, &snapshot));
+    off_runtime("opening the trace filters", open).await
 }

@@ -43,7 +43,13 @@ async fn check_bucket(bench: &Bench) {
 /// Lets the loops turn a few times, and drains them.
 async fn run_loops(store: &Arc<Store>) {
     let stop = CancellationToken::new();
-    let roles = StoreRoles { refresh: true, compact: true, retain: true, collect_garbage: true };
+    let roles = StoreRoles {
+        refresh: true,
+        filter_traces: true,
+        compact: true,
+        retain: true,
+        collect_garbage: true,
+    };
     let running = tokio::spawn(Arc::clone(store).run(roles, stop.clone()));
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.cancel();

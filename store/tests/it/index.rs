@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use icecore_store::{Store, Table, TimeRange};
+use icecore_store::{RebuildProgress, Store, Table, TimeRange};
 use url::Url;
 
 use crate::bench::{Bench, check, scrape, writer};
@@ -39,7 +39,7 @@ async fn an_index_can_be_deleted_or_torn() {
     let (store, registry) = bench.try_open("a").await.unwrap();
     assert!(!scrape(&registry).contains("icecore_store_index_rebuilds_total{"));
     check(&store, &parts).await;
-    store.rebuild_index().await.unwrap();
+    store.rebuild_index(|_| ()).await.unwrap();
     check(&store, &parts).await;
     drop(store);
     fs::remove_dir_all(bench.index("a")).unwrap();
@@ -121,4 +121,42 @@ async fn an_index_can_be_deleted_while_it_is_used() {
     check(&store, &[("a", 2), ("b", 2)]).await;
     drop(store);
     check(&*bench.open("a").await, &[("a", 2), ("b", 2)]).await;
+}
+
+/// Scenario: the index is made anew while commits go on; then the process starts again. A second
+/// process asks for the same with the folder of the first.
+/// Guarantees: progress is told up to the last record; no commit is lost, here or in the index; who
+/// has no index is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_goes_on_beside_commits() {
+    let bench = Bench::folder();
+    let store = bench.open("a").await;
+    let names = ["a", "b", "c", "d", "e", "f"];
+    fill(&store, 1, &names[..3]).await;
+    let told = std::sync::Mutex::new(Vec::new());
+    let rebuild = store.rebuild_index(|progress| told.lock().unwrap().push(progress));
+    let commits = async {
+        for (turn, name) in (3u64..).zip(&names[3..]) {
+            let rows = commit(writer(1), turn * 10, turn * 10 + 10, HOUR, name, 2);
+            store.commit(rows).await.unwrap();
+        }
+    };
+    let (rebuilt, ()) = tokio::join!(rebuild, commits);
+    rebuilt.unwrap();
+    let told = told.into_inner().unwrap();
+    let all = |progress: &RebuildProgress| match *progress {
+        RebuildProgress::Records { read, of } => read == of && of >= 3,
+        _ => false,
+    };
+    assert!(told.iter().any(all), "{told:?}");
+    let parts = names.map(|name| (name, 2));
+    check(&store, &parts).await;
+    let second = bench.open("a").await;
+    let refused = second.rebuild_index(|_| ()).await.unwrap_err().to_string();
+    assert!(refused.contains("rebuild the index"), "{refused}");
+    drop((store, second));
+    let (store, registry) = bench.try_open("a").await.unwrap();
+    check(&store, &parts).await;
+    let scraped = scrape(&registry);
+    assert!(!scraped.contains("icecore_store_index_rebuilds_total{"), "{scraped}");
 }

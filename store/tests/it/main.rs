@@ -13,3 +13,4 @@ mod index;
 #[path = "sample.rs"]
 mod sample;
 mod servers;
+mod traces;
