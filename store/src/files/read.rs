@@ -49,7 +49,6 @@ pub(crate) fn read(
 }
 
 /// As [`read_kept`], with the footer fetched and forgotten.
-#[cfg(test)]
 pub(crate) fn read_rows(
     bucket: Arc<dyn ObjectStore>,
     file: &Arc<FileEntry>,
