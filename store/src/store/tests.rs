@@ -326,5 +326,8 @@ async fn a_checkpoint_only_saves_requests() {
     let path = foreign.bucket.list("catalog/checkpoint").await.unwrap()[0].location.to_string();
     let bytes = foreign.bucket.read(&path).await.unwrap().unwrap();
     store.bucket.create("catalog/checkpoint/00000000000000000998-x.json", bytes).await.unwrap();
-    check(&bench.open("c").await, &parts(&rows)).await;
+    let store = bench.open("c").await;
+    assert_eq!(bodies(&store, &store.snapshot()).await, expected(&parts(&rows)));
+    let faults = store.check().await.unwrap().faults;
+    assert!(faults.len() == 2 && faults.iter().all(|it| it.contains("checkpoint/")), "{faults:?}");
 }
