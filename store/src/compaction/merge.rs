@@ -27,8 +27,10 @@ pub(crate) async fn merge(bucket: &Bucket, request: MergeRequest) -> Result<Merg
     let mut merger = Merger::open(bucket.objects(), request).await?;
     let mut upload = Upload::new(bucket, merger.path());
     let filled = async {
-        while let Some(bytes) = merger.next().await? {
-            upload.write(bytes.into()).await?;
+        while let Some(pieces) = merger.next().await? {
+            for piece in pieces {
+                upload.write(piece).await?;
+            }
         }
         let Some((last, entry)) = merger.finish()? else { return Ok(None) };
         check_merge(&inputs, &entry, may_drop)?;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use parquet::arrow::arrow_writer::ArrowColumnChunk;
@@ -47,7 +48,7 @@ const GROUP_BYTES_MAX: u64 = 64 << 20;
 
 /// Of the memory that a merge may use, the part that a window's encoded input may take: its output
 /// takes as much, and what is left is for keys and for the column in the making.
-const WINDOW_SHARE: u64 = 3;
+const WINDOW_SHARE: u64 = 4;
 
 /// Which rows stay. Asked on threads that may block.
 pub(crate) trait Keep: Debug + Send + Sync {
@@ -146,8 +147,9 @@ impl Merger {
         layout::path(self.table, self.hour, self.request.id)
     }
 
-    /// The next bytes of the file; none where all rows are in, and only the footer is missing.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
+    /// The next bytes of the file, a row group each; none where all rows are in, and only the
+    /// footer is missing.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         let (Some(keys), Some(mut encoder)) = (self.keys.take(), self.encoder.take()) else {
             let reason = "it failed before".to_owned();
             return Err(Error::Rows { table: self.table, reason });
@@ -253,7 +255,7 @@ impl Encoder {
         inputs: &[Input],
         fetched: &[Stretches],
         window: &Window,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Vec<Bytes>, Error> {
         let mut chunks: Vec<Vec<ArrowColumnChunk>> = Vec::new();
         chunks.resize_with(window.groups.len(), Vec::new);
         for field in &columns.fields {
@@ -272,12 +274,14 @@ impl Encoder {
                 chunks.extend(self.column(field, &mut splicer, group)?);
             }
         }
+        let mut pieces = Vec::with_capacity(chunks.len());
         for chunks in chunks {
-            self.file.append(chunks).map_err(|source| write_failed(&self.path, source))?;
+            let piece = self.file.append(chunks).and_then(|()| self.file.take_bytes());
+            let piece = piece.map_err(|source| write_failed(&self.path, source))?;
+            self.bytes += piece.len() as u64;
+            pieces.push(piece.into());
         }
-        let bytes = self.file.take_bytes().map_err(|source| write_failed(&self.path, source))?;
-        self.bytes += bytes.len() as u64;
-        Ok(bytes)
+        Ok(pieces)
     }
 
     /// One column of one row group.
