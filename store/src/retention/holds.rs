@@ -93,7 +93,9 @@ impl Store {
             let record = Record { id: self.mint(), at, body };
             if self.append_at(number, &record).await? {
                 info!(name = %hold.name, from = %hold.time.start(), to = %hold.time.end(), "held");
-                return Ok(HoldOutcome::Made(hold));
+                // As everybody has it from now on: it is dated from when it landed.
+                let stands = self.snapshot().hold(&hold.name).cloned();
+                return Ok(HoldOutcome::Made(stands.unwrap_or(hold)));
             }
         }
         Err(Error::Crowded { attempts: ATTEMPTS })
