@@ -56,10 +56,14 @@ fn attributes(number: u64) -> Vec<KeyValue> {
         text("words", ["ice", "Schnee ❄", "a\"b\\c\nd", ""][usize::try_from(number % 4).unwrap()]),
         pair(
             "mixed",
-            if number % 5 == 0 { Value::StringValue("x".into()) } else { Value::IntValue(-at) },
+            if number.is_multiple_of(5) {
+                Value::StringValue("x".into())
+            } else {
+                Value::IntValue(-at)
+            },
         ),
     ];
-    if number % 7 == 0 {
+    if number.is_multiple_of(7) {
         let values = vec![any(Value::IntValue(1)), any(Value::StringValue("two".into()))];
         let inner = vec![pair("deep", Value::DoubleValue(0.5))];
         attributes.extend([
@@ -178,7 +182,7 @@ fn data(number: u64, nth: u64) -> Data {
         2 | 3 => Data::Sum(Sum {
             data_points: vec![point(number, Number::AsInt(i64::try_from(number).unwrap()))],
             aggregation_temporality: i32::try_from(nth % 3).unwrap(),
-            is_monotonic: nth % 2 == 0,
+            is_monotonic: nth.is_multiple_of(2),
         }),
         4 | 5 => Data::Histogram(Histogram {
             data_points: vec![histogram(number)],
@@ -195,7 +199,7 @@ fn data(number: u64, nth: u64) -> Data {
 fn point(number: u64, value: Number) -> NumberDataPoint {
     NumberDataPoint {
         attributes: attributes(number),
-        start_time_unix_nano: if number % 2 == 0 { START } else { 0 },
+        start_time_unix_nano: if number.is_multiple_of(2) { START } else { 0 },
         time_unix_nano: time(number),
         exemplars: exemplars(number),
         flags: 1,
@@ -244,7 +248,7 @@ fn exponential(number: u64) -> ExponentialHistogramDataPoint {
         zero_count: 1,
         zero_threshold: 0.001,
         positive: Some(Buckets { offset: -3, bucket_counts: vec![1, 0, 2] }),
-        negative: (number % 2 == 0).then(|| Buckets { offset: 4, bucket_counts: vec![5] }),
+        negative: number.is_multiple_of(2).then(|| Buckets { offset: 4, bucket_counts: vec![5] }),
         ..ExponentialHistogramDataPoint::default()
     }
 }
