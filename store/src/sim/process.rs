@@ -49,40 +49,37 @@ impl Process {
     /// Lives, dies, freezes and lives again until the world is calm and its work is done.
     pub(super) async fn supervise(self) {
         let world = Arc::clone(&self.world);
-        loop {
-            let mut life = world.schedule.spawn(self.number, self.clone().live());
-            while !world.is_calm() {
-                let wait = Box::pin(world.schedule.sleep(world.between(60, 900)));
-                match select(Box::pin(life.ended()), wait).await {
-                    Either::Left(_) => return,
-                    Either::Right(_) if world.is_calm() => break,
-                    Either::Right(_) => {}
-                }
-                if world.below(3) == 0 {
-                    let longest = if world.below(4) == 0 { 3 * GRACE.as_secs() } else { 60 };
-                    let frozen = world.between(1, longest);
-                    world.note(&self.name, &format!("freezes for {frozen:?}"));
-                    world.schedule.stall(self.number, frozen);
-                    continue;
-                }
-                // Some that are believed dead go on for a while.
-                if world.below(4) == 0 {
-                    world.note(&self.name, "is believed dead");
-                    let (schedule, longer) = (world.schedule.clone(), world.between(1, 600));
-                    drop(world.schedule.spawn(0, async move {
-                        schedule.sleep(longer).await;
-                        life.kill();
-                    }));
-                } else {
-                    life.kill();
-                    world.note(&self.name, "is killed");
-                }
-                world.schedule.sleep(world.between(1, 60)).await;
-                life = world.schedule.spawn(self.number, self.clone().live());
+        let mut life = world.schedule.spawn(self.number, self.clone().live());
+        while !world.is_calm() {
+            let wait = Box::pin(world.schedule.sleep(world.between(60, 900)));
+            match select(Box::pin(life.ended()), wait).await {
+                Either::Left(_) => return,
+                Either::Right(_) if world.is_calm() => break,
+                Either::Right(_) => {}
             }
-            life.ended().await;
-            return;
+            if world.below(3) == 0 {
+                let longest = if world.below(4) == 0 { 3 * GRACE.as_secs() } else { 60 };
+                let frozen = world.between(1, longest);
+                world.note(&self.name, &format!("freezes for {frozen:?}"));
+                world.schedule.stall(self.number, frozen);
+                continue;
+            }
+            // Some that are believed dead go on for a while.
+            if world.below(4) == 0 {
+                world.note(&self.name, "is believed dead");
+                let (schedule, longer) = (world.schedule.clone(), world.between(1, 600));
+                drop(world.schedule.spawn(0, async move {
+                    schedule.sleep(longer).await;
+                    life.kill();
+                }));
+            } else {
+                life.kill();
+                world.note(&self.name, "is killed");
+            }
+            world.schedule.sleep(world.between(1, 60)).await;
+            life = world.schedule.spawn(self.number, self.clone().live());
         }
+        life.ended().await;
     }
 
     /// One life.

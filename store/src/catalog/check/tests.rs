@@ -189,7 +189,7 @@ async fn records_that_lie_are_found() {
     bench.check(false, &live(&bench), "its footer says 2 rows").await;
 
     let bench = Bench::new().await;
-    let entry = bench.store.snapshot().all(Table::Logs).last().unwrap().clone();
+    let entry = Arc::clone(bench.store.snapshot().all(Table::Logs).last().unwrap());
     let end = entry.time.end().0;
     bench.replace(&record(1, 2), &end.to_string(), &(end + 1000).to_string()).await;
     bench.check(false, &live(&bench), "its footer says its rows are of").await;
