@@ -15,6 +15,7 @@ use crate::files::FooterMetrics;
 use crate::model::Table;
 use crate::retention::DeletionReport;
 use crate::store::MergeReport;
+use traces::TraceMetrics;
 
 /// Gives the values of a label their names.
 macro_rules! label_names {
@@ -29,6 +30,9 @@ macro_rules! label_names {
         }
     };
 }
+
+// Behind the macro, which it uses.
+mod traces;
 
 label_names!(RequestKind { Put => "put", Get => "get", List => "list", Delete => "delete" });
 label_names!(Outcome {
@@ -45,7 +49,6 @@ label_names!(RebuildReason {
     Asked => "asked",
 });
 label_names!(Cause { Retention => "retention", Erasure => "erasure" });
-label_names!(TraceFilterState { Covered => "covered", Waiting => "waiting" });
 label_names!(Publication { Done => "done", Void => "void", Failed => "failed" });
 
 /// The kinds of request that a bucket bills by.
@@ -90,18 +93,6 @@ pub(crate) enum RebuildReason {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RebuildLabels {
     reason: RebuildReason,
-}
-
-/// How a span file stands with the trace filters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum TraceFilterState {
-    Covered,
-    Waiting,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TraceFilterLabels {
-    state: TraceFilterState,
 }
 
 /// What came of a commit or a merge.
@@ -154,14 +145,12 @@ pub(crate) struct Metrics {
     rebuild_records: Gauge,
     rebuild_records_missing: Gauge,
     index_failures: Counter,
-    trace_files: Family<TraceFilterLabels, Gauge>,
-    trace_bytes: Gauge,
-    traces_built: Counter,
-    trace_segments_lost: Counter,
     garbage: Counter,
     single_writer: Gauge,
     /// For the footers that are kept.
     pub(crate) footers: FooterMetrics,
+    /// For the trace filters.
+    pub(crate) traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -283,27 +272,7 @@ impl Metrics {
             "Catalog records that it has still to go through",
             self.rebuild_records_missing.clone(),
         );
-        registry.register(
-            "icecore_store_trace_filter_files",
-            "Span files by whether a trace filter answers for them",
-            self.trace_files.clone(),
-        );
-        registry.register_with_unit(
-            "icecore_store_trace_filter",
-            "Disk that trace filters take",
-            Unit::Bytes,
-            self.trace_bytes.clone(),
-        );
-        registry.register(
-            "icecore_store_trace_filters_read",
-            "Span files that were read from the bucket to make their trace filter",
-            self.traces_built.clone(),
-        );
-        registry.register(
-            "icecore_store_trace_segments_lost",
-            "Files of trace filters that could not be read and were thrown away",
-            self.trace_segments_lost.clone(),
-        );
+        self.traces.register(registry);
     }
 
     fn register_retention(&self, registry: &mut Registry) {
@@ -470,26 +439,6 @@ impl Metrics {
     pub(crate) fn replayed(&self, records: u64, of: u64) {
         self.rebuild_records.set(signed(records));
         self.rebuild_records_missing.set(signed(of.saturating_sub(records)));
-    }
-
-    /// How many span files wait for a trace filter, how many have one, and the disk they take.
-    pub(crate) fn trace_filters(&self, waiting: usize, covered: usize, bytes: u64) {
-        use TraceFilterState::{Covered, Waiting};
-        for (state, files) in [(Waiting, waiting), (Covered, covered)] {
-            let gauge = self.trace_files.get_or_create(&TraceFilterLabels { state });
-            gauge.set(signed(files as u64));
-        }
-        self.trace_bytes.set(signed(bytes));
-    }
-
-    /// Files were read for their trace filters.
-    pub(crate) fn trace_filters_built(&self, files: usize) {
-        self.traces_built.inc_by(files as u64);
-    }
-
-    /// A file of trace filters is lost.
-    pub(crate) fn trace_segment_lost(&self) {
-        self.trace_segments_lost.inc();
     }
 
     /// Files were deleted.

@@ -151,7 +151,7 @@ impl Traces {
     fn lose(&self, segment: &Arc<Segment>, error: &io::Error) {
         // One that was merged meanwhile is gone as it should be.
         if self.known().lose(segment) {
-            self.metrics.trace_segment_lost();
+            self.metrics.traces.segment_lost();
             let (path, files) = (segment.path.display(), segment.files.len());
             warn!(%path, files, %error, "a trace filter is lost, its files are read again");
             remove(&segment.path);
@@ -162,7 +162,7 @@ impl Traces {
     fn measure(&self) {
         let known = self.known();
         let (waiting, covered) = known.counts();
-        self.metrics.trace_filters(waiting, covered, known.bytes());
+        self.metrics.traces.stand(waiting, covered, known.bytes());
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -155,7 +155,7 @@ impl Store {
             }
         }
         let built = read.len();
-        self.metrics.trace_filters_built(built);
+        self.metrics.traces.built(built);
         blocking(traces, move |traces| traces.keep(read)).await?;
         self.tell(traces, turns, built);
         // The bucket is away: the next turn tries again.
