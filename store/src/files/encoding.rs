@@ -40,6 +40,9 @@ const PAGE_BYTES: usize = 16 << 10;
 /// are told from their neighbours.
 const SORTED_PAGE_BYTES: usize = 2 << 10;
 
+/// A page of metrics: 131,072 numbers.
+const METRIC_PAGE_BYTES: usize = 1 << 20;
+
 /// Columns that queries compare with constants: they get statistics for each page, too.
 const PRUNED_BY: [&str; 8] = [
     "start_time",
@@ -74,7 +77,7 @@ pub(super) fn properties(
         .set_sorting_columns(Some(sorting(table, schema)));
     if table == Table::Metrics {
         // Many series of one process have the same times: a page must be long enough to see it.
-        properties = properties.set_data_page_row_count_limit(rows_max);
+        properties = properties.set_data_page_size_limit(METRIC_PAGE_BYTES);
     }
     for (at, field) in schema.fields().iter().enumerate() {
         let path = vec![field.name().clone()];
