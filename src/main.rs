@@ -16,6 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     process::use_small_pages();
+    process::return_memory_soon();
     let matches = cli::matches();
     match commands::run(&matches) {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,6 +31,22 @@ pub(crate) fn use_small_pages() {
     }
 }
 
+/// `mi_option_purge_delay` of mimalloc 3 (include/mimalloc.h), which the bindings leave out.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
+/// How long the allocator keeps memory that nobody uses before the kernel gets it back, in
+/// milliseconds; ten times as long where whole regions are free. By default it is a second, and
+/// every thread that ever decoded, encoded or merged keeps what its largest piece of work took:
+/// one million spans then peaked at 394 MB with queries, with this at 237 MB.
+const PURGE_AFTER_MS: std::ffi::c_long = 10;
+
+/// Keeps memory that nobody uses for a moment only; `MIMALLOC_PURGE_DELAY` is the stronger.
+pub(crate) fn return_memory_soon() {
+    // SAFETY: the option exists in the version that is linked and takes any number; `main` calls
+    // this before there is a second thread.
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, PURGE_AFTER_MS) };
+}
+
 /// Chooses the one TLS implementation of this process; doing it again changes nothing.
 pub(crate) fn install_tls() {
     // An error says that it is installed already, which is what is wanted.
