@@ -213,8 +213,10 @@ impl Writer {
 fn open_segment(segments: &Segments, first: LogPosition, sync: bool) -> io::Result<Active> {
     let segment = Segment { first, bytes: 0 };
     let file = segments.folder().create(&segment.name())?;
-    if sync {
-        segments.folder().sync()?;
+    if sync && let Err(error) = segments.folder().sync() {
+        // Nothing is in it, and the next attempt has another name.
+        drop(segments.folder().remove(&segment.name()));
+        return Err(error);
     }
     segments.push(first);
     Ok(Active { segment, file })

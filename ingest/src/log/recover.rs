@@ -116,4 +116,6 @@ fn report(damage: &Damage) {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
