@@ -54,7 +54,7 @@ pub(super) fn of_trace(id: TraceId) -> Arc<dyn RowFilter> {
     Arc::new(OneOf::new("trace_id", vec![id.0.to_vec()]))
 }
 
-/// What [`super::read`] makes of the rows of a file, of rows in memory in row shape.
+/// What [`crate::Store::read`] makes of the rows of a file, of rows in memory in row shape.
 ///
 /// # Errors
 /// Where a column is missing, or a filter fails.
