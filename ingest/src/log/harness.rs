@@ -43,7 +43,17 @@ pub(crate) fn metrics() -> LogMetrics {
 impl Log {
     /// Recovers what the folder holds and goes on after it.
     pub(crate) fn open(folder: &FaultyFolder, settings: WriterSettings) -> (Self, Recovered) {
-        let recovered = recover(folder).unwrap();
+        Self::open_behind(folder, settings, LogPosition(0))
+    }
+
+    /// The same, where the catalog covers the log up to a position.
+    pub(crate) fn open_behind(
+        folder: &FaultyFolder,
+        settings: WriterSettings,
+        covered: LogPosition,
+    ) -> (Self, Recovered) {
+        let mut recovered = recover(folder).unwrap();
+        recovered.next = recovered.next.max(covered);
         let (next, found) = (recovered.next, recovered.segments.clone());
         let segments = Arc::new(Segments::new(Arc::new(folder.clone()), found, next));
         let writer = Writer::new(settings, Arc::clone(&segments), next, clock(), metrics());

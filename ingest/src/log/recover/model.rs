@@ -104,7 +104,8 @@ impl Model {
     /// The process starts again over whatever is there.
     fn restart(&mut self) -> Recovered {
         self.folder.disk().failing_cuts = false;
-        let (log, recovered) = Log::open(&self.folder, SETTINGS);
+        let covered = LogPosition(self.covered);
+        let (log, recovered) = Log::open_behind(&self.folder, SETTINGS, covered);
         self.log = log;
         self.log.segments.cover(LogPosition(self.covered));
         if self.betrayed {
