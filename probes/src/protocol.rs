@@ -7,7 +7,10 @@
 mod dialogue;
 mod exchange;
 mod follow;
+mod grpc;
 pub mod http1;
+pub mod http2;
+mod kept;
 mod memcached;
 mod mysql;
 mod opening;
@@ -165,6 +168,11 @@ pub struct Limits {
     pub failures_max: u32,
     /// Prepared statements that are remembered for a connection; the oldest makes room.
     pub prepared_max: usize,
+    /// Streams of an HTTP/2 connection that may be open; the oldest is shed.
+    pub streams_max: usize,
+    /// What is held of the header fields that a side of an HTTP/2 connection refers back to. Where
+    /// it sends more of them, the older ones are unknown.
+    pub header_table_bytes_max: usize,
     /// Request headers that are kept, in lower case.
     pub request_headers: Vec<String>,
     /// Response headers that are kept, in lower case.
@@ -185,11 +193,17 @@ impl Default for Limits {
             open_bytes_max: 24 << 10,
             failures_max: 8,
             prepared_max: 256,
+            streams_max: 1_024,
+            header_table_bytes_max: 64 << 10,
             request_headers: names(&[
                 "host",
                 "user-agent",
                 "traceparent",
                 "tracestate",
+                "b3",
+                "x-b3-traceid",
+                "x-b3-spanid",
+                "x-b3-sampled",
                 "content-type",
                 "x-forwarded-proto",
             ]),

@@ -25,6 +25,9 @@ pub enum Failure {
     Unseen,
     /// The response is not one, or its head is over the limit.
     Malformed,
+    /// One end gave up the exchange and kept the connection, for the reason with this number
+    /// (RFC 9113, section 7).
+    StreamReset(u32),
 }
 
 impl Failure {
@@ -35,8 +38,24 @@ impl Failure {
             Self::Reset => Some("connection_reset"),
             Self::Closed => Some("connection_closed"),
             Self::Malformed => Some("invalid_response"),
+            Self::StreamReset(reason) => Some(stream_error(reason)),
             Self::Unseen => None,
         }
+    }
+}
+
+/// Why a stream of HTTP/2 was ended, as values of `error.type`.
+fn stream_error(reason: u32) -> &'static str {
+    match reason {
+        0x0 => "http2_no_error",
+        0x1 => "http2_protocol_error",
+        0x2 => "http2_internal_error",
+        0x3 => "http2_flow_control_error",
+        0x5 => "http2_stream_closed",
+        0x7 => "http2_refused_stream",
+        0x8 => "http2_cancel",
+        0xb => "http2_enhance_your_calm",
+        _ => "http2_error",
     }
 }
 
@@ -81,10 +100,12 @@ pub enum Said {
 /// What an HTTP exchange says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpCall {
-    /// As it stands in the request.
+    /// As it stands in the request; empty where it was not seen.
     pub method: String,
-    /// The request target, in any of its four forms.
+    /// The request target, in any of its four forms; empty where it was not seen.
     pub target: String,
+    /// `http` or `https`, where the request says it.
+    pub scheme: Option<&'static str>,
     /// `1.0`, `1.1` or `2`.
     pub version: &'static str,
     /// The request headers that [`super::Limits::request_headers`] names, names in lower case.
@@ -123,7 +144,7 @@ pub struct DatabaseCall {
 pub struct RpcCall {
     /// `rpc.system.name`
     pub system: &'static str,
-    /// `rpc.method`: service and method, with a slash between.
+    /// `rpc.method`: service and method, with a slash between; empty where it was not seen.
     pub method: String,
     /// `rpc.response.status_code`, in the words of the system.
     pub status: Option<String>,
@@ -133,11 +154,11 @@ pub struct RpcCall {
     pub fault: bool,
     /// The host that the request was for.
     pub authority: Option<String>,
-    /// Messages that the client sent.
-    pub sent: u64,
-    /// Messages that the server sent.
-    pub received: u64,
-    /// `traceparent` and `tracestate`, as the request carries them.
+    /// Messages that the client sent; none where not all were seen.
+    pub sent: Option<u64>,
+    /// Messages that the server sent; none where not all were seen.
+    pub received: Option<u64>,
+    /// The request headers that [`super::Limits::request_headers`] names, names in lower case.
     pub headers: Vec<(String, String)>,
 }
 

@@ -46,7 +46,10 @@ pub(super) fn told(exchange: &Exchange) -> String {
         }
         Said::Rpc(call) => {
             let status = call.status.as_deref().unwrap_or("-");
-            format!("{} {status} {}>{} {sizes}{failure}", call.method, call.sent, call.received)
+            let count =
+                |count: Option<u64>| count.map_or("\u{2026}".to_owned(), |it| it.to_string());
+            let (sent, received) = (count(call.sent), count(call.received));
+            format!("{} {status} {sent}>{received} {sizes}{failure}", call.method)
         }
         Said::Http(call) => {
             let status = call.status.map_or("-".to_owned(), |status| status.to_string());
@@ -170,7 +173,7 @@ pub(super) fn check_losses(
         let told = watched.close(Closing::Orderly);
         // What says that it was not seen whole, or does not know its text, may differ.
         let partial = |one: &str| {
-            let marks = ["Unseen", "_OTHER", "USE ->", "\u{2026}"];
+            let marks = ["Unseen", "_OTHER", "USE ->", "\u{2026}", "+>"];
             one.starts_with("- ->")
                 || one.ends_with('+')
                 || marks.iter().any(|mark| one.contains(mark))

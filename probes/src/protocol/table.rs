@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::opening::{Log, Look, Opening};
-use super::{Limits, Protocol, Role, http1, memcached, mysql, postgres, redis};
+use super::{Limits, Protocol, Role, http1, http2, memcached, mysql, postgres, redis};
 
 /// A protocol: how it is told, and who parses it.
 pub(super) struct Row {
@@ -16,8 +16,9 @@ pub(super) struct Row {
 }
 
 /// All of them.
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 6] = [
     Row { name: "http1", look: http1::look, parser: http1::parser },
+    Row { name: "http2", look: http2::look, parser: http2::parser },
     Row { name: "postgres", look: postgres::look, parser: postgres::parser },
     Row { name: "mysql", look: mysql::look, parser: mysql::parser },
     Row { name: "redis", look: redis::look, parser: redis::parser },

@@ -25,7 +25,7 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Htt
     let error_type = error_type(exchange, call);
     let mut shared = vec![
         Attribute::text("http.request.method", known.copied().unwrap_or("_OTHER")),
-        Attribute::text("url.scheme", "http"),
+        Attribute::text("url.scheme", call.scheme.unwrap_or("http")),
         Attribute::text("network.protocol.name", "http"),
         Attribute::text("network.protocol.version", call.version),
         Attribute::text("server.address", server_address),
@@ -36,7 +36,7 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Htt
     shared.extend(error_type.map(|error| Attribute::text("error.type", error)));
     let failed = shared.last().is_some_and(|last| last.is("error.type"));
     let mut own = Vec::new();
-    if known.is_none() {
+    if known.is_none() && !call.method.is_empty() {
         own.push(Attribute::text("http.request.method_original", call.method.as_str()));
     }
     own.extend(target.path.map(|path| Attribute::text("url.path", path)));
@@ -59,8 +59,18 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Htt
 }
 
 /// Headers that are read for their meaning; the rest was asked for by the configuration.
-const UNDERSTOOD: [&str; 6] =
-    ["host", "user-agent", "traceparent", "tracestate", "content-type", "x-forwarded-proto"];
+const UNDERSTOOD: [&str; 10] = [
+    "host",
+    "user-agent",
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-sampled",
+    "content-type",
+    "x-forwarded-proto",
+];
 
 fn headers(list: &mut Vec<Attribute>, prefix: &str, headers: &[(String, String)]) {
     for (at, (name, _)) in headers.iter().enumerate() {
@@ -104,6 +114,9 @@ struct Target<'a> {
 impl<'a> Target<'a> {
     fn of(call: &'a HttpCall) -> Self {
         let target = call.target.as_str();
+        if target.is_empty() {
+            return Self { authority: None, path: None, query: None };
+        }
         if call.method == "CONNECT" {
             return Self { authority: Some(target), path: None, query: None };
         }

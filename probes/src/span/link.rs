@@ -1,6 +1,6 @@
 //! Which trace a span belongs to, and whose child it is.
 //!
-//! Invariants: a valid `traceparent` is honoured; without one, both ends of a connection derive the
+//! Invariants: a valid `traceparent` is honoured, or else valid B3 headers; without them, both ends of a connection derive the
 //! same ids from what both see, or, where that is not certain, the ids are random: a link that
 //! might be wrong is not made.
 
@@ -36,7 +36,7 @@ pub(crate) fn ids(connection: &ConnectionInfo, exchange: &Exchange) -> Ids {
         .zip(connection.opened)
         .map(|(ordinal, opened)| Shared::new(connection, opened, ordinal));
     let span_id = shared.as_ref().map_or_else(random_span_id, |one| one.span_id(exchange.role));
-    if let Some(parent) = exchange.request_header("traceparent").and_then(traceparent) {
+    if let Some(parent) = parent(exchange) {
         let remote = match exchange.role {
             Role::Server => PARENT_IS_REMOTE,
             Role::Client => 0,
@@ -137,7 +137,36 @@ fn random_span_id() -> [u8; 8] {
     rand::random::<u64>().max(1).to_be_bytes()
 }
 
-/// A W3C `traceparent`.
+/// The caller's span, as the request names it.
+fn parent(exchange: &Exchange) -> Option<TraceParent> {
+    let header = |name| exchange.request_header(name);
+    let w3c = header("traceparent").and_then(traceparent);
+    let b3 = || header("b3").and_then(b3);
+    let several = || {
+        let sampled = header("x-b3-sampled").unwrap_or("1");
+        b3_of(header("x-b3-traceid")?, header("x-b3-spanid")?, sampled)
+    };
+    w3c.or_else(b3).or_else(several)
+}
+
+/// Reads a `b3` header: trace, span, and perhaps whether it is sampled and whose child it is.
+fn b3(value: &str) -> Option<TraceParent> {
+    let mut parts = value.trim().split('-');
+    let (trace_id, span_id) = (parts.next()?, parts.next()?);
+    b3_of(trace_id, span_id, parts.next().unwrap_or("1"))
+}
+
+fn b3_of(trace_id: &str, span_id: &str, sampled: &str) -> Option<TraceParent> {
+    // Eight bytes are the last ones of a trace's sixteen.
+    let short = || hex::<8>(trace_id).map(|id| u128::from(u64::from_be_bytes(id)).to_be_bytes());
+    let trace_id = hex::<16>(trace_id).or_else(short)?;
+    let span_id = hex::<8>(span_id)?;
+    let flags = u8::from(matches!(sampled, "1" | "d" | "true"));
+    let valid = trace_id != [0; 16] && span_id != [0; 8];
+    valid.then_some(TraceParent { trace_id, span_id, flags })
+}
+
+/// What a request says of its caller's span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TraceParent {
     trace_id: [u8; 16],
@@ -208,6 +237,20 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
         ] {
             assert_eq!(traceparent(bad), None, "{bad}");
+        }
+    }
+
+    /// Scenario: B3 headers of one and of two parts, with traces of 8 and 16 bytes, and bad ones.
+    /// Guarantees: exactly the valid ones are honoured.
+    #[test]
+    fn b3_headers() {
+        let long = "80f198ee56343ba864fe8b2a57d3eff7";
+        let read = b3(&format!("{long}-e457b5a2e4d86bd1-1-05e3ac9a4f6e3b90")).unwrap();
+        assert_eq!((read.trace_id[0], read.span_id[7], read.flags), (0x80, 0xd1, 1));
+        let read = b3_of("64fe8b2a57d3eff7", "e457b5a2e4d86bd1", "0").unwrap();
+        assert_eq!((read.trace_id[7..10].to_vec(), read.flags), (vec![0, 0x64, 0xfe], 0));
+        for bad in ["0", "", "80f1-e457b5a2e4d86bd1", "64fe8b2a57d3eff7-0000000000000000-1"] {
+            assert_eq!(b3(bad), None, "{bad}");
         }
     }
 }

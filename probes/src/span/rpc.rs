@@ -20,19 +20,22 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Rpc
     let failed = error_type.is_some();
     let mut shared = vec![
         Attribute::text("rpc.system.name", call.system),
-        Attribute::text("rpc.method", call.method.as_str()),
         Attribute::text("server.address", address),
         Attribute::integer("server.port", i64::from(port)),
     ];
+    if !call.method.is_empty() {
+        shared.push(Attribute::text("rpc.method", call.method.as_str()));
+    }
     let status = call.status.as_deref();
     shared.extend(status.map(|status| Attribute::text("rpc.response.status_code", status)));
     shared.extend(error_type.map(|error| Attribute::text("error.type", error)));
     let mut own = vec![
         Attribute::text("network.protocol.name", "http"),
         Attribute::text("network.protocol.version", "2"),
-        Attribute::count("icecore.rpc.request.messages", call.sent),
-        Attribute::count("icecore.rpc.response.messages", call.received),
     ];
+    let messages = |key, count: Option<u64>| count.map(|count| Attribute::count(key, count));
+    own.extend(messages("icecore.rpc.request.messages", call.sent));
+    own.extend(messages("icecore.rpc.response.messages", call.received));
     peer(&mut own, connection, exchange.role);
     sizes(&mut own, exchange);
     let instrument = match exchange.role {

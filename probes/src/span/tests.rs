@@ -39,6 +39,7 @@ pub(crate) fn exchange(role: Role, method: &str, target: &str, status: u16) -> E
         said: Said::Http(HttpCall {
             method: method.to_owned(),
             target: target.to_owned(),
+            scheme: None,
             version: "1.1",
             request_headers: vec![
                 ("host".to_owned(), "Shop.example:81".to_owned()),

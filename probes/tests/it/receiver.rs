@@ -98,3 +98,11 @@ pub(crate) fn text<'s>(span: &'s Span, key: &str) -> Option<&'s str> {
         _ => None,
     }
 }
+
+/// Yes or no among the attributes.
+pub(crate) fn boolean(span: &Span, key: &str) -> Option<bool> {
+    match value(span, key) {
+        Some(Value::BoolValue(truth)) => Some(*truth),
+        _ => None,
+    }
+}

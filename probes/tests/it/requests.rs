@@ -37,7 +37,7 @@ async fn every_request_is_seen_by_system_call_tracepoints() {
 
 async fn check_rung(rung: RungChoice) {
     let folder = tempfile::tempdir().unwrap();
-    let (_nginx, nginx_port) = nginx(folder.path()).await;
+    let (_nginx, nginx_port) = nginx(folder.path(), "").await;
     let (_server, mut server_lines) = python("web_server.py", &[]);
     let python_port: u16 = line(&mut server_lines).trim().parse().unwrap();
     let ports = [nginx_port, python_port];
@@ -64,23 +64,26 @@ async fn check_rung(rung: RungChoice) {
     running.await.unwrap().unwrap();
     stop.cancel();
 
-    check_spans(&received, ports, &rows, SpanKind::Server);
-    check_spans(&received, ports, &rows, SpanKind::Client);
+    check_spans(&received, &ports, &rows, SpanKind::Server);
+    check_spans(&received, &ports, &rows, SpanKind::Client);
     check_figures(&registry);
 }
 
 async fn wait_for(received: &Received, ports: [u16; 2], spans: usize) {
     let end = tokio::time::Instant::now() + PATIENCE;
-    while of_ports(received, ports).len() < spans && tokio::time::Instant::now() < end {
+    while of_ports(received, &ports).len() < spans && tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-fn of_ports(received: &Received, ports: [u16; 2]) -> Vec<Span> {
-    received.spans("server.port", &ports.map(i64::from))
+/// Spans of servers at these ports.
+pub(crate) fn of_ports(received: &Received, ports: &[u16]) -> Vec<Span> {
+    let ports: Vec<i64> = ports.iter().map(|&port| i64::from(port)).collect();
+    received.spans("server.port", &ports)
 }
 
-fn check_spans(received: &Received, ports: [u16; 2], rows: &[Value], kind: SpanKind) {
+/// The spans of one kind match the rows of a client one for one.
+pub(crate) fn check_spans(received: &Received, ports: &[u16], rows: &[Value], kind: SpanKind) {
     let mut spans: BTreeMap<i64, Span> = BTreeMap::new();
     for span in of_ports(received, ports).into_iter().filter(|span| span.kind() == kind) {
         let query = text(&span, "url.query").unwrap_or_default();
@@ -111,7 +114,8 @@ fn check_span(row: &Value, span: &Span) {
     assert!(start <= end && start + slack >= first && end <= last + slack, "{row}: {span:?}");
 }
 
-async fn nginx(folder: &Path) -> (Peer, u16) {
+/// An nginx that serves files of known sizes; `protocol`: what it speaks beside HTTP/1.
+pub(crate) async fn nginx(folder: &Path, protocol: &str) -> (Peer, u16) {
     let site = folder.join("site/bytes");
     std::fs::create_dir_all(&site).unwrap();
     for size in [0, 1, 100, 4_096, 65_536, 100_000, 1_048_576] {
@@ -123,7 +127,7 @@ async fn nginx(folder: &Path) -> (Peer, u16) {
          events {{}}\n\
          http {{ access_log off; sendfile on; client_body_temp_path {0}/b; proxy_temp_path {0}/p;\n\
          fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
-         server {{ listen 127.0.0.1:{port}; listen [::1]:{port}; root {0}/site; }} }}\n",
+         server {{ listen 127.0.0.1:{port} {protocol}; listen [::1]:{port} {protocol}; root {0}/site; }} }}\n",
         folder.display()
     );
     let config = folder.join("nginx.conf");

@@ -3,6 +3,8 @@
 //! Invariant: a body is never held, only counted and (up to a limit) kept; what is used of the
 //! input is told exactly, so that the byte after a body is the first of the next message.
 
+use crate::protocol::kept::Kept;
+
 /// How the end of a body is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {
@@ -55,30 +57,6 @@ pub(super) enum Then {
     Done,
     /// The framing cannot be followed any further.
     Broken,
-}
-
-/// What is kept of a body.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Kept {
-    /// Payload bytes that passed.
-    pub(super) bytes: u64,
-    /// The first of them, as many as were wanted and captured without a hole.
-    pub(super) start: Vec<u8>,
-    /// How many are wanted.
-    pub(super) start_bytes_max: usize,
-    /// An unknown number of bytes is missing.
-    pub(super) holed: bool,
-}
-
-impl Kept {
-    fn push(&mut self, data: &[u8]) {
-        let whole = self.start.len() as u64 == self.bytes;
-        let room = self.start_bytes_max.saturating_sub(self.start.len());
-        self.bytes += data.len() as u64;
-        if whole && room > 0 {
-            self.start.extend(data.iter().take(room));
-        }
-    }
 }
 
 impl Body {
@@ -210,7 +188,7 @@ mod tests {
     fn check_chunks(wire: &[u8], payload: &[u8], rest: &[u8]) {
         for cut in 0..wire.len() {
             let mut body = Body::Chunked(Chunk::START);
-            let mut kept = Kept { start_bytes_max: 1_000, ..Kept::default() };
+            let mut kept = Kept::wanted(1_000);
             let (head, tail) = wire.split_at(cut);
             let first = body.take(head, &mut kept);
             let used = if first.then == Then::Done {

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a head is held only until it is whole, and never beyond the limit.
 
-use super::body::{Body, Kept};
+use super::body::Body;
+use crate::protocol::kept::Kept;
 
 /// Where the next byte stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

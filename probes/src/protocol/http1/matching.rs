@@ -3,11 +3,12 @@
 //! Invariant: the front of the queue is the request whose response is read or comes next; every
 //! request that enters the queue leaves it as one exchange.
 
-use super::body::{Body, Kept};
+use super::body::Body;
 use super::detect::Detection;
 use super::lane::Place;
 use super::pending::{Answer, Pending};
 use super::{Exchange, Failure, Http1, QUIET_NANOS, Segment, Side, head, looks_like};
+use crate::protocol::kept::Kept;
 
 /// A head that was read; none where the bytes are no head.
 pub(super) type Read = Option<()>;
@@ -153,7 +154,7 @@ impl Http1 {
     }
 
     fn kept(&self) -> Kept {
-        Kept { start_bytes_max: self.limits.body_bytes_max, ..Kept::default() }
+        Kept::wanted(self.limits.body_bytes_max)
     }
 
     /// What follows is another protocol.

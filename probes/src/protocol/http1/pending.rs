@@ -2,8 +2,8 @@
 //!
 //! Invariant: an exchange leaves here once, with what was seen of it and nothing else.
 
-use super::body::Kept;
 use super::head::{RequestHead, ResponseHead};
+use crate::protocol::kept::Kept;
 use crate::protocol::{BodySize, Exchange, Failure, HttpCall, Role, Said};
 
 /// How far the response has come.
@@ -70,13 +70,13 @@ impl Pending {
 
     pub(super) fn end_request(&mut self, kept: Kept, whole: bool) {
         self.request_done = true;
-        self.exchange.request_body = size(&kept, whole);
+        self.exchange.request_body = kept.size(whole);
         self.exchange.request_captured = kept.start;
     }
 
     pub(super) fn end_response(&mut self, kept: Kept, whole: bool) {
         self.answer = Answer::Whole;
-        self.exchange.response_body = size(&kept, whole);
+        self.exchange.response_body = kept.size(whole);
         self.exchange.response_captured = kept.start;
     }
 
@@ -85,8 +85,4 @@ impl Pending {
         self.exchange.said = Said::Http(self.call);
         self.exchange
     }
-}
-
-fn size(kept: &Kept, whole: bool) -> BodySize {
-    if whole && !kept.holed { BodySize::Exact(kept.bytes) } else { BodySize::AtLeast(kept.bytes) }
 }

@@ -369,14 +369,14 @@ fn started_amid() {
     assert_eq!(watched.out[0].ordinal, None);
 }
 
-/// Scenario: TLS, HTTP/2, a database and a never-ending first line.
+/// Scenario: TLS, SSH, a database and a never-ending first line.
 /// Guarantees: none is taken for HTTP/1, and the connection is let go after the bound.
 #[test]
 fn other_protocols() {
     let long = vec![b'A'; 100_000];
     let payloads: [&[u8]; 5] = [
         b"\x16\x03\x01\x02\x00\x01",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
         b"Q\0\0\0\x0dSELECT 1\0",
         &long,
         b"",

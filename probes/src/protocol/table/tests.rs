@@ -7,9 +7,15 @@ use super::*;
 use crate::protocol::{Closing, Direction, Segment};
 
 /// Pieces that messages are made of, so that random bytes get far.
-const WORDS: [&[u8]; 24] = [
+const WORDS: [&[u8]; 30] = [
     b"GET / HTTP/1.1\r\n\r\n",
     b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\0\0\0\x04\0\0\0\0\0",
+    b"\0\0\x03\x01\x05\0\0\0\x01\x82\x84\x86",
+    b"\0\0\x01\x01\x04\0\0\0\x01\x88",
+    b"\0\0\x03\0\x09\0\0\0\x01\x01a\0",
+    b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x08",
     b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n",
     b"*3\r\n$9\r\nSUBSCRIBE\r\n",
     b"$-1\r\n",

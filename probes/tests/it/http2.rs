@@ -1,0 +1,204 @@
+//! HTTP/2 and gRPC: real servers and clients, several requests at a time over one connection, and
+//! each of them once on each side.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+
+use icecore_probes::{Config, RungChoice};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prometheus_client::registry::Registry;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::peers::{PATIENCE, Peer, check_figures, line, open, python};
+use crate::receiver::{Received, boolean, int, serve, text};
+use crate::requests::{check_spans, nginx, of_ports};
+
+/// Scenario: nginx and Node.js (with padded frames and without) under httpx, curl and a Node.js
+/// client: bodies of 0 B to 1 MB both ways, HEAD, errors, interim answers, trailers, up to 40 requests
+/// at a time over one connection, one connection that is older than the agent; by the socket
+/// tracepoints.
+/// Guarantees: one span on each side for each request, with method, path, status and sizes, inside
+/// the client's own times; no record is refused; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_is_seen_by_socket_tracepoints() {
+    check_http2(RungChoice::BtfTracepoints).await;
+}
+
+/// Scenario: the same, seen by the system call tracepoints.
+/// Guarantees: the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_is_seen_by_system_call_tracepoints() {
+    check_http2(RungChoice::SyscallTracepoints).await;
+}
+
+/// Scenario: gRPC calls of Python's library: unary and streaming ones of every kind, every status,
+/// trailers alone, messages of 0 B to 300 kB, eight callers over one connection, calls that are
+/// cancelled or run out of time, a connection that is older than the agent; by the socket
+/// tracepoints.
+/// Guarantees: one span on each side for each call, with method, status, messages and bytes each
+/// way, inside the client's own times; no record is refused; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_is_seen_by_socket_tracepoints() {
+    check_grpc(RungChoice::BtfTracepoints).await;
+}
+
+/// Scenario: the same, seen by the system call tracepoints.
+/// Guarantees: the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_is_seen_by_system_call_tracepoints() {
+    check_grpc(RungChoice::SyscallTracepoints).await;
+}
+
+async fn check_http2(rung: RungChoice) {
+    let folder = tempfile::tempdir().unwrap();
+    let (_nginx, nginx_port) = nginx(folder.path(), "http2").await;
+    let Some((_node, mut node_lines)) = node("http2_server.mjs") else { return };
+    let node_ports: Vec<u16> =
+        line(&mut node_lines).split_whitespace().map(|port| port.parse().unwrap()).collect();
+    let ports = [nginx_port, node_ports[0], node_ports[1]];
+    let Some((rows, received, registry)) = watched(rung, "http2_client.py", &ports, 2).await else {
+        return;
+    };
+    assert!(rows.len() >= 200, "{} requests", rows.len());
+    for kind in [SpanKind::Server, SpanKind::Client] {
+        check_spans(&received, &ports, &rows, kind);
+    }
+    for span in of_ports(&received, &ports) {
+        assert_eq!(text(&span, "network.protocol.version"), Some("2"), "{span:?}");
+    }
+    check_figures(&registry);
+    println!("{rung:?}: {} requests over HTTP/2 on both sides", rows.len());
+}
+
+/// A script of Node.js; none, and said so, where there is no Node.js.
+fn node(script: &str) -> Option<(Peer, BufReader<ChildStdout>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
+    match Command::new("node").arg(path).stdout(Stdio::piped()).spawn() {
+        Ok(mut child) => {
+            let lines = BufReader::new(child.stdout.take().unwrap());
+            Some((Peer(child), lines))
+        }
+        Err(error) => {
+            println!("skipped: node cannot be started: {error}");
+            None
+        }
+    }
+}
+
+/// Runs a client while the agent watches: what it wrote down, and what was received.
+async fn watched<T: for<'a> Deserialize<'a>>(
+    rung: RungChoice,
+    client: &str,
+    ports: &[u16],
+    spans_each: usize,
+) -> Option<(Vec<T>, Received, Registry)> {
+    let arguments: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let (mut client, mut lines) = python(client, &arguments);
+    let first = line(&mut lines);
+    if first.starts_with("missing") {
+        println!("skipped: {}", first.trim());
+        return None;
+    }
+    assert_eq!(first, "ready\n");
+    let stop = CancellationToken::new();
+    let (endpoint, received) = serve(stop.clone()).await;
+    let mut registry = Registry::default();
+    let mut config = Config::default();
+    config.capture.rung = rung;
+    let probes = open(config, endpoint, &mut registry).await?;
+    let probes_stop = CancellationToken::new();
+    let running = tokio::spawn(probes.run(probes_stop.clone()));
+    client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let mut output = String::new();
+    let output = tokio::task::spawn_blocking(move || {
+        lines.read_to_string(&mut output).map(|_| output).unwrap()
+    });
+    let rows: Vec<T> = serde_json::from_str(&output.await.unwrap()).unwrap();
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while of_ports(&received, ports).len() < spans_each * rows.len()
+        && tokio::time::Instant::now() < end
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    probes_stop.cancel();
+    running.await.unwrap().unwrap();
+    stop.cancel();
+    Some((rows, received, registry))
+}
+
+/// One call, as the client saw it.
+#[derive(Debug, Deserialize)]
+struct Call {
+    method: String,
+    status: String,
+    /// Messages and bytes, where they are certain.
+    sent: Option<[i64; 2]>,
+    received: Option<[i64; 2]>,
+    start: u64,
+    end: u64,
+    /// Its connection is older than the agent.
+    #[serde(default)]
+    older: bool,
+}
+
+async fn check_grpc(rung: RungChoice) {
+    let (mut server, mut server_lines) = python("grpc_server.py", &[]);
+    let mut first = String::new();
+    server_lines.read_line(&mut first).unwrap();
+    let Ok(port) = first.trim().parse() else { return println!("skipped: no grpcio") };
+    let Some((calls, received, registry)) =
+        watched::<Call>(rung, "grpc_client.py", &[port], 2).await
+    else {
+        return;
+    };
+    drop(server.0.stdin.take());
+    assert!(calls.len() >= 200, "{} calls", calls.len());
+    for kind in [SpanKind::Server, SpanKind::Client] {
+        check_calls(&received, port, &calls, kind);
+    }
+    check_figures(&registry);
+    println!("{rung:?}: {} calls on both sides", calls.len());
+}
+
+fn check_calls(received: &Received, port: u16, calls: &[Call], kind: SpanKind) {
+    let mut spans: BTreeMap<String, Span> = BTreeMap::new();
+    for span in of_ports(received, &[port]).into_iter().filter(|span| span.kind() == kind) {
+        let method = text(&span, "rpc.method").unwrap_or_default().to_owned();
+        let twice = spans.insert(method, span);
+        assert!(twice.is_none(), "{kind:?} is there twice: {twice:?}");
+    }
+    for call in calls {
+        let span = spans.remove(&call.method);
+        check_call(call, &span.unwrap_or_else(|| panic!("no {kind:?} span of {call:?}")));
+    }
+    assert!(spans.is_empty(), "nobody called {spans:?}");
+}
+
+fn check_call(call: &Call, span: &Span) {
+    let shown = || format!("{call:?}: {span:?}");
+    assert_eq!(span.name, call.method);
+    assert_eq!(text(span, "rpc.system.name"), Some("grpc"), "{}", shown());
+    // Who comes late may not know a status by its number in a table.
+    let unknown = call.older && boolean(span, "icecore.incomplete") == Some(true);
+    if !unknown {
+        let status = text(span, "rpc.response.status_code");
+        assert_eq!(status, Some(&*call.status), "{}", shown());
+    }
+    for (way, wanted) in [("request", call.sent), ("response", call.received)] {
+        let Some([messages, bytes]) = wanted else { continue };
+        let found = int(span, &format!("icecore.rpc.{way}.messages"));
+        assert_eq!(found, Some(messages), "{way}: {}", shown());
+        // A server may end a call of which it has not read all that was sent.
+        if let Some(size) = int(span, &format!("icecore.{way}.size")) {
+            assert_eq!(size, bytes, "{way}: {}", shown());
+        }
+    }
+    let slack = 5_000_000;
+    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
+    let inside = start + slack >= call.start && end <= call.end + slack;
+    assert!(start <= end && inside, "{}", shown());
+}
