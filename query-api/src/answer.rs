@@ -137,7 +137,7 @@ impl Answers {
         sink: &mut Sink,
         counted: &Counted<'_>,
     ) -> Result<Outcome, Error> {
-        let Running { schema, mut rows, snapshot, stats } =
+        let Running { schema, mut rows, snapshot, stats, notes } =
             self.engine.start(question, &self.limits).await?;
         let encode_error =
             |source| Error::Encode { format: format.name(), source: Box::new(source) };
@@ -148,7 +148,9 @@ impl Answers {
             self.metrics.incomplete();
         }
         let head = Head { snapshot: snapshot.files.id(), incomplete };
-        let stats = |rows: u64| Stats::new(&snapshot, stats.figures(), rows, counted.elapsed());
+        let stats = |rows: u64| {
+            Stats::new(&snapshot, stats.figures(), rows, counted.elapsed(), notes.clone())
+        };
         if !sink.begin(head, encoder.begin().map_err(encode_error)?).await {
             return Ok(Outcome::Cancelled);
         }

@@ -22,8 +22,9 @@ use icecore_store::{Condition, ConditionError, Conditions, ReadColumn, RowPlace,
 
 use crate::Error;
 use crate::engine::base_session;
-use crate::functions::access::MapAccess;
+use crate::functions::access::{MapAccess, Notes};
 use crate::functions::rewrite::rewrite_condition;
+use crate::hint::Asked;
 use crate::snapshot::QuerySnapshot;
 use crate::table::columns::{Column, schema_of, table_columns};
 use crate::table::{Place, shown};
@@ -43,7 +44,7 @@ impl SqlConditions {
 
     fn plan(&self, table: Table, sql: &str, snapshot: &Snapshot) -> EngineResult<SqlCondition> {
         let types = QuerySnapshot::of_files(snapshot.clone());
-        let access = Arc::new(MapAccess::new(Arc::new(types)));
+        let access = Arc::new(MapAccess::new(Arc::new(types), Notes::default()));
         let planners =
             std::iter::once(access as _).chain(self.base.expr_planners().iter().cloned());
         let session = SessionStateBuilder::new_from_existing(self.base.clone())
@@ -233,8 +234,8 @@ const fn is_strict(op: Operator) -> bool {
 
 /// Conditions are no queries: no bound of theirs can be reached.
 fn in_words(error: DataFusionError) -> ConditionError {
-    match crate::hint::explain(error, usize::MAX) {
-        Error::Sql { message, hint } => ConditionError { reason: message, hint },
+    match crate::hint::explain(error, &Asked::default()) {
+        Error::Sql { message, hint, .. } => ConditionError { reason: message, hint },
         other => ConditionError { reason: other.to_string(), hint: None },
     }
 }

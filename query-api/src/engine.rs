@@ -10,37 +10,42 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider,
 };
+use datafusion::common::Result as EngineResult;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{ParamValues, Result as EngineResult};
 use datafusion::config::Dialect;
+use datafusion::datasource::ViewTable;
 use datafusion::execution::FunctionRegistry as _;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
-use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use icecore_store::{Clock, LiveRows, Store, Table, TimeRange};
-use serde_json::Value as Json;
 
-use crate::functions::access::MapAccess;
+use crate::expand::{Params, expand};
+use crate::functions::access::{MapAccess, Notes};
 use crate::functions::rewrite::rewrite;
-use crate::functions::{maps, percentile};
+use crate::functions::{aggregates, scalars};
+use crate::hint::Asked;
 use crate::limits::Limits;
 use crate::plan::rules;
 use crate::snapshot::QuerySnapshot;
 use crate::statement::{check_plan, check_reads};
 use crate::table::columns::public_field;
 use crate::table::{ScanStats, TableRows, TelemetryTable};
+use crate::views::{VIEWS, View};
 use crate::{Config, Error};
+
+/// Where the engine lists tables and columns.
+const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// A query as it came in.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     /// The SQL, one statement.
     pub(crate) sql: String,
-    /// Values for `$1`, `$2`, ….
-    pub(crate) params: Vec<Json>,
+    /// Values for `$1`, `$2`, … and `$name`.
+    pub(crate) params: Params,
 }
 
 /// A query that gives rows.
@@ -53,6 +58,8 @@ pub(crate) struct Running {
     pub(crate) snapshot: Arc<QuerySnapshot>,
     /// What was read so far.
     pub(crate) stats: Arc<ScanStats>,
+    /// What makes one doubt that the query asked what was meant.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Plans queries over one store and its live rows.
@@ -79,6 +86,9 @@ impl Engine {
             .with_batch_size(config.batch_rows)
             .with_information_schema(true);
         // The check compares marks on fields that a plan may drop, and fails correct queries.
+        session.options_mut().sql_parser.collect_spans = true;
+        // A table function answers in its own order.
+        session.options_mut().sql_parser.enable_subquery_sort_elimination = false;
         session.options_mut().execution.skip_physical_aggregate_schema_check = true;
         let base = base_session(session);
         Self { store, live, clock, live_wait: config.live_wait, base }
@@ -90,26 +100,33 @@ impl Engine {
         question: &Question,
         limits: &Limits,
     ) -> Result<Running, Error> {
-        let explain = |error| limits.explain(error);
-        let statement =
-            self.base.sql_to_statement(&question.sql, &Dialect::Generic).map_err(explain)?;
+        let sql = question.sql.as_str();
+        let asked = Asked { sql, ..Asked::default() };
+        let explain = |error| limits.explain_of(error, &asked);
+        let mut statement = self.base.sql_to_statement(sql, &Dialect::Generic).map_err(explain)?;
         check_reads(&statement)?;
-        let params = parameters(&question.params)?;
-        let tables = self.tables(&statement).map_err(explain)?;
+        expand(&mut statement, &question.params, self.clock.now())?;
+        let (tables, views) = self.named(&statement).map_err(explain)?;
         let snapshot = self.snapshot(&tables).await;
+        let keys = || tables.iter().flat_map(|table| snapshot.keys(*table)).collect();
+        let asked = Asked { sql, keys: Some(&keys), ..Asked::default() };
+        let explain = |error| limits.explain_of(error, &asked);
         let stats = Arc::<ScanStats>::default();
         let rows = TableRows {
             store: Arc::clone(&self.store),
             snapshot: Arc::clone(&snapshot),
             stats: Arc::clone(&stats),
         };
-        let session = self.session(Arc::new(rows), limits).map_err(explain)?;
+        let notes = Notes::default();
+        let (session, schema) = self.session(Arc::new(rows), limits, &notes).map_err(explain)?;
+        add_views(&session, &*schema, &views).await.map_err(explain)?;
         let plan = session.statement_to_plan(statement).await.map_err(explain)?;
-        check_plan(&plan, &question.sql)?;
-        let plan = plan.with_param_values(params).and_then(rewrite).map_err(explain)?;
+        check_plan(&plan, sql)?;
+        let plan = rewrite(plan).map_err(explain)?;
         let plan = session.create_physical_plan(&plan).await.and_then(interruptible);
         let rows = execute_stream(plan.map_err(explain)?, session.task_ctx()).map_err(explain)?;
-        Ok(Running { schema: public_schema(&rows.schema()), rows, snapshot, stats })
+        let notes = written_about(&notes, sql);
+        Ok(Running { schema: public_schema(&rows.schema()), rows, snapshot, stats, notes })
     }
 
     /// Live rows and files of these tables at this moment.
@@ -123,41 +140,81 @@ impl Engine {
         &self.store
     }
 
-    /// The tables that a statement names; live rows of others are not asked for.
-    fn tables(&self, statement: &Statement) -> EngineResult<Vec<Table>> {
+    /// The tables and views that a statement needs; live rows of others are not asked for.
+    fn named(&self, statement: &Statement) -> EngineResult<(Vec<Table>, Vec<&'static View>)> {
         let names = self.base.resolve_table_references(statement)?;
-        let named = |table: &Table| names.iter().any(|name| name.table() == table.name());
-        Ok(Table::ALL.into_iter().filter(named).collect())
+        // Who looks at the list of tables sees all views.
+        let lists = names.iter().any(|name| name.schema() == Some(INFORMATION_SCHEMA));
+        let is_named = |wanted: &str| names.iter().any(|name| name.table() == wanted);
+        let views: Vec<_> = VIEWS.iter().filter(|view| lists || is_named(view.name)).collect();
+        let needed = |table: &Table| {
+            is_named(table.name()) || (!lists && views.iter().any(|view| view.of == *table))
+        };
+        Ok((Table::ALL.into_iter().filter(needed).collect(), views))
     }
 
-    fn session(&self, rows: Arc<TableRows>, limits: &Limits) -> EngineResult<SessionState> {
-        let access = Arc::new(MapAccess::new(Arc::clone(&rows.snapshot)));
+    fn session(
+        &self,
+        rows: Arc<TableRows>,
+        limits: &Limits,
+        notes: &Notes,
+    ) -> EngineResult<(SessionState, Arc<dyn SchemaProvider>)> {
+        let access = Arc::new(MapAccess::new(Arc::clone(&rows.snapshot), Arc::clone(notes)));
         let planners =
             std::iter::once(access as _).chain(self.base.expr_planners().iter().cloned());
+        let (catalog, schema) = self.catalog(&rows)?;
         let mut state = SessionStateBuilder::new_from_existing(self.base.clone())
-            .with_catalog_list(self.catalog(&rows)?)
+            .with_catalog_list(catalog)
             .with_expr_planners(planners.collect())
             .with_runtime_env(limits.memory()?)
             .build();
         let now = DateTime::from_timestamp_nanos(self.clock.now().0);
         state.execution_props_mut().query_execution_start_time = Some(now);
-        Ok(state)
+        Ok((state, schema))
     }
 
     /// The tables and nothing else.
-    fn catalog(&self, rows: &Arc<TableRows>) -> EngineResult<Arc<dyn CatalogProviderList>> {
-        let schema = MemorySchemaProvider::new();
+    fn catalog(
+        &self,
+        rows: &Arc<TableRows>,
+    ) -> EngineResult<(Arc<dyn CatalogProviderList>, Arc<dyn SchemaProvider>)> {
+        let schema: Arc<dyn SchemaProvider> = Arc::new(MemorySchemaProvider::new());
         for table in Table::ALL {
             let provider = TelemetryTable::new(table, Arc::clone(rows));
             schema.register_table(table.name().to_owned(), Arc::new(provider))?;
         }
         let names = &self.base.config_options().catalog;
         let catalog = MemoryCatalogProvider::new();
-        catalog.register_schema(&names.default_schema, Arc::new(schema))?;
+        catalog.register_schema(&names.default_schema, Arc::clone(&schema))?;
         let list = MemoryCatalogProviderList::new();
         list.register_catalog(names.default_catalog.clone(), Arc::new(catalog));
-        Ok(Arc::new(list))
+        Ok((Arc::new(list), schema))
     }
+}
+
+/// The notes about keys that the caller wrote; those of views are no news to anybody.
+fn written_about(notes: &Notes, sql: &str) -> Vec<String> {
+    let Ok(notes) = notes.lock() else { return Vec::new() };
+    notes
+        .iter()
+        .filter(|(key, _)| sql.contains(key.as_str()))
+        .map(|(_, note)| note.clone())
+        .collect()
+}
+
+/// Puts the views beside the tables.
+async fn add_views(
+    session: &SessionState,
+    schema: &dyn SchemaProvider,
+    views: &[&View],
+) -> EngineResult<()> {
+    for View { name, sql, .. } in views {
+        let statement = session.sql_to_statement(sql, &Dialect::Generic)?;
+        let plan = session.statement_to_plan(statement).await?;
+        let view = ViewTable::new(plan, Some((*sql).to_owned()));
+        schema.register_table((*name).to_owned(), Arc::new(view))?;
+    }
+    Ok(())
 }
 
 /// Functions and rules of every query and condition.
@@ -167,11 +224,11 @@ pub(crate) fn base_session(config: SessionConfig) -> SessionState {
         builder = builder.with_physical_optimizer_rule(rule);
     }
     let mut base = builder.build();
-    for function in maps::functions() {
+    for function in scalars() {
         // Into a map in memory, which takes every name.
         drop(base.register_udf(function));
     }
-    for function in percentile::functions() {
+    for function in aggregates() {
         drop(base.register_udaf(function));
     }
     base
@@ -192,26 +249,4 @@ fn interruptible(plan: Arc<dyn ExecutionPlan>) -> EngineResult<Arc<dyn Execution
 /// What a caller may see of a schema.
 fn public_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(|f| public_field(f)).collect::<Vec<_>>()))
-}
-
-fn parameters(values: &[Json]) -> Result<ParamValues, Error> {
-    let values = values.iter().enumerate().map(|(at, value)| parameter(at + 1, value));
-    Ok(values.collect::<Result<Vec<_>, _>>()?.into())
-}
-
-fn parameter(at: usize, value: &Json) -> Result<ScalarValue, Error> {
-    Ok(match value {
-        Json::Null => ScalarValue::Null,
-        Json::Bool(flag) => ScalarValue::from(*flag),
-        Json::String(text) => ScalarValue::from(text.as_str()),
-        Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-            (Some(number), _, _) => ScalarValue::from(number),
-            (_, Some(number), _) => ScalarValue::from(number),
-            (_, _, number) => ScalarValue::Float64(number),
-        },
-        Json::Array(_) | Json::Object(_) => {
-            let text = format!("parameter ${at} is no text, number, boolean or null");
-            return Err(Error::Request(text));
-        }
-    })
 }

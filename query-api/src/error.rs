@@ -9,6 +9,8 @@ use std::time::Duration;
 use datafusion::error::DataFusionError;
 use http::StatusCode;
 
+use crate::hint::Place;
+
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -126,12 +128,14 @@ pub enum Error {
         known: String,
     },
     /// The SQL cannot be understood.
-    #[error("{message}")]
+    #[error("{message}{}", at.map(|at| at.to_string()).unwrap_or_default())]
     Sql {
         /// What is wrong with it.
         message: String,
         /// How to mend it, where that can be guessed.
         hint: Option<String>,
+        /// Where in its text that is, where it is known.
+        at: Option<Place>,
     },
     /// The statement would change something.
     #[error("`{statement}` is not allowed here: this API only reads")]
@@ -217,10 +221,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// A fault of the SQL, with how to mend it.
+    pub(crate) fn sql(message: String, hint: String) -> Self {
+        Self::Sql { message, hint: Some(hint), at: None }
+    }
+
+    /// Where in the SQL the fault is, where it is known.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Sql { at, .. } => *at,
+            _ => None,
+        }
+    }
+
     /// An error of the store: what is wrong with a condition is told to whoever wrote it.
     pub(crate) fn of_store(error: icecore_store::Error) -> Self {
         if let icecore_store::Error::Condition { source, .. } = error {
-            return Self::Sql { message: source.reason, hint: source.hint };
+            return Self::Sql { message: source.reason, hint: source.hint, at: None };
         }
         let reason = error.to_string();
         Self::Store { reason, source: Box::new(DataFusionError::External(Box::new(error))) }

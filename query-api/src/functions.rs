@@ -1,13 +1,36 @@
 //! What this crate adds to SQL: `attributes['key']`, the functions of maps, percentiles by
-//! buckets, and ids that compare in either case.
+//! buckets, rates and quantiles of metrics, the tree of a trace, and ids that compare in either case.
 //!
 //! Invariant: a query that uses them answers the same whether or not a key has a column.
 
 pub(crate) mod access;
 mod agree;
 pub(crate) mod attribute;
+mod collect;
+mod frames;
+pub(crate) mod histogram;
 pub(crate) mod hoist;
 mod ids;
-pub(crate) mod maps;
-pub(crate) mod percentile;
+pub(crate) mod increase;
+mod maps;
+mod percentile;
+mod related;
 pub(crate) mod rewrite;
+mod series;
+mod tree;
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+/// Functions of values, to stand before the engine's.
+pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
+    let more = [frames::function(), series::function()];
+    maps::functions().into_iter().chain(more).collect()
+}
+
+/// Functions of groups, to stand before the engine's.
+pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
+    let more = [histogram::function(), tree::function(), related::function()];
+    percentile::functions().into_iter().chain(increase::functions()).chain(more).collect()
+}

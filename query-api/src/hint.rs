@@ -3,37 +3,61 @@
 //! Invariant: a fault of the SQL is an [`Error::Sql`] that names what was written; a fault of ours
 //! or of the store never is.
 
+mod nearest;
+mod place;
+
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use icecore_store::Table;
+use icecore_store::schema::MapColumn;
 
+pub(crate) use self::nearest::nearest;
+pub use self::place::Place;
+use self::place::{cut_off, end_of, named_by};
 use crate::Error;
+use crate::expand::TABLE_FUNCTIONS;
+use crate::views::VIEWS;
 
 /// Names listed in a hint, at most.
 const NAMES_MAX: usize = 40;
 
-/// What an error of the engine means for the caller. `bytes_max` is the query's memory bound.
-pub(crate) fn explain(error: DataFusionError, bytes_max: usize) -> Error {
+/// What is known of a query that failed.
+#[derive(Default)]
+pub(crate) struct Asked<'q> {
+    /// Its text.
+    pub(crate) sql: &'q str,
+    /// The query's memory bound.
+    pub(crate) bytes_max: usize,
+    /// The keys that the rows of its tables have.
+    pub(crate) keys: Option<&'q (dyn Fn() -> Vec<(MapColumn, String)> + Sync)>,
+}
+
+/// What an error of the engine means for the caller.
+pub(crate) fn explain(error: DataFusionError, asked: &Asked<'_>) -> Error {
+    let mut at = named_by(&error, asked.sql);
     let (message, hint) = match error.find_root() {
-        DataFusionError::SchemaError(schema, _) => schema_error(schema),
+        DataFusionError::SchemaError(schema, _) => schema_error(schema, asked),
         DataFusionError::SQL(parser, _) => {
             let message = parser.to_string();
             let message = message.strip_prefix("sql parser error: ").unwrap_or(&message);
+            let (message, place) = cut_off(message);
+            at = place
+                .or_else(|| message.ends_with("found: EOF").then(|| end_of(asked.sql)).flatten());
             (format!("cannot read the SQL: {message}"), None)
         }
         DataFusionError::ResourcesExhausted(_) => {
-            return Error::MemoryLimit { bytes_max, source: Box::new(error) };
+            return Error::MemoryLimit { bytes_max: asked.bytes_max, source: Box::new(error) };
         }
         DataFusionError::External(source) if source.is::<icecore_store::Error>() => {
             return Error::Store { reason: source.to_string(), source: Box::new(error) };
         }
-        root if is_the_querys(root) => plan_error(&text_of(root)),
+        root if is_the_querys(root) => plan_error(root, asked),
         root => {
             let reason = text_of(root);
             return Error::Engine { reason, source: Box::new(error) };
         }
     };
-    Error::Sql { message, hint }
+    Error::Sql { message, hint, at }
 }
 
 /// Whether the SQL is to blame, not this program.
@@ -66,21 +90,70 @@ fn text_of(root: &DataFusionError) -> String {
     line.replace("datafusion.public.", "")
 }
 
-fn plan_error(text: &str) -> (String, Option<String>) {
-    let table = text.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found"));
-    let Some(table) = table else { return (text.to_owned(), None) };
-    let names = Table::ALL.map(Table::name);
-    let close = nearest(table, names.into_iter());
-    let tables = format!("the tables are {}", names.join(", "));
-    let hint = close.map_or(tables, |close| format!("did you mean `{close}`?"));
+fn plan_error(root: &DataFusionError, asked: &Asked<'_>) -> (String, Option<String>) {
+    let whole = root.strip_backtrace();
+    let text = text_of(root);
+    if let Some(table) =
+        text.strip_prefix("table '").and_then(|rest| rest.strip_suffix("' not found"))
+    {
+        return no_table(table);
+    }
+    if let Some(name) =
+        text.strip_prefix("Invalid function '").and_then(|rest| rest.split('\'').next())
+    {
+        return no_function(name, &whole);
+    }
+    let is_no_table_function = ["table function", "Table function", "Table Function"];
+    if is_no_table_function.iter().any(|words| text.contains(words)) {
+        let names = TABLE_FUNCTIONS.iter().map(|function| function.name).collect::<Vec<_>>();
+        return (text, Some(format!("the table functions are {}", names.join(", "))));
+    }
+    let hint = asked.keys.and_then(|_| hint_of(&text));
+    (text, hint)
+}
+
+/// What helps with faults that are often made.
+fn hint_of(text: &str) -> Option<String> {
+    let in_group =
+        text.contains("must be in GROUP BY") || text.contains("must appear in the GROUP BY");
+    let hint = if in_group {
+        "name it in GROUP BY, or take max() or any_value() of it"
+    } else if text.contains("Timestamp") && text.contains("Utf8") {
+        "a time is written TIMESTAMP '2026-11-25T18:00:00Z', or now() - INTERVAL '15 minutes'"
+    } else if text.contains("Divide by zero") {
+        "nullif(x, 0) makes a division by 0 null"
+    } else {
+        return None;
+    };
+    Some(hint.to_owned())
+}
+
+fn no_table(table: &str) -> (String, Option<String>) {
+    let tables = Table::ALL.map(Table::name).into_iter();
+    let names: Vec<&str> = tables.chain(VIEWS.iter().map(|view| view.name)).collect();
+    let functions = TABLE_FUNCTIONS.iter().map(|function| function.name);
+    let hint = match nearest(table, names.iter().copied().chain(functions)) {
+        Some(close) => format!("did you mean `{close}`?"),
+        None => format!("the tables are {}", names.join(", ")),
+    };
     (format!("there is no table `{table}`"), Some(hint))
 }
 
-fn schema_error(error: &SchemaError) -> (String, Option<String>) {
+/// The engine names the function that is nearest, however far that is.
+fn no_function(name: &str, whole: &str) -> (String, Option<String>) {
+    let offered = whole.split("Did you mean '").nth(1).and_then(|rest| rest.split('\'').next());
+    let mut words: Vec<&str> = crate::expand::words().collect();
+    words.extend(offered);
+    let hint = nearest(name, words.into_iter()).map(|close| format!("did you mean `{close}`?"));
+    let hint = hint.unwrap_or_else(|| "`SHOW FUNCTIONS` lists them".to_owned());
+    (format!("there is no function `{name}`"), Some(hint))
+}
+
+fn schema_error(error: &SchemaError, asked: &Asked<'_>) -> (String, Option<String>) {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let message = format!("there is no column `{}`", field.flat_name());
-            (message, Some(column_hint(field, valid_fields)))
+            (message, Some(column_hint(field, valid_fields, asked)))
         }
         SchemaError::AmbiguousReference { field } => {
             let name = field.flat_name();
@@ -91,10 +164,14 @@ fn schema_error(error: &SchemaError) -> (String, Option<String>) {
     }
 }
 
-fn column_hint(field: &Column, valid: &[Column]) -> String {
+fn column_hint(field: &Column, valid: &[Column], asked: &Asked<'_>) -> String {
     let name = field.flat_name();
     if let Some(close) = nearest(&field.name, valid.iter().map(|column| column.name.as_str())) {
         return format!("did you mean `{close}`?");
+    }
+    let keys = asked.keys.map(|keys| keys()).unwrap_or_default();
+    if let Some((map, key)) = nearest_key(&name, &keys) {
+        return format!("did you mean {}['{key}']?", map.name());
     }
     if name.contains([' ', '/', ':']) {
         return format!("a text is written in single quotes: '{name}'");
@@ -112,28 +189,16 @@ fn column_hint(field: &Column, valid: &[Column]) -> String {
     format!("the columns here are {}{more}", names.join(", "))
 }
 
-/// The name that is a slip of the pen away, where there is one.
-fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let wanted = wanted.to_lowercase();
-    let slips_max = wanted.chars().count().div_ceil(3).min(4);
-    let measured = names.map(|name| (distance(&wanted, &name.to_lowercase()), name));
-    let (slips, name) = measured.min_by_key(|(slips, _)| *slips)?;
-    (slips <= slips_max).then_some(name)
-}
-
-/// How many letters must be changed, put in or taken out.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
-        for (column, wanted) in other.iter().enumerate() {
-            let change = diagonal + usize::from(letter != *wanted);
-            diagonal = row[column + 1];
-            row[column + 1] = change.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
+/// The key that was meant by a name such as `http_route`.
+fn nearest_key<'k>(name: &str, keys: &'k [(MapColumn, String)]) -> Option<(MapColumn, &'k str)> {
+    let plain = |text: &str| text.to_lowercase().replace('_', ".");
+    let wanted = plain(name);
+    let exact = keys.iter().find(|(_, key)| plain(key) == wanted);
+    let found = exact.or_else(|| {
+        let close = nearest(name, keys.iter().map(|(_, key)| key.as_str()))?;
+        keys.iter().find(|(_, key)| key == close)
+    });
+    found.map(|(map, key)| (*map, key.as_str()))
 }
 
 #[cfg(test)]
@@ -142,7 +207,7 @@ mod tests {
 
     fn check(field: Column, valid: &[&str], hint: &str) {
         let valid: Vec<_> = valid.iter().map(|name| Column::from_name(*name)).collect();
-        let found = column_hint(&field, &valid);
+        let found = column_hint(&field, &valid, &Asked::default());
         assert!(found.contains(hint), "{found}");
     }
 
@@ -159,23 +224,36 @@ mod tests {
         check(Column::from_name("service_name"), &[], "FROM spans");
     }
 
+    /// Scenario: names that are nearly keys of attributes.
+    /// Guarantees: the map and the key as they are written.
+    #[test]
+    fn keys_are_suggested() {
+        let keys = || {
+            vec![
+                (MapColumn::Attributes, "http.route".to_owned()),
+                (MapColumn::Resource, "k8s.pod.name".to_owned()),
+            ]
+        };
+        let asked = Asked { keys: Some(&keys), ..Asked::default() };
+        let hint = |name: &str| column_hint(&Column::from_name(name), &[], &asked);
+        assert_eq!(hint("http_route"), "did you mean attributes['http.route']?");
+        assert_eq!(hint("http.rout"), "did you mean attributes['http.route']?");
+        assert_eq!(hint("K8s_Pod_Name"), "did you mean resource['k8s.pod.name']?");
+    }
+
     /// Scenario: a table that is misspelt and one that is nothing like any.
     /// Guarantees: the nearest, or all.
     #[test]
     fn tables_are_suggested() {
-        let (message, hint) = plan_error("table 'span' not found");
+        let plan =
+            |text: &str| plan_error(&DataFusionError::Plan(text.to_owned()), &Asked::default());
+        let (message, hint) = plan("table 'span' not found");
         assert_eq!(message, "there is no table `span`");
         assert_eq!(hint.as_deref(), Some("did you mean `spans`?"));
-        let (_, hint) = plan_error("table 'customers' not found");
-        assert_eq!(hint.as_deref(), Some("the tables are spans, metrics, logs, profiles"));
-    }
-
-    /// Scenario: words at every distance.
-    /// Guarantees: the count of changes.
-    #[test]
-    fn distances_count_changes() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("same", "same"), 0);
+        let (_, hint) = plan("table 'customers' not found");
+        assert!(hint.unwrap().starts_with("the tables are spans, metrics, logs, profiles, "));
+        let (message, hint) = plan("Invalid function 'chld_of'.\nDid you mean 'chr'?");
+        assert_eq!(message, "there is no function `chld_of`");
+        assert_eq!(hint.as_deref(), Some("did you mean `child_of`?"));
     }
 }

@@ -9,6 +9,7 @@ mod condition;
 mod config;
 mod engine;
 mod error;
+mod expand;
 mod functions;
 mod hint;
 mod http;
@@ -19,8 +20,10 @@ mod service;
 mod snapshot;
 mod statement;
 mod table;
+mod views;
 
 pub use condition::SqlConditions;
 pub use config::Config;
 pub use error::{Error, ErrorKind};
+pub use hint::Place;
 pub use service::{Query, QueryParts};

@@ -15,6 +15,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::hint::Asked;
 use crate::{Config, Error};
 
 /// The bounds of [`Config`], in force.
@@ -60,7 +61,13 @@ impl Limits {
 
     /// What an error of the engine means under these bounds.
     pub(crate) fn explain(&self, error: DataFusionError) -> Error {
-        crate::hint::explain(error, self.memory_bytes_max)
+        self.explain_of(error, &Asked::default())
+    }
+
+    /// The same, of a query about which more is known.
+    pub(crate) fn explain_of(&self, error: DataFusionError, asked: &Asked<'_>) -> Error {
+        let bytes_max = self.memory_bytes_max;
+        crate::hint::explain(error, &Asked { bytes_max, ..*asked })
     }
 
     /// The error of a query that ran too long.

@@ -4,6 +4,8 @@
 //! covers is dropped. A row leaves the live rows only after its commit, so none is missed; a
 //! covered batch is in files, so none is there twice.
 
+mod keys;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

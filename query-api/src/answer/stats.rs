@@ -21,6 +21,9 @@ pub(crate) struct Stats {
     scanned: ScanFigures,
     /// What is missing, and why; empty where the answer is whole.
     incomplete: Vec<String>,
+    /// What makes one doubt that the query asked what was meant; left out where nothing does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 impl Stats {
@@ -30,9 +33,10 @@ impl Stats {
         scanned: ScanFigures,
         rows: u64,
         elapsed: Duration,
+        notes: Vec<String>,
     ) -> Self {
         let elapsed_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         let incomplete = snapshot.incomplete.clone();
-        Self { snapshot: snapshot.files.id(), rows, elapsed_ms, scanned, incomplete }
+        Self { snapshot: snapshot.files.id(), rows, elapsed_ms, scanned, incomplete, notes }
     }
 }

@@ -95,7 +95,7 @@ fn an_empty_answer_is_whole() {
         incomplete: vec!["x".to_owned()],
     };
     let figures = crate::table::ScanStats::default().figures();
-    let stats = Stats::new(&snapshot, figures, 0, Duration::from_micros(1500));
+    let stats = Stats::new(&snapshot, figures, 0, Duration::from_micros(1500), Vec::new());
     let mut encoder = Format::Json.encoder(&schema).unwrap();
     let begun = encoder.begin().unwrap();
     let whole = [begun.clone(), encoder.end(&stats).unwrap()].concat();

@@ -1,6 +1,7 @@
 //! `text['key']` in SQL becomes a call of [`Attribute`], and what is done with it may be done.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::planner::{
@@ -8,11 +9,13 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::{ExprSchemable, GetFieldAccess, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
-use icecore_store::schema::AttributeType;
+use icecore_store::Table;
+use icecore_store::schema::{AttributeType, MapColumn};
 
 use super::agree::{as_number, pair};
 use super::attribute::Attribute;
 use super::maps::{AnyKey, is_text};
+use crate::hint::nearest;
 use crate::snapshot::QuerySnapshot;
 use crate::table::columns::map_of;
 
@@ -21,12 +24,35 @@ use crate::table::columns::map_of;
 #[derive(Debug)]
 pub(crate) struct MapAccess {
     snapshot: Arc<QuerySnapshot>,
+    notes: Notes,
 }
+
+/// What a caller should know of an answer that is right and may not be what was meant.
+/// By the key that it is about.
+pub(crate) type Notes = Arc<Mutex<BTreeMap<String, String>>>;
 
 impl MapAccess {
     /// For one query.
-    pub(crate) fn new(snapshot: Arc<QuerySnapshot>) -> Self {
-        Self { snapshot }
+    pub(crate) fn new(snapshot: Arc<QuerySnapshot>, notes: Notes) -> Self {
+        Self { snapshot, notes }
+    }
+
+    /// Notes that a key is nowhere, where another one is nearly called so.
+    fn note(&self, table: Table, map: MapColumn, key: &str) {
+        let keys = self.snapshot.keys(table);
+        if keys.contains(&(map, key.to_owned())) {
+            return;
+        }
+        let of_map = keys.iter().filter(|(of, _)| *of == map).map(|(_, key)| key.as_str());
+        let Some(close) = nearest(key, of_map) else { return };
+        if self.snapshot.is_in_overflow(table, map, key) {
+            return;
+        }
+        let map = map.name();
+        let note = format!("no row of {table} has {map}['{key}']; did you mean {map}['{close}']?");
+        if let Ok(mut notes) = self.notes.lock() {
+            notes.insert(key.to_owned(), note);
+        }
     }
 }
 
@@ -48,8 +74,10 @@ impl ExprPlanner for MapAccess {
             GetFieldAccess::ListRange { .. } => None,
         };
         let Some(key) = key else { return Ok(PlannerResult::Original(access)) };
-        let kind = map_of(&field)
-            .map_or(AttributeType::String, |(table, map)| self.snapshot.kind(table, map, key));
+        let kind = map_of(&field).map_or(AttributeType::String, |(table, map)| {
+            self.note(table, map, key);
+            self.snapshot.kind(table, map, key)
+        });
         Ok(PlannerResult::Planned(Attribute::call(access.expr, key, kind)))
     }
 

@@ -27,14 +27,18 @@ use self::groups::{Asked, Percentile, Percentiles};
 
 /// Both functions, to stand before the engine's.
 pub(crate) fn functions() -> [Arc<AggregateUDF>; 2] {
-    [approx_percentile_cont_udaf(), approx_median_udaf()]
-        .map(|engines| Arc::new(AggregateUDF::new_from_impl(ByBuckets { engines })))
+    let of = |engines, aliases: &[&str]| {
+        let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
+        Arc::new(AggregateUDF::new_from_impl(ByBuckets { engines, aliases }))
+    };
+    [of(approx_percentile_cont_udaf(), &["approx_percentile"]), of(approx_median_udaf(), &[])]
 }
 
 /// A function of the engine, but for how it counts.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ByBuckets {
     engines: Arc<AggregateUDF>,
+    aliases: Vec<String>,
 }
 
 impl ByBuckets {
@@ -66,6 +70,11 @@ impl ByBuckets {
 impl AggregateUDFImpl for ByBuckets {
     fn name(&self) -> &str {
         self.engines.name()
+    }
+
+    /// What Presto and its like call it.
+    fn aliases(&self) -> &[String] {
+        &self.aliases
     }
 
     fn signature(&self) -> &Signature {

@@ -14,17 +14,29 @@ pub(crate) struct ErrorBody {
     code: &'static str,
     message: String,
     hint: String,
+    /// Where in the SQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u64>,
 }
 
 impl ErrorBody {
     /// With these words.
     pub(crate) fn new(code: &'static str, message: String, hint: &str) -> Self {
-        Self { code, message, hint: hint.to_owned() }
+        Self { code, message, hint: hint.to_owned(), line: None, column: None }
     }
 
     /// The words for an error of the service.
     pub(crate) fn of(error: &Error) -> Self {
-        Self { code: error.kind().code(), message: error.to_string(), hint: error.hint() }
+        let place = error.place();
+        Self {
+            code: error.kind().code(),
+            message: error.to_string(),
+            hint: error.hint(),
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
+        }
     }
 
     /// As a whole answer.

@@ -14,13 +14,14 @@ use super::{Shared, read_body};
 use crate::Error;
 use crate::answer::{Answer, Format, Head};
 use crate::engine::Question;
+use crate::expand::Params;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SqlRequest {
     query: String,
     #[serde(default)]
-    params: Vec<serde_json::Value>,
+    params: serde_json::Value,
 }
 
 /// Answers a query in the format that `Accept` wants.
@@ -35,6 +36,7 @@ pub(super) async fn answer(
     let body = read_body(&shared, request).await?;
     let SqlRequest { query: sql, params } = serde_json::from_slice(&body)
         .map_err(|error| Error::Request(format!("the body is no {{\"query\": …}}: {error}")))?;
+    let params = Params::of_request(&params)?;
     let Answer { head, body } = shared.answers.answer(Question { sql, params }, format).await?;
     let mut response = Response::new(Body::from_stream(body.map(|piece| piece.map_err(broken))));
     let headers = response.headers_mut();

@@ -3,9 +3,11 @@
 
 mod bench;
 mod conditions;
+mod field;
 mod formats;
 mod holds;
 mod http;
+mod kin;
 mod page;
 mod places;
 mod rows;

@@ -110,9 +110,10 @@ fn parse(text: &str) -> Vec<Question> {
     questions
 }
 
-async fn check(file: &str, text: &str) {
+/// Asks the questions of a data file of these rows in every place.
+pub(crate) async fn check(file: &str, text: &str, rows: fn() -> Vec<RowBatch>) {
     for place in Place::ALL {
-        let bench = Bench::start(fixture(), place).await;
+        let bench = Bench::start(rows(), place).await;
         for Question { line, sql, expected } in parse(text) {
             let answer = bench.json(&sql).await;
             let at = format!("{file}:{line} over {place:?}\n{sql}\n{answer:#}");
@@ -134,7 +135,7 @@ macro_rules! data_file {
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             let file = concat!("slt/", stringify!($name), ".slt");
-            check(file, include_str!(concat!("../slt/", stringify!($name), ".slt"))).await;
+            check(file, include_str!(concat!("../slt/", stringify!($name), ".slt")), fixture).await;
         }
     };
 }

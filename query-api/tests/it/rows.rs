@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
-    RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array, new_empty_array,
-    new_null_array,
+    Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array,
+    Float64Builder, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
+    TimestampNanosecondArray, UInt32Array, UInt64Builder, new_empty_array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
@@ -105,6 +105,89 @@ pub(crate) fn logs(logs: &[(i64, &str, &str, u8)]) -> RowBatch {
     let rows = batch(Table::Logs, logs.len(), &given, Vec::new());
     let time = TimeRange::covering(UnixNanos(first), UnixNanos(last));
     RowBatch { table: Table::Logs, rows, time }
+}
+
+/// What the tests say of a data point of a sum or a histogram. Times are seconds after [`T0`].
+#[derive(Debug, Clone)]
+pub(crate) struct Point {
+    pub(crate) metric: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) temporality: &'static str,
+    pub(crate) monotonic: bool,
+    pub(crate) pod: &'static str,
+    pub(crate) time_s: i64,
+    pub(crate) start_s: Option<i64>,
+    pub(crate) value: Option<f64>,
+    /// Bounds and counts.
+    pub(crate) buckets: Option<(Vec<f64>, Vec<u64>)>,
+}
+
+/// Data points as one batch.
+pub(crate) fn metrics(points: &[Point]) -> RowBatch {
+    let second = |seconds: i64| T0 + seconds * 1_000_000_000;
+    let text = |value: fn(&Point) -> &'static str| {
+        texts(&points.iter().map(|point| Some(value(point))).collect::<Vec<_>>())
+    };
+    let starts = points.iter().map(|point| point.start_s.map(second));
+    let starts = starts.collect::<TimestampNanosecondArray>().with_timezone("UTC");
+    let times = points.iter().map(|point| second(point.time_s));
+    let times = TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC");
+    let monotonic: BooleanArray = points.iter().map(|point| Some(point.monotonic)).collect();
+    let mut bounds = ListBuilder::new(Float64Builder::new());
+    let mut counts = ListBuilder::new(UInt64Builder::new());
+    for point in points {
+        let buckets = point.buckets.as_ref();
+        bounds.append_option(buckets.map(|(bounds, _)| bounds.iter().copied().map(Some)));
+        counts.append_option(buckets.map(|(_, counts)| counts.iter().copied().map(Some)));
+    }
+    let pods: Vec<String> =
+        points.iter().map(|point| format!("{{\"k8s.pod.name\":\"{}\"}}", point.pod)).collect();
+    let given: Vec<(&str, ArrayRef)> = vec![
+        ("time", Arc::new(times)),
+        ("start_time", Arc::new(starts)),
+        ("service_name", texts(&vec![Some("shop"); points.len()])),
+        ("metric_name", text(|point| point.metric)),
+        ("kind", text(|point| point.kind)),
+        ("unit", texts(&vec![Some("1"); points.len()])),
+        ("description", texts(&vec![Some(""); points.len()])),
+        ("temporality", text(|point| point.temporality)),
+        ("is_monotonic", Arc::new(monotonic)),
+        ("value", doubles(&points.iter().map(|point| point.value).collect::<Vec<_>>())),
+        ("explicit_bounds", Arc::new(bounds.finish())),
+        ("bucket_counts", Arc::new(counts.finish())),
+        ("resource", texts(&pods.iter().map(|pod| Some(pod.as_str())).collect::<Vec<_>>())),
+    ];
+    let seconds = points.iter().map(|point| UnixNanos(second(point.time_s)));
+    let (first, last) = (seconds.clone().min().unwrap(), seconds.max().unwrap());
+    let rows = batch(Table::Metrics, points.len(), &given, Vec::new());
+    RowBatch { table: Table::Metrics, rows, time: TimeRange::covering(first, last) }
+}
+
+/// Service, type, value, and frames, leaf first.
+pub(crate) type Stack = (&'static str, &'static str, i64, &'static [&'static str]);
+
+/// Stacks as one batch.
+pub(crate) fn profiles(stacks: &[Stack]) -> RowBatch {
+    let times = TimestampNanosecondArray::from_iter_values(stacks.iter().map(|_| T0));
+    let mut frames = ListBuilder::new(StringBuilder::new());
+    for (.., stack) in stacks {
+        frames.append_value(stack.iter().map(|frame| Some(*frame)));
+    }
+    let numbers = |value: fn(&Stack) -> i64| {
+        ints(&stacks.iter().map(|stack| Some(value(stack))).collect::<Vec<_>>())
+    };
+    let given: Vec<(&str, ArrayRef)> = vec![
+        ("time", Arc::new(times.with_timezone("UTC"))),
+        ("duration_ns", numbers(|_| 10_000_000)),
+        ("service_name", texts(&stacks.iter().map(|stack| Some(stack.0)).collect::<Vec<_>>())),
+        ("sample_type", texts(&stacks.iter().map(|stack| Some(stack.1)).collect::<Vec<_>>())),
+        ("unit", texts(&vec![Some("nanoseconds"); stacks.len()])),
+        ("value", numbers(|stack| stack.2)),
+        ("stack", Arc::new(frames.finish())),
+    ];
+    let rows = batch(Table::Profiles, stacks.len(), &given, Vec::new());
+    let time = TimeRange::covering(UnixNanos(T0), UnixNanos(T0));
+    RowBatch { table: Table::Profiles, rows, time }
 }
 
 fn batch(

@@ -1,0 +1,123 @@
+//! Values for `$1`, `$2`, … and `$name`.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, UnaryOperator, Value, VisitMut, visit_expressions_mut,
+};
+use serde_json::{Number, Value as Json};
+
+use crate::Error;
+
+/// Values by the names that the SQL has for them, with the dollar sign.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Params {
+    values: HashMap<String, Expr>,
+}
+
+impl Params {
+    /// Those of a request: a list for `$1`, `$2`, …, or an object for `$name`.
+    pub(crate) fn of_request(params: &Json) -> Result<Self, Error> {
+        let mut all = Self::default();
+        match params {
+            Json::Null => {}
+            Json::Array(values) => {
+                for (at, value) in values.iter().enumerate() {
+                    all.add(&(at + 1).to_string(), value)?;
+                }
+            }
+            Json::Object(values) => {
+                for (name, value) in values {
+                    all.add(name, value)?;
+                }
+            }
+            _ => {
+                let text = "`params` is a list of values for $1, $2, …, or an object for $name";
+                return Err(Error::Request(text.to_owned()));
+            }
+        }
+        Ok(all)
+    }
+
+    /// With one more value; `name` has no dollar sign.
+    fn add(&mut self, name: &str, value: &Json) -> Result<(), Error> {
+        let Some(literal) = literal(value) else {
+            let text = format!("parameter ${name} is no text, number, boolean or null");
+            return Err(Error::Request(text));
+        };
+        self.put(name, literal);
+        Ok(())
+    }
+
+    /// With one more expression; `name` has no dollar sign.
+    pub(crate) fn put(&mut self, name: &str, value: Expr) {
+        self.values.insert(format!("${name}"), value);
+    }
+
+    /// Puts the values in place of their names.
+    pub(super) fn fill<V: VisitMut>(&self, sql: &mut V) -> Result<(), Error> {
+        let filled = visit_expressions_mut(sql, |expr| {
+            let Some(name) = placeholder(expr) else { return ControlFlow::Continue(()) };
+            match self.values.get(name) {
+                Some(value) => *expr = value.clone(),
+                None => return ControlFlow::Break(self.missing(name)),
+            }
+            ControlFlow::Continue(())
+        });
+        match filled {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let mut known: Vec<&str> = self.values.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        let hint = match known.as_slice() {
+            [] => "give it in `params`, or with --param".to_owned(),
+            known => format!("the values given are for {}", known.join(", ")),
+        };
+        Error::sql(format!("there is no value for `{name}`"), hint)
+    }
+}
+
+fn placeholder(expr: &Expr) -> Option<&str> {
+    let Expr::Value(value) = expr else { return None };
+    match &value.value {
+        Value::Placeholder(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// A value as SQL would write it; none for lists and objects.
+pub(crate) fn literal(value: &Json) -> Option<Expr> {
+    Some(match value {
+        Json::Null => plain(Value::Null),
+        Json::Bool(flag) => plain(Value::Boolean(*flag)),
+        Json::String(text) => text_literal(text),
+        Json::Number(value) => number(value),
+        Json::Array(_) | Json::Object(_) => return None,
+    })
+}
+
+/// A text as SQL would write it.
+pub(crate) fn text_literal(text: &str) -> Expr {
+    plain(Value::SingleQuotedString(text.to_owned()))
+}
+
+fn number(value: &Number) -> Expr {
+    // JSON writes a whole double with its point, so that it stays one.
+    let text = value.to_string();
+    match text.strip_prefix('-') {
+        Some(digits) => Expr::Nested(Box::new(Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: Box::new(plain(Value::Number(digits.to_owned(), false))),
+        })),
+        None => plain(Value::Number(text, false)),
+    }
+}
+
+fn plain(value: Value) -> Expr {
+    Expr::Value(value.into())
+}

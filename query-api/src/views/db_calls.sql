@@ -1,0 +1,32 @@
+-- Calls of databases and caches: a row a client's span that names its system.
+SELECT start_time,
+       service_name,
+       coalesce(attributes['db.system.name'], attributes['db.system']) AS system,
+       coalesce(attributes['db.namespace'], attributes['db.name']) AS namespace,
+       coalesce(attributes['db.operation.name'], attributes['db.operation']) AS operation,
+       coalesce(attributes['db.collection.name'], attributes['db.sql.table']) AS collection,
+       coalesce(attributes['db.query.text'], attributes['db.statement']) AS statement,
+       coalesce(attributes['db.query.summary'], name) AS summary,
+       attributes['db.response.status_code']::TEXT AS response_code,
+       attributes['error.type']::TEXT AS error_type,
+       coalesce(status_code = 'ERROR', false) AS failed,
+       attributes['db.response.returned_rows'] AS returned_rows,
+       duration_ns,
+       duration_ns / 1e6 AS duration_ms,
+       coalesce(attributes['server.address'], attributes['network.peer.address'],
+                attributes['net.peer.name']) AS server_address,
+       coalesce(attributes['server.port'], attributes['network.peer.port']) AS server_port,
+       resource['k8s.namespace.name'] AS client_namespace,
+       resource['k8s.pod.name'] AS client_pod,
+       name,
+       trace_id,
+       span_id,
+       parent_span_id,
+       kind,
+       status_code,
+       status_message,
+       attributes,
+       resource
+FROM spans
+WHERE kind = 'CLIENT'
+  AND (attributes['db.system.name'] IS NOT NULL OR attributes['db.system'] IS NOT NULL)

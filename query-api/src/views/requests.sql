@@ -1,0 +1,40 @@
+-- Requests that services answered: a row a server's or consumer's span.
+SELECT start_time,
+       service_name,
+       name,
+       coalesce(
+           attributes['rpc.system.name'],
+           attributes['rpc.system'],
+           attributes['messaging.system'],
+           attributes['db.system.name'],
+           attributes['db.system'],
+           CASE WHEN coalesce(attributes['http.request.method'], attributes['http.method']) IS NOT NULL
+               THEN 'http' END,
+           attributes['network.protocol.name']
+       ) AS protocol,
+       coalesce(attributes['http.request.method'], attributes['http.method'],
+                attributes['rpc.method']) AS method,
+       coalesce(attributes['http.route'], attributes['url.path'], attributes['http.target'],
+                attributes['messaging.destination.name'], attributes['rpc.service']) AS route,
+       coalesce(attributes['http.response.status_code']::TEXT,
+                attributes['http.status_code']::TEXT,
+                attributes['rpc.response.status_code']::TEXT,
+                attributes['rpc.grpc.status_code']::TEXT,
+                attributes['db.response.status_code']::TEXT) AS response_code,
+       coalesce(status_code = 'ERROR', false) AS failed,
+       duration_ns,
+       duration_ns / 1e6 AS duration_ms,
+       coalesce(attributes['client.address'], attributes['network.peer.address']) AS client_address,
+       resource['k8s.namespace.name'] AS namespace,
+       resource['k8s.pod.name'] AS pod,
+       coalesce(resource['k8s.node.name'], resource['host.name']) AS node,
+       trace_id,
+       span_id,
+       parent_span_id,
+       kind,
+       status_code,
+       status_message,
+       attributes,
+       resource
+FROM spans
+WHERE kind IN ('SERVER', 'CONSUMER')
