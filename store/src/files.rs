@@ -18,6 +18,7 @@ mod inspect;
 pub(crate) mod layout;
 mod merge;
 mod metadata;
+mod numbers;
 mod order;
 mod overflow;
 mod parts;
@@ -29,7 +30,6 @@ mod rows;
 mod shape;
 mod source;
 mod tally;
-mod trial;
 mod write;
 
 pub(crate) use describe::describe;

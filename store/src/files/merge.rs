@@ -17,7 +17,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::FieldRef;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
@@ -26,6 +26,7 @@ use parquet::errors::ParquetError;
 
 use super::columns::{AttributePlan, describe};
 use super::encode::{ColumnEncoder, FileEncoder, file_fields};
+use super::encoding::{is_encoded_by_values, row_group_rows};
 use super::metadata::FileMetadata;
 use super::overflow::KeysSeen;
 use super::write::attribute_field;
@@ -126,9 +127,13 @@ impl Merger {
         let chosen = decide(&bucket, &inputs).await?;
         let columns = Arc::new(Columns::new(table, chosen));
         let path = layout::path(table, hour, request.id);
-        let file = FileEncoder::new(table, &columns.fields, request.row_group_rows_max)
-            .map_err(|source| write_failed(&path, source))?;
-        let shape = WindowShape::new(&inputs, &request);
+        let file = FileEncoder::new(
+            table,
+            &columns.fields,
+            row_group_rows(table, request.row_group_rows_max),
+        )
+        .map_err(|source| write_failed(&path, source))?;
+        let shape = WindowShape::new(table, &inputs, &request);
         Ok(Self {
             keys: Some(KeyMerge::new(table, Arc::clone(&inputs), request.keep.clone())),
             encoder: Some(Encoder { table, path, file, seen: KeysSeen::default(), bytes: 0 }),
@@ -231,13 +236,14 @@ impl Columns {
 }
 
 impl WindowShape {
-    fn new(inputs: &[Input], request: &MergeRequest) -> Self {
+    fn new(table: Table, inputs: &[Input], request: &MergeRequest) -> Self {
         let rows: u64 = inputs.iter().map(|input| input.entry.rows).sum::<u64>().max(1);
         let bytes: u64 = inputs.iter().map(|input| input.entry.bytes).sum();
         let decoded: u64 = inputs.iter().map(Input::decoded_bytes_all).sum();
         let memory = request.memory_bytes_max;
         let by_bytes = GROUP_BYTES_MAX.min(memory / 2) * rows / decoded.max(1);
-        let most = (request.row_group_rows_max as u64).min(by_bytes).max(1);
+        let most = row_group_rows(table, request.row_group_rows_max) as u64;
+        let most = most.min(by_bytes).max(1);
         // As many as come closest: a few rows more or less, and no row group of a few rows.
         let groups_all = ((rows + most / 2) / most).max(1);
         let group_rows = rows.div_ceil(groups_all);
@@ -293,11 +299,11 @@ impl Encoder {
     ) -> Result<Vec<ArrowColumnChunk>, Error> {
         let failed = |source| write_failed(&self.path, source);
         let steps: Vec<_> = group.steps.iter().map(Vec::as_slice).collect();
-        if matches!(field.data_type(), DataType::FixedSizeBinary(_)) {
-            let ids = splicer.take(&steps)?;
+        if is_encoded_by_values(self.table, field) {
+            let values = splicer.take(&steps)?;
             let mut encoder =
-                ColumnEncoder::new(self.table, field, Some(&ids), group.rows).map_err(failed)?;
-            encoder.write(&ids).map_err(failed)?;
+                ColumnEncoder::new(self.table, field, Some(&values), group.rows).map_err(failed)?;
+            encoder.write(&values).map_err(failed)?;
             return encoder.finish().map_err(failed);
         }
         let overflow = MapColumn::ALL.into_iter().find(|map| map.name() == field.name());
@@ -309,7 +315,6 @@ impl Encoder {
             }
             let begun = match encoder.take() {
                 Some(begun) => begun,
-                // How numbers are encoded is tried on the first of them.
                 None => ColumnEncoder::new(self.table, field, Some(&values), group.rows)
                     .map_err(failed)?,
             };

@@ -5,10 +5,10 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::TimestampNanosecondType;
 
-use super::cells::Cells;
+use super::cells::{Cells, Texts};
 use super::gather::{Dictionary, Place};
 use super::parts::Part;
 use crate::model::Table;
@@ -92,43 +92,69 @@ fn add_series(parts: &[Part], keys: &mut [RowKey]) {
     }
 }
 
-/// A hash of each row's attributes, so that the points of one series stand together. It is a sum
-/// over entries: columns come in any order, and a null adds nothing. The hasher has no seed, so
-/// that equal rows make equal files.
+/// The series of each row: a hash of its resource, and below it one of its attributes, so that the
+/// points of one process stand together, and in them those of one series. Each is a sum over
+/// entries: columns come in any order, and a null adds nothing. The hasher has no seed, so that equal
+/// rows make equal files. Series that happen to have one hash are merely mixed.
 pub(super) fn series<'a>(
     attributes: impl Iterator<Item = ((MapColumn, &'a str), &'a ArrayRef)>,
     rows: usize,
 ) -> Vec<u64> {
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
-    let mut all = vec![0_u64; rows];
+    let mut all = vec![(0_u32, 0_u32); rows];
     for (name, column) in attributes {
-        let name = hasher.hash_one(name);
-        match Cells::of(column) {
-            Some(Cells::String(_)) => add_texts(&hasher, name, column, &mut all),
-            Some(cells) => all.iter_mut().enumerate().for_each(|(row, series)| {
-                if let Some(value) = cells.value(row) {
-                    let hash = hasher.hash_one((name, format!("{value:?}")));
-                    *series = series.wrapping_add(hash);
-                }
-            }),
-            None => {}
-        }
+        let Some(cells) = Cells::of(column) else { continue };
+        let map = name.0;
+        let add = |row: usize, hash: u32| {
+            let (resource, own) = &mut all[row];
+            let sum = match map {
+                MapColumn::Resource => resource,
+                MapColumn::Attributes => own,
+            };
+            *sum = sum.wrapping_add(hash);
+        };
+        add_cells(name, cells, rows, add);
     }
-    all
+    let joined = all.into_iter().map(|(resource, own)| u64::from(resource) << 32 | u64::from(own));
+    joined.collect()
 }
 
-fn add_texts(
-    hasher: &BuildHasherDefault<DefaultHasher>,
-    name: u64,
-    column: &ArrayRef,
-    all: &mut [u64],
+/// Calls `add` with the hash of each cell that is there.
+fn add_cells(
+    name: (MapColumn, &str),
+    cells: Cells<'_>,
+    rows: usize,
+    mut add: impl FnMut(usize, u32),
 ) {
-    let shared = column.as_dictionary::<arrow::datatypes::Int32Type>();
-    let values = shared.values().as_string::<i32>();
-    let hashes: Vec<u64> =
-        values.iter().map(|text| text.map_or(0, |text| hasher.hash_one((name, text)))).collect();
-    for (text, series) in shared.keys().iter().zip(all) {
-        let at = text.and_then(|text| usize::try_from(text).ok());
-        *series = series.wrapping_add(at.map_or(0, |at| hashes[at]));
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let seed = hasher.hash_one(name);
+    match cells {
+        Cells::String(Texts::Shared(keys, texts)) => {
+            let hashes: Vec<u32> =
+                texts.iter().map(|text| mix(seed, hasher.hash_one(text))).collect();
+            for (row, key) in keys.iter().enumerate() {
+                let at = key.and_then(|key| usize::try_from(key).ok());
+                at.filter(|at| texts.is_valid(*at)).into_iter().for_each(|at| add(row, hashes[at]));
+            }
+        }
+        Cells::String(Texts::Plain(texts)) => {
+            let here = texts.iter().enumerate().filter_map(|(row, text)| Some((row, text?)));
+            here.for_each(|(row, text)| add(row, mix(seed, hasher.hash_one(Some(text)))));
+        }
+        Cells::Int(ints) => (0..rows).filter(|row| ints.is_valid(*row)).for_each(|row| {
+            add(row, mix(seed, ints.value(row).cast_unsigned()));
+        }),
+        Cells::Double(doubles) => (0..rows).filter(|row| doubles.is_valid(*row)).for_each(|row| {
+            add(row, mix(seed, doubles.value(row).to_bits()));
+        }),
+        Cells::Bool(bools) => (0..rows).filter(|row| bools.is_valid(*row)).for_each(|row| {
+            add(row, mix(seed, u64::from(bools.value(row))));
+        }),
     }
+}
+
+/// Of name and value, well mixed: sums of these tell rows apart.
+fn mix(name: u64, value: u64) -> u32 {
+    let mixed = (name ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed >> 32) as u32
 }
