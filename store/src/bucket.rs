@@ -40,6 +40,7 @@ pub(crate) struct Bucket {
     objects: Arc<dyn ObjectStore>,
     storage: Arc<str>,
     puts: Puts,
+    part_bytes: usize,
 }
 
 /// What a create-only put came to.
@@ -54,7 +55,13 @@ pub(crate) enum Created {
 impl Bucket {
     /// A bucket that is known to answer.
     pub(crate) fn new(objects: Arc<dyn ObjectStore>, storage: &str, puts: Puts) -> Self {
-        Self { objects, storage: storage.into(), puts }
+        Self { objects, storage: storage.into(), puts, part_bytes: upload::PART_BYTES }
+    }
+
+    /// The same with uploads in parts of so many bytes: a simulation has no large files.
+    #[cfg(test)]
+    pub(crate) fn in_parts_of(self, part_bytes: usize) -> Self {
+        Self { part_bytes, ..self }
     }
 
     /// The store itself, for readers of Parquet.

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::index::disk::{Disk, Fault};
 use crate::metrics::{Metrics, RebuildReason};
 use crate::model::FileId;
+use crate::work::blocking;
 
 pub(crate) use traces::{TracePrints, Traces};
 
@@ -121,7 +122,7 @@ impl Index {
         F: FnOnce(&mut Disk) -> Result<(), Fault> + Send + 'static,
     {
         let Some(disk) = self.disk.clone() else { return };
-        let done = tokio::task::spawn_blocking(move || {
+        let done = blocking(move || {
             let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
             let answer = disk.as_mut().map_or(Ok(()), work);
             if answer.is_err() {
@@ -142,7 +143,7 @@ impl Index {
 /// What is on disk. sled may panic over what it finds there: that is damage as any other.
 async fn open_disk(folder: &Path) -> Result<Result<(Disk, State), Fault>, Error> {
     let path = folder.to_owned();
-    let opened = tokio::task::spawn_blocking(move || {
+    let opened = blocking(move || {
         let mut disk = Disk::open(&path)?;
         let state = disk.load()?;
         Ok((disk, state))
@@ -158,7 +159,7 @@ async fn open_disk(folder: &Path) -> Result<Result<(Disk, State), Fault>, Error>
 /// where the disk does not let it, because it is full, say.
 async fn replace_disk(folder: &Path, metrics: &Metrics) -> Result<Option<Disk>, Error> {
     let path = folder.to_owned();
-    let work = tokio::task::spawn_blocking(move || {
+    let work = blocking(move || {
         let aside = path.with_extension("broken");
         if aside.exists() {
             std::fs::remove_dir_all(&aside)?;
@@ -178,4 +179,4 @@ async fn replace_disk(folder: &Path, metrics: &Metrics) -> Result<Option<Disk>, 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

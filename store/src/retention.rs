@@ -27,4 +27,4 @@ pub use rules::RetentionRule;
 pub(crate) use run::Examined;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

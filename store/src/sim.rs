@@ -6,12 +6,19 @@
 //!
 //! Invariant: the same seed gives the same run, event by event, so that a failure is found again.
 
+mod grounds;
+mod ingesting;
+mod keeping;
 mod link;
 mod oracle;
 mod process;
 mod promises;
+mod reading;
 mod schedule;
+mod shelf;
+mod tending;
 mod trace;
+mod uploads;
 mod weather;
 mod world;
 
@@ -21,7 +28,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::process::{Process, Role, writer};
-use self::world::{GRACE, World};
+use self::promises::at_of;
+use self::reading::Reading;
+use self::world::{GRACE, Inside, SKEW_MAX, World};
+use crate::model::UnixNanos;
+use crate::store::Store;
+
+/// How wrong clocks are, in nanoseconds.
+const SLACK: i64 = SKEW_MAX.as_secs().cast_signed() * 1_000_000_000;
 
 thread_local! {
     static RUNNING: Cell<bool> = const { Cell::new(false) };
@@ -85,17 +99,23 @@ fn cast(world: &Arc<World>) -> Vec<Process> {
     for number in 0..[1, 2, 2, 3][usize::try_from(world.below(4)).unwrap_or(0)] {
         let mut roles = vec![Role::Ingest(writer(number))];
         // Some are a whole Icecore in one process.
+        if world.indexed && world.below(2) == 0 {
+            roles.push(Role::Rebuild);
+        }
         if world.below(3) == 0 {
-            roles.extend([Role::Refresh, Role::Compact, Role::Collect, Role::Query]);
+            roles.extend([Role::Refresh, Role::Compact, Role::Retain, Role::Collect, Role::Query]);
         }
         add(format!("ingest-{number}"), roles);
     }
     for number in 0..1 + world.below(2) {
-        let roles = vec![Role::Compact, Role::Collect, Role::Checkpoint];
+        let roles = vec![Role::Compact, Role::Retain, Role::Collect, Role::Checkpoint];
         add(format!("compact-{number}"), roles);
     }
     for number in 0..1 + world.below(2) {
         add(format!("query-{number}"), vec![Role::Query]);
+    }
+    if world.below(2) == 0 {
+        add("keeper".to_owned(), vec![Role::Hold, Role::Erase]);
     }
     processes
 }
@@ -106,20 +126,45 @@ async fn reckon(world: &Arc<World>) {
     let last = Process { world: Arc::clone(world), name, number: 1000, roles: Vec::new() };
     // Whatever is still under way arrives, and every grace is over.
     world.schedule.sleep(4 * GRACE + Duration::from_secs(60)).await;
-    let store = last.open().await.expect("nothing is in the way");
+    let (store, _shelf) = last.open().await.expect("nothing is in the way");
+    remove(world, &last, &store).await;
     for _ in 0..2 {
         store.collect_garbage().await.expect("nothing is in the way");
         world.schedule.sleep(2 * GRACE).await;
     }
+    let at = world.schedule.now();
     let snapshot = store.refresh().await.expect("nothing is in the way");
     for (writer, end) in world.inside().promises.ends() {
         assert_eq!(snapshot.covered_to(writer).unwrap_or_default(), end, "of {writer}");
     }
-    last.check(&store, &snapshot, Duration::MAX).await;
-    let report = store.check().await.expect("nothing is in the way");
+    last.check(&store, &Reading { snapshot, at, until: Duration::MAX }).await;
+    let report = store.check_all(true, &()).await.expect("nothing is in the way");
     assert_eq!(report.faults, Vec::<String>::new());
     assert!(report.index_agrees);
     assert_eq!(report.unnamed, 0, "garbage is left");
+}
+
+/// When nothing is in the way, all goes that is to go.
+async fn remove(world: &Arc<World>, last: &Process, store: &Store) {
+    let report = store.retain(false).await.expect("nothing is in the way");
+    assert_eq!(report.failed, 0);
+    {
+        let (now, inside) = (world.wall(world.schedule.now()), world.inside());
+        let Inside { oracle, .. } = &*inside;
+        for body in oracle.rows_with("") {
+            // A file is of one hour, and goes when the youngest of its rows may.
+            let hour_end = UnixNanos(at_of(&body).hour().0 + UnixNanos::HOUR + SLACK);
+            let stays = !oracle.grounds.is_due(&body, hour_end, now);
+            assert!(stays || oracle.grounds.is_held(&body), "{body} is too old and is there");
+        }
+    }
+    let text = format!("{}", world.below(10));
+    let erased = last.erase_once(store, &text, world.below(2) == 0).await;
+    let erased = erased.expect("nothing is in the way");
+    assert_eq!((erased.left, erased.unreadable), (0, Vec::new()));
+    let held = |body: &String| world.inside().oracle.grounds.is_held(body);
+    let rows = world.inside().oracle.rows_with(&text);
+    assert!(rows.iter().all(held), "erased rows are there");
 }
 
 #[cfg(test)]

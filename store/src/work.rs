@@ -3,6 +3,8 @@
 //! Invariant: everything that encodes, decodes or compresses goes through here, so that it blocks
 //! no request, and so that the simulation, which has one thread, knows of all of it.
 
+use tokio::task::JoinError;
+
 use crate::error::Error;
 
 /// Runs work that takes longer than a runtime thread may be held on a thread that may block.
@@ -10,11 +12,17 @@ pub(crate) async fn off_runtime<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
+    blocking(work).await.map_err(|source| Error::Interrupted { work: name, source })?
+}
+
+/// The same for whoever deals with a panic by itself.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
     // On another thread it would end at a time that no seed decides.
     #[cfg(test)]
     if crate::sim::is_running() {
-        return work();
+        return Ok(work());
     }
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|source| Error::Interrupted { work: name, source })?
+    tokio::task::spawn_blocking(work).await
 }

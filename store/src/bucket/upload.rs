@@ -13,7 +13,7 @@ use crate::bucket::Bucket;
 use crate::error::Error;
 
 /// Of every part but the last: some stores want equal parts, all want 5 MiB at least.
-const PART_BYTES: usize = 8 << 20;
+pub(super) const PART_BYTES: usize = 8 << 20;
 
 /// See the module. The path must be new: an object that is there already is replaced.
 #[derive(Debug)]
@@ -24,18 +24,21 @@ pub(crate) struct Upload<'a> {
     parts: Option<Box<dyn MultipartUpload>>,
     waiting: Vec<Bytes>,
     waiting_bytes: usize,
+    /// Of the parts that were sent.
+    sent_bytes: u64,
 }
 
 impl<'a> Upload<'a> {
     /// Nothing is sent yet.
     pub(crate) const fn new(bucket: &'a Bucket, path: String) -> Self {
-        Self { bucket, path, parts: None, waiting: Vec::new(), waiting_bytes: 0 }
+        Self { bucket, path, parts: None, waiting: Vec::new(), waiting_bytes: 0, sent_bytes: 0 }
     }
 
     /// Adds bytes; sends parts that are full.
     pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {
-        while self.waiting_bytes + bytes.len() >= PART_BYTES {
-            let rest = bytes.split_off(PART_BYTES - self.waiting_bytes);
+        let part_bytes = self.bucket.part_bytes;
+        while self.waiting_bytes + bytes.len() >= part_bytes {
+            let rest = bytes.split_off(part_bytes - self.waiting_bytes);
             self.hold(bytes);
             bytes = rest;
             self.send().await?;
@@ -52,6 +55,7 @@ impl<'a> Upload<'a> {
     }
 
     async fn send(&mut self) -> Result<(), Error> {
+        self.sent_bytes += self.waiting_bytes as u64;
         self.waiting_bytes = 0;
         let part: PutPayload = std::mem::take(&mut self.waiting).into_iter().collect();
         if self.parts.is_none() {
@@ -71,26 +75,23 @@ impl<'a> Upload<'a> {
             let whole: Vec<u8> = self.waiting.concat();
             return self.bucket.create(&self.path, whole.into()).await.map(drop);
         }
-        let finished = match self.waiting.is_empty() {
+        let sent = match self.waiting.is_empty() {
             true => Ok(()),
             false => self.send().await,
         };
-        let finished = match (finished, &mut self.parts) {
-            (Ok(()), Some(parts)) => parts.complete().await.map(drop),
-            (Err(failed), _) => {
-                self.abort().await;
-                return Err(failed);
-            }
+        let completed = match (sent, &mut self.parts) {
+            (Err(failed), _) => Err(failed),
             (Ok(()), None) => Ok(()),
+            (Ok(()), Some(parts)) => match parts.complete().await {
+                Ok(_) => Ok(()),
+                Err(_) if is_there(self.bucket, &self.path, self.sent_bytes).await => Ok(()),
+                Err(source) => Err(self.failed(source)),
+            },
         };
-        match finished {
-            Ok(()) => Ok(()),
-            Err(source) => {
-                let failed = self.failed(source);
-                self.abort().await;
-                Err(failed)
-            }
+        if completed.is_err() {
+            self.abort().await;
         }
+        completed
     }
 
     /// Takes back what was sent.
@@ -102,8 +103,21 @@ impl<'a> Upload<'a> {
     }
 
     fn failed(&self, source: object_store::Error) -> Error {
+        let source = match source {
+            // Of the upload, not of an object: whoever begins anew gets another one.
+            object_store::Error::NotFound { source, .. } => {
+                object_store::Error::Generic { store: "an unfinished upload", source }
+            }
+            other => other,
+        };
         Error::Bucket { action: "write", path: self.path.clone(), source }
     }
+}
+
+/// Whether the object is there whole: then only the answer was lost. No other has its name.
+async fn is_there(bucket: &Bucket, path: &str, bytes: u64) -> bool {
+    let found = bucket.head(path).await;
+    found.is_ok_and(|found| found.is_some_and(|object| object.size == bytes))
 }
 
 #[cfg(test)]

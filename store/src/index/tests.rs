@@ -34,6 +34,13 @@ fn state(count: u64) -> (State, Vec<Change>) {
     (state, changes)
 }
 
+/// Makes an index that nobody has one of a version that this one does not know.
+pub(crate) fn outdate(folder: &Path) {
+    let db = sled::open(folder.join("catalog")).unwrap();
+    db.insert(keys::META, &br#"{"version":1,"rows":0,"sum":0}"#[..]).unwrap();
+    db.flush().unwrap();
+}
+
 async fn reopen(folder: &Path) -> (Index, State) {
     Index::open(folder, metrics()).await.unwrap()
 }

@@ -1,6 +1,6 @@
 //! Retention, holds and erasure over a bucket in memory that fails where a test says.
 
-mod bench;
+pub(crate) mod bench;
 mod crashes;
 mod erasure;
 mod holding;

@@ -21,8 +21,10 @@ use object_store::{
     PutResult, RenameOptions, Result,
 };
 
+use super::oracle::Moment;
+use super::uploads::Parts;
 use super::weather::{Fate, PATIENCE};
-use super::world::{GRACE, Object, SKEW_MAX, World};
+use super::world::{Inside, Object, World};
 use crate::catalog::collect::id_of;
 
 /// See the module.
@@ -34,10 +36,30 @@ pub(super) struct Link {
 
 /// A request that changes something.
 #[derive(Debug, Clone)]
-enum Change {
+pub(super) enum Change {
     Put { path: String, bytes: Bytes, create: bool },
     Delete { path: String },
+    Begin { path: String },
+    Part { path: String, upload: u64, nth: usize, bytes: Bytes },
+    Complete { path: String, upload: u64, parts: usize },
+    Abort { path: String, upload: u64 },
 }
+
+impl Change {
+    fn path(&self) -> &String {
+        match self {
+            Self::Put { path, .. }
+            | Self::Delete { path }
+            | Self::Begin { path }
+            | Self::Part { path, .. }
+            | Self::Complete { path, .. }
+            | Self::Abort { path, .. } => path,
+        }
+    }
+}
+
+/// What the bucket says to a change: the number of the upload, where there is one.
+type Answer = Arc<Mutex<Option<Result<u64>>>>;
 
 impl std::fmt::Display for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -47,6 +69,10 @@ impl std::fmt::Display for Link {
 
 fn broken() -> Error {
     Error::Generic { store: "simulation", source: "the connection broke".into() }
+}
+
+fn nothing_at(path: &str) -> Error {
+    Error::NotFound { path: path.to_owned(), source: "nothing is there".into() }
 }
 
 fn refused() -> Error {
@@ -69,13 +95,10 @@ impl Link {
     }
 
     /// Sends a change, which arrives even if the sender dies while it waits.
-    async fn send(&self, what: &str, change: Change) -> Result<()> {
-        let path = match &change {
-            Change::Put { path, .. } | Change::Delete { path } => path,
-        };
-        let (fate, there, back) = self.fate(what, path);
-        let answer = Arc::new(Mutex::new(None));
-        let deliver = |after: Duration, answer: Option<&Arc<Mutex<Option<Result<()>>>>>| {
+    pub(super) async fn send(&self, what: &str, change: Change) -> Result<u64> {
+        let (fate, there, back) = self.fate(what, change.path());
+        let answer: Answer = Arc::default();
+        let deliver = |after: Duration, answer: Option<&Answer>| {
             let (link, change, answer) = (self.clone(), change.clone(), answer.cloned());
             let delivery = async move {
                 link.sleep(after).await;
@@ -111,35 +134,58 @@ impl Link {
     }
 
     /// What the bucket does when a change arrives.
-    fn carry_out(&self, change: &Change) -> Result<()> {
+    fn carry_out(&self, change: &Change) -> Result<u64> {
         let now = self.world.schedule.now();
         let mut inside = self.world.inside();
         match change {
             Change::Put { path, bytes, create } => {
-                let short = inside.trace.short(path);
                 if *create && inside.objects.contains_key(path) {
-                    inside.trace.note(now, "bucket", &format!("{short} exists"));
+                    inside.tell(now, path, "exists");
                     let source = "it is there".into();
                     return Err(Error::AlreadyExists { path: path.clone(), source });
                 }
-                inside.trace.note(now, "bucket", &format!("{short} lands"));
-                let object = Object { bytes: bytes.clone(), modified: now };
-                inside.objects.insert(path.clone(), object);
-                if is_record(path) {
-                    inside.oracle.landed(path, bytes, now);
-                }
+                self.land(&mut inside, path, bytes);
             }
             Change::Delete { path } => {
-                let short = inside.trace.short(path);
-                inside.trace.note(now, "bucket", &format!("{short} is deleted"));
+                inside.tell(now, path, "is deleted");
                 assert!(!is_record(path), "{path} is a record, and those are kept");
                 if let Some(file) = id_of(path) {
-                    inside.oracle.deleted(file, GRACE.saturating_sub(SKEW_MAX), now);
+                    inside.oracle.deleted(file, now);
                 }
                 inside.objects.remove(path);
             }
+            Change::Begin { .. } => {
+                let upload = inside.uploads_begun;
+                inside.uploads_begun += 1;
+                inside.uploads.insert(upload, BTreeMap::new());
+                return Ok(upload);
+            }
+            Change::Part { path, upload, nth, bytes } => {
+                let parts = inside.uploads.get_mut(upload).ok_or_else(|| nothing_at(path))?;
+                parts.insert(*nth, bytes.clone());
+            }
+            Change::Complete { path, upload, parts } => {
+                let found = inside.uploads.remove(upload).ok_or_else(|| nothing_at(path))?;
+                assert_eq!(found.len(), *parts, "{path} is completed without some parts");
+                let whole: Vec<u8> = found.into_values().flatten().collect();
+                self.land(&mut inside, path, &whole.into());
+            }
+            Change::Abort { path, upload } => {
+                inside.uploads.remove(upload).ok_or_else(|| nothing_at(path))?;
+            }
         }
-        Ok(())
+        Ok(0)
+    }
+
+    fn land(&self, inside: &mut Inside, path: &str, bytes: &Bytes) {
+        let now = self.world.schedule.now();
+        inside.tell(now, path, "lands");
+        let object = Object { bytes: bytes.clone(), modified: now };
+        inside.objects.insert(path.to_owned(), object);
+        if is_record(path) {
+            let (objects, wall) = (&inside.objects, self.world.wall(now));
+            inside.oracle.landed(path, bytes, Moment { objects, now, wall });
+        }
     }
 
     /// Reads what is there when the request arrives.
@@ -153,8 +199,7 @@ impl Link {
             return Err(broken());
         }
         self.sleep(back).await;
-        let gone = || Error::NotFound { path: path.to_owned(), source: "nothing is there".into() };
-        found.ok_or_else(gone)
+        found.ok_or_else(|| nothing_at(path))
     }
 
     /// Objects under a folder.
@@ -238,10 +283,10 @@ impl ObjectStore for Link {
 
     async fn put_multipart_opts(
         &self,
-        _: &Path,
+        location: &Path,
         _: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        Err(refused())
+        Ok(Box::new(Parts::begin(self, location.to_string()).await?))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

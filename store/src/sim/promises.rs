@@ -1,17 +1,31 @@
 //! What senders were promised: every acknowledged row, and which of them the logs still hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use super::oracle::Oracle;
 use crate::catalog::Snapshot;
-use crate::model::{LogPosition, WriterId};
+use crate::model::{LogPosition, UnixNanos, WriterId};
+use crate::sample::HOUR;
 
 /// One request in a log.
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
     pub(super) from: LogPosition,
     pub(super) to: LogPosition,
-    /// The bodies of its rows, and the hour of each.
-    pub(super) rows: Vec<(String, i64)>,
+    /// The bodies of its rows.
+    pub(super) rows: Vec<String>,
+}
+
+/// The body of a row of this time, in seconds after [`HOUR`].
+pub(super) fn body(number: u64, second: i64) -> String {
+    format!("{number}@{second}")
+}
+
+/// The time of the row with this body.
+pub(super) fn at_of(body: &str) -> UnixNanos {
+    let second: i64 = body.split_once('@').and_then(|(_, second)| second.parse().ok()).unwrap();
+    UnixNanos(HOUR + second * 1_000_000_000)
 }
 
 /// One log, which outlives its processes.
@@ -40,7 +54,7 @@ impl Log {
 
 impl Promises {
     /// Acknowledges a request.
-    pub(super) fn append(&mut self, writer: WriterId, bytes: u64, rows: Vec<(String, i64)>) {
+    pub(super) fn append(&mut self, writer: WriterId, bytes: u64, rows: Vec<String>) {
         let log = self.logs.entry(writer).or_default();
         let from = log.end();
         log.frames.push(Frame { from, to: LogPosition(from.0 + bytes), rows });
@@ -89,26 +103,29 @@ impl Promises {
         Ok(())
     }
 
-    /// Whether these rows are those that the snapshot says it covers, each once.
+    /// Whether these rows are those that the snapshot says it covers, each once. Some may be gone,
+    /// and those that were `at` the time when it was asked for must be.
     pub(super) fn check_rows(
         &self,
-        snapshot: &Snapshot,
+        oracle: &Oracle,
+        (snapshot, at): (&Snapshot, Duration),
         found: &BTreeMap<String, u32>,
     ) -> Result<(), String> {
-        let mut expected: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut expected: BTreeSet<&str> = BTreeSet::new();
         for (writer, covered) in snapshot.covered() {
             let Some(log) = self.logs.get(writer) else { continue };
             if !log.is_edge(*covered) {
                 return Err(format!("{writer} is covered up to {covered:?}, within a request"));
             }
             let frames = log.frames.iter().filter(|frame| frame.to <= *covered);
-            expected.extend(frames.flat_map(|frame| &frame.rows).map(|(body, _)| (&**body, 1)));
+            expected.extend(frames.flat_map(|frame| &frame.rows).map(String::as_str));
         }
-        let times = |body: &str| expected.get(body).copied().unwrap_or(0);
-        let wrong = found.iter().filter(|(body, count)| times(body) != **count);
+        let may_be_there =
+            |body: &str| expected.contains(body) && oracle.gone(body).is_none_or(|gone| gone >= at);
+        let wrong = found.iter().filter(|(body, count)| **count != 1 || !may_be_there(body));
         let wrong: Vec<_> = wrong.map(|(body, count)| format!("{body} {count} times")).collect();
-        let lost = expected.keys().filter(|body| !found.contains_key(**body));
-        let lost: Vec<_> = lost.collect();
+        let missing = expected.iter().filter(|body| !found.contains_key(**body));
+        let lost: Vec<_> = missing.filter(|body| oracle.gone(body).is_none()).collect();
         if wrong.is_empty() && lost.is_empty() {
             return Ok(());
         }

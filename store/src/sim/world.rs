@@ -10,9 +10,11 @@ use futures::future::BoxFuture;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::oracle::Oracle;
+use super::grounds::Rule;
+use super::oracle::{Bodies, Oracle};
 use super::promises::Promises;
 use super::schedule::Schedule;
+use super::shelf::Shelves;
 use super::trace::Trace;
 use super::weather::Weather;
 use crate::model::{FileId, UnixNanos};
@@ -25,6 +27,14 @@ pub(super) const GRACE: Duration = Duration::from_secs(300);
 /// How far two clocks are apart at most.
 pub(super) const SKEW_MAX: Duration = Duration::from_secs(10);
 
+/// How long rows are kept, in one seed of four each.
+const RULES: [&[Rule]; 4] = [
+    &[],
+    &[(Some(900), "")],
+    &[(Some(400), ""), (Some(1200), "3"), (None, "77")],
+    &[(Some(0), "5"), (Some(3000), "")],
+];
+
 /// An object in the bucket.
 #[derive(Debug, Clone)]
 pub(super) struct Object {
@@ -36,19 +46,35 @@ pub(super) struct Object {
 #[derive(Debug)]
 pub(super) struct Inside {
     pub(super) objects: BTreeMap<String, Object>,
+    /// Parts of uploads that were neither completed nor aborted.
+    pub(super) uploads: BTreeMap<u64, BTreeMap<usize, Bytes>>,
+    pub(super) uploads_begun: u64,
     pub(super) oracle: Oracle,
     pub(super) promises: Promises,
     pub(super) weather: Weather,
     pub(super) trace: Trace,
     /// The bodies in every file that was read, so that each is decoded once.
-    pub(super) contents: BTreeMap<FileId, Arc<Vec<String>>>,
+    pub(super) contents: BTreeMap<FileId, Bodies>,
+    pub(super) shelves: Shelves,
     numbers: StdRng,
+}
+
+impl Inside {
+    /// One more line of what happened to an object.
+    pub(super) fn tell(&mut self, now: Duration, path: &str, what: &str) {
+        let short = self.trace.short(path);
+        self.trace.note(now, "bucket", &format!("{short} {what}"));
+    }
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) schedule: Schedule,
+    /// How long rows are kept.
+    pub(super) rules: &'static [Rule],
+    /// Whether processes have an index on disk.
+    pub(super) indexed: bool,
     calm: AtomicBool,
     inside: Mutex<Inside>,
 }
@@ -56,17 +82,25 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64) -> Arc<Self> {
         let of = |part: u64| seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(part);
+        let mut numbers = StdRng::seed_from_u64(of(2));
+        let rules = RULES[numbers.random_range(0..RULES.len())];
+        let indexed = numbers.random_range(0..3) == 0;
         let inside = Inside {
             objects: BTreeMap::new(),
-            oracle: Oracle::default(),
+            uploads: BTreeMap::new(),
+            uploads_begun: 0,
+            oracle: Oracle::ruled_by(rules),
             promises: Promises::default(),
             weather: Weather::new(of(1), GRACE),
             trace: Trace::default(),
             contents: BTreeMap::new(),
-            numbers: StdRng::seed_from_u64(of(2)),
+            shelves: Shelves::default(),
+            numbers,
         };
         Arc::new(Self {
             schedule: Schedule::new(of(3)),
+            rules,
+            indexed,
             calm: AtomicBool::new(false),
             inside: Mutex::new(inside),
         })

@@ -22,7 +22,11 @@ pub const HOUR: i64 = 1_795_381_200_000_000_000;
 
 /// Log records whose bodies are `names`, a second apart from `start` on.
 pub fn logs(start: i64, names: &[String]) -> RowBatch {
-    let times: Vec<i64> = (0..names.len() as i64).map(|row| start + row * 1_000_000_000).collect();
+    logs_at((0..names.len() as i64).map(|row| start + row * 1_000_000_000).collect(), names)
+}
+
+/// Log records whose bodies are `names`, at these times.
+pub fn logs_at(times: Vec<i64>, names: &[String]) -> RowBatch {
     let rows = names.len();
     let schema = fixed_schema(Table::Logs);
     let column = |name: &str, data_type: &DataType, nullable: bool| -> ArrayRef {
@@ -45,7 +49,8 @@ pub fn logs(start: i64, names: &[String]) -> RowBatch {
     let columns =
         fields.map(|field| column(field.name(), field.data_type(), field.is_nullable())).collect();
     let rows = RecordBatch::try_new(schema, columns).unwrap();
-    let time = TimeRange::covering(UnixNanos(times[0]), UnixNanos(times[times.len() - 1]));
+    let (first, last) = (times.iter().min().unwrap(), times.iter().max().unwrap());
+    let time = TimeRange::covering(UnixNanos(*first), UnixNanos(*last));
     RowBatch { table: Table::Logs, rows, time }
 }
 

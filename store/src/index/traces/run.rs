@@ -207,5 +207,5 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Traces) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let traces = Arc::clone(traces);
-    tokio::task::spawn_blocking(move || work(&traces)).await.map_err(io::Error::other)?
+    crate::work::blocking(move || work(&traces)).await.map_err(io::Error::other)?
 }

@@ -29,7 +29,7 @@ use crate::store::Store;
 
 /// Understands `body has TEXT` on logs, and nothing else anywhere.
 #[derive(Debug)]
-pub(super) struct BodyConditions;
+pub(crate) struct BodyConditions;
 
 #[derive(Debug)]
 struct BodyHas {
