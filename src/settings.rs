@@ -40,7 +40,6 @@ pub(crate) struct Settings {
     pub(crate) request_decoded_bytes_max: Bytes,
     pub(crate) inflight_bytes_max: Bytes,
     pub(crate) live_cache_bytes_max: Bytes,
-    pub(crate) live_read_bytes_max: Bytes,
     pub(crate) log_segment_bytes_max: Bytes,
     pub(crate) log_bytes_max: Bytes,
     pub(crate) flush_bytes: Bytes,

@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use icecore_ingest::decode::{Batch, check, decode};
+use icecore_ingest::decode::{Batch, Wanted, check, decode};
 use icecore_store::Signal;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -34,16 +34,19 @@ fn main() {
     // Taken in turns, so that a busy moment of the machine meets both.
     let (mut ours, mut theirs) = (Duration::MAX, Duration::MAX);
     let (mut checked, mut batched) = (Duration::MAX, Duration::MAX);
+    let (mut without, no_keys) = (Duration::MAX, Wanted::of(&[]));
     for _ in 0..ROUNDS {
         theirs = theirs.min(time(|| {
             drop(black_box(ExportTraceServiceRequest::decode(black_box(payload.as_slice()))));
         }));
         ours = ours.min(time(|| drop(black_box(decode(Signal::Traces, black_box(&payload))))));
         checked = checked.min(time(|| drop(black_box(check(Signal::Traces, black_box(&payload))))));
-        batched = batched.min(time(|| batch(&payload)) / BATCHED);
+        batched = batched.min(time(|| batch(&payload, &Wanted::ALL)) / BATCHED);
+        without = without.min(time(|| batch(&payload, &no_keys)) / BATCHED);
     }
     println!("prost  {} ns a span", theirs.as_nanos() / u128::from(SPANS));
-    for (name, took) in [("check", checked), ("decode", ours), ("decode in batches", batched)] {
+    let batches = [("decode in batches", batched), ("the same without keys", without)];
+    for (name, took) in [("check", checked), ("decode", ours)].into_iter().chain(batches) {
         let units = took.as_secs_f64() / theirs.as_secs_f64();
         println!(
             "{name} {} ns a span, {units:.3} prost units",
@@ -53,8 +56,8 @@ fn main() {
 }
 
 /// As many requests as one batch of live rows has.
-fn batch(payload: &[u8]) {
-    let mut batch = Batch::new(Signal::Traces);
+fn batch(payload: &[u8], wanted: &Wanted) {
+    let mut batch = Batch::new(Signal::Traces, wanted.clone());
     for _ in 0..BATCHED {
         batch.push(black_box(payload)).unwrap();
     }

@@ -47,11 +47,6 @@ pub struct Config {
     /// Memory of rows that a query asked for before they were in the bucket, kept for the next
     /// one. Rows beyond it are made from the log anew for each query.
     pub live_cache_bytes_max: u64,
-    /// What one query may ask for of the rows that are not yet in the bucket: as requests,
-    /// unpacked, and as memory of their rows, which is about six tenths of that for ordinary
-    /// requests and a multiple of it for very small rows. A query that needs more, because the
-    /// bucket was away for long, is told so.
-    pub live_read_bytes_max: u64,
     /// A flush starts when requests of this size, unpacked, are not yet in the bucket...
     pub flush_bytes: u64,
     /// ...or when the oldest of them is this old; with [`Durability::Bucket`], where senders wait
@@ -99,7 +94,6 @@ impl Default for Config {
             sync_bytes_max: 512 << 10,
             log_queue_max: 1024,
             live_cache_bytes_max: 96 << 20,
-            live_read_bytes_max: 512 << 20,
             flush_bytes: 192 << 20,
             flush_after: Duration::from_secs(10),
             flush_retry_max: Duration::from_secs(30),
@@ -137,8 +131,8 @@ impl Config {
         if self.inflight_bytes_max / 2 < self.decoded_bytes_max.max(self.request_bytes_max) {
             return wrong("inflight_bytes_max", "must be at least twice the largest request");
         }
-        if self.flush_bytes == 0 || self.flush_bytes > self.live_read_bytes_max / 2 {
-            return wrong("flush_bytes", "must be above 0 and at most half of live_read_bytes_max");
+        if self.flush_bytes == 0 {
+            return wrong("flush_bytes", "must be above 0");
         }
         let zero = [
             ("request_bytes_max", self.request_bytes_max),
@@ -166,12 +160,11 @@ mod tests {
     fn bounds_that_cannot_work_are_refused() {
         assert!(Config::default().check().is_ok());
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 7] = [
+        let cases: [(&str, Spoil); 6] = [
             ("segment_bytes_max", |c| c.segment_bytes_max = 1),
             ("log_bytes_max", |c| c.log_bytes_max = c.segment_bytes_max),
             ("decoded_bytes_max", |c| c.decoded_bytes_max = 100 << 20),
             ("inflight_bytes_max", |c| c.inflight_bytes_max = c.decoded_bytes_max),
-            ("flush_bytes", |c| c.flush_bytes = c.live_read_bytes_max),
             ("flush_bytes", |c| c.flush_bytes = 0),
             ("decode_threads", |c| c.decode_threads = 0),
         ];

@@ -17,6 +17,7 @@ mod shape;
 mod shared;
 mod spans;
 mod value;
+mod wanted;
 mod wire;
 
 use arrow::error::ArrowError;
@@ -24,11 +25,12 @@ use icecore_store::{RowBatch, Signal};
 
 use self::batch::Columns;
 pub use self::batch::{Batch, CELLS_MAX};
-pub use self::check::{Checked, check};
+pub use self::check::{Checked, check, trace_print};
 use self::logs::Logs;
 use self::metrics::Metrics;
 use self::rows::{Items, Quota};
 use self::spans::Spans;
+pub use self::wanted::Wanted;
 use self::wire::Broken;
 
 /// The largest payload that is read, in bytes. It keeps every Arrow offset within 32 bits.

@@ -2,5 +2,9 @@
 
 mod block;
 mod blocks;
+mod read;
+mod traces;
 
-pub(crate) use blocks::{Blocks, BlocksSettings, Live, Prefix};
+pub(crate) use block::LiveRequest;
+pub(crate) use blocks::{Blocks, BlocksSettings, Prefix};
+pub(crate) use read::Live;

@@ -25,7 +25,7 @@ pub(crate) use frame::Contents;
 pub(crate) use frame::HEAD_BYTES;
 pub(crate) use pack::{Packed, Packer};
 pub(crate) use recover::Damage;
-pub(crate) use segment::Segments;
+pub(crate) use segment::{Pin, Segments};
 pub(crate) use tail::{Logged, Tail};
 
 #[cfg(test)]

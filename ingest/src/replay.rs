@@ -32,7 +32,7 @@ pub(crate) async fn replay(
             (from, requests) = (last.next, requests + logged.len());
             for request in &logged {
                 let at = Appended { position: request.position, next: request.next };
-                live.add(at, request.signal, request.contents, request.packed.plain_bytes);
+                live.add(at, &request.live());
             }
         }
     });

@@ -261,11 +261,7 @@ fn writer_settings(config: &Config) -> WriterSettings {
 }
 
 const fn blocks_settings(config: &Config) -> BlocksSettings {
-    BlocksSettings {
-        flush_bytes: config.flush_bytes,
-        cache_bytes_max: config.live_cache_bytes_max,
-        read_bytes_max: config.live_read_bytes_max,
-    }
+    BlocksSettings { flush_bytes: config.flush_bytes, cache_bytes_max: config.live_cache_bytes_max }
 }
 
 /// Under [`Durability::Bucket`] senders wait for the flush, so that it never waits long for them.

@@ -118,9 +118,9 @@ async fn spans(store: &Store, ingest: &Ingest) -> BTreeMap<u64, u32> {
             *counts.entry(u64::from_be_bytes(id.try_into().unwrap())).or_default() += 1;
         }
     };
-    for batch in live.batches {
-        if !snapshot.covers(live.writer, batch.position) {
-            count(&batch.rows.rows);
+    for block in live.blocks {
+        if !snapshot.covers(live.writer, block.position()) {
+            block.read(None).unwrap().iter().for_each(|rows| count(&rows.rows));
         }
     }
     for file in snapshot.files(Table::Spans, TimeRange::ALL) {
@@ -181,7 +181,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
     stop.cancel();
     ingest.run(stop).await.unwrap();
     let left = live.live_rows(Table::Spans, TimeRange::ALL).await.unwrap();
-    assert_eq!(left.batches.len(), 0, "drained");
+    assert_eq!(left.blocks.len(), 0, "drained");
     drop(store);
     let (store, ingest) = open(folder.path()).await;
     check(&acknowledged, &spans(&store, &ingest).await);

@@ -32,7 +32,7 @@ use crate::plan::rules;
 use crate::snapshot::QuerySnapshot;
 use crate::statement::{check_plan, check_reads};
 use crate::table::columns::public_field;
-use crate::table::{ScanStats, TableRows, TelemetryTable};
+use crate::table::{LiveReads, ScanStats, TableRows, TelemetryTable};
 use crate::views::{VIEWS, View};
 use crate::{Config, Error};
 
@@ -69,6 +69,7 @@ pub(crate) struct Engine {
     live: Vec<Arc<dyn LiveRows>>,
     clock: Arc<dyn Clock>,
     live_wait: std::time::Duration,
+    live_reads: LiveReads,
     // Functions and rules, which cost a millisecond to gather; each session is a copy of it.
     base: SessionState,
 }
@@ -91,7 +92,8 @@ impl Engine {
         session.options_mut().sql_parser.enable_subquery_sort_elimination = false;
         session.options_mut().execution.skip_physical_aggregate_schema_check = true;
         let base = base_session(session);
-        Self { store, live, clock, live_wait: config.live_wait, base }
+        let live_reads = LiveReads::new(config.threads);
+        Self { store, live, clock, live_wait: config.live_wait, live_reads, base }
     }
 
     /// Plans the query and starts it. What it needs of memory comes from `limits`.
@@ -115,6 +117,7 @@ impl Engine {
         let rows = TableRows {
             store: Arc::clone(&self.store),
             snapshot: Arc::clone(&snapshot),
+            live_reads: self.live_reads.clone(),
             stats: Arc::clone(&stats),
         };
         let notes = Notes::default();
@@ -133,6 +136,11 @@ impl Engine {
     pub(crate) async fn snapshot(&self, tables: &[Table]) -> Arc<QuerySnapshot> {
         let (live, wait) = (&self.live, self.live_wait);
         Arc::new(QuerySnapshot::take(&self.store, live, tables, TimeRange::ALL, wait).await)
+    }
+
+    /// Where live rows are read.
+    pub(crate) const fn live_reads(&self) -> &LiveReads {
+        &self.live_reads
     }
 
     /// Where files are read from.

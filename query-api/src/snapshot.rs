@@ -1,8 +1,9 @@
 //! What one query reads: live rows and files, each acknowledged row in exactly one of them.
 //!
-//! Invariant: live rows are taken first and the catalog second, and a live batch that the catalog
+//! Invariant: live blocks are taken first and the catalog second, and a block that the catalog
 //! covers is dropped. A row leaves the live rows only after its commit, so none is missed; a
-//! covered batch is in files, so none is there twice.
+//! covered block is in files, so none is there twice. A block's rows can be read until the snapshot
+//! goes, whatever is committed meanwhile.
 
 mod keys;
 
@@ -16,7 +17,7 @@ use futures::future::join_all;
 use icecore_store::model::value::find_key;
 use icecore_store::schema::{AttributeType, MapColumn};
 use icecore_store::{
-    LiveBatch, LiveRows, LiveSnapshot, RowBatch, Snapshot, Store, Table, TimeRange,
+    LiveBlock, LiveRows, LiveSnapshot, PortError, ReadColumn, Snapshot, Store, Table, TimeRange,
 };
 
 /// The rows that one query sees.
@@ -25,7 +26,7 @@ pub(crate) struct QuerySnapshot {
     /// The catalog.
     pub(crate) files: Arc<Snapshot>,
     /// Rows that no file of the catalog has, of the tables that were asked for.
-    pub(crate) live: Vec<RowBatch>,
+    pub(crate) live: Vec<(Table, Arc<dyn LiveBlock>)>,
     /// What is missing, and why; empty where nothing is.
     pub(crate) incomplete: Vec<String>,
 }
@@ -45,23 +46,23 @@ impl QuerySnapshot {
         let answers = join_all(wanted.map(|(at, source, table)| async move {
             let answer = tokio::time::timeout(wait, source.live_rows(table, time)).await;
             match answer {
-                Ok(Ok(snapshot)) => Ok(snapshot),
+                Ok(Ok(snapshot)) => Ok((table, snapshot)),
                 Ok(Err(error)) => Err(format!("live rows of {table}: {error}")),
                 Err(_late) => {
                     Err(format!("live rows of {table}: source {at} did not answer within {wait:?}"))
                 }
             }
         }));
-        let answers: Vec<Result<LiveSnapshot, String>> = answers.await;
+        let answers: Vec<Result<(Table, LiveSnapshot), String>> = answers.await;
         // Only now: see the invariant.
         let files = store.snapshot();
         let mut rows = Vec::new();
         let mut incomplete = Vec::new();
         for answer in answers {
             match answer {
-                Ok(snapshot) => {
+                Ok((table, snapshot)) => {
                     let (whole, part) = uncovered(&files, snapshot);
-                    rows.extend(whole);
+                    rows.extend(whole.into_iter().map(|block| (table, block)));
                     incomplete.extend(part);
                 }
                 Err(reason) => incomplete.push(reason),
@@ -75,46 +76,63 @@ impl QuerySnapshot {
         Self { files: Arc::new(files), live: Vec::new(), incomplete: Vec::new() }
     }
 
-    /// The live rows of one table that overlap `time`.
-    pub(crate) fn live_rows(
+    /// The live blocks with rows of one table that overlap `time`.
+    pub(crate) fn live_blocks(
         &self,
         table: Table,
         time: TimeRange,
-    ) -> impl Iterator<Item = &RecordBatch> {
-        let of_table = self.live.iter().filter(move |batch| batch.table == table);
-        of_table.filter(move |batch| batch.time.overlaps(&time)).map(|batch| &batch.rows)
+    ) -> impl Iterator<Item = &Arc<dyn LiveBlock>> {
+        let of_table = self.live.iter().filter(move |(of, _)| *of == table);
+        of_table.map(|(_, block)| block).filter(move |block| block.time().overlaps(&time))
     }
 
-    /// The type that a key of a map has in SQL: that of all its values where they agree, double
-    /// for ints and doubles, text for anything else and for a key that is nowhere.
-    pub(crate) fn kind(&self, table: Table, map: MapColumn, key: &str) -> AttributeType {
+    /// The types that the values of a key of a map have. Makes the live rows with this key, which
+    /// takes its time.
+    ///
+    /// # Errors
+    /// Where live rows cannot be read.
+    pub(crate) fn kinds(
+        &self,
+        table: Table,
+        map: MapColumn,
+        key: &str,
+    ) -> Result<BTreeSet<AttributeType>, PortError> {
+        let any = AttributeType::String;
+        let column = ReadColumn::Attribute { map, key: key.to_owned(), kind: any };
         let known = self.files.attribute_types(table).get(&(map, key.to_owned()));
         let mut kinds = known.cloned().unwrap_or_default();
-        for rows in self.live_rows(table, TimeRange::ALL) {
-            let column = rows.column_by_name(&map.column(key));
-            if let Some(column) = column.filter(|column| column.null_count() < column.len()) {
-                kinds.extend(AttributeType::of(column.data_type()));
-            }
-            if let Some(overflow) = rows.column_by_name(map.name()) {
-                overflow_kinds(overflow, key, &mut kinds);
+        for block in self.live_blocks(table, TimeRange::ALL) {
+            for rows in block.read(Some(std::slice::from_ref(&column)))? {
+                live_kinds(&rows.rows, map, key, &mut kinds);
             }
         }
-        settle(&kinds)
+        Ok(kinds)
     }
 }
 
-/// The batches that no file has, and what is to be said of those that a file has in part: their
+/// The blocks that no file has, and what is to be said of those that a file has in part: their
 /// writer has not heard of a commit of its own yet, and will cut them up once it has.
-fn uncovered(files: &Snapshot, live: LiveSnapshot) -> (Vec<RowBatch>, Option<String>) {
-    let LiveSnapshot { writer, batches } = live;
+fn uncovered(files: &Snapshot, live: LiveSnapshot) -> (Vec<Arc<dyn LiveBlock>>, Option<String>) {
+    let LiveSnapshot { writer, blocks } = live;
     let covered = files.covered_to(writer).unwrap_or_default();
-    let is_live = |batch: &LiveBatch| batch.position >= covered;
-    let (whole, rest): (Vec<LiveBatch>, Vec<LiveBatch>) = batches.into_iter().partition(is_live);
-    let torn = rest.iter().any(|batch| batch.next > covered);
+    let (whole, rest): (Vec<_>, Vec<_>) =
+        blocks.into_iter().partition(|block| block.position() >= covered);
+    let torn = rest.iter().any(|block| block.next() > covered);
     let part = torn.then(|| {
         format!("live rows of {writer} that were just committed in part: ask again in a moment")
     });
-    (whole.into_iter().map(|batch| batch.rows).collect(), part)
+    (whole, part)
+}
+
+/// Adds the types that `key` has in live rows.
+fn live_kinds(rows: &RecordBatch, map: MapColumn, key: &str, kinds: &mut BTreeSet<AttributeType>) {
+    let column = rows.column_by_name(&map.column(key));
+    if let Some(column) = column.filter(|column| column.null_count() < column.len()) {
+        kinds.extend(AttributeType::of(column.data_type()));
+    }
+    if let Some(overflow) = rows.column_by_name(map.name()) {
+        overflow_kinds(overflow, key, kinds);
+    }
 }
 
 /// Adds the types that `key` has in overflow texts.
@@ -140,7 +158,9 @@ fn raw_kind(raw: &str) -> AttributeType {
     }
 }
 
-fn settle(kinds: &BTreeSet<AttributeType>) -> AttributeType {
+/// The type that a key has in SQL: that of all its values where they agree, double for ints and
+/// doubles, text for anything else and for a key that is nowhere.
+pub(crate) fn settle(kinds: &BTreeSet<AttributeType>) -> AttributeType {
     let mut kinds = kinds.iter().copied();
     let Some(first) = kinds.next() else { return AttributeType::String };
     kinds.fold(first, |one, other| match (one, other) {

@@ -4,6 +4,7 @@ mod bounds;
 pub(crate) mod columns;
 mod conditions;
 mod filter;
+mod live;
 mod parts;
 mod place;
 mod present;
@@ -21,10 +22,11 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use icecore_store::schema::{AttributeType, MapColumn};
-use icecore_store::{FileEntry, Store, Table, TimeRange};
+use icecore_store::{FileEntry, LiveBlock, Store, Table, TimeRange};
 
 use self::columns::{Column, schema_of, table_columns};
 use self::conditions::{Conditions, can_apply};
+pub(crate) use self::live::{LiveReads, live_error};
 use self::parts::Part;
 pub(crate) use self::place::Place;
 pub(crate) use self::present::shown;
@@ -51,6 +53,8 @@ pub(crate) struct TableRows {
     pub(crate) store: Arc<Store>,
     /// Says which files, and holds the live rows.
     pub(crate) snapshot: Arc<QuerySnapshot>,
+    /// Reads live rows.
+    pub(crate) live_reads: LiveReads,
     /// Counts what is read.
     pub(crate) stats: Arc<ScanStats>,
 }
@@ -96,6 +100,16 @@ impl TelemetryTable {
         }
         files.into_iter().filter(|file| having.contains(&file.id)).collect()
     }
+
+    /// The live blocks of this time that can have a row of the traces that are asked for.
+    fn live_of_traces(&self, time: TimeRange, conditions: &Conditions) -> Vec<Arc<dyn LiveBlock>> {
+        let traces = conditions.traces.as_deref();
+        let blocks = self.rows.snapshot.live_blocks(self.table, time);
+        let can = |block: &&Arc<dyn LiveBlock>| {
+            traces.is_none_or(|traces| traces.iter().any(|trace| block.may_have(*trace)))
+        };
+        blocks.filter(can).cloned().collect()
+    }
 }
 
 #[async_trait]
@@ -136,7 +150,7 @@ impl TableProvider for TelemetryTable {
         let (files, live) = match conditions.time {
             Some(time) => (
                 self.of_traces(snapshot.files.files(self.table, time), &conditions).await,
-                snapshot.live_rows(self.table, time).cloned().collect(),
+                self.live_of_traces(time, &conditions),
             ),
             None => Default::default(),
         };

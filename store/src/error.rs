@@ -157,6 +157,12 @@ pub enum Error {
         /// What their owner said.
         source: crate::ports::PortError,
     },
+    /// Rows that wait for the bucket could not be read. A query may be asked again.
+    #[error("cannot read rows that are not in the bucket yet: {source}")]
+    LiveRows {
+        /// What their owner said.
+        source: crate::ports::PortError,
+    },
     /// A SQL condition is not one, or cannot be applied.
     #[error("cannot {what}")]
     Condition {
@@ -231,9 +237,10 @@ impl Error {
             | Self::RetentionRule { .. }
             | Self::Owned { .. } => ErrorKind::Setup,
             Self::Bucket { source, .. } => bucket_kind(source),
-            Self::OwnershipStale { .. } | Self::CommitRows { .. } | Self::Flush { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::OwnershipStale { .. }
+            | Self::CommitRows { .. }
+            | Self::LiveRows { .. }
+            | Self::Flush { .. } => ErrorKind::Unavailable,
             Self::Overtaken { .. } | Self::Crowded { .. } => ErrorKind::Conflict,
             Self::Damaged { .. } => ErrorKind::Damaged,
             Self::Parquet { source, .. } => parquet_kind(source),

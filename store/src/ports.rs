@@ -91,16 +91,68 @@ pub enum PortError {
     Io(#[source] std::io::Error),
 }
 
-/// Acknowledged rows of requests that follow each other in the log.
-#[derive(Debug, Clone)]
-pub struct LiveBatch {
+/// Acknowledged rows of one table, of requests that follow each other in the log. They are made
+/// when somebody asks for them, so that what no query asks for costs nothing.
+pub trait LiveBlock: Debug + Send + Sync {
     /// Where the first of the requests stands in its writer's log.
-    pub position: LogPosition,
+    fn position(&self) -> LogPosition;
+
     /// Where the first request behind them stands. A commit covers all of them or none, but for
     /// one that was never heard of.
+    fn next(&self) -> LogPosition;
+
+    /// The times of the rows.
+    fn time(&self) -> TimeRange;
+
+    /// How many rows there are.
+    fn rows(&self) -> u64;
+
+    /// Whether a row can be of this trace. May err on the side of yes.
+    fn may_have(&self, trace: TraceId) -> bool;
+
+    /// The rows, in row shape; `None` for all columns of it, else at least those that these are
+    /// made from. Takes long: call it where a thread may be held.
+    ///
+    /// # Errors
+    /// Where they cannot be read: an answer without them would not be whole.
+    fn read(&self, columns: Option<&[ReadColumn]>) -> Result<Vec<RowBatch>, PortError>;
+}
+
+/// Rows in memory as a block.
+#[derive(Debug, Clone)]
+pub struct LiveBatch {
+    /// As [`LiveBlock::position`].
+    pub position: LogPosition,
+    /// As [`LiveBlock::next`].
     pub next: LogPosition,
     /// The rows.
     pub rows: RowBatch,
+}
+
+impl LiveBlock for LiveBatch {
+    fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    fn next(&self) -> LogPosition {
+        self.next
+    }
+
+    fn time(&self) -> TimeRange {
+        self.rows.time
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows.rows.num_rows() as u64
+    }
+
+    fn may_have(&self, _trace: TraceId) -> bool {
+        true
+    }
+
+    fn read(&self, _columns: Option<&[ReadColumn]>) -> Result<Vec<RowBatch>, PortError> {
+        Ok(vec![self.rows.clone()])
+    }
 }
 
 /// The rows of a commit, piece by piece; asked for again from the start when a commit is tried
@@ -121,18 +173,18 @@ impl CommitRows for Vec<RowBatch> {
 pub struct LiveSnapshot {
     /// Whose rows these are.
     pub writer: WriterId,
-    /// In log order.
-    pub batches: Vec<LiveBatch>,
+    /// In log order. Their rows can be read for as long as the block is held.
+    pub blocks: Vec<Arc<dyn LiveBlock>>,
 }
 
 /// Rows that are acknowledged and perhaps not yet in a committed file.
 ///
 /// A row leaves here only after the catalog record that covers its position was committed. A
-/// reader that takes live rows first, a catalog snapshot second, and drops every live batch whose
+/// reader that takes live rows first, a catalog snapshot second, and drops every live block whose
 /// position the snapshot covers, therefore sees each row exactly once.
 #[async_trait]
 pub trait LiveRows: Debug + Send + Sync {
-    /// The live batches of `table` that overlap `time`.
+    /// The live blocks with rows of `table` that overlap `time`.
     async fn live_rows(&self, table: Table, time: TimeRange) -> Result<LiveSnapshot, PortError>;
 }
 

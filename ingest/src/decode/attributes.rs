@@ -11,6 +11,7 @@ use icecore_store::schema::{AttributeType, MapColumn};
 
 use super::columns::{Bools, Numbers, Texts};
 use super::value::{self, ObjectText, Scalar};
+use super::wanted::Keys;
 use super::wire::{Broken, text};
 
 /// Attribute columns of one map and batch; the keys that come later go to the overflow.
@@ -183,6 +184,8 @@ pub(super) struct Map {
     pub(super) columns: Columns,
     /// The overflow of the row that is being filled.
     pub(super) rest: ObjectText,
+    /// What of it is wanted.
+    pub(super) keys: Keys,
 }
 
 impl Map {
@@ -196,9 +199,13 @@ impl Map {
         row: usize,
         rows: usize,
     ) -> Result<(), Broken> {
+        if self.keys.is_none() {
+            return Ok(());
+        }
         self.columns.start_row();
         for entry in entries {
             match value::simple(entry) {
+                Some((key, _)) if !self.keys.has(key) => {}
                 Some((key, scalar)) if self.columns.put(key, scalar, row, rows)? => {}
                 _ => self.put_any(entry, limit, row, rows)?,
             }
@@ -208,6 +215,9 @@ impl Map {
 
     fn put_any(&mut self, entry: &[u8], limit: u32, row: usize, rows: usize) -> Result<(), Broken> {
         let (key, value) = value::key_value(entry, limit)?;
+        if !self.keys.has(key) {
+            return Ok(());
+        }
         match value.scalar() {
             Some(scalar) if self.columns.put(key, scalar, row, rows)? => Ok(()),
             _ => self.rest.push(key, &value, limit.saturating_sub(1)),

@@ -10,6 +10,7 @@ use super::logs::Logs;
 use super::metrics::Metrics;
 use super::rows::{self, Items, Quota, Rows};
 use super::spans::Spans;
+use super::wanted::Wanted;
 use super::{DecodeError, PAYLOAD_BYTES_MAX, refuse};
 
 /// Cells of attribute columns at which a batch should end: 64 MB where each takes four bytes.
@@ -23,6 +24,10 @@ pub(super) struct Columns<T> {
 }
 
 impl<T: Items> Columns<T> {
+    fn of(wanted: Wanted) -> Self {
+        Self { items: T::default(), rows: Rows::of(wanted) }
+    }
+
     pub(super) fn read(&mut self, signal: Signal, payload: &[u8]) -> Result<(), DecodeError> {
         rows::read(payload, &mut self.items, &mut self.rows)
             .map_err(|broken| refuse(signal, payload, broken))
@@ -45,13 +50,13 @@ enum Kind {
 }
 
 impl Batch {
-    /// No rows yet.
+    /// No rows yet, of which these keys are wanted.
     #[must_use]
-    pub fn new(signal: Signal) -> Self {
+    pub fn new(signal: Signal, wanted: Wanted) -> Self {
         Self(match signal {
-            Signal::Traces => Kind::Traces(Box::default()),
-            Signal::Metrics => Kind::Metrics(Box::default()),
-            Signal::Logs => Kind::Logs(Box::default()),
+            Signal::Traces => Kind::Traces(Box::new(Columns::of(wanted))),
+            Signal::Metrics => Kind::Metrics(Box::new(Columns::of(wanted))),
+            Signal::Logs => Kind::Logs(Box::new(Columns::of(wanted))),
         })
     }
 

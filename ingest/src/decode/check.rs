@@ -4,7 +4,7 @@
 //! accepted and rejected for the same first reason, and the same range of times. Whoever keeps the
 //! payload can make the rows later: it cannot fail then.
 
-use icecore_store::{Signal, TimeRange, UnixNanos};
+use icecore_store::{Signal, TimeRange, TraceId, UnixNanos};
 
 use super::attributes::COLUMNS_MAX;
 use super::logs::Record;
@@ -28,7 +28,25 @@ pub struct Checked {
     /// Whether it must not share columns with other requests: it has so many small rows that only
     /// its own columns tell which of them fit.
     pub alone: bool,
+    /// What tells the traces of the spans from others, each once, in order; `None` where nobody
+    /// looked, or where there are no spans.
+    pub traces: Option<Vec<u32>>,
 }
+
+/// What tells a trace from most others, in the room that live rows have for it.
+#[must_use]
+pub fn trace_print(id: TraceId) -> u32 {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = id.0;
+    let (first, last) = (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(rest));
+    // Ids are random, or count up, or say the same twice: all of them must come apart.
+    let mixed = (last ^ first.wrapping_mul(0xC2B2_AE3D_27D4_EB4F)).wrapping_mul(GOLDEN);
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half is what was mixed best")]
+    let print = (mixed >> 32) as u32;
+    print
+}
+
+/// Spreads numbers that count up: 2^64 by the golden ratio.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Looks at all of a request.
 ///
@@ -47,25 +65,28 @@ pub fn check(signal: Signal, payload: &[u8]) -> Result<Checked, DecodeError> {
         Signal::Logs => tally.count(payload, &mut Vec::new(), Tally::record),
     }
     .map_err(broken)?;
+    tally.traces.sort_unstable();
+    tally.traces.dedup();
     // With the most columns that there can be, do all rows fit?
     if tally.quota.rows * (2 * COLUMNS_MAX) <= cells_max(payload.len()) {
-        return Ok(tally.finish());
+        return Ok(tally.finish(signal == Signal::Traces));
     }
     let decoded = decode(signal, payload)?;
     let time = decoded.rows.map(|rows| rows.time);
     let (accepted, rejected, reason) = (decoded.accepted, decoded.rejected, decoded.reason);
-    Ok(Checked { accepted, rejected, reason, time, alone: true })
+    Ok(Checked { accepted, rejected, reason, time, alone: true, traces: None })
 }
 
 struct Tally {
     quota: Quota,
     first: i64,
     last: i64,
+    traces: Vec<u32>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { quota: Quota::roomy(), first: i64::MAX, last: i64::MIN }
+        Self { quota: Quota::roomy(), first: i64::MAX, last: i64::MIN, traces: Vec::new() }
     }
 }
 
@@ -96,7 +117,14 @@ impl Tally {
         let span = Span::read(bytes, limit, parts)?;
         let room = self.quota.admit(0, parts.attributes(), parts.nested());
         match span.check(parts, room) {
-            Ok(checked) => self.take(checked.start, parts.nested()),
+            Ok(checked) => {
+                let print = trace_print(TraceId(*checked.trace_id));
+                // Spans of a trace often come together.
+                if self.traces.last() != Some(&print) {
+                    self.traces.push(print);
+                }
+                self.take(checked.start, parts.nested());
+            }
             Err(refusal) => self.quota.reject(&refusal),
         }
         Ok(())
@@ -137,11 +165,11 @@ impl Tally {
         self.last = self.last.max(time);
     }
 
-    fn finish(self) -> Checked {
-        let Self { quota: Quota { rows, rejected, reason, .. }, first, last } = self;
+    fn finish(self, spans: bool) -> Checked {
+        let Self { quota: Quota { rows, rejected, reason, .. }, first, last, traces } = self;
         let time = TimeRange::covering(UnixNanos(first), UnixNanos(last));
-        let time = (rows > 0).then_some(time);
-        Checked { accepted: rows as u64, rejected, reason, time, alone: false }
+        let (time, traces) = ((rows > 0).then_some(time), spans.then_some(traces));
+        Checked { accepted: rows as u64, rejected, reason, time, alone: false, traces }
     }
 }
 

@@ -14,6 +14,7 @@ use icecore_store::{RowBatch, Table, TimeRange, UnixNanos};
 use super::attributes::Map;
 use super::columns::{Named, Numbers, PlainTexts};
 use super::shared::Shared;
+use super::wanted::Wanted;
 use super::wire::{Broken, LIMIT, Pieces, Reader, delimited, fields};
 
 /// Rows that one request may have, and events, links, exemplars and quantiles in all. An item can
@@ -175,6 +176,15 @@ impl Default for Rows {
 }
 
 impl Rows {
+    /// No rows yet, of which these keys are wanted.
+    pub(super) fn of(wanted: Wanted) -> Self {
+        let mut rows = Self::default();
+        let Wanted { attributes, resource } = wanted;
+        rows.map.keys = attributes;
+        rows.shared.map.keys = resource;
+        rows
+    }
+
     /// Cells of attribute columns, those included that the columns are filled up with at the end.
     pub(super) fn cells(&self) -> usize {
         self.len * self.columns()

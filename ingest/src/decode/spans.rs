@@ -67,7 +67,7 @@ pub(super) struct Span<'a> {
 /// What a column takes of a span only after a look at it.
 #[derive(Debug)]
 pub(super) struct Checked<'a> {
-    trace_id: &'a [u8; 16],
+    pub(super) trace_id: &'a [u8; 16],
     span_id: &'a [u8; 8],
     parent_span_id: Option<&'a [u8; 8]>,
     pub(super) start: i64,

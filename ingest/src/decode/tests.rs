@@ -7,7 +7,8 @@ mod plain;
 mod round_trip;
 mod rules;
 
-use icecore_store::Signal;
+use icecore_store::schema::{AttributeType, MapColumn};
+use icecore_store::{ReadColumn, Signal};
 use proptest::prelude::*;
 
 use self::generate::Dice;
@@ -95,7 +96,7 @@ proptest! {
     fn a_batch_has_the_rows_of_its_requests(seed in any::<u64>()) {
         let mut dice = Dice::new(seed);
         for signal in Signal::ALL {
-            let (mut batch, mut expected) = (Batch::new(signal), Vec::new());
+            let (mut batch, mut expected) = (Batch::new(signal, Wanted::ALL), Vec::new());
             for _ in 0..8 {
                 let whole = generate::request(signal, &mut dice);
                 for payload in [generate::damage(&whole, &mut dice), whole] {
@@ -104,6 +105,35 @@ proptest! {
                     expected.extend(decoded.rows.iter().flat_map(plain::rows));
                 }
             }
+            let rows = batch.finish().unwrap();
+            let rows = rows.as_ref().map(plain::rows).unwrap_or_default();
+            assert_eq!(rows.len(), expected.len());
+            rows.iter().zip(&expected).for_each(|(row, expected)| pretty(row, expected));
+        }
+    }
+
+    /// Scenario: the same requests, of which some keys are wanted, or none.
+    /// Guarantees: the same rows, with exactly these keys.
+    #[test]
+    fn fewer_keys_are_wanted(seed in any::<u64>()) {
+        let mut dice = Dice::new(seed);
+        for signal in Signal::ALL {
+            let payload = generate::request(signal, &mut dice);
+            let Some(rows) = decode(signal, &payload).unwrap().rows else { continue };
+            let mut expected = plain::rows(&rows);
+            let keys = |row: &plain::Row| row.attributes.iter().map(|(key, _)| key.clone()).next();
+            let key = expected.iter().find_map(keys).unwrap_or_default();
+            let read = ReadColumn::Attribute {
+                map: MapColumn::Attributes,
+                key: key.clone(),
+                kind: AttributeType::String,
+            };
+            for row in &mut expected {
+                row.attributes.retain(|(name, _)| *name == key);
+                row.resource.clear();
+            }
+            let mut batch = Batch::new(signal, Wanted::of(&[read]));
+            batch.push(&payload).unwrap();
             let rows = batch.finish().unwrap();
             let rows = rows.as_ref().map(plain::rows).unwrap_or_default();
             assert_eq!(rows.len(), expected.len());

@@ -7,7 +7,7 @@ use prost::Message;
 use super::*;
 use crate::decode::check;
 use crate::fixtures::{MemorySink, TestClock, request};
-use crate::live::{BlocksSettings, Live};
+use crate::live::{BlocksSettings, Live, LiveRequest};
 use crate::log::faults::FaultyFolder;
 use crate::log::harness::{Log, SETTINGS as LOG};
 use crate::log::{Contents, Packed, WriterSettings};
@@ -38,11 +38,8 @@ fn setup() -> Setup {
     let sink = Arc::new(MemorySink::default());
     let folder = FaultyFolder::default();
     let (log, _) = Log::open(&folder, WriterSettings { log_bytes_max: u64::MAX, ..LOG });
-    let settings = BlocksSettings {
-        flush_bytes: payload().len() as u64 * 2,
-        cache_bytes_max: u64::MAX,
-        read_bytes_max: u64::MAX,
-    };
+    let settings =
+        BlocksSettings { flush_bytes: payload().len() as u64 * 2, cache_bytes_max: u64::MAX };
     let tail = Arc::new(log.tail.clone());
     let live = Arc::new(Blocks::new(settings, tail, Arc::clone(&clock), metrics.clone()));
     let parts = FlushParts {
@@ -69,7 +66,9 @@ impl Setup {
             let contents = Contents { rows, time: checked.time.unwrap(), alone: false };
             let packed = Packed::plain(payload().into());
             let at = self.log.append(Signal::Traces, contents, packed).unwrap();
-            self.live.add(at, Signal::Traces, contents, payload().len());
+            let (signal, plain_bytes) = (Signal::Traces, payload().len());
+            let traces = checked.traces.as_deref();
+            self.live.add(at, &LiveRequest { signal, contents, plain_bytes, traces });
             self.ends.push(at.next);
         }
     }
@@ -93,8 +92,8 @@ impl Setup {
     async fn live_requests(&self) -> usize {
         let live = Live(Arc::clone(&self.live));
         let snapshot = live.live_rows(Table::Spans, TimeRange::ALL).await.unwrap();
-        let rows = snapshot.batches.iter().map(|batch| batch.rows.rows.num_rows());
-        rows.sum::<usize>() / SPANS
+        let rows: u64 = snapshot.blocks.iter().map(|block| block.rows()).sum();
+        usize::try_from(rows).unwrap() / SPANS
     }
 
     /// Every row was committed once, in stretches that follow each other.

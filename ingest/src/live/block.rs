@@ -1,16 +1,17 @@
 //! A stretch of the log whose rows are live.
 //!
 //! Invariant: a block is of whole requests and never changes once it is sealed. Its rows are made
-//! from the log when somebody asks for them, at most once at a time.
+//! from the log when somebody asks for them, at most once at a time, with the keys that are wanted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use icecore_store::{LogPosition, PortError, RowBatch, Signal, TimeRange};
+use icecore_store::{LogPosition, PortError, RowBatch, Signal, TimeRange, TraceId};
 use tracing::error;
 
 use super::blocks::Cache;
-use crate::decode::{Batch, CELLS_MAX, DecodeError, decode};
+use super::traces::Traces;
+use crate::decode::{Batch, CELLS_MAX, DecodeError, Wanted, decode};
 use crate::log::{Appended, Contents, Logged, Tail};
 
 /// Bytes of the log that are read at a time.
@@ -30,6 +31,7 @@ pub(crate) struct Block {
     /// When its first request came, by [`icecore_store::Clock::elapsed`].
     pub(crate) since: Duration,
     parts: [Part; Signal::ALL.len()],
+    traces: Traces,
 }
 
 /// The requests of one signal.
@@ -43,6 +45,7 @@ struct Part {
 /// Rows that are kept; their memory is given back to the cache with them.
 #[derive(Debug)]
 struct Cached {
+    wanted: Wanted,
     rows: Vec<RowBatch>,
     bytes: u64,
     cache: Arc<Cache>,
@@ -61,26 +64,51 @@ impl Part {
     }
 }
 
+/// A request that becomes live.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LiveRequest<'a> {
+    /// What it is.
+    pub(crate) signal: Signal,
+    /// What its rows will be.
+    pub(crate) contents: Contents,
+    /// Its size, unpacked.
+    pub(crate) plain_bytes: usize,
+    /// See [`crate::decode::Checked::traces`].
+    pub(crate) traces: Option<&'a [u32]>,
+}
+
 impl Block {
     /// Nothing yet, from `first` on.
     pub(crate) fn new(first: LogPosition, since: Duration) -> Self {
-        Self { first, next: first, bytes: 0, rows: 0, since, parts: Default::default() }
+        let (parts, traces) = Default::default();
+        Self { first, next: first, bytes: 0, rows: 0, since, parts, traces }
     }
 
     /// Adds the next request of the log.
-    pub(crate) fn add(&mut self, at: Appended, signal: Signal, contents: Contents, bytes: u64) {
+    pub(crate) fn add(&mut self, at: Appended, request: &LiveRequest<'_>) {
+        let LiveRequest { signal, contents, plain_bytes, traces } = *request;
+        let bytes = plain_bytes as u64;
+        if signal == Signal::Traces {
+            self.traces.add(traces);
+        }
         self.next = at.next;
         self.bytes += bytes;
         self.rows += u64::from(contents.rows);
         self.parts[signal as usize].add(contents.time, u64::from(contents.rows));
     }
 
-    /// This block and the one behind it as one.
+    /// No more requests will come.
+    pub(crate) fn seal(&mut self) {
+        self.traces.settle();
+    }
+
+    /// This block and the one behind it, both sealed, as one.
     pub(crate) fn joined(&self, behind: &Self) -> Self {
         let mut joined = Self::new(self.first, self.since);
         joined.next = behind.next;
         joined.bytes = self.bytes + behind.bytes;
         joined.rows = self.rows + behind.rows;
+        joined.traces = self.traces.joined(&behind.traces);
         for (at, part) in self.parts.iter().enumerate().chain(behind.parts.iter().enumerate()) {
             if let Some(time) = part.time {
                 joined.parts[at].add(time, part.rows);
@@ -94,7 +122,23 @@ impl Block {
         self.part(signal).time.is_some_and(|rows| rows.overlaps(time))
     }
 
-    /// The rows of one signal, kept for the next one who asks where the cache has room.
+    /// The times of the rows of one signal; `None` where there are none.
+    pub(crate) fn time(&self, signal: Signal) -> Option<TimeRange> {
+        self.part(signal).time
+    }
+
+    /// How many rows of one signal there are.
+    pub(crate) fn count(&self, signal: Signal) -> u64 {
+        self.part(signal).rows
+    }
+
+    /// Whether a row can be of this trace. The block must be sealed.
+    pub(crate) fn may_have(&self, signal: Signal, trace: TraceId) -> bool {
+        signal != Signal::Traces || self.traces.may_have(trace)
+    }
+
+    /// The rows of one signal with at least the keys that are wanted, kept for the next one who
+    /// asks where the cache has room.
     ///
     /// # Errors
     /// [`PortError::Trimmed`] once the log is gone, which is after the store has the rows; and
@@ -102,6 +146,7 @@ impl Block {
     pub(crate) fn rows(
         &self,
         signal: Signal,
+        wanted: &Wanted,
         tail: &Tail,
         cache: &Arc<Cache>,
     ) -> Result<Vec<RowBatch>, PortError> {
@@ -111,15 +156,18 @@ impl Block {
         }
         // Whoever asks meanwhile waits for the same rows.
         let mut decoded = part.decoded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cached) = decoded.as_ref() {
+        if let Some(cached) = decoded.as_ref().filter(|cached| cached.wanted.covers(wanted)) {
             return Ok(cached.rows.clone());
         }
-        let rows = self.read(signal, tail, cache)?;
+        // Two who ask in turns for different keys must not make each other's rows anew for ever.
+        let others = decoded.take().map(|cached| cached.wanted.union(wanted));
+        let wanted = others.unwrap_or_else(|| wanted.clone());
+        let rows = self.read(signal, &wanted, tail, cache)?;
         self.missing(signal, &rows)?;
         let bytes = rows.iter().map(|rows| rows.rows.get_array_memory_size() as u64).sum();
         if cache.take(bytes) {
             let cache = Arc::clone(cache);
-            *decoded = Some(Cached { rows: rows.clone(), bytes, cache });
+            *decoded = Some(Cached { wanted, rows: rows.clone(), bytes, cache });
         }
         Ok(rows)
     }
@@ -140,9 +188,10 @@ impl Block {
             return Ok(Vec::new());
         }
         let decoded = part.decoded.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = decoded.as_ref().map(|cached| cached.rows.clone());
+        let whole = decoded.as_ref().filter(|cached| cached.wanted.covers(&Wanted::ALL));
+        let kept = whole.map(|cached| cached.rows.clone());
         drop(decoded);
-        let rows = kept.map_or_else(|| self.read(signal, tail, cache), Ok)?;
+        let rows = kept.map_or_else(|| self.read(signal, &Wanted::ALL, tail, cache), Ok)?;
         if let Err(missing) = self.missing(signal, &rows) {
             cache.undecodable();
             error!(error = &missing as &dyn std::error::Error, "rows of the log are lost");
@@ -166,8 +215,14 @@ impl Block {
         &self.parts[signal as usize]
     }
 
-    fn read(&self, signal: Signal, tail: &Tail, cache: &Cache) -> Result<Vec<RowBatch>, PortError> {
-        let mut rows = Decoding { signal, tail, cache, batch: None, rows: Vec::new() };
+    fn read(
+        &self,
+        signal: Signal,
+        wanted: &Wanted,
+        tail: &Tail,
+        cache: &Cache,
+    ) -> Result<Vec<RowBatch>, PortError> {
+        let mut rows = Decoding { signal, wanted, tail, cache, batch: None, rows: Vec::new() };
         let mut from = self.first;
         while from < self.next {
             let logged = tail.read_logged(from, CHUNK_BYTES)?;
@@ -184,6 +239,7 @@ impl Block {
 /// Requests of one signal on their way to rows.
 struct Decoding<'a> {
     signal: Signal,
+    wanted: &'a Wanted,
     tail: &'a Tail,
     cache: &'a Cache,
     batch: Option<Batch>,
@@ -208,7 +264,8 @@ impl Decoding<'_> {
             self.rows.extend(decoded.rows);
             return Ok(());
         }
-        let mut batch = self.batch.take().unwrap_or_else(|| Batch::new(self.signal));
+        let mut batch =
+            self.batch.take().unwrap_or_else(|| Batch::new(self.signal, self.wanted.clone()));
         self.tail.unpack(&logged.packed, |plain| batch.push(plain))??;
         let full = batch.cells() >= CELLS_MAX;
         self.batch = Some(batch);

@@ -11,15 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use icecore_store::{
-    Clock, CommitRows, LiveBatch, LiveRows, LiveSnapshot, LogPosition, PortError, RowBatch, Signal,
-    Table, TimeRange,
-};
+use icecore_store::{Clock, CommitRows, LogPosition, PortError, RowBatch, Signal, TimeRange};
 use tokio::sync::Notify;
 
-use super::block::Block;
-use crate::log::{Appended, Contents, Tail};
+use super::block::{Block, LiveRequest};
+use crate::decode::Wanted;
+use crate::log::{Appended, Tail};
 use crate::metrics::Metrics;
 
 /// Requests of one block, unpacked: enough that common columns pay, little enough that the rows of
@@ -56,8 +53,6 @@ pub(crate) struct BlocksSettings {
     pub(crate) flush_bytes: u64,
     /// Memory of rows that are kept for the next query.
     pub(crate) cache_bytes_max: u64,
-    /// What one query may ask for, as requests, unpacked, and as memory of their rows.
-    pub(crate) read_bytes_max: u64,
 }
 
 #[derive(Debug, Default)]
@@ -144,15 +139,15 @@ impl Blocks {
     }
 
     /// A request is in the log, and durable: its rows become visible. Must be called in log order.
-    pub(crate) fn add(&self, at: Appended, signal: Signal, contents: Contents, plain_bytes: usize) {
+    pub(crate) fn add(&self, at: Appended, request: &LiveRequest<'_>) {
         let mut state = self.state();
         let since = self.clock.elapsed();
         let open = state.open.get_or_insert_with(|| Block::new(at.position, since));
         debug_assert!(open.next <= at.position, "requests are added in log order");
-        open.add(at, signal, contents, plain_bytes as u64);
+        open.add(at, request);
         let full = open.bytes >= BLOCK_BYTES || open.rows >= BLOCK_ROWS;
-        state.rows += u64::from(contents.rows);
-        state.bytes += plain_bytes as u64;
+        state.rows += u64::from(request.contents.rows);
+        state.bytes += request.plain_bytes as u64;
         if full {
             state.seal();
         }
@@ -249,39 +244,36 @@ impl Blocks {
             from = last.next;
             for logged in logged.iter().filter(|logged| logged.position < block.next) {
                 let at = Appended { position: logged.position, next: logged.next };
-                rest.add(at, logged.signal, logged.contents, logged.packed.plain_bytes as u64);
+                rest.add(at, &logged.live());
             }
         }
+        rest.seal();
         (rest.rows > 0).then_some(rest)
     }
 
     /// The blocks with rows of this signal and time, sealed so that their rows can be kept.
-    fn select(&self, signal: Signal, time: &TimeRange) -> Result<Vec<Arc<Block>>, PortError> {
+    pub(super) fn select(&self, signal: Signal, time: &TimeRange) -> Vec<Arc<Block>> {
         let mut state = self.state();
         if state.open.as_ref().is_some_and(|open| open.overlaps(signal, time)) {
             state.seal();
         }
         let found = state.sealed.iter().filter(|block| block.overlaps(signal, time));
-        let found: Vec<_> = found.cloned().collect();
-        let bytes: u64 = found.iter().map(|block| block.bytes).sum();
-        let bound = self.settings.read_bytes_max;
-        if bytes <= bound {
-            return Ok(found);
-        }
-        let rows: u64 = found.iter().map(|block| block.rows).sum();
-        let reason = format!(
-            "{rows} rows wait for the bucket, in requests of {bytes} bytes, above the bound of \
-             {bound} that one query reads: ask for a shorter time"
-        );
-        Err(PortError::Unavailable { part: "ingest".to_owned(), reason })
+        found.cloned().collect()
     }
 
-    /// The rows of a block, none where the store has them by now.
-    fn rows(&self, block: &Block, signal: Signal) -> Result<Vec<RowBatch>, PortError> {
-        match block.rows(signal, &self.tail, &self.cache) {
-            Err(PortError::Trimmed { .. }) if block.next <= self.state().covered => Ok(Vec::new()),
-            rows => rows,
-        }
+    /// The rows of a block, with the keys that are wanted.
+    pub(super) fn rows(
+        &self,
+        block: &Block,
+        signal: Signal,
+        wanted: &Wanted,
+    ) -> Result<Vec<RowBatch>, PortError> {
+        block.rows(signal, wanted, &self.tail, &self.cache)
+    }
+
+    /// The log under the blocks.
+    pub(super) fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -292,6 +284,7 @@ impl Blocks {
 impl State {
     fn seal(&mut self) {
         let Some(mut block) = self.open.take() else { return };
+        block.seal();
         let small = |last: &&Arc<Block>| {
             last.first >= self.flushing_to && last.bytes + block.bytes <= JOINED_BYTES_MAX
         };
@@ -310,45 +303,6 @@ impl State {
     fn oldest(&self) -> Option<Duration> {
         let sealed = self.sealed.front().map(|block| block.since);
         sealed.or(self.open.as_ref().map(|open| open.since))
-    }
-}
-
-/// What one query reads of the live rows, on a thread that may block.
-fn read(blocks: &Blocks, table: Table, time: TimeRange) -> Result<LiveSnapshot, PortError> {
-    let (mut batches, mut memory) = (Vec::new(), 0);
-    let bound = blocks.settings.read_bytes_max;
-    let signal = Signal::ALL.into_iter().find(|signal| signal.table() == table);
-    if let Some(signal) = signal {
-        for block in blocks.select(signal, &time)? {
-            let rows = blocks.rows(&block, signal)?.into_iter();
-            let wanted = rows.filter(|rows| rows.time.overlaps(&time));
-            let (position, next) = (block.first, block.next);
-            for rows in wanted {
-                memory += rows.rows.get_array_memory_size() as u64;
-                batches.push(LiveBatch { position, next, rows });
-            }
-            if memory > bound {
-                let reason = format!(
-                    "the rows that wait for the bucket take more than the {bound} bytes of memory \
-                     that one query may have of them: ask for a shorter time"
-                );
-                return Err(PortError::Unavailable { part: "ingest".to_owned(), reason });
-            }
-        }
-    }
-    Ok(LiveSnapshot { writer: blocks.tail.writer_id(), batches })
-}
-
-/// [`Blocks`] as queries see them.
-#[derive(Debug)]
-pub(crate) struct Live(pub(crate) Arc<Blocks>);
-
-#[async_trait]
-impl LiveRows for Live {
-    async fn live_rows(&self, table: Table, time: TimeRange) -> Result<LiveSnapshot, PortError> {
-        let blocks = Arc::clone(&self.0);
-        let work = tokio::task::spawn_blocking(move || read(&blocks, table, time));
-        work.await.map_err(|panic| PortError::Io(std::io::Error::other(panic)))?
     }
 }
 

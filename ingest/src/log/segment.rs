@@ -57,6 +57,22 @@ struct State {
     covered: LogPosition,
     /// Where each reader stands. Readers are the configured destinations, so few.
     retained: HashMap<String, LogPosition>,
+    /// What queries read at this moment, by the number of the pin. Bounded by the queries.
+    pinned: HashMap<u64, LogPosition>,
+    pins: u64,
+}
+
+/// Keeps the log from a position on while it is held, as long as there is room.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    segments: Arc<Segments>,
+    number: u64,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.segments.unpin(self.number);
+    }
 }
 
 /// Where to read a position.
@@ -73,8 +89,9 @@ pub(crate) enum Place {
 impl Segments {
     /// The recovered segments; the log goes on at `next`.
     pub(crate) fn new(folder: Arc<dyn Folder>, segments: Vec<Segment>, next: LogPosition) -> Self {
-        let retained = HashMap::new();
-        let state = State { segments: segments.into(), covered: LogPosition(0), retained };
+        let (retained, pinned) = (HashMap::new(), HashMap::new());
+        let (segments, covered) = (segments.into(), LogPosition(0));
+        let state = State { segments, covered, retained, pinned, pins: 0 };
         let (state, end) = (Mutex::new(state), watch::Sender::new(next));
         Self { folder, state, end, ending: AtomicBool::new(false) }
     }
@@ -152,8 +169,26 @@ impl Segments {
     pub(crate) fn cover(&self, covered: LogPosition) {
         let mut state = self.state();
         state.covered = state.covered.max(covered);
-        let limit = state.retained.values().copied().fold(state.covered, LogPosition::min);
-        let gone = state.trim(|segment, _| segment.end() <= limit);
+        let gone = state.trim_unused();
+        drop(state);
+        self.remove(&gone);
+    }
+
+    /// Keeps what the log has now, while the pin is held, as long as there is room.
+    pub(crate) fn pin(self: &Arc<Self>) -> Pin {
+        let mut state = self.state();
+        let oldest = state.oldest().unwrap_or(*self.end.borrow());
+        state.pins += 1;
+        let number = state.pins;
+        state.pinned.insert(number, oldest);
+        drop(state);
+        Pin { segments: Arc::clone(self), number }
+    }
+
+    fn unpin(&self, number: u64) {
+        let mut state = self.state();
+        state.pinned.remove(&number);
+        let gone = state.trim_unused();
         drop(state);
         self.remove(&gone);
     }
@@ -200,6 +235,13 @@ impl State {
 
     fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Takes what the store has and nobody retains or reads.
+    fn trim_unused(&mut self) -> Vec<Segment> {
+        let users = self.retained.values().chain(self.pinned.values());
+        let limit = users.copied().fold(self.covered, LogPosition::min);
+        self.trim(|segment, _| segment.end() <= limit)
     }
 
     /// Takes segments from the front, except the newest, while `goes(segment, bytes of all)`.

@@ -13,7 +13,8 @@ use tracing::error;
 
 use super::frame::{self, Contents, HEAD_BYTES, Read};
 use super::pack::{Packed, Packer};
-use super::segment::{Place, Segment, Segments};
+use super::segment::{Pin, Place, Segment, Segments};
+use crate::live::LiveRequest;
 use crate::metrics::LogMetrics;
 
 /// How much larger a request may be than its frame, as far as reading is planned.
@@ -43,6 +44,14 @@ pub(crate) struct Logged {
     pub(crate) packed: Packed,
 }
 
+impl Logged {
+    /// What is known of it without a look into it.
+    pub(crate) const fn live(&self) -> LiveRequest<'_> {
+        let (plain_bytes, traces) = (self.packed.plain_bytes, None);
+        LiveRequest { signal: self.signal, contents: self.contents, plain_bytes, traces }
+    }
+}
+
 impl Tail {
     /// A reader of these segments.
     pub(crate) fn new(
@@ -66,6 +75,11 @@ impl Tail {
         read: impl FnOnce(&[u8]) -> T,
     ) -> std::io::Result<T> {
         self.packer.unpack(&packed.bytes, packed.plain_bytes, read)
+    }
+
+    /// Keeps what the log has now, as long as there is room.
+    pub(crate) fn pin(&self) -> Pin {
+        self.segments.pin()
     }
 
     /// As [`Feed::oldest`].

@@ -67,7 +67,9 @@ impl Server {
     /// How many rows of a table are live.
     pub(crate) async fn rows(&self, table: Table) -> usize {
         let snapshot = self.live.live_rows(table, TimeRange::ALL).await.unwrap();
-        snapshot.batches.iter().map(|batch| batch.rows.rows.num_rows()).sum()
+        let blocks = snapshot.blocks.iter();
+        let rows = blocks.flat_map(|block| block.read(None).unwrap());
+        rows.map(|rows| rows.rows.num_rows()).sum()
     }
 
     /// The value of a metric, by its name and labels.

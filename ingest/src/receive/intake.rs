@@ -17,7 +17,7 @@ use super::body::BodyBounds;
 use super::decompress::{Encoding, decompress};
 use crate::config::{Config, Durability};
 use crate::decode::{Checked, DecodeError, check, json_to_protobuf};
-use crate::live::Blocks;
+use crate::live::{Blocks, LiveRequest};
 use crate::log::{Append, Appended, Contents, LogRefusal, Packed, Packer};
 use crate::metrics::{Counts, Metrics};
 
@@ -135,12 +135,12 @@ impl Intake {
     ) -> Result<Accepted, Refusal> {
         let signal = request.signal;
         let Understood { packed, checked, ticket } = self.understand(request).await?;
-        let Checked { accepted, rejected, reason, time, alone } = checked;
+        let Checked { accepted, rejected, reason, time, alone, traces } = checked;
         let counts = Counts { bytes: packed.plain_bytes as u64, accepted, rejected };
         if let Some(time) = time {
             let rows = u32::try_from(accepted).map_err(internal)?;
             let contents = Contents { rows, time, alone };
-            let appended = self.append(signal, contents, packed).await?;
+            let appended = self.append(signal, contents, packed, traces).await?;
             self.await_bucket(appended).await?;
         }
         drop(ticket);
@@ -172,12 +172,15 @@ impl Intake {
         signal: Signal,
         contents: Contents,
         packed: Packed,
+        traces: Option<Vec<u32>>,
     ) -> Result<Appended, Refusal> {
         let (tell, told) = oneshot::channel();
         let (live, plain_bytes) = (Arc::clone(&self.live), packed.plain_bytes);
         let done = Box::new(move |outcome: Result<Appended, LogRefusal>| {
             if let Ok(appended) = outcome {
-                live.add(appended, signal, contents, plain_bytes);
+                let traces = traces.as_deref();
+                let request = LiveRequest { signal, contents, plain_bytes, traces };
+                live.add(appended, &request);
             }
             if tell.send(outcome).is_err() {
                 tracing::trace!("a sender went away before its answer; its rows stay");

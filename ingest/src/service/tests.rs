@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use icecore_store::{LogPosition, SystemClock, Table, TimeRange, UnixNanos};
+use icecore_store::{LogPosition, SystemClock, Table, TimeRange};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 
 use super::*;
@@ -43,7 +43,8 @@ async fn fill(dir: &Path, sink: &Arc<MemorySink>, requests: usize) {
 
 async fn live_rows(ingest: &Ingest) -> usize {
     let snapshot = ingest.live_rows().live_rows(Table::Spans, TimeRange::ALL).await.unwrap();
-    snapshot.batches.iter().map(|batch| batch.rows.rows.num_rows()).sum()
+    let rows = snapshot.blocks.iter().flat_map(|block| block.read(None).unwrap());
+    rows.map(|rows| rows.rows.num_rows()).sum()
 }
 
 /// Scenario: a log with many rows over an empty store; a start with the bucket away, another one
@@ -61,23 +62,6 @@ async fn a_start_brings_all_rows_back() {
     }
 }
 
-/// Scenario: more waits for the bucket than one query may read.
-/// Guarantees: the query is told so, with the figures; a shorter time is answered.
-#[tokio::test]
-async fn a_query_reads_live_rows_up_to_a_bound() {
-    let dir = tempfile::tempdir().unwrap();
-    let sink = Arc::new(MemorySink::default());
-    fill(dir.path(), &sink, 300).await;
-    let small =
-        Config { live_read_bytes_max: 20 << 10, flush_bytes: 10 << 10, ..config(dir.path()) };
-    let ingest = open(small, &sink).await.unwrap();
-    let live = ingest.live_rows();
-    let error = live.live_rows(Table::Spans, TimeRange::ALL).await.unwrap_err().to_string();
-    assert!(error.contains("3000 rows wait for the bucket"), "{error}");
-    let before = TimeRange::new(UnixNanos(0), UnixNanos(1)).unwrap();
-    assert!(live.live_rows(Table::Spans, before).await.unwrap().batches.is_empty());
-}
-
 /// Scenario: the catalog covers more than the log has, as after the loss of unsynced writes.
 /// Guarantees: new rows get positions that the catalog does not cover, so that they are seen.
 #[tokio::test]
@@ -89,7 +73,7 @@ async fn a_log_that_lost_its_end_goes_on_behind_the_catalog() {
     fill(dir.path(), &sink, 1).await;
     let ingest = open(config(dir.path()), &sink).await.unwrap();
     let snapshot = ingest.live_rows().live_rows(Table::Spans, TimeRange::ALL).await.unwrap();
-    let positions: Vec<LogPosition> = snapshot.batches.iter().map(|b| b.position).collect();
+    let positions: Vec<LogPosition> = snapshot.blocks.iter().map(|b| b.position()).collect();
     assert_eq!(positions, [covered]);
 }
 

@@ -16,8 +16,9 @@ use super::agree::{as_number, pair};
 use super::attribute::Attribute;
 use super::maps::{AnyKey, is_text};
 use crate::hint::nearest;
-use crate::snapshot::QuerySnapshot;
+use crate::snapshot::{QuerySnapshot, settle};
 use crate::table::columns::map_of;
+use crate::table::live_error;
 
 /// Plans the access to keys of maps. Works on the maps of the tables, whose types it knows, and on
 /// any other JSON text (`events[1]['attributes']['key']`, `body['key']`), where it answers text.
@@ -37,7 +38,7 @@ impl MapAccess {
         Self { snapshot, notes }
     }
 
-    /// Notes that a key is nowhere, where another one is nearly called so.
+    /// Notes that a key, which has no values, is nowhere, where another one is nearly called so.
     fn note(&self, table: Table, map: MapColumn, key: &str) {
         let keys = self.snapshot.keys(table);
         if keys.contains(&(map, key.to_owned())) {
@@ -45,9 +46,6 @@ impl MapAccess {
         }
         let of_map = keys.iter().filter(|(of, _)| *of == map).map(|(_, key)| key.as_str());
         let Some(close) = nearest(key, of_map) else { return };
-        if self.snapshot.is_in_overflow(table, map, key) {
-            return;
-        }
         let map = map.name();
         let note = format!("no row of {table} has {map}['{key}']; did you mean {map}['{close}']?");
         if let Ok(mut notes) = self.notes.lock() {
@@ -74,10 +72,16 @@ impl ExprPlanner for MapAccess {
             GetFieldAccess::ListRange { .. } => None,
         };
         let Some(key) = key else { return Ok(PlannerResult::Original(access)) };
-        let kind = map_of(&field).map_or(AttributeType::String, |(table, map)| {
-            self.note(table, map, key);
-            self.snapshot.kind(table, map, key)
-        });
+        let kind = match map_of(&field) {
+            Some((table, map)) => {
+                let kinds = self.snapshot.kinds(table, map, key).map_err(live_error)?;
+                if kinds.is_empty() {
+                    self.note(table, map, key);
+                }
+                settle(&kinds)
+            }
+            None => AttributeType::String,
+        };
         Ok(PlannerResult::Planned(Attribute::call(access.expr, key, kind)))
     }
 

@@ -10,7 +10,7 @@ use datafusion::error::DataFusionError;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use icecore_store::{Table, TimeRange, TraceId, otlp};
+use icecore_store::{LiveBlock, PortError, Table, TimeRange, TraceId, otlp};
 
 use super::Shared;
 use crate::Error;
@@ -74,8 +74,19 @@ async fn spans_of(
         .flatten_unordered(FILES_READ_MAX)
         .try_collect::<Vec<_>>()
         .await?;
-    let live = snapshot.live_rows(Table::Spans, TimeRange::ALL).filter_map(|batch| only(batch, id));
-    Ok(from_files.into_iter().chain(live).collect())
+    let blocks = snapshot.live_blocks(Table::Spans, TimeRange::ALL).filter(|it| it.may_have(id));
+    let mut rows = from_files;
+    for block in blocks.cloned().collect::<Vec<_>>() {
+        let found = answers.engine.live_reads().read(move || block_rows(block.as_ref(), id)).await;
+        rows.extend(found.map_err(|source| icecore_store::Error::LiveRows { source })?);
+    }
+    Ok(rows)
+}
+
+/// The live rows of one trace.
+fn block_rows(block: &dyn LiveBlock, id: TraceId) -> Result<Vec<RecordBatch>, PortError> {
+    let rows = block.read(None)?;
+    Ok(rows.iter().filter_map(|batch| only(&batch.rows, id)).collect())
 }
 
 /// The rows of one trace; `None` where there are none.

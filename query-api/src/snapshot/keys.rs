@@ -2,38 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int32Type;
-use icecore_store::model::value::find_key;
 use icecore_store::schema::MapColumn;
 use icecore_store::{Table, TimeRange};
 
 use super::QuerySnapshot;
 
+/// Live blocks whose keys are looked at: making all their rows for a hint would cost too much.
+const BLOCKS_ASKED: usize = 4;
+
 impl QuerySnapshot {
-    /// Keys of the rows of a table: all in files, and of live rows those that have a column.
+    /// Keys of the rows of a table, for hints: all in files, and of the newest live rows those that
+    /// have a column.
     pub(crate) fn keys(&self, table: Table) -> BTreeSet<(MapColumn, String)> {
         let mut keys: BTreeSet<_> = self.files.attribute_types(table).keys().cloned().collect();
-        for rows in self.live_rows(table, TimeRange::ALL) {
-            let fields = rows.schema_ref().fields().iter();
-            let named = fields.filter_map(|field| MapColumn::parse(field.name()));
-            keys.extend(named.map(|(map, key)| (map, key.to_owned())));
+        let blocks: Vec<_> = self.live_blocks(table, TimeRange::ALL).collect();
+        for block in blocks.iter().rev().take(BLOCKS_ASKED) {
+            // Only hints come of them: rows that cannot be read are told by who needs the rows.
+            for rows in block.read(None).unwrap_or_default() {
+                let fields = rows.rows.schema_ref().fields().iter();
+                let named = fields.filter_map(|field| MapColumn::parse(field.name()));
+                keys.extend(named.map(|(map, key)| (map, key.to_owned())));
+            }
         }
         keys
-    }
-
-    /// Whether a key is in what live rows have without a column of its own.
-    pub(crate) fn is_in_overflow(&self, table: Table, map: MapColumn, key: &str) -> bool {
-        self.live_rows(table, TimeRange::ALL).any(|rows| {
-            let Some(overflow) = rows.column_by_name(map.name()) else { return false };
-            let texts = match overflow.as_dictionary_opt::<Int32Type>() {
-                Some(dictionary) => dictionary.values(),
-                None => overflow,
-            };
-            let texts = texts.as_string_opt::<i32>();
-            texts.is_some_and(|texts| {
-                texts.iter().flatten().any(|text| find_key(text, key).is_some())
-            })
-        })
     }
 }

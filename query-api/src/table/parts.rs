@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use icecore_store::FileEntry;
+use icecore_store::{FileEntry, LiveBlock};
 
 /// What is read on one thread.
 #[derive(Debug, Clone)]
 pub(super) enum Part {
     /// Files, in this order, some at a time.
     Files(Vec<Arc<FileEntry>>),
-    /// Rows in memory, in row shape.
-    Live(Vec<RecordBatch>),
+    /// Live rows, in this order.
+    Live(Vec<Arc<dyn LiveBlock>>),
 }
 
 impl Part {
@@ -19,7 +18,7 @@ impl Part {
     /// of their own. At least one part.
     pub(super) fn split(
         mut files: Vec<Arc<FileEntry>>,
-        live: Vec<RecordBatch>,
+        live: Vec<Arc<dyn LiveBlock>>,
         partitions: usize,
     ) -> Vec<Self> {
         files.sort_by_key(|file| std::cmp::Reverse(file.bytes));
@@ -54,7 +53,7 @@ impl Part {
         let of_files = parts.iter().filter(|part| matches!(part, Self::Files(_))).count().max(1);
         let mut nth = 0..of_files;
         let dealt = parts.iter().map(|part| match part {
-            Self::Live(_) => part.clone(),
+            Self::Live(blocks) => Self::Live(live_by_time(blocks, latest_first)),
             Self::Files(_) => {
                 let nth = nth.next().unwrap_or_default();
                 Self::Files(all.iter().skip(nth).step_by(of_files).cloned().collect())
@@ -65,11 +64,20 @@ impl Part {
 
     /// How many rows it has before conditions.
     pub(super) fn rows(&self) -> usize {
-        match self {
-            Self::Files(files) => {
-                files.iter().map(|file| usize::try_from(file.rows).unwrap_or(usize::MAX)).sum()
-            }
-            Self::Live(batches) => batches.iter().map(RecordBatch::num_rows).sum(),
-        }
+        let rows: u64 = match self {
+            Self::Files(files) => files.iter().map(|file| file.rows).sum(),
+            Self::Live(blocks) => blocks.iter().map(|block| block.rows()).sum(),
+        };
+        usize::try_from(rows).unwrap_or(usize::MAX)
     }
+}
+
+fn live_by_time(blocks: &[Arc<dyn LiveBlock>], latest_first: bool) -> Vec<Arc<dyn LiveBlock>> {
+    let mut blocks = blocks.to_vec();
+    if latest_first {
+        blocks.sort_by_key(|block| std::cmp::Reverse(block.time().end()));
+    } else {
+        blocks.sort_by_key(|block| block.time().start());
+    }
+    blocks
 }

@@ -19,15 +19,16 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use icecore_store::schema::text_type;
 use icecore_store::{
-    FileEntry, ReadColumn, ReadRequest, ReadTally, RowFilter, Table, TimeRange, select,
+    FileEntry, LiveBlock, ReadColumn, ReadRequest, ReadTally, RowFilter, Table, TimeRange,
 };
 
 use super::TableRows;
 use super::columns::{Column, schema_of};
 use super::conditions::Conditions;
+use super::live::Asked;
 use super::parts::Part;
 use super::present::shown;
 use super::stats::metrics;
@@ -119,24 +120,33 @@ impl TelemetryScan {
         top: Option<Arc<TopRows>>,
     ) -> BoxStream<'static, Result<RecordBatch>> {
         match part {
-            Part::Live(batches) => self.live(batches, top),
+            Part::Live(blocks) => self.live(blocks, top),
             Part::Files(files) => self.files(files, top),
         }
     }
 
     fn live(
         &self,
-        batches: Vec<RecordBatch>,
+        blocks: Vec<Arc<dyn LiveBlock>>,
         top: Option<Arc<TopRows>>,
     ) -> BoxStream<'static, Result<RecordBatch>> {
         let (stats, table) = (Arc::clone(&self.rows.stats), self.table);
         let (columns, mut filters) = (self.read_columns(), self.conditions.of_rows());
-        filters.extend(top.map(|top| top as Arc<dyn RowFilter>));
-        let batches = stream::iter(batches).map(move |batch| {
-            stats.live(batch.num_rows());
-            select(&batch, table, &columns, &filters).map_err(store_error)
+        filters.extend(top.clone().map(|top| top as Arc<dyn RowFilter>));
+        let asked = Arc::new(Asked { table, columns, filters, stats });
+        let reads = self.rows.live_reads.clone();
+        let batches = stream::iter(blocks).then(move |block| {
+            let (reads, asked, top) = (reads.clone(), Arc::clone(&asked), top.clone());
+            async move {
+                // Asked only now: what came before may have ruled the block out.
+                match top.map(|top| top.time()).transpose()?.flatten() {
+                    Some(time) if !time.overlaps(&block.time()) => Ok(Vec::new()),
+                    _ => reads.scan(block, asked).await,
+                }
+            }
         });
-        batches.boxed()
+        let each = batches.map_ok(|batches| stream::iter(batches.into_iter().map(Ok)));
+        each.try_flatten().boxed()
     }
 
     fn files(
@@ -188,7 +198,7 @@ fn properties(schema: &SchemaRef, partitions: usize) -> Arc<PlanProperties> {
 }
 
 /// What a condition says of itself comes out as the engine's own words.
-fn store_error(error: icecore_store::Error) -> DataFusionError {
+pub(super) fn store_error(error: icecore_store::Error) -> DataFusionError {
     match error {
         icecore_store::Error::Filter { source } => match source.downcast::<DataFusionError>() {
             Ok(engines) => *engines,
@@ -204,12 +214,12 @@ impl DisplayAs for TelemetryScan {
         for part in &self.parts {
             match part {
                 Part::Files(group) => files += group.len(),
-                Part::Live(batches) => live += batches.len(),
+                Part::Live(blocks) => live += blocks.len(),
             }
         }
         let names: Vec<_> = self.columns.iter().map(|c| c.field.name().as_str()).collect();
         let Self { table, conditions, files_known, .. } = self;
-        write!(f, "TelemetryScan: {table} files={files}/{files_known} live_batches={live}")?;
+        write!(f, "TelemetryScan: {table} files={files}/{files_known} live_blocks={live}")?;
         write!(f, " columns=[{}]", names.join(", "))?;
         match conditions.time {
             Some(time) if time == TimeRange::ALL => {}

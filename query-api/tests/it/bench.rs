@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::Router;
 use icecore_query::{Config, Query, QueryParts};
 use icecore_store::{
-    Commit, LiveBatch, LiveRows, LiveSnapshot, LogPosition, PortError, RowBatch, Store,
+    Commit, LiveBatch, LiveBlock, LiveRows, LiveSnapshot, LogPosition, PortError, RowBatch, Store,
     SystemClock, Table, TimeRange, WriterId,
 };
 use prometheus_client::registry::Registry;
@@ -50,8 +50,9 @@ impl LiveRows for StubLive {
         let batches = self.batches.lock().unwrap();
         let wanted =
             |batch: &&LiveBatch| batch.rows.table == table && batch.rows.time.overlaps(&time);
-        let batches = batches.iter().filter(wanted).cloned().collect();
-        Ok(LiveSnapshot { writer: self.writer, batches })
+        let wanted = batches.iter().filter(wanted).cloned();
+        let blocks = wanted.map(|batch| Arc::new(batch) as Arc<dyn LiveBlock>).collect();
+        Ok(LiveSnapshot { writer: self.writer, blocks })
     }
 }
 

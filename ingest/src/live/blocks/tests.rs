@@ -1,16 +1,23 @@
 //! Live rows over a log on a disk in memory.
 
-use icecore_store::UnixNanos;
+use arrow::array::AsArray;
+use icecore_store::schema::{AttributeType, MapColumn};
+use icecore_store::{LiveBlock, ReadColumn, Table, TraceId, UnixNanos};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use prost::Message;
 
+use super::super::read::snapshot;
 use super::*;
 use crate::decode::check;
 use crate::fixtures::{TestClock, request};
 use crate::log::faults::FaultyFolder;
 use crate::log::harness::{Log, SETTINGS};
-use crate::log::{Packed, Packer, WriterSettings};
+use crate::log::{Contents, Packed, Packer, WriterSettings};
 
 /// Live rows with the log under them.
 struct Setup {
@@ -20,8 +27,7 @@ struct Setup {
     live: Arc<Blocks>,
 }
 
-const ROOMY: BlocksSettings =
-    BlocksSettings { flush_bytes: u64::MAX, cache_bytes_max: u64::MAX, read_bytes_max: u64::MAX };
+const ROOMY: BlocksSettings = BlocksSettings { flush_bytes: u64::MAX, cache_bytes_max: u64::MAX };
 
 fn setup(settings: BlocksSettings) -> Setup {
     let folder = FaultyFolder::default();
@@ -36,21 +42,37 @@ fn setup(settings: BlocksSettings) -> Setup {
 impl Setup {
     /// A request with spans of these names, as it is after its group commit.
     fn add(&mut self, names: &[&str]) -> Appended {
-        let payload = request(names).encode_to_vec();
+        self.add_request(&request(names))
+    }
+
+    fn add_request(&mut self, request: &ExportTraceServiceRequest) -> Appended {
+        let payload = request.encode_to_vec();
         let checked = check(Signal::Traces, &payload).unwrap();
         let rows = u32::try_from(checked.accepted).unwrap();
         let contents = Contents { rows, time: checked.time.unwrap(), alone: checked.alone };
         let packed = Packer::default().pack(payload.into());
         let Packed { plain_bytes, .. } = packed;
         let at = self.log.append(Signal::Traces, contents, packed).unwrap();
-        self.live.add(at, Signal::Traces, contents, plain_bytes);
+        let (signal, traces) = (Signal::Traces, checked.traces.as_deref());
+        self.live.add(at, &LiveRequest { signal, contents, plain_bytes, traces });
         at
     }
 
     fn rows(&self) -> usize {
-        let snapshot = read(&self.live, Table::Spans, TimeRange::ALL).unwrap();
-        snapshot.batches.iter().map(|batch| batch.rows.rows.num_rows()).sum()
+        self.blocks().iter().map(|block| count(block.as_ref())).sum()
     }
+
+    fn blocks(&self) -> Vec<Arc<dyn LiveBlock>> {
+        snapshot(&self.live, Table::Spans, TimeRange::ALL).blocks
+    }
+}
+
+/// How many rows a block gives, which are as many as it says that it has.
+fn count(block: &dyn LiveBlock) -> usize {
+    let rows = block.read(None).unwrap();
+    let count = rows.iter().map(|rows| rows.rows.num_rows()).sum();
+    assert_eq!(block.rows(), count as u64);
+    count
 }
 
 fn rows_of(prefix: &Prefix) -> usize {
@@ -69,12 +91,12 @@ fn a_query_sees_every_row() {
     }
     setup.add(&["three"]);
     setup.add(&["four"]);
-    let snapshot = read(&setup.live, Table::Spans, TimeRange::ALL).unwrap();
-    assert!(snapshot.batches.windows(2).all(|pair| pair[0].next <= pair[1].position));
+    let blocks = setup.blocks();
+    assert!(blocks.windows(2).all(|pair| pair[0].next() <= pair[1].position()));
     assert_eq!(setup.rows(), 12);
     let none = TimeRange::new(UnixNanos(0), UnixNanos(5)).unwrap();
-    assert!(read(&setup.live, Table::Spans, none).unwrap().batches.is_empty());
-    assert!(read(&setup.live, Table::Logs, TimeRange::ALL).unwrap().batches.is_empty());
+    assert!(snapshot(&setup.live, Table::Spans, none).blocks.is_empty());
+    assert!(snapshot(&setup.live, Table::Logs, TimeRange::ALL).blocks.is_empty());
 }
 
 /// Scenario: a cache of no bytes, and one of many; two queries.
@@ -142,21 +164,6 @@ fn queries_do_not_leave_a_block_each() {
     assert_eq!(setup.rows(), 1);
 }
 
-/// Scenario: rows that are much larger in memory than their requests are, above the bound.
-/// Guarantees: the query is refused with the figures rather than given the memory.
-#[test]
-fn small_rows_are_bounded_by_their_memory() {
-    let settings = BlocksSettings { read_bytes_max: 400 << 10, ..ROOMY };
-    let mut setup = setup(settings);
-    for _ in 0..200 {
-        setup.add(&["x"; 20]);
-    }
-    let live_bytes = setup.live.state().bytes;
-    assert!(live_bytes < 400 << 10, "{live_bytes}");
-    let error = read(&setup.live, Table::Spans, TimeRange::ALL).unwrap_err().to_string();
-    assert!(error.contains("bytes of memory"), "{error}");
-}
-
 /// Scenario: a frame of a block is damaged on disk after it was acknowledged.
 /// Guarantees: a query is told which rows cannot be read; a flush goes on with the others, and the
 /// loss is counted.
@@ -168,32 +175,74 @@ fn damage_is_told() {
     let segment = setup.log.segments.oldest();
     let name = format!("{:020}.log", segment.0);
     setup.folder.damage(&name, |bytes| bytes[crate::log::HEAD_BYTES + 3] ^= 1);
-    let error = read(&setup.live, Table::Spans, TimeRange::ALL).unwrap_err().to_string();
+    let error = setup.blocks()[0].read(None).unwrap_err().to_string();
     assert!(error.contains("of 31 rows"), "{error}");
     let prefix = setup.live.prefix().unwrap();
     assert_eq!(rows_of(&prefix), 1);
     assert_eq!(first.position, segment);
 }
 
-/// Scenario: a query has chosen its blocks when a flush takes them away, log and all; then the log
-/// is lost without a flush.
-/// Guarantees: the first sees nothing here, as the store has the rows; the second is an error.
+/// Scenario: a query holds its blocks while a flush takes them away, log and all; it lets go of
+/// them; then the log needs their room, or loses it without a flush.
+/// Guarantees: every row is read as if nothing had happened, the log goes afterwards, and what is
+/// lost is an error and never an empty answer.
 #[test]
-fn a_log_that_is_gone_is_told_from_one_that_is_lost() {
-    for covered in [true, false] {
-        let mut setup = setup(ROOMY);
-        let ends: Vec<_> = (0..4).map(|_| setup.add(&["one"; 50]).next).collect();
-        let blocks = setup.live.select(Signal::Traces, &TimeRange::ALL).unwrap();
-        if covered {
-            setup.live.drop_covered(ends[3]);
-        }
-        setup.log.segments.cover(ends[3]);
-        let rows = setup.live.rows(&blocks[0], Signal::Traces);
-        match rows {
-            Ok(rows) => assert!(covered && rows.is_empty()),
-            Err(error) => assert!(!covered, "{error}"),
-        }
-    }
+fn blocks_can_be_read_while_they_are_held() {
+    let mut setup = setup(BlocksSettings { cache_bytes_max: 0, ..ROOMY });
+    let ends: Vec<_> = (0..8).map(|_| setup.add(&["one"; 50]).next).collect();
+    let (held, first) = (setup.blocks(), setup.log.segments.oldest());
+    setup.live.drop_covered(ends[6]);
+    setup.log.segments.cover(ends[6]);
+    assert_eq!(setup.rows(), 50);
+    assert_eq!(setup.log.segments.oldest(), first);
+    assert_eq!(held.iter().map(|block| count(block.as_ref())).sum::<usize>(), 400);
+    drop(held);
+    let kept = setup.log.segments.oldest();
+    assert!(kept > first);
+    let held = setup.blocks();
+    setup.add(&["two"; 50]);
+    setup.log.segments.cover(setup.log.segments.end().borrow().to_owned());
+    assert!(setup.log.segments.make_room(1, 1) || setup.log.segments.oldest() > kept);
+    let error = held[0].read(None).unwrap_err();
+    assert!(matches!(error, PortError::Trimmed { .. }), "{error}");
+}
+
+/// Scenario: spans of several traces, asked for with some keys, other keys, and all.
+/// Guarantees: a trace is looked for only where it can be; rows have the keys that are asked for,
+/// and rows that were made with more of them are not made again.
+#[test]
+fn a_query_makes_what_it_asks_for() {
+    let mut setup = setup(ROOMY);
+    let text = |text: &str| AnyValue { value: Some(Value::StringValue(text.to_owned())) };
+    let pair =
+        |key: &str| KeyValue { key: key.to_owned(), value: Some(text("a")), ..KeyValue::default() };
+    let attributes = vec![pair("service.name"), pair("host.name")];
+    let mut spans = request(&["one"; 50]);
+    spans.resource_spans[0].resource = Some(Resource { attributes, ..Resource::default() });
+    setup.add_request(&spans);
+    let [block] = &setup.blocks()[..] else { panic!("one block") };
+    let trace = |id: [u8; 16]| block.may_have(TraceId(id));
+    let rows = block.read(None).unwrap();
+    let ids = rows[0].rows.column_by_name("trace_id").unwrap();
+    let ids = ids.as_fixed_size_binary();
+    assert!(ids.iter().flatten().all(|id| trace(id.try_into().unwrap())));
+    assert!(!trace([0x5C; 16]));
+    let keys = |rows: &[RowBatch]| {
+        let schema = rows[0].rows.schema();
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        names.filter(|name| name.starts_with("resource.")).collect::<Vec<_>>()
+    };
+    let all = keys(&rows);
+    assert_eq!(all, ["resource.service.name", "resource.host.name"]);
+    assert_eq!(keys(&block.read(Some(&[])).unwrap()), all, "they are there already");
+    setup.live.drop_covered(block.next());
+    setup.add_request(&spans);
+    let other = setup.blocks().pop().unwrap();
+    let map = MapColumn::Resource;
+    let key =
+        ReadColumn::Attribute { map, key: "service.name".to_owned(), kind: AttributeType::String };
+    assert_eq!(keys(&other.read(Some(&[])).unwrap()), Vec::<String>::new());
+    assert_eq!(keys(&other.read(Some(&[key])).unwrap()), [map.column("service.name")]);
 }
 
 /// Scenario: time passes over a request, and then it is covered.
