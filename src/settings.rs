@@ -40,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) request_decoded_bytes_max: Bytes,
     pub(crate) inflight_bytes_max: Bytes,
     pub(crate) live_cache_bytes_max: Bytes,
+    pub(crate) paced_from_bytes: Bytes,
     pub(crate) log_segment_bytes_max: Bytes,
     pub(crate) log_bytes_max: Bytes,
     pub(crate) flush_bytes: Bytes,

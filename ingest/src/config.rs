@@ -47,6 +47,13 @@ pub struct Config {
     /// Memory of rows that a query asked for before they were in the bucket, kept for the next
     /// one. Rows beyond it are made from the log anew for each query.
     pub live_cache_bytes_max: u64,
+    /// Once requests of this size, unpacked, are not yet in the bucket, others come in at a little
+    /// less than the rate at which the last flushes made files: acknowledging costs a third of what
+    /// storing does. The time that the bucket takes is not in that rate, so that a slow one makes
+    /// the log grow instead.
+    pub paced_from_bytes: u64,
+    /// How long a request may wait for its turn then, before its sender is told to come back.
+    pub paced_wait_max: Duration,
     /// A flush starts when requests of this size, unpacked, are not yet in the bucket...
     pub flush_bytes: u64,
     /// ...or when the oldest of them is this old; with [`Durability::Bucket`], where senders wait
@@ -94,6 +101,8 @@ impl Default for Config {
             sync_bytes_max: 512 << 10,
             log_queue_max: 1024,
             live_cache_bytes_max: 96 << 20,
+            paced_from_bytes: 384 << 20,
+            paced_wait_max: Duration::from_millis(500),
             flush_bytes: 192 << 20,
             flush_after: Duration::from_secs(10),
             flush_retry_max: Duration::from_secs(30),
@@ -134,6 +143,9 @@ impl Config {
         if self.flush_bytes == 0 {
             return wrong("flush_bytes", "must be above 0");
         }
+        if self.paced_from_bytes < self.flush_bytes {
+            return wrong("paced_from_bytes", "must be at least flush_bytes");
+        }
         let zero = [
             ("request_bytes_max", self.request_bytes_max),
             ("decoded_bytes_max", self.decoded_bytes_max),
@@ -160,12 +172,13 @@ mod tests {
     fn bounds_that_cannot_work_are_refused() {
         assert!(Config::default().check().is_ok());
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 6] = [
+        let cases: [(&str, Spoil); 7] = [
             ("segment_bytes_max", |c| c.segment_bytes_max = 1),
             ("log_bytes_max", |c| c.log_bytes_max = c.segment_bytes_max),
             ("decoded_bytes_max", |c| c.decoded_bytes_max = 100 << 20),
             ("inflight_bytes_max", |c| c.inflight_bytes_max = c.decoded_bytes_max),
             ("flush_bytes", |c| c.flush_bytes = 0),
+            ("paced_from_bytes", |c| c.paced_from_bytes = c.flush_bytes - 1),
             ("decode_threads", |c| c.decode_threads = 0),
         ];
         for (setting, spoil) in cases {

@@ -1,6 +1,6 @@
 //! What the tests of this crate share: a store in memory, a clock that tests own, small requests.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +9,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
 use crate::flush::Sink;
+use crate::metrics::Metrics;
+use crate::pace::{Pace, PaceSettings};
 
 /// A clock that stands still until a test moves it.
 #[derive(Debug, Default)]
@@ -28,6 +30,13 @@ impl Clock for TestClock {
     fn elapsed(&self) -> Duration {
         *self.0.lock().unwrap()
     }
+}
+
+/// A pace that is never slower than the senders.
+pub(crate) fn any_pace(clock: Arc<dyn Clock>, metrics: &Metrics) -> Arc<Pace> {
+    let (paced_from_bytes, flush_bytes, wait_max) = (u64::MAX, 1, Duration::ZERO);
+    let settings = PaceSettings { paced_from_bytes, flush_bytes, wait_max };
+    Arc::new(Pace::new(settings, clock, metrics.pace.clone()))
 }
 
 /// A store in memory that fails when it is told to.

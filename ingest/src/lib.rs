@@ -17,6 +17,7 @@ mod flush;
 mod live;
 mod log;
 mod metrics;
+mod pace;
 mod receive;
 mod replay;
 mod service;

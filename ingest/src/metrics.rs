@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     pub(crate) log: LogMetrics,
     /// Those of live rows and their way to the store.
     pub(crate) live: LiveMetrics,
+    /// Those of requests that are paced.
+    pub(crate) pace: PaceMetrics,
     requests: Family<RequestLabels, Counter>,
     items: Family<ItemLabels, Counter>,
     received: Family<SignalLabels, Counter>,
@@ -54,13 +56,15 @@ impl Metrics {
         let metrics = Self {
             log: LogMetrics::new(ingest),
             live: LiveMetrics::new(ingest),
+            pace: PaceMetrics::new(ingest),
             requests: Family::default(),
             items: Family::default(),
             received: Family::default(),
             inflight: Gauge::default(),
             undecodable: Counter::default(),
         };
-        let Self { log: _, live: _, requests, items, received, inflight, undecodable } = &metrics;
+        let Self { log: _, live: _, pace: _, requests, items, received, inflight, undecodable } =
+            &metrics;
         ingest.register("requests", "Requests by what became of them", requests.clone());
         ingest.register("items", "Spans, data points and log records", items.clone());
         ingest.register("received_bytes", "Payloads accepted, uncompressed", received.clone());
@@ -246,6 +250,42 @@ impl LiveMetrics {
     /// A flush failed and will be tried again.
     pub(crate) fn flush_failed(&self) {
         self.flush_failures.inc();
+    }
+}
+
+/// Of requests that are paced.
+#[derive(Debug, Clone)]
+pub(crate) struct PaceMetrics {
+    rate: Gauge<f64, std::sync::atomic::AtomicU64>,
+    requests: Counter,
+    seconds: Counter<f64, std::sync::atomic::AtomicU64>,
+}
+
+impl PaceMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            rate: Gauge::default(),
+            requests: Counter::default(),
+            seconds: Counter::default(),
+        };
+        let Self { rate, requests, seconds } = &metrics;
+        let help = "Bytes of requests a second that are let in; 0 where any number is";
+        registry.register("pace_bytes_per_second", help, rate.clone());
+        let help = "Requests that waited for their turn, as more came than could be stored";
+        registry.register("paced_requests", help, requests.clone());
+        registry.register("paced_seconds", "How long they waited in all", seconds.clone());
+        metrics
+    }
+
+    /// So much is let in now.
+    pub(crate) fn rate(&self, bytes_per_second: f64) {
+        self.rate.set(bytes_per_second);
+    }
+
+    /// A request waits for its turn.
+    pub(crate) fn waited(&self, wait: Duration) {
+        self.requests.inc();
+        self.seconds.inc_by(wait.as_secs_f64());
     }
 }
 

@@ -17,7 +17,7 @@ mod serve;
 #[cfg(test)]
 mod harness;
 
-pub(crate) use answer::Reason;
+pub(crate) use answer::{Reason, Refusal};
 pub(crate) use grpc::router as grpc_router;
 pub(crate) use http::router as http_router;
 pub(crate) use intake::Intake;

@@ -22,6 +22,7 @@ use crate::flush::{Flush, FlushParts, FlushSettings, Sink};
 use crate::live::{Blocks, BlocksSettings, Live};
 use crate::log::{Append, LogFolder, Packer, Tail, Writer, WriterSettings};
 use crate::metrics::Metrics;
+use crate::pace::{Pace, PaceSettings};
 use crate::receive::{Intake, ServeSettings, grpc_router, http_router, serve};
 use crate::replay;
 
@@ -88,7 +89,9 @@ impl Ingest {
         let tail = Arc::new(Tail::new(writer, Arc::clone(&segments), own_packer, log_metrics));
         let settings = blocks_settings(&config);
         let (own_tail, own_clock) = (Arc::clone(&tail), Arc::clone(&clock));
-        let live = Arc::new(Blocks::new(settings, own_tail, own_clock, metrics.clone()));
+        let pace = Pace::new(pace_settings(&config), Arc::clone(&clock), metrics.pace.clone());
+        let (pace, live_metrics) = (Arc::new(pace), metrics.clone());
+        let live = Arc::new(Blocks::new(settings, own_tail, own_clock, pace, live_metrics));
         let parts = FlushParts {
             sink,
             writer,
@@ -262,6 +265,14 @@ fn writer_settings(config: &Config) -> WriterSettings {
 
 const fn blocks_settings(config: &Config) -> BlocksSettings {
     BlocksSettings { flush_bytes: config.flush_bytes, cache_bytes_max: config.live_cache_bytes_max }
+}
+
+const fn pace_settings(config: &Config) -> PaceSettings {
+    PaceSettings {
+        paced_from_bytes: config.paced_from_bytes,
+        flush_bytes: config.flush_bytes,
+        wait_max: config.paced_wait_max,
+    }
 }
 
 /// Under [`Durability::Bucket`] senders wait for the flush, so that it never waits long for them.

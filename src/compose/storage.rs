@@ -92,6 +92,7 @@ pub(super) fn ingest(settings: &Settings) -> Result<icecore_ingest::Config, Fail
         segment_bytes_max: settings.log_segment_bytes_max.0,
         log_bytes_max: settings.log_bytes_max.0,
         live_cache_bytes_max: settings.live_cache_bytes_max.0,
+        paced_from_bytes: settings.paced_from_bytes.0,
         flush_bytes: settings.flush_bytes.0,
         flush_after: settings.flush_after,
         request_bytes_max: settings.request_bytes_max.as_usize(),

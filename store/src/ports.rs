@@ -160,6 +160,10 @@ impl LiveBlock for LiveBatch {
 pub trait CommitRows: Debug + Send + Sync {
     /// In log order. Called on a thread that may block.
     fn pieces(&self) -> Box<dyn Iterator<Item = Result<RowBatch, PortError>> + Send + '_>;
+
+    /// All pieces became files, which are not yet in the bucket, within so long. Tells their owner
+    /// how fast rows can be stored whatever the bucket does.
+    fn encoded(&self, _took: Duration) {}
 }
 
 impl CommitRows for Vec<RowBatch> {

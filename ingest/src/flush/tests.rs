@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::*;
 use crate::decode::check;
-use crate::fixtures::{MemorySink, TestClock, request};
+use crate::fixtures::{MemorySink, TestClock, any_pace, request};
 use crate::live::{BlocksSettings, Live, LiveRequest};
 use crate::log::faults::FaultyFolder;
 use crate::log::harness::{Log, SETTINGS as LOG};
@@ -41,7 +41,8 @@ fn setup() -> Setup {
     let settings =
         BlocksSettings { flush_bytes: payload().len() as u64 * 2, cache_bytes_max: u64::MAX };
     let tail = Arc::new(log.tail.clone());
-    let live = Arc::new(Blocks::new(settings, tail, Arc::clone(&clock), metrics.clone()));
+    let pace = any_pace(Arc::clone(&clock), &metrics);
+    let live = Arc::new(Blocks::new(settings, tail, Arc::clone(&clock), pace, metrics.clone()));
     let parts = FlushParts {
         sink: Arc::clone(&sink) as Arc<dyn Sink>,
         writer: WriterId(ulid::Ulid::nil()),

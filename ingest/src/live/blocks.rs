@@ -18,6 +18,7 @@ use super::block::{Block, LiveRequest};
 use crate::decode::Wanted;
 use crate::log::{Appended, Tail};
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 
 /// Requests of one block, unpacked: enough that common columns pay, little enough that the rows of
 /// one take a few megabytes.
@@ -41,6 +42,7 @@ pub(crate) struct Blocks {
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     cache: Arc<Cache>,
+    pace: Arc<Pace>,
     state: Mutex<State>,
     /// Told when a flush by size is due.
     flush_due: Notify,
@@ -108,8 +110,10 @@ pub(crate) struct Prefix {
     pub(crate) rows: u64,
     /// The blocks, in log order.
     pub(crate) blocks: Vec<Arc<Block>>,
+    bytes: u64,
     tail: Arc<Tail>,
     cache: Arc<Cache>,
+    pace: Arc<Pace>,
 }
 
 impl CommitRows for Prefix {
@@ -122,6 +126,10 @@ impl CommitRows for Prefix {
             });
         Box::new(pieces)
     }
+
+    fn encoded(&self, took: Duration) {
+        self.pace.encoded(self.bytes, took);
+    }
 }
 
 impl Blocks {
@@ -130,12 +138,13 @@ impl Blocks {
         settings: BlocksSettings,
         tail: Arc<Tail>,
         clock: Arc<dyn Clock>,
+        pace: Arc<Pace>,
         metrics: Metrics,
     ) -> Self {
         let (bytes_max, used) = (settings.cache_bytes_max, AtomicU64::new(0));
         let cache = Arc::new(Cache { used, bytes_max, metrics: metrics.clone() });
         let (state, flush_due) = (Mutex::default(), Notify::new());
-        Self { settings, tail, clock, metrics, cache, state, flush_due }
+        Self { settings, tail, clock, metrics, cache, pace, state, flush_due }
     }
 
     /// A request is in the log, and durable: its rows become visible. Must be called in log order.
@@ -151,7 +160,7 @@ impl Blocks {
         if full {
             state.seal();
         }
-        self.metrics.live.held(state.rows, state.bytes);
+        self.held(&state);
         if state.bytes >= self.settings.flush_bytes {
             self.flush_due.notify_one();
         }
@@ -203,8 +212,10 @@ impl Blocks {
         let covers_to = blocks.last()?.next;
         state.flushing_to = state.flushing_to.max(covers_to);
         let rows = blocks.iter().map(|block| block.rows).sum();
+        let bytes = blocks.iter().map(|block| block.bytes).sum();
         let (tail, cache) = (Arc::clone(&self.tail), Arc::clone(&self.cache));
-        Some(Prefix { covers_to, rows, blocks, tail, cache })
+        let pace = Arc::clone(&self.pace);
+        Some(Prefix { covers_to, rows, blocks, bytes, tail, cache, pace })
     }
 
     /// Everything before `covered` is in the store. Reads the log where that is a part of a block,
@@ -228,7 +239,7 @@ impl Blocks {
             state.bytes += rest.bytes;
             state.sealed.push_front(Arc::new(rest));
         }
-        self.metrics.live.held(state.rows, state.bytes);
+        self.held(&state);
         drop(state);
         // The memory is given back outside the lock: readers do not wait for it.
         drop(dropped);
@@ -269,6 +280,17 @@ impl Blocks {
         wanted: &Wanted,
     ) -> Result<Vec<RowBatch>, PortError> {
         block.rows(signal, wanted, &self.tail, &self.cache)
+    }
+
+    /// Lets requests in.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// What is live changed.
+    fn held(&self, state: &State) {
+        self.metrics.live.held(state.rows, state.bytes);
+        self.pace.waiting(state.bytes);
     }
 
     /// The log under the blocks.

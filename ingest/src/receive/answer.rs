@@ -39,6 +39,8 @@ pub(crate) enum Reason {
     Cancelled,
     /// Requests in flight use all the memory they may.
     Busy,
+    /// Rows come faster than they can be stored, and enough wait already.
+    Behind,
     /// The log is at its bound, or the disk is full.
     LogFull,
     /// The disk refuses the log.
@@ -98,6 +100,7 @@ impl Reason {
             Self::TooSlow => ("too_slow", Http::SERVICE_UNAVAILABLE, Code::Unavailable, true),
             Self::Cancelled => ("cancelled", Http::BAD_REQUEST, Code::InvalidArgument, false),
             Self::Busy => ("busy", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted, true),
+            Self::Behind => ("behind", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted, true),
             Self::LogFull => ("log_full", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted, true),
             Self::LogFailed => ("log_failed", Http::SERVICE_UNAVAILABLE, Code::Unavailable, true),
             Self::BucketAway => ("bucket_away", Http::SERVICE_UNAVAILABLE, Code::Unavailable, true),

@@ -133,8 +133,10 @@ impl Intake {
         protocol: Protocol,
         request: Request,
     ) -> Result<Accepted, Refusal> {
-        let signal = request.signal;
+        let (signal, bytes) = (request.signal, request.body.len());
+        self.live.pace().turn(bytes).await?;
         let Understood { packed, checked, ticket } = self.understand(request).await?;
+        self.live.pace().charge(packed.plain_bytes.saturating_sub(bytes));
         let Checked { accepted, rejected, reason, time, alone, traces } = checked;
         let counts = Counts { bytes: packed.plain_bytes as u64, accepted, rejected };
         if let Some(time) = time {

@@ -1,6 +1,10 @@
 //! Load for a while: what full rate is and what a query over the last minute takes of it; then 60 %
 //! of that rate, with an eye on memory, on the slowest request, and on how soon SQL sees a row.
+//!
+//! Invariant: a rate is of rows that were stored. What was acknowledged and only waits longer at the
+//! end than at the beginning is not counted, so that nobody is fast on credit.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +42,10 @@ const QUERY_EVERY: Duration = Duration::from_secs(5);
 const LAST_MINUTE: &str = "SELECT service_name, count(*), approx_percentile_cont(duration_ns, 0.99) \
     FROM spans WHERE start_time >= now() - INTERVAL '1 minute' GROUP BY service_name";
 
+/// Rows that are acknowledged and not stored, and files that are named.
+const WAITING: &str = "icecore_ingest_live_rows";
+const FILES: &str = "icecore_store_files";
+
 /// How often a row is sent and looked for.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -68,36 +76,49 @@ async fn full_rate(
     // Files, caches and the log are as they will be before anything counts.
     pool.feed(&server, 0, each / 2).await?;
     bench.tell(&format!("flat out, three times {} s", each.as_secs()));
-    let first = pool.feed(&server, 0, each).await?;
+    let api = Api::new(&server.api)?;
+    let first = pool.stretch(&server, &api, each).await?;
     let asked = AbortOnDropHandle::new(tokio::spawn(ask_until(Api::new(&server.api)?, each)));
-    let disturbed = pool.feed(&server, 0, each).await?;
-    let mut took = asked.await.map_err(Error::Task)??;
-    let again = pool.feed(&server, 0, each).await?;
+    let disturbed = pool.stretch(&server, &api, each).await?;
+    let Asked { mut took, partial } = asked.await.map_err(Error::Task)??;
+    let again = pool.stretch(&server, &api, each).await?;
     server.kill().await?;
-    let peak = f64::midpoint(rate(&first), rate(&again));
-    measured.add(&QUERY_COST, &[100.0 * (1.0 - rate(&disturbed) / peak)]);
+    let peak = f64::midpoint(first.rate(), again.rate());
+    measured.add(&QUERY_COST, &[100.0 * (1.0 - disturbed.rate() / peak)]);
     let most = within(&mut took, 100).as_secs_f64();
     measured.add(&QUERY_TIME, &[within(&mut took, 50).as_secs_f64(), most]);
-    for (what, summary) in
+    for (what, stretch) in
         [("flat out", &first), ("with a query every 5 s", &disturbed), ("flat out again", &again)]
     {
-        measured.note(format!("{what}: {summary}"));
-        measured.check(summary.complete(), || format!("{what}: {summary}"));
+        measured.note(format!("{what}: {stretch}"));
+        measured.check(stretch.summary.complete(), || format!("{what}: {stretch}"));
     }
     measured.note(format!("{} queries over the last minute", took.len()));
+    measured
+        .check(partial == 0, || format!("{partial} of these queries had only a part of the rows"));
     Ok(peak)
 }
 
-async fn ask_until(api: Api, lasts: Duration) -> Result<Vec<Duration>, Error> {
+/// Queries over the last minute.
+#[derive(Debug, Default)]
+struct Asked {
+    took: Vec<Duration>,
+    /// Those whose answer said that it is not whole.
+    partial: usize,
+}
+
+async fn ask_until(api: Api, lasts: Duration) -> Result<Asked, Error> {
     let end = Instant::now() + lasts;
-    let mut took = Vec::new();
+    let mut asked = Asked::default();
     while Instant::now() < end {
         let began = Instant::now();
-        api.sql(LAST_MINUTE).await?;
-        took.push(began.elapsed());
+        let answer = api.sql(LAST_MINUTE).await?;
+        asked.took.push(began.elapsed());
+        let whole = answer["stats"]["incomplete"].as_array().is_some_and(Vec::is_empty);
+        asked.partial += usize::from(!whole);
         sleep_until((began + QUERY_EVERY).min(end)).await;
     }
-    Ok(took)
+    Ok(asked)
 }
 
 /// The sustained load.
@@ -137,6 +158,33 @@ async fn kept_up(
     Ok(())
 }
 
+/// A load without a pause, and how many rows more waited after it than before.
+#[derive(Debug)]
+struct Stretch {
+    summary: Summary,
+    waiting_more: f64,
+    files: (f64, f64),
+}
+
+impl Stretch {
+    /// Rows stored a second.
+    fn rate(&self) -> f64 {
+        let seconds = self.summary.elapsed.as_secs_f64().max(1e-9);
+        (self.summary.acked as f64 - self.waiting_more) / seconds
+    }
+}
+
+impl fmt::Display for Stretch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { summary, waiting_more, files: (before, after) } = self;
+        let stored = self.rate();
+        write!(
+            f,
+            "{summary} stored={stored:.0}/s waiting_more={waiting_more:.0} files={before:.0}..{after:.0}"
+        )
+    }
+}
+
 fn rate(summary: &Summary) -> f64 {
     summary.acked as f64 / summary.elapsed.as_secs_f64().max(1e-9)
 }
@@ -169,6 +217,21 @@ impl Pool {
         let summary = send::run_queue(&arguments, taken).await?;
         stamping.await.map_err(Error::Task)?;
         Ok(summary)
+    }
+
+    /// Sends flat out for a while, and sees what is left to do of it.
+    async fn stretch(
+        self: &Arc<Self>,
+        server: &Server,
+        api: &Api,
+        lasts: Duration,
+    ) -> Result<Stretch, Error> {
+        let before = api.metrics().await?;
+        let summary = self.feed(server, 0, lasts).await?;
+        let after = api.metrics().await?;
+        let waiting_more = after.sum(WAITING) - before.sum(WAITING);
+        let files = (before.sum(FILES), after.sum(FILES));
+        Ok(Stretch { summary, waiting_more, files })
     }
 
     fn stamp_until(&self, end: Instant, queue: &mpsc::Sender<Packed>) {

@@ -165,7 +165,7 @@ pub(super) mod sustained {
     use super::{AtLeast, AtMost, Target, Told, target};
 
     pub(in super::super) static RATE: Target =
-        target("spans a second: peak / kept up for the whole time", &[Told, Told], "", &[]);
+        target("spans stored a second: peak / kept up for the whole time", &[Told, Told], "", &[]);
     pub(in super::super) static KEPT_UP: Target =
         target("share of the rate that was asked for, %", &[AtLeast(99.0)], ">= 99", &[]);
     pub(in super::super) static GROWTH: Target = target(

@@ -134,6 +134,7 @@ impl Store {
         let (clock, chance) = (Arc::clone(&self.clock), Arc::clone(&self.chance));
         let work = move || {
             let encoder = Encoder { clock: &*clock, chance: &chance, origin: &origin, rows_max };
+            let began = clock.elapsed();
             let (mut written, mut run) = (Vec::new(), Run::default());
             for piece in rows.pieces() {
                 run.add(piece.map_err(|source| Error::CommitRows { source })?);
@@ -142,6 +143,7 @@ impl Store {
                 }
             }
             written.extend(encoder.files(run)?);
+            rows.encoded(clock.elapsed().saturating_sub(began));
             Ok(written)
         };
         off_runtime("encoding files", work).await

@@ -14,7 +14,7 @@ use prost::Message;
 use super::super::read::snapshot;
 use super::*;
 use crate::decode::check;
-use crate::fixtures::{TestClock, request};
+use crate::fixtures::{TestClock, any_pace, request};
 use crate::log::faults::FaultyFolder;
 use crate::log::harness::{Log, SETTINGS};
 use crate::log::{Contents, Packed, Packer, WriterSettings};
@@ -35,7 +35,8 @@ fn setup(settings: BlocksSettings) -> Setup {
     let clock = Arc::new(TestClock::default());
     let metrics = Metrics::new(&mut Registry::default());
     let tail = Arc::new(log.tail.clone());
-    let live = Arc::new(Blocks::new(settings, tail, Arc::clone(&clock) as _, metrics));
+    let pace = any_pace(Arc::clone(&clock) as _, &metrics);
+    let live = Arc::new(Blocks::new(settings, tail, Arc::clone(&clock) as _, pace, metrics));
     Setup { folder, log, clock, live }
 }
 

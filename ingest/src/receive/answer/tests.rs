@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 
 use super::*;
 
-const ALL: [Reason; 15] = [
+const ALL: [Reason; 16] = [
     Reason::Malformed,
     Reason::BrokenCompression,
     Reason::UnsupportedMediaType,
@@ -16,6 +16,7 @@ const ALL: [Reason; 15] = [
     Reason::TooSlow,
     Reason::Cancelled,
     Reason::Busy,
+    Reason::Behind,
     Reason::LogFull,
     Reason::LogFailed,
     Reason::BucketAway,
