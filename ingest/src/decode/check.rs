@@ -40,9 +40,8 @@ pub fn trace_print(id: TraceId) -> u32 {
     let (first, last) = (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(rest));
     // Ids are random, or count up, or say the same twice: all of them must come apart.
     let mixed = (last ^ first.wrapping_mul(0xC2B2_AE3D_27D4_EB4F)).wrapping_mul(GOLDEN);
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half is what was mixed best")]
-    let print = (mixed >> 32) as u32;
-    print
+    // What was mixed best.
+    (mixed >> 32) as u32
 }
 
 /// Spreads numbers that count up: 2^64 by the golden ratio.

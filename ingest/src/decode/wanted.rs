@@ -16,8 +16,9 @@ pub struct Wanted {
 }
 
 /// Some keys of one map.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum Keys {
+    #[default]
     All,
     Only(BTreeSet<Box<[u8]>>),
 }
@@ -65,12 +66,6 @@ impl Wanted {
             MapColumn::Attributes => &mut self.attributes,
             MapColumn::Resource => &mut self.resource,
         }
-    }
-}
-
-impl Default for Keys {
-    fn default() -> Self {
-        Self::All
     }
 }
 

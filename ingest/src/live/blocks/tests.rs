@@ -267,7 +267,7 @@ proptest! {
     /// Guarantees: what is live is always exactly what came after the last commit.
     #[test]
     fn live_is_what_no_commit_covers(steps in proptest::collection::vec(0_usize..6, 1..40)) {
-        let mut setup = setup(BlocksSettings { flush_bytes: 600, cache_bytes_max: 4000, ..ROOMY });
+        let mut setup = setup(BlocksSettings { flush_bytes: 600, cache_bytes_max: 4000 });
         let mut requests: Vec<(LogPosition, usize)> = Vec::new();
         for step in steps {
             match step {
