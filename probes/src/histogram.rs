@@ -26,6 +26,8 @@ pub(crate) enum Instrument {
     DatabaseClient,
     RpcServer,
     RpcClient,
+    SocketServer,
+    SocketClient,
 }
 
 /// Upper bounds in seconds, as the semantic conventions advise for requests.
@@ -33,19 +35,23 @@ const REQUEST_BOUNDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 /// And for databases.
 const DATABASE_BOUNDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+/// And for connections that last.
+const SESSION_BOUNDS: &[f64] = &[0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0];
 
 impl Instrument {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::HttpServer,
         Self::HttpClient,
         Self::DatabaseServer,
         Self::DatabaseClient,
         Self::RpcServer,
         Self::RpcClient,
+        Self::SocketServer,
+        Self::SocketClient,
     ];
 
-    /// The conventions have no histogram for the side of a database's server: it goes by a name of
-    /// our own, and not by that of its clients.
+    /// The conventions have no histogram for the side of a database's server, nor for WebSocket: those
+    /// go by names of our own.
     fn name(self) -> &'static str {
         match self {
             Self::HttpServer => "http.server.request.duration",
@@ -54,6 +60,8 @@ impl Instrument {
             Self::DatabaseClient => "db.client.operation.duration",
             Self::RpcServer => "rpc.server.call.duration",
             Self::RpcClient => "rpc.client.call.duration",
+            Self::SocketServer => "icecore.websocket.server.session.duration",
+            Self::SocketClient => "icecore.websocket.client.session.duration",
         }
     }
 
@@ -65,12 +73,15 @@ impl Instrument {
             Self::DatabaseClient => "Duration of database client operations.",
             Self::RpcServer => "Duration of RPC server calls.",
             Self::RpcClient => "Duration of RPC client calls.",
+            Self::SocketServer => "Duration of WebSocket connections, at the server.",
+            Self::SocketClient => "Duration of WebSocket connections, at the client.",
         }
     }
 
     fn bounds(self) -> &'static [f64] {
         match self {
             Self::DatabaseServer | Self::DatabaseClient => DATABASE_BOUNDS,
+            Self::SocketServer | Self::SocketClient => SESSION_BOUNDS,
             _ => REQUEST_BOUNDS,
         }
     }

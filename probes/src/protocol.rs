@@ -22,8 +22,11 @@ mod redis;
 mod script;
 mod sql;
 mod table;
+mod websocket;
 
-pub use exchange::{BodySize, DatabaseCall, Exchange, Failure, HttpCall, RpcCall, Said};
+pub use exchange::{
+    BodySize, DatabaseCall, Exchange, Failure, HttpCall, RpcCall, Said, SocketCall,
+};
 pub use follow::{Followed, Following};
 pub use table::{names, parser};
 

@@ -11,6 +11,7 @@ pub(crate) mod link;
 mod rpc;
 #[cfg(test)]
 pub(crate) mod tests;
+mod websocket;
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;

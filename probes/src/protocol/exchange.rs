@@ -95,6 +95,8 @@ pub enum Said {
     Database(DatabaseCall),
     /// A remote procedure call.
     Rpc(RpcCall),
+    /// A WebSocket connection, from its upgrade to its end.
+    Socket(SocketCall),
 }
 
 /// What an HTTP exchange says.
@@ -162,6 +164,21 @@ pub struct RpcCall {
     pub headers: Vec<(String, String)>,
 }
 
+/// What a WebSocket connection says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SocketCall {
+    /// The target of the request that was upgraded.
+    pub target: String,
+    /// Its headers that [`super::Limits::request_headers`] names, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Messages that the client sent; none where not all were seen.
+    pub sent: Option<u64>,
+    /// Messages that the server sent; none where not all were seen.
+    pub received: Option<u64>,
+    /// Why it was closed, by the end that closed it first.
+    pub close_code: Option<u16>,
+}
+
 impl Exchange {
     /// The first value of a request header; `name` in lower case.
     #[must_use]
@@ -169,6 +186,7 @@ impl Exchange {
         let headers = match &self.said {
             Said::Http(call) => &call.request_headers,
             Said::Rpc(call) => &call.headers,
+            Said::Socket(call) => &call.headers,
             Said::Database(_) => return None,
         };
         headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -47,6 +47,8 @@ pub struct Http1 {
     blind: bool,
     /// What follows is not HTTP/1.x any more.
     passed: bool,
+    /// Nor is it unknown: who reads it now.
+    next: Option<Box<dyn Protocol>>,
     last_seen: u64,
 }
 
@@ -74,6 +76,7 @@ impl Http1 {
             response_lost: false,
             blind: false,
             passed: false,
+            next: None,
             last_seen: 0,
         }
     }
@@ -96,6 +99,9 @@ pub(super) fn look(opening: &Opening<'_>) -> Look {
 
 impl Protocol for Http1 {
     fn feed(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) {
+        if let Some(next) = self.next.as_mut() {
+            return next.feed(segment, out);
+        }
         let side = self.side(segment.direction);
         if self.blind && !self.sees_again(side, segment) {
             self.last_seen = segment.time;
@@ -106,11 +112,17 @@ impl Protocol for Http1 {
         if segment.gap_before && !self.passed {
             self.gap(side, out);
         }
-        self.read(side, segment, out);
-        self.skip(side, segment, out);
+        let rest = self.read(side, segment, out);
+        match self.next.as_mut() {
+            Some(next) => next.feed(&Segment { captured: rest, ..*segment }, out),
+            None => self.skip(side, segment, out),
+        }
     }
 
     fn close(&mut self, time: u64, closing: Closing, out: &mut Vec<Exchange>) {
+        if let Some(next) = self.next.as_mut() {
+            next.close(time, closing, out);
+        }
         self.counts.unparsed_bytes += self.requests.drop_head() + self.responses.drop_head();
         let unseen = self.response_lost || matches!(self.responses.place, Place::Lost { .. });
         while let Some(front) = self.pending.front_mut() {
@@ -140,7 +152,11 @@ impl Protocol for Http1 {
     }
 
     fn take_counts(&mut self) -> Counts {
-        std::mem::take(&mut self.counts)
+        let mut counts = std::mem::take(&mut self.counts);
+        if let Some(next) = self.next.as_mut() {
+            counts.add(next.take_counts());
+        }
+        counts
     }
 
     fn role(&self) -> Role {
@@ -148,7 +164,11 @@ impl Protocol for Http1 {
     }
 
     fn finished(&self) -> bool {
-        self.passed
+        self.next.as_ref().map_or(self.passed, |next| next.finished())
+    }
+
+    fn failures(&self) -> u32 {
+        self.next.as_ref().map_or(0, |next| next.failures())
     }
 }
 
@@ -165,13 +185,14 @@ impl Http1 {
         }
     }
 
-    fn read(&mut self, side: Side, segment: &Segment<'_>, out: &mut Vec<Exchange>) {
+    /// What it returns is not HTTP/1.x any more, and to be read by who is next.
+    fn read<'a>(&mut self, side: Side, segment: &Segment<'a>, out: &mut Vec<Exchange>) -> &'a [u8] {
         let mut rest = segment.captured;
         let mut may_resync = true;
-        while !rest.is_empty() {
+        while !rest.is_empty() && self.next.is_none() {
             if self.passed {
                 self.counts.passed_bytes += rest.len() as u64;
-                return;
+                return &[];
             }
             let at_start = rest.len() == segment.captured.len();
             if at_start && may_resync && self.begins_anew(side, rest) {
@@ -188,6 +209,7 @@ impl Http1 {
             };
             rest = rest.split_at(used).1;
         }
+        rest
     }
 
     /// The lane waits for a message to begin, and one does.

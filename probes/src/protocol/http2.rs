@@ -20,7 +20,9 @@ pub(super) use look::look;
 use message::{Message, Rules};
 use stream::Stream;
 
-use super::{Closing, Counts, Direction, Exchange, Failure, Limits, Protocol, Role, Segment};
+use super::{
+    Closing, Counts, Direction, Exchange, Failure, HttpCall, Limits, Protocol, Role, Segment,
+};
 
 /// A response of which bytes were lost, and of which nothing came for so long, is given up when the
 /// next request begins.
@@ -76,6 +78,14 @@ impl Http2 {
             lost_segments: 0,
             proven: false,
         }
+    }
+
+    /// A connection that HTTP/1.1 has left: its first stream is the request that asked for it.
+    pub(super) fn upgraded(limits: &Limits, asked: &Exchange, call: &HttpCall) -> Self {
+        let mut http2 = Self::new(limits, asked.role, true);
+        http2.first_ordinal = asked.ordinal;
+        http2.streams.insert(1, Stream::upgraded(asked, call, limits.body_bytes_max));
+        http2
     }
 
     fn side(&self, direction: Direction) -> Side {

@@ -32,6 +32,7 @@ pub(super) fn recorded(text: &str) -> Vec<Step> {
 
 /// One exchange in the words of the tests: `GET ? -> ERR 12>34`, sizes with `+` where at least.
 pub(super) fn told(exchange: &Exchange) -> String {
+    let count = |count: Option<u64>| count.map_or("\u{2026}".to_owned(), |it| it.to_string());
     let size = |size| match size {
         BodySize::Exact(bytes) => format!("{bytes}"),
         BodySize::AtLeast(bytes) => format!("{bytes}+"),
@@ -50,6 +51,11 @@ pub(super) fn told(exchange: &Exchange) -> String {
                 |count: Option<u64>| count.map_or("\u{2026}".to_owned(), |it| it.to_string());
             let (sent, received) = (count(call.sent), count(call.received));
             format!("{} {status} {sent}>{received} {sizes}{failure}", call.method)
+        }
+        Said::Socket(call) => {
+            let (sent, received) = (count(call.sent), count(call.received));
+            let code = call.close_code.map_or("-".to_owned(), |code| code.to_string());
+            format!("{} {code} {sent}>{received} {sizes}{failure}", call.target)
         }
         Said::Http(call) => {
             let status = call.status.map_or("-".to_owned(), |status| status.to_string());

@@ -4,7 +4,7 @@
 //! here.
 
 use super::attribute::Attribute;
-use super::{database, http, rpc};
+use super::{database, http, rpc, websocket};
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{BodySize, Exchange, Failure, Role, Said};
@@ -32,6 +32,7 @@ impl Facts {
             Said::Http(call) => http::facts(connection, exchange, call),
             Said::Database(call) => database::facts(connection, exchange, call),
             Said::Rpc(call) => rpc::facts(connection, exchange, call),
+            Said::Socket(call) => websocket::facts(connection, exchange, call),
         }
     }
 }

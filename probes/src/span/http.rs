@@ -18,7 +18,7 @@ const METHODS: [&str; 9] =
 /// The facts of an HTTP exchange.
 pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &HttpCall) -> Facts {
     let known = METHODS.iter().find(|method| **method == call.method);
-    let target = Target::of(call);
+    let target = Target::of(&call.method, &call.target);
     let authority = target.authority.or_else(|| exchange.request_header("host"));
     let end = connection.server(exchange.role);
     let (server_address, server_port) = server(authority, end);
@@ -39,8 +39,7 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Htt
     if known.is_none() && !call.method.is_empty() {
         own.push(Attribute::text("http.request.method_original", call.method.as_str()));
     }
-    own.extend(target.path.map(|path| Attribute::text("url.path", path)));
-    own.extend(target.query.map(|query| Attribute::text("url.query", redact::query(query))));
+    own.extend(target.url());
     peer(&mut own, connection, exchange.role);
     if let Some(agent) = exchange.request_header("user-agent") {
         own.push(Attribute::text("user_agent.original", agent));
@@ -112,12 +111,11 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn of(call: &'a HttpCall) -> Self {
-        let target = call.target.as_str();
+    fn of(method: &str, target: &'a str) -> Self {
         if target.is_empty() {
             return Self { authority: None, path: None, query: None };
         }
-        if call.method == "CONNECT" {
+        if method == "CONNECT" {
             return Self { authority: Some(target), path: None, query: None };
         }
         let (authority, rest) = match target.split_once("://") {
@@ -135,6 +133,17 @@ impl<'a> Target<'a> {
         let path = if path.is_empty() { "/" } else { path };
         Self { authority, path: Some(path), query }
     }
+
+    fn url(&self) -> impl Iterator<Item = Attribute> {
+        let path = self.path.map(|path| Attribute::text("url.path", path));
+        let query = self.query.map(|query| Attribute::text("url.query", redact::query(query)));
+        path.into_iter().chain(query)
+    }
+}
+
+/// Path and query of the target of a GET.
+pub(super) fn url(target: &str) -> Vec<Attribute> {
+    Target::of("GET", target).url().collect()
 }
 
 /// Name and port of the server: as the client named it, else the end of the connection.

@@ -19,11 +19,19 @@ pub(super) struct RequestHead {
     pub(super) expects_continue: bool,
 }
 
+/// What a connection becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    WebSocket,
+    Http2,
+}
+
 /// The head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
+    upgrade: Option<Upgrade>,
     /// As the headers have it; status and method of the request may say otherwise.
     framing: Framing,
 }
@@ -42,9 +50,15 @@ struct Headers {
     kept: Vec<(String, String)>,
     framing: Framing,
     expects_continue: bool,
+    upgrade: Option<Upgrade>,
 }
 
 impl ResponseHead {
+    /// What the connection goes on as, behind this head.
+    pub(super) fn upgrade(&self) -> Option<Upgrade> {
+        self.upgrade.filter(|_| self.status == 101)
+    }
+
     /// 1xx other than 101: the real response is still to come.
     pub(super) fn interim(&self) -> bool {
         matches!(self.status, 100..=199) && self.status != 101
@@ -105,7 +119,8 @@ pub(super) fn response(bytes: &[u8], limits: &Limits) -> Option<ResponseHead> {
         status = status * 10 + u16::try_from((*digit as char).to_digit(10)?).ok()?;
     }
     let headers = headers(rest, &limits.response_headers, limits.value_bytes_max)?;
-    Some(ResponseHead { status, headers: headers.kept, framing: headers.framing })
+    let Headers { kept, framing, upgrade, expects_continue: _ } = headers;
+    Some(ResponseHead { status, headers: kept, upgrade, framing })
 }
 
 fn version_of(bytes: &[u8]) -> Option<&'static str> {
@@ -125,7 +140,12 @@ fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn headers(mut rest: &[u8], wanted: &[String], value_bytes_max: usize) -> Option<Headers> {
-    let mut found = Headers { kept: Vec::new(), framing: Framing::None, expects_continue: false };
+    let mut found = Headers {
+        kept: Vec::new(),
+        framing: Framing::None,
+        expects_continue: false,
+        upgrade: None,
+    };
     while let Some((line, behind)) = split_line(rest) {
         rest = behind;
         // A folded line goes on with the value before it, which is never one that matters here.
@@ -139,6 +159,9 @@ fn headers(mut rest: &[u8], wanted: &[String], value_bytes_max: usize) -> Option
         found.framing = framing(found.framing, name, value)?;
         if name.eq_ignore_ascii_case(b"expect") && value.eq_ignore_ascii_case(b"100-continue") {
             found.expects_continue = true;
+        }
+        if name.eq_ignore_ascii_case(b"upgrade") {
+            found.upgrade = upgrade(value);
         }
         if let Some(wanted) = wanted.iter().find(|key| name.eq_ignore_ascii_case(key.as_bytes())) {
             found.kept.push((wanted.clone(), text(value, value_bytes_max)));
@@ -178,6 +201,13 @@ fn framing(so_far: Framing, name: &[u8], value: &[u8]) -> Option<Framing> {
         Framing::Chunked | Framing::OtherCoding => Some(so_far),
         Framing::None | Framing::Length(_) => length.map(Framing::Length),
     }
+}
+
+fn upgrade(value: &[u8]) -> Option<Upgrade> {
+    if value.eq_ignore_ascii_case(b"websocket") {
+        return Some(Upgrade::WebSocket);
+    }
+    value.eq_ignore_ascii_case(b"h2c").then_some(Upgrade::Http2)
 }
 
 fn text(bytes: &[u8], bytes_max: usize) -> String {

@@ -57,6 +57,11 @@ impl Lane {
         std::mem::take(&mut self.head).len() as u64
     }
 
+    /// Hands the head so far on to somebody else.
+    pub(super) fn hand_on(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.head)
+    }
+
     /// Adds input to the head.
     pub(super) fn take_head(&mut self, input: &[u8], time: u64, bytes_max: usize) -> HeadStep {
         let held = self.head.len();

@@ -5,10 +5,13 @@
 
 use super::body::Body;
 use super::detect::Detection;
+use super::head::Upgrade;
 use super::lane::Place;
 use super::pending::{Answer, Pending};
-use super::{Exchange, Failure, Http1, QUIET_NANOS, Segment, Side, head, looks_like};
+use super::{Exchange, Failure, Http1, Protocol, QUIET_NANOS, Segment, Side, head, looks_like};
+use crate::protocol::http2::Http2;
 use crate::protocol::kept::Kept;
+use crate::protocol::websocket::WebSocket;
 
 /// A head that was read; none where the bytes are no head.
 pub(super) type Read = Option<()>;
@@ -83,6 +86,10 @@ impl Http1 {
             front.expects_continue = false;
             return Some(());
         }
+        if let Some(upgrade) = head.upgrade() {
+            self.upgrade(upgrade, head, time, out);
+            return Some(());
+        }
         let tunnel = front.method() == "CONNECT" && matches!(head.status, 200..=299);
         let passed = tunnel || head.status == 101;
         let body = head.body(front.method()).filter(|_| !passed);
@@ -155,6 +162,36 @@ impl Http1 {
 
     fn kept(&self) -> Kept {
         Kept::wanted(self.limits.body_bytes_max)
+    }
+
+    /// What follows is a protocol that is understood.
+    fn upgrade(
+        &mut self,
+        upgrade: Upgrade,
+        head: head::ResponseHead,
+        time: u64,
+        out: &mut Vec<Exchange>,
+    ) {
+        let Some(front) = self.pending.front_mut() else { return };
+        front.seen_until(time);
+        let (asked, call) = front.parts();
+        let mut next: Box<dyn Protocol> = match upgrade {
+            Upgrade::WebSocket => Box::new(WebSocket::new(asked, call.clone())),
+            Upgrade::Http2 => Box::new(Http2::upgraded(&self.limits, asked, call)),
+        };
+        match upgrade {
+            Upgrade::WebSocket => {
+                front.begin_response(head);
+                self.response_end(out);
+            }
+            // Its answer comes in the new protocol.
+            Upgrade::Http2 => drop(self.pending.pop_front()),
+        }
+        self.flush_unseen(out);
+        let (direction, early) = (self.role.requests(), self.requests.hand_on());
+        let early = Segment { direction, time, captured: &early, omitted: 0, gap_before: false };
+        next.feed(&early, out);
+        self.next = Some(next);
     }
 
     /// What follows is another protocol.

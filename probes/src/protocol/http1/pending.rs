@@ -80,6 +80,11 @@ impl Pending {
         self.exchange.response_captured = kept.start;
     }
 
+    /// What is known of it while its answer is not whole.
+    pub(super) fn parts(&self) -> (&Exchange, &HttpCall) {
+        (&self.exchange, &self.call)
+    }
+
     pub(super) fn finish(mut self, failure: Option<Failure>) -> Exchange {
         self.exchange.failure = failure;
         self.exchange.said = Said::Http(self.call);

@@ -248,12 +248,12 @@ fn ends_of_connections() {
     check(&[get], Closing::Unwatched, &["GET / - 0>0+ Unseen"]);
 }
 
-/// Scenario: a websocket upgrade, an h2c upgrade and a tunnel.
+/// Scenario: an upgrade to what is not understood, and a tunnel.
 /// Guarantees: the exchange ends there, what follows is passed and the connection is let go.
 #[test]
 fn handed_off() {
     for (request, response, wanted) in [
-        ("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", "101 Switching", "GET /ws 101 0>0"),
+        ("GET /x HTTP/1.1\r\nUpgrade: x\r\n\r\n", "101 Switching", "GET /x 101 0>0"),
         ("CONNECT a:443 HTTP/1.1\r\n\r\n", "200 OK", "CONNECT a:443 200 0>0"),
     ] {
         let answer = format!("HTTP/1.1 {response}\r\nContent-Length: 7\r\n\r\n\x16\x03");

@@ -48,7 +48,8 @@ pub(super) struct Message {
     pub(super) grpc_timeout_nanos: Option<u64>,
     /// The fields that are wanted, names in lower case.
     pub(super) kept: Vec<(String, String)>,
-    kept_bytes: usize,
+    /// What those take.
+    pub(super) kept_bytes: usize,
 }
 
 impl Message {

@@ -6,7 +6,7 @@
 use super::message::Message;
 use crate::protocol::grpc::{self, Messages};
 use crate::protocol::kept::Kept;
-use crate::protocol::{Exchange, Failure, HttpCall, Role, RpcCall, Said};
+use crate::protocol::{BodySize, Exchange, Failure, HttpCall, Role, RpcCall, Said};
 
 /// One way of a stream.
 #[derive(Debug)]
@@ -85,6 +85,25 @@ impl Stream {
             suspect: false,
             unsure: false,
         }
+    }
+
+    /// The request of another protocol that was whole before this one began.
+    pub(super) fn upgraded(asked: &Exchange, call: &HttpCall, body_bytes_max: usize) -> Self {
+        let message = Message {
+            method: Some(call.method.clone()),
+            path: Some(call.target.clone()),
+            kept: call.request_headers.clone(),
+            ..Message::default()
+        };
+        let mut stream = Self::new(asked.start, message, body_bytes_max);
+        let (bytes, exact) = match asked.request_body {
+            BodySize::Exact(bytes) => (bytes, true),
+            BodySize::AtLeast(bytes) => (bytes, false),
+        };
+        stream.request.kept.bytes = bytes;
+        stream.request.kept.start = asked.request_captured.clone();
+        (stream.request.done, stream.request.whole) = (true, exact);
+        stream
     }
 
     /// Something of the response passed.

@@ -331,6 +331,32 @@ fn beginnings() {
     }
 }
 
+/// Scenario: a connection of HTTP/1.1 that becomes one of HTTP/2 with its second request, which has
+/// a body; the answer comes with the upgrade or behind it.
+/// Guarantees: the request has the answer of the first stream; ordinals go on.
+#[test]
+fn upgraded() {
+    let upgrade = "POST /up HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+                   Upgrade: h2c\r\nHTTP2-Settings: AAMA\r\nContent-Length: 3\r\n\r\nabc";
+    let switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+    let mut ends = Ends::new();
+    let first = [ends.status(1, 0, "200"), frame(DATA, END_STREAM, 1, b"hello")].concat();
+    let steps = [
+        ask("GET /before HTTP/1.1\r\n\r\n"),
+        answer("HTTP/1.1 204 No Content\r\n\r\n"),
+        ask(upgrade),
+        answer([switch.as_slice(), &settings(), &first].concat()),
+        ask([PREFACE.as_slice(), &settings(), &ends.get(3, "/more")].concat()),
+        answer(ends.status(3, END_STREAM, "404")),
+    ];
+    let wanted = ["GET /before 204 0>0", "POST /up 200 3>5", "GET /more 404 0>0"];
+    check(&Limits::default(), &steps, &wanted);
+    let mut watched = Watched::new(Role::Client, Limits::default(), true);
+    steps.iter().for_each(|step| watched.step(step));
+    let ordinals: Vec<_> = watched.out.iter().map(|one| one.ordinal).collect();
+    assert_eq!(ordinals, [Some(0), Some(1), Some(2)]);
+}
+
 /// Scenario: a header block without an end, one that names a long field a thousand times, more open
 /// streams than are followed, bytes that are no header block.
 /// Guarantees: what is held is bounded, what was shed is counted, and the next request is understood.
