@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 use super::*;
 use crate::pipeline::ConnectionInfo;
-use crate::protocol::{BodySize, Direction, HttpCall, Said};
+use crate::protocol::{BodySize, Direction, HttpCall, Said, SocketCall};
 
 pub(crate) fn connection(role: Role) -> ConnectionInfo {
     let (client, server) =
@@ -165,5 +165,36 @@ fn links() {
         assert_eq!(ids.trace_id[..2], [0x4b, 0xf9]);
         assert_eq!(ids.parent_span_id.unwrap()[7], 0xb7);
         assert_eq!((ids.trace_state.as_str(), ids.flags & 1), ("a=b", 1));
+    }
+}
+
+/// Scenario: a WebSocket connection that ends well, with an error of the server, and without a word.
+/// Guarantees: what passed is told, and only the last two are errors, by what ended them.
+#[test]
+fn web_sockets() {
+    for (close_code, failure, error) in [
+        (Some(1000), None, None),
+        (Some(1011), None, Some("1011")),
+        (None, Some(Failure::Reset), Some("connection_reset")),
+    ] {
+        let call = SocketCall {
+            target: "/chat?token=x".to_owned(),
+            headers: vec![("host".to_owned(), "chat.example".to_owned())],
+            sent: Some(2),
+            received: None,
+            close_code,
+        };
+        let said = Said::Socket(call);
+        let span = span_of(&Exchange { failure, said, ..exchange(Role::Client, "GET", "/", 101) });
+        assert_eq!((span.name.as_str(), span.kind()), ("websocket", SpanKind::Client));
+        let shown = shown(&span);
+        assert_eq!(shown.get("error.type").map(String::as_str), error);
+        assert_eq!((&*shown["url.path"], &*shown["url.query"]), ("/chat", "token=REDACTED"));
+        assert_eq!(
+            (&*shown["server.address"], &*shown["icecore.request.size"]),
+            ("chat.example", "3")
+        );
+        assert_eq!(shown["icecore.websocket.request.messages"], "2");
+        assert!(!shown.contains_key("icecore.websocket.response.messages"));
     }
 }

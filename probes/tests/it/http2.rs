@@ -17,8 +17,8 @@ use crate::peers::{PATIENCE, Peer, check_figures, line, open, python};
 use crate::receiver::{Received, boolean, int, serve, text};
 use crate::requests::{check_spans, nginx, of_ports};
 
-/// Scenario: nginx and Node.js (with padded frames and without) under httpx, curl and a Node.js
-/// client: bodies of 0 B to 1 MB both ways, HEAD, errors, interim answers, trailers, up to 40 requests
+/// Scenario: nginx, Node.js (with padded frames and without) and a server that is asked to go on as
+/// HTTP/2, under httpx, curl and a Node.js client: bodies of 0 B to 1 MB both ways, HEAD, errors, interim answers, trailers, up to 40 requests
 /// at a time over one connection, one connection that is older than the agent; by the socket
 /// tracepoints.
 /// Guarantees: one span on each side for each request, with method, path, status and sizes, inside
@@ -59,7 +59,9 @@ async fn check_http2(rung: RungChoice) {
     let Some((_node, mut node_lines)) = node("http2_server.mjs") else { return };
     let node_ports: Vec<u16> =
         line(&mut node_lines).split_whitespace().map(|port| port.parse().unwrap()).collect();
-    let ports = [nginx_port, node_ports[0], node_ports[1]];
+    let (_upgrading, mut lines) = python("h2c_server.py", &[]);
+    let Ok(upgrading) = line(&mut lines).trim().parse() else { return println!("skipped: no h2") };
+    let ports = [nginx_port, node_ports[0], node_ports[1], upgrading];
     let Some((rows, received, registry)) = watched(rung, "http2_client.py", &ports, 2).await else {
         return;
     };
@@ -90,7 +92,7 @@ fn node(script: &str) -> Option<(Peer, BufReader<ChildStdout>)> {
 }
 
 /// Runs a client while the agent watches: what it wrote down, and what was received.
-async fn watched<T: for<'a> Deserialize<'a>>(
+pub(crate) async fn watched<T: for<'a> Deserialize<'a>>(
     rung: RungChoice,
     client: &str,
     ports: &[u16],

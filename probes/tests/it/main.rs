@@ -7,3 +7,4 @@ mod http2;
 mod peers;
 mod receiver;
 mod requests;
+mod websocket;

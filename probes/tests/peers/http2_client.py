@@ -1,5 +1,5 @@
 """Makes requests over HTTP/2 to nginx (first argument) and to a Node.js server (second: without
-padding, third: with) by httpx, curl and a Node.js client, and prints a row for each as
+padding, third: with; fourth: one that is asked to go on as HTTP/2) by httpx, curl and a Node.js client, and prints a row for each as
 web_client.py does.
 
 One connection is made and used before "ready" is printed; the rest waits for a line on standard
@@ -17,7 +17,7 @@ from record_keeper import importable
 importable("httpx", "h2")
 import httpx  # noqa: E402
 
-nginx, node, padded = map(int, sys.argv[1:4])
+nginx, node, padded, upgrading = map(int, sys.argv[1:5])
 rows = []
 SIZES = [0, 1, 100, 4_096, 65_536, 100_000, 1_048_576]
 numbers = iter(range(1_000_000))
@@ -54,13 +54,19 @@ async def one_by_one(http, port, takes):
     await ask(http, port, "GET", "/bytes/missing" if port == nginx else "/status/503")
 
 
-def curl(port, path):
-    number, start = next(numbers), time.time_ns()
-    shown = subprocess.run(
-        ["curl", "-s", "--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code} %{size_download}",
-         f"http://127.0.0.1:{port}{path}?number={number}"], capture_output=True, check=True)
-    status, size = map(int, shown.stdout.split())
-    rows.append([number, port, "GET", path, status, 0, size, start, time.time_ns()])
+def curl(port, *paths, how="--http2-prior-knowledge"):
+    """All over one connection; what it began with is the first."""
+    first, start = next(numbers), time.time_ns()
+    for _ in paths[1:]:
+        next(numbers)
+    urls = [f"http://127.0.0.1:{port}{path}?number={first + at}" for at, path in enumerate(paths)]
+    asked = [part for url in urls for part in ("-o", "/dev/null", url)]
+    written = "%{http_code} %{size_download} %{http_version}\\n"
+    shown = subprocess.run(["curl", "-s", how, "-w", written, *asked], capture_output=True, check=True)
+    for at, line in enumerate(shown.stdout.decode().splitlines()):
+        status, size, version = line.split()
+        assert version == "2", line
+        rows.append([first + at, port, "GET", paths[at], int(status), 0, int(size), start, time.time_ns()])
 
 
 def by_node(port, count, at_once):
@@ -89,6 +95,8 @@ async def main():
     for size in SIZES:
         curl(nginx, f"/bytes/{size}")
         curl(node, f"/bytes/{size}")
+    for size in (0, 5, 5_000):
+        curl(upgrading, f"/bytes/{size}", "/bytes/7", how="--http2")
     by_node(node, 80, 40)
     by_node(padded, 24, 5)
     by_node(nginx, 1, 1)
