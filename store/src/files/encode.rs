@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, new_empty_array};
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
@@ -17,6 +17,7 @@ use parquet::file::writer::SerializedFileWriter;
 
 use super::encoding::properties;
 use super::shape;
+use super::texts::{TextChunk, TextColumn};
 use crate::model::Table;
 
 /// The columns of a file that stand for these columns of the row shape.
@@ -38,14 +39,17 @@ impl FileEncoder {
     pub(super) fn new(table: Table, fields: &[FieldRef], rows_max: usize) -> Result<Self> {
         let schema = Arc::new(Schema::new(fields.to_vec()));
         let properties = properties(table, &schema, &[], rows_max);
-        Ok(Self { writer: file_writer(&schema, properties)? })
+        Ok(Self { writer: file_writer(&schema, Arc::new(properties))? })
     }
 
     /// Adds a row group: the chunks of every column, in order.
-    pub(super) fn append(&mut self, chunks: Vec<ArrowColumnChunk>) -> Result<()> {
+    pub(super) fn append(&mut self, chunks: Vec<Chunk>) -> Result<()> {
         let mut group = self.writer.next_row_group()?;
         for chunk in chunks {
-            chunk.append_to_row_group(&mut group)?;
+            match chunk {
+                Chunk::Arrow(chunk) => chunk.append_to_row_group(&mut group)?,
+                Chunk::Texts(TextChunk { bytes, close }) => group.append_column(&bytes, close)?,
+            }
         }
         group.close().map(drop)
     }
@@ -65,18 +69,56 @@ impl FileEncoder {
 
 fn file_writer(
     schema: &SchemaRef,
-    properties: WriterProperties,
+    properties: Arc<WriterProperties>,
 ) -> Result<SerializedFileWriter<Vec<u8>>> {
     // No Arrow schema in the footer: every engine sees plain Parquet types, and no dictionaries.
     let types = ArrowSchemaConverter::new().convert(schema)?;
-    SerializedFileWriter::new(Vec::new(), types.root_schema_ptr(), Arc::new(properties))
+    SerializedFileWriter::new(Vec::new(), types.root_schema_ptr(), properties)
+}
+
+/// What is encoded of one leaf in one row group, and not in a file yet.
+pub(super) enum Chunk {
+    /// By Parquet's own writer.
+    Arrow(ArrowColumnChunk),
+    /// By ours.
+    Texts(TextChunk),
 }
 
 /// One column of a file in one row group.
 pub(super) struct ColumnEncoder {
     field: FieldRef,
-    /// One a leaf.
-    leaves: Vec<ArrowColumnWriter>,
+    /// What column writers are made from.
+    alone: ColumnAlone,
+    values: Values,
+}
+
+/// The values so far.
+enum Values {
+    /// In the writer of each leaf.
+    Leaves(Vec<ArrowColumnWriter>),
+    /// Texts that repeat, as places.
+    Texts(Box<TextColumn>),
+}
+
+/// A file of one column alone, which is never written.
+struct ColumnAlone {
+    schema: SchemaRef,
+    properties: Arc<WriterProperties>,
+    file: SerializedFileWriter<Vec<u8>>,
+}
+
+impl ColumnAlone {
+    fn new(field: &FieldRef, properties: WriterProperties) -> Result<Self> {
+        let schema = Arc::new(Schema::new(vec![Arc::clone(field)]));
+        let properties = Arc::new(properties);
+        let file = file_writer(&schema, Arc::clone(&properties))?;
+        Ok(Self { schema, properties, file })
+    }
+
+    fn leaves(&self) -> Result<Vec<ArrowColumnWriter>> {
+        let factory = ArrowRowGroupWriterFactory::new(&self.file, Arc::clone(&self.schema));
+        factory.create_column_writers(0)
+    }
 }
 
 impl ColumnEncoder {
@@ -88,27 +130,61 @@ impl ColumnEncoder {
         values: Option<&ArrayRef>,
         rows_max: usize,
     ) -> Result<Self> {
-        let schema = Arc::new(Schema::new(vec![Arc::clone(field)]));
+        let schema = Schema::new(vec![Arc::clone(field)]);
         let properties =
             properties(table, &schema, values.map_or(&[], std::slice::from_ref), rows_max);
-        // A file of this column alone, never written, is what column writers are made from.
-        let alone = file_writer(&schema, properties)?;
-        let leaves = ArrowRowGroupWriterFactory::new(&alone, schema).create_column_writers(0)?;
-        Ok(Self { field: Arc::clone(field), leaves })
+        let alone = ColumnAlone::new(field, properties)?;
+        let values = match field.data_type() {
+            DataType::Dictionary(_, _) => Values::Texts(Box::default()),
+            _ => Values::Leaves(alone.leaves()?),
+        };
+        Ok(Self { field: Arc::clone(field), alone, values })
     }
 
     /// Encodes further rows.
     pub(super) fn write(&mut self, values: &ArrayRef) -> Result<()> {
-        let parts = compute_leaves(&self.field, values)?;
-        if parts.len() != self.leaves.len() {
-            let name = self.field.name();
-            return Err(ParquetError::General(format!("`{name}` is not of its column's type")));
+        let written = match &mut self.values {
+            Values::Leaves(leaves) => write_leaves(&self.field, leaves, values)?,
+            Values::Texts(texts) => texts.write(values).is_some(),
+        };
+        if written {
+            return Ok(());
         }
-        parts.iter().zip(&mut self.leaves).try_for_each(|(part, leaf)| leaf.write(part))
+        let name = self.field.name();
+        Err(ParquetError::General(format!("`{name}` is not of its column's type")))
     }
 
     /// Ends the row group.
-    pub(super) fn finish(self) -> Result<Vec<ArrowColumnChunk>> {
-        self.leaves.into_iter().map(ArrowColumnWriter::close).collect()
+    pub(super) fn finish(self) -> Result<Vec<Chunk>> {
+        let Self { field, alone, values } = self;
+        let leaves = match values {
+            Values::Leaves(leaves) => leaves,
+            Values::Texts(texts) => {
+                let column = alone.file.schema_descr().column(0);
+                let bytes_max = alone.properties.column_dictionary_page_size_limit(column.path());
+                if texts.fits(bytes_max) {
+                    let chunk = texts.encode(&column, &alone.properties)?;
+                    return Ok(vec![Chunk::Texts(chunk)]);
+                }
+                let mut leaves = alone.leaves()?;
+                write_leaves(&field, &mut leaves, &texts.rows()?)?;
+                leaves
+            }
+        };
+        leaves.into_iter().map(|leaf| leaf.close().map(Chunk::Arrow)).collect()
     }
+}
+
+/// Whether the values are of the type that there are leaves for.
+fn write_leaves(
+    field: &FieldRef,
+    leaves: &mut [ArrowColumnWriter],
+    values: &ArrayRef,
+) -> Result<bool> {
+    let parts = compute_leaves(field, values)?;
+    if parts.len() != leaves.len() {
+        return Ok(false);
+    }
+    parts.iter().zip(leaves).try_for_each(|(part, leaf)| leaf.write(part))?;
+    Ok(true)
 }

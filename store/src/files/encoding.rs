@@ -42,9 +42,9 @@ const PAGE_BYTES: usize = 16 << 10;
 /// are told from their neighbours.
 const SORTED_PAGE_BYTES: usize = 2 << 10;
 
-/// A page of times in metrics: 131,072 of them. Many series of one process have the same times: a
-/// page must be long enough to see it.
-const TIMES_PAGE_BYTES: usize = 1 << 20;
+/// A page of times in metrics: all 262,144 of a row group. Many series of one process have the same
+/// times: a page must be long enough to see it.
+const TIMES_PAGE_BYTES: usize = 2 << 20;
 
 /// Of compression of times in metrics: level 1 does not see that their remainders repeat, which
 /// four bytes apart take one of the point.
@@ -79,7 +79,7 @@ const PRUNED_BY: [&str; 8] = [
 const POINTS_PER_ROW: usize = 4;
 
 /// Rows of a row group, where so many are set.
-pub(super) const fn row_group_rows(table: Table, set: usize) -> usize {
+pub(crate) const fn row_group_rows(table: Table, set: usize) -> usize {
     match table {
         Table::Metrics => set.saturating_mul(POINTS_PER_ROW),
         _ => set,

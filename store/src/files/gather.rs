@@ -64,16 +64,28 @@ impl<'a> Dictionary<'a> {
         })
     }
 
+    /// As [`Self::row_places`], where no text is null.
+    fn whole_places(&self, part: usize, column: &ArrayRef) -> Option<impl Iterator<Item = i32>> {
+        let shared = column.as_dictionary::<Int32Type>();
+        let places = self.places[part].as_deref().unwrap_or_default();
+        let whole = shared.keys().null_count() == 0 && shared.values().null_count() == 0;
+        let keys = whole.then(|| shared.keys().values().iter())?;
+        Some(keys.map(|key| places[usize::try_from(*key).unwrap_or_default()]))
+    }
+
     /// The place of every row's text, part after part: -1 where it is null. One pass in the order
     /// of the parts, so that gathering in the order of the file is one load a row.
     fn all_places(&self, columns: &[Option<&ArrayRef>], rows: &[usize]) -> Vec<i32> {
         let mut places = Vec::with_capacity(rows.iter().sum());
         for (part, (column, rows)) in columns.iter().zip(rows).enumerate() {
             match column {
-                Some(column) => {
-                    let here = self.row_places(part, column);
-                    places.extend(here.map(|place| place.unwrap_or(ABSENT)));
-                }
+                Some(column) => match self.whole_places(part, column) {
+                    Some(here) => places.extend(here),
+                    None => {
+                        let here = self.row_places(part, column);
+                        places.extend(here.map(|place| place.unwrap_or(ABSENT)));
+                    }
+                },
                 None => places.resize(places.len() + rows, ABSENT),
             }
         }
@@ -118,6 +130,8 @@ pub(super) enum Gatherer<'a> {
     },
     /// Ids, which `interleave` would copy one call a row.
     Ids(Vec<&'a ArrayRef>, i32),
+    /// Nothing: no row has a value.
+    Nothing(DataType),
     /// Everything else.
     Others(Vec<ArrayRef>),
 }
@@ -129,6 +143,10 @@ impl<'a> Gatherer<'a> {
         columns: Vec<Option<&'a ArrayRef>>,
         rows: &[usize],
     ) -> Self {
+        let is_null = |column: &&ArrayRef| column.null_count() == column.len();
+        if columns.iter().flatten().all(is_null) {
+            return Self::Nothing(data_type.clone());
+        }
         match data_type {
             DataType::Dictionary(_, _) => {
                 let dictionary = Dictionary::new(&columns, false);
@@ -161,10 +179,14 @@ impl<'a> Gatherer<'a> {
         match self {
             Self::Texts { places, starts, texts } => {
                 let keys = rows.iter().map(|(part, row)| places[starts[*part] + row]);
-                let keys: Int32Array = keys.map(|key| (key != ABSENT).then_some(key)).collect();
+                let keys: Vec<i32> = keys.collect();
+                let absent = keys.contains(&ABSENT);
+                let nulls = absent.then(|| keys.iter().map(|key| *key != ABSENT).collect());
+                let keys = Int32Array::new(keys.into(), nulls);
                 Ok(Arc::new(DictionaryArray::new(keys, Arc::clone(texts))))
             }
             Self::Ids(columns, bytes) => gather_ids(columns, *bytes, rows),
+            Self::Nothing(data_type) => Ok(new_null_array(data_type, rows.len())),
             Self::Others(columns) => {
                 let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
                 interleave(&columns, rows)

@@ -21,11 +21,10 @@ use arrow::datatypes::FieldRef;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
-use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::errors::ParquetError;
 
 use super::columns::{AttributePlan, describe};
-use super::encode::{ColumnEncoder, FileEncoder, file_fields};
+use super::encode::{Chunk, ColumnEncoder, FileEncoder, file_fields};
 use super::encoding::{is_encoded_by_values, row_group_rows};
 use super::metadata::FileMetadata;
 use super::overflow::KeysSeen;
@@ -262,7 +261,7 @@ impl Encoder {
         fetched: &[Stretches],
         window: &Window,
     ) -> Result<Vec<Bytes>, Error> {
-        let mut chunks: Vec<Vec<ArrowColumnChunk>> = Vec::new();
+        let mut chunks: Vec<Vec<Chunk>> = Vec::new();
         chunks.resize_with(window.groups.len(), Vec::new);
         for field in &columns.fields {
             let mut sources = Vec::with_capacity(inputs.len());
@@ -296,7 +295,7 @@ impl Encoder {
         field: &FieldRef,
         splicer: &mut Splicer<'_>,
         group: &Group,
-    ) -> Result<Vec<ArrowColumnChunk>, Error> {
+    ) -> Result<Vec<Chunk>, Error> {
         let failed = |source| write_failed(&self.path, source);
         let steps: Vec<_> = group.steps.iter().map(Vec::as_slice).collect();
         if is_encoded_by_values(self.table, field) {

@@ -84,10 +84,13 @@ fn numbers(values: &ArrayRef) -> Option<Vec<i64>> {
     macro_rules! of {
         ($kind:ty, $wide:expr) => {{
             let values = values.as_primitive_opt::<$kind>()?;
-            if values.null_count() == 0 {
-                values.values().iter().copied().map($wide).collect()
-            } else {
-                values.iter().flatten().map($wide).collect()
+            let wide = |(start, end): (usize, usize)| {
+                values.values()[start..end].iter().copied().map($wide)
+            };
+            match values.nulls() {
+                // Values of one kind of points stand together.
+                Some(nulls) => nulls.valid_slices().flat_map(wide).collect(),
+                None => wide((0, values.len())).collect(),
             }
         }};
     }

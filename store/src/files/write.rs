@@ -10,11 +10,10 @@ use arrow::compute::{max, min};
 use arrow::datatypes::{Field, FieldRef, TimestampNanosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::errors::ParquetError;
 
 use super::columns::{AttributePlan, settle};
-use super::encode::{ColumnEncoder, FileEncoder, file_fields};
+use super::encode::{Chunk, ColumnEncoder, FileEncoder, file_fields};
 use super::gather::{Gatherer, Place};
 use super::metadata::FileMetadata;
 use super::order::sorted;
@@ -158,11 +157,7 @@ impl Encoder<'_> {
     }
 
     /// One column of the row shape in one row group.
-    fn column(
-        &self,
-        field: &Field,
-        values: &ArrayRef,
-    ) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    fn column(&self, field: &Field, values: &ArrayRef) -> Result<Vec<Chunk>, ParquetError> {
         let (mut columns, mut chunks) = (Vec::new(), Vec::new());
         shape::to_file(field, values, &mut columns);
         for (field, values) in columns {

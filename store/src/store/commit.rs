@@ -16,7 +16,7 @@ use crate::catalog::invariants::{file_is_not_empty, file_is_within_its_hour};
 use crate::catalog::record::{Body, Record, Sequence};
 use crate::chance::Chance;
 use crate::error::Error;
-use crate::files::{FileOrigin, WriteRequest, WrittenFile, write};
+use crate::files::{FileOrigin, WriteRequest, WrittenFile, row_group_rows, write};
 use crate::metrics::Publication;
 use crate::model::{FileId, LogPosition, RowBatch, WriterId};
 use crate::ports::{Clock, CommitRows};
@@ -40,8 +40,9 @@ pub struct Commit {
     pub rows: Arc<dyn CommitRows>,
 }
 
-/// Memory of rows that become files together, where row groups of that many rows would take more.
-const RUN_BYTES_MAX: usize = 64 << 20;
+/// Memory of rows that become files together, where row groups of that many rows would take more:
+/// that of 260,000 data points, of which each series then has some to share its attributes.
+const RUN_BYTES_MAX: usize = 96 << 20;
 
 /// Files that are put at once.
 const PUTS_PARALLEL: usize = 4;
@@ -137,8 +138,8 @@ impl Store {
             let began = clock.elapsed();
             let (mut written, mut run) = (Vec::new(), Run::default());
             for piece in rows.pieces() {
-                run.add(piece.map_err(|source| Error::CommitRows { source })?);
-                if run.rows >= rows_max || run.bytes >= RUN_BYTES_MAX {
+                run.add(piece.map_err(|source| Error::CommitRows { source })?, rows_max);
+                if run.groups >= 1.0 || run.bytes >= RUN_BYTES_MAX {
                     written.extend(encoder.files(std::mem::take(&mut run))?);
                 }
             }
@@ -205,12 +206,16 @@ impl Store {
 struct Run {
     batches: Vec<RowBatch>,
     rows: usize,
+    /// The row groups that they would fill, each table its own.
+    groups: f64,
     bytes: usize,
 }
 
 impl Run {
-    fn add(&mut self, batch: RowBatch) {
-        self.rows += batch.rows.num_rows();
+    fn add(&mut self, batch: RowBatch, rows_max: usize) {
+        let rows = batch.rows.num_rows();
+        self.rows += rows;
+        self.groups += rows as f64 / row_group_rows(batch.table, rows_max).max(1) as f64;
         self.bytes += batch.rows.get_array_memory_size();
         self.batches.push(batch);
     }
@@ -226,7 +231,7 @@ struct Encoder<'a> {
 impl Encoder<'_> {
     /// A file for each table and hour of a run.
     fn files(&self, run: Run) -> Result<Vec<WrittenFile>, Error> {
-        let Run { batches, rows, bytes: _ } = run;
+        let Run { batches, rows, groups: _, bytes: _ } = run;
         let parts = partition(&batches)?;
         drop(batches);
         let requests = parts.into_iter().map(|part| WriteRequest {

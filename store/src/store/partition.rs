@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{Array, AsArray, RecordBatch, TimestampNanosecondArray, UInt64Array};
+use arrow::compute::{max, min, take_record_batch};
 use arrow::datatypes::TimestampNanosecondType;
 
 use crate::error::Error;
@@ -36,13 +36,18 @@ pub(crate) fn partition(batches: &[RowBatch]) -> Result<Vec<Partition>, Error> {
 
 fn split(batch: &RowBatch) -> Result<Vec<(UnixNanos, RecordBatch)>, Error> {
     let RowBatch { table, rows, time: _ } = batch;
-    let hours = hours_of(*table, rows)?;
-    let mut places: BTreeMap<UnixNanos, Vec<u64>> = BTreeMap::new();
-    for (row, hour) in hours.into_iter().enumerate() {
-        places.entry(hour).or_default().push(row as u64);
+    let times = times_of(*table, rows)?;
+    let hours = min(times).zip(max(times));
+    let hours = hours.map(|(first, last)| (UnixNanos(first).hour(), UnixNanos(last).hour()));
+    match hours {
+        None => return Ok(Vec::new()),
+        // Most batches: rows come when they are made.
+        Some((first, last)) if first == last => return Ok(vec![(first, rows.clone())]),
+        Some(_) => {}
     }
-    if let [(hour, _)] = places.iter().collect::<Vec<_>>().as_slice() {
-        return Ok(vec![(**hour, rows.clone())]);
+    let mut places: BTreeMap<UnixNanos, Vec<u64>> = BTreeMap::new();
+    for (row, time) in times.values().iter().enumerate() {
+        places.entry(UnixNanos(*time).hour()).or_default().push(row as u64);
     }
     let take = |(hour, places)| {
         let taken = take_record_batch(rows, &UInt64Array::from(places));
@@ -52,7 +57,7 @@ fn split(batch: &RowBatch) -> Result<Vec<(UnixNanos, RecordBatch)>, Error> {
     places.into_iter().map(take).collect()
 }
 
-fn hours_of(table: Table, rows: &RecordBatch) -> Result<Vec<UnixNanos>, Error> {
+fn times_of(table: Table, rows: &RecordBatch) -> Result<&TimestampNanosecondArray, Error> {
     let name = table.time_column();
     let wrong = |reason: &str| Error::Rows { table, reason: format!("column `{name}` {reason}") };
     let column = rows.column_by_name(name).ok_or_else(|| wrong("is missing"))?;
@@ -61,7 +66,7 @@ fn hours_of(table: Table, rows: &RecordBatch) -> Result<Vec<UnixNanos>, Error> {
     if times.null_count() > 0 {
         return Err(wrong("has nulls"));
     }
-    Ok(times.values().iter().map(|time| UnixNanos(*time).hour()).collect())
+    Ok(times)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a column of every input is decoded once, in order; of each a batch is held.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -241,7 +242,7 @@ impl Texts {
         let mut keys = Vec::with_capacity(*rows);
         for Piece { array, start, rows } in pieces {
             let shared = arrays[*array].as_dictionary::<Int32Type>();
-            self.translate(inputs[*array], &shared.slice(*start, *rows), &mut keys);
+            self.translate(inputs[*array], shared, *start..start + rows, &mut keys);
         }
         let nulls = keys.iter().map(|key| *key != UNKNOWN).collect::<NullBuffer>();
         let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
@@ -255,15 +256,21 @@ impl Texts {
     }
 
     /// Appends the places of an input's texts; [`UNKNOWN`] for null.
-    fn translate(&mut self, input: usize, rows: &DictionaryArray<Int32Type>, out: &mut Vec<i32>) {
-        let values = rows.values();
+    fn translate(
+        &mut self,
+        input: usize,
+        shared: &DictionaryArray<Int32Type>,
+        rows: Range<usize>,
+        out: &mut Vec<i32>,
+    ) {
+        let values = shared.values();
         let mut known = match self.known[input].take() {
             Some((dictionary, known)) if Arc::ptr_eq(&dictionary, values) => known,
             _ => vec![UNKNOWN; values.len()],
         };
         let texts = values.as_string::<i32>();
-        let nulls = rows.keys().nulls();
-        for (row, key) in rows.keys().values().iter().enumerate() {
+        let nulls = shared.keys().nulls();
+        for (row, key) in rows.clone().zip(&shared.keys().values()[rows]) {
             let key = usize::try_from(*key).unwrap_or_default();
             if nulls.is_some_and(|nulls| nulls.is_null(row)) || texts.is_null(key) {
                 out.push(UNKNOWN);

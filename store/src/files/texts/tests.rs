@@ -1,0 +1,122 @@
+//! Texts through a file and back, by Parquet's own reader.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::statistics::Statistics;
+use proptest::prelude::*;
+
+use super::super::encode::{ColumnEncoder, FileEncoder};
+use super::*;
+use crate::model::Table;
+use crate::schema::text_type;
+
+/// The name of a column with statistics for each page.
+const COLUMN: &str = "metric_name";
+
+fn column(texts: &[Option<String>]) -> ArrayRef {
+    let texts: DictionaryArray<Int32Type> = texts.iter().map(Option::as_deref).collect();
+    Arc::new(texts)
+}
+
+/// A file of one column, whose rows come in these pieces.
+fn file(pieces: &[Vec<Option<String>>], optional: bool) -> Bytes {
+    let field = Arc::new(Field::new(COLUMN, text_type(), optional));
+    let rows = pieces.iter().map(Vec::len).sum::<usize>().max(1);
+    let mut encoder = ColumnEncoder::new(Table::Metrics, &field, None, rows).unwrap();
+    pieces.iter().for_each(|piece| encoder.write(&column(piece)).unwrap());
+    let mut file = FileEncoder::new(Table::Metrics, &[Arc::clone(&field)], rows).unwrap();
+    file.append(encoder.finish().unwrap()).unwrap();
+    let description = parquet::file::metadata::KeyValue::new("k".to_owned(), "v".to_owned());
+    file.finish(description).unwrap().into()
+}
+
+fn read(file: &Bytes, options: ArrowReaderOptions) -> Vec<Option<String>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options);
+    let batches = reader.unwrap().with_batch_size(100).build().unwrap();
+    let texts = |batch: RecordBatch| {
+        let texts = batch.column(0).as_string::<i32>().clone();
+        texts.iter().map(|text| text.map(str::to_owned)).collect::<Vec<_>>()
+    };
+    batches.flat_map(|batch| texts(batch.unwrap())).collect()
+}
+
+fn check(pieces: &[Vec<Option<String>>], optional: bool) {
+    let file = file(pieces, optional);
+    let all: Vec<Option<String>> = pieces.concat();
+    let schema = Schema::new(vec![Field::new(COLUMN, DataType::Utf8, optional)]);
+    let options = ArrowReaderOptions::new()
+        .with_page_index_policy(PageIndexPolicy::Required)
+        .with_schema(Arc::new(schema));
+    assert_eq!(read(&file, options.clone()), all);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).unwrap();
+    let metadata = reader.metadata();
+    let chunk = metadata.row_group(0).column(0);
+    let statistics = chunk.statistics().unwrap();
+    let absent = all.iter().filter(|text| text.is_none()).count();
+    assert_eq!(statistics.null_count_opt(), Some(absent as u64));
+    let (least, most) = (all.iter().flatten().min(), all.iter().flatten().max());
+    let Statistics::ByteArray(bounds) = statistics else { panic!("{statistics}") };
+    assert_eq!(bounds.min_opt().is_some(), least.is_some());
+    if let Some((bound, least)) = bounds.min_opt().zip(least) {
+        assert!(bound.data() <= least.as_bytes());
+        assert_eq!(bounds.min_is_exact(), bound.data() == least.as_bytes());
+    }
+    if let Some((bound, most)) = bounds.max_opt().zip(most) {
+        assert!(bound.data() >= most.as_bytes());
+        assert_eq!(bounds.max_is_exact(), bound.data() == most.as_bytes());
+    }
+    let pages = &metadata.offset_index().unwrap()[0][0].page_locations;
+    assert_eq!(pages[0].first_row_index, 0);
+    assert!(pages.windows(2).all(|pair| pair[0].first_row_index < pair[1].first_row_index));
+}
+
+/// Texts of all lengths, also beyond what a bound may have, and of any letters.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[ab]{0,2}",
+        "\\PC{0,5}",
+        "\\PC{60,70}",
+        Just("\u{10ffff}".repeat(40)),
+        Just("\u{7f}".repeat(80)),
+    ]
+}
+
+proptest! {
+    /// Scenario: any texts, in runs of any length, with and without gaps, in pieces whose
+    /// dictionaries differ.
+    /// Guarantees: Parquet's own reader gives the same rows; bounds hold and say whether they are
+    /// exact; pages are in order.
+    #[test]
+    fn texts_come_back(
+        texts in prop::collection::vec(text(), 1..40),
+        pieces in prop::collection::vec(
+            prop::collection::vec((any::<prop::sample::Index>(), 1_usize..60, 0_u8..8), 1..30),
+            1..4,
+        ),
+        optional in any::<bool>(),
+    ) {
+        let row = |(at, length, absent): &(prop::sample::Index, usize, u8)| {
+            let text = (!optional || *absent > 0).then(|| at.get(&texts).clone());
+            std::iter::repeat_n(text, *length)
+        };
+        let pieces: Vec<Vec<_>> =
+            pieces.iter().map(|piece| piece.iter().flat_map(row).collect()).collect();
+        check(&pieces, optional);
+    }
+}
+
+/// Scenario: a column without any text; one with more texts than a dictionary takes; and one with so
+/// many that it has many pages.
+/// Guarantees: as above.
+#[test]
+fn odd_columns_come_back() {
+    check(&[vec![None; 3_000]], true);
+    let many = |count: usize, bytes: usize| {
+        (0..count).map(|at| Some(format!("{at:0bytes$}"))).collect::<Vec<_>>()
+    };
+    check(&[many(3_000, 500)], true);
+    check(&[many(20_000, 6)], false);
+}
