@@ -1,12 +1,13 @@
 //! Hooks programs to the kernel, rung by rung.
 
+pub(crate) mod tls;
 mod tracepoints;
 
 use aya::{Btf, Ebpf};
 
 use crate::error::Error;
 use crate::kernel::Rung;
-use tracepoints::{attach_raw, attach_typed, load_raw, load_typed};
+use tracepoints::{attach_raw, attach_typed, load_probe, load_raw, load_typed};
 
 /// The state of TCP sockets, on either rung.
 const LIFE: [&str; 2] = ["inet_sock_set_state", "tcp_destroy_sock"];
@@ -31,4 +32,10 @@ pub(crate) fn attach(programs: &mut Ebpf, rung: Rung, types: &Btf) -> Result<(),
         Rung::BtfTracepoints => Ok(()),
         Rung::SyscallTracepoints => attach_raw(programs, SYSTEM_CALLS),
     }
+}
+
+/// Loads the programs that are put on TLS libraries, one by one, later on.
+pub(crate) fn load_tls(programs: &mut Ebpf) -> Result<(), Error> {
+    load_probe(programs, tls::ENTER)?;
+    load_probe(programs, tls::LEAVE)
 }

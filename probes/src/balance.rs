@@ -35,6 +35,8 @@ impl Balance {
             Counter::Peeked,
             Counter::Undecided,
             Counter::Ignored,
+            Counter::Encrypted,
+            Counter::Unplaced,
             Counter::Untracked,
         ];
         reasons.into_iter().map(|reason| self.kernel(reason)).sum()

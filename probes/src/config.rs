@@ -66,6 +66,38 @@ pub struct CaptureConfig {
     pub wake_bytes: u32,
     /// Records that are parsed before other tasks of the process get their turn.
     pub turn_records_max: usize,
+    /// What passes inside TLS.
+    pub tls: TlsConfig,
+}
+
+/// How the clear text of encrypted connections is taken from TLS libraries.
+#[derive(Debug, Clone)]
+pub struct TlsConfig {
+    /// Hook TLS libraries. A call into one that is hooked costs its program two traps.
+    pub enabled: bool,
+    /// Files that are hooked at a time; one more is refused and counted. About 12 descriptors each.
+    pub libraries_max: usize,
+    /// How often new processes are looked for. One that is started with a library that nobody has
+    /// used before is seen after this; with any other, from its first call on.
+    pub scan_every: Duration,
+    /// How long a library stays hooked without a process that uses it. One in the file system of a
+    /// container goes at once, since a hook keeps that from being unmounted.
+    pub linger: Duration,
+    /// What is copied of a TLS handshake, both ways together: the names and versions are in its
+    /// beginning.
+    pub handshake_bytes_max: u32,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            libraries_max: 64,
+            scan_every: Duration::from_secs(1),
+            linger: Duration::from_mins(10),
+            handshake_bytes_max: 8 << 10,
+        }
+    }
 }
 
 impl Default for CaptureConfig {
@@ -81,6 +113,7 @@ impl Default for CaptureConfig {
             poll_every: Duration::from_millis(20),
             wake_bytes: 256 << 10,
             turn_records_max: 256,
+            tls: TlsConfig::default(),
         }
     }
 }
@@ -99,6 +132,7 @@ impl Config {
             poll_every,
             wake_bytes,
             turn_records_max,
+            tls,
         } = &self.capture;
         within("call_bytes_max", u64::from(*call_bytes_max), 1_024, 1 << 20)?;
         within("look_bytes_max", u64::from(*look_bytes_max), 0, 1 << 20)?;
@@ -109,7 +143,19 @@ impl Config {
         let poll_ms = u64::try_from(poll_every.as_millis()).unwrap_or(u64::MAX);
         within("poll_every in milliseconds", poll_ms, 1, 1_000)?;
         within("wake_bytes", u64::from(*wake_bytes), 0, u64::from(*data_ring_bytes / 2))?;
-        within("turn_records_max", *turn_records_max as u64, 1, 65_536)
+        within("turn_records_max", *turn_records_max as u64, 1, 65_536)?;
+        tls.check()
+    }
+}
+
+impl TlsConfig {
+    fn check(&self) -> Result<(), Error> {
+        let Self { enabled: _, libraries_max, scan_every, linger, handshake_bytes_max } = self;
+        within("tls libraries_max", *libraries_max as u64, 1, 1_024)?;
+        let scan_ms = u64::try_from(scan_every.as_millis()).unwrap_or(u64::MAX);
+        within("tls scan_every in milliseconds", scan_ms, 10, 60_000)?;
+        within("tls linger in seconds", linger.as_secs(), 0, 86_400)?;
+        within("tls handshake_bytes_max", u64::from(*handshake_bytes_max), 0, 64 << 10)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Connections as user space sees them: who talks to whom, and how far each direction has come.
 
+mod handshake;
 mod stream;
 mod table;
 
+pub use handshake::Tls;
 pub(crate) use table::{Figures, Table, TableConfig, Verdict};

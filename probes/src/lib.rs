@@ -27,16 +27,19 @@ mod ring;
 pub mod secret;
 mod span;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{CaptureConfig, Config, RungChoice};
+pub use config::{CaptureConfig, Config, RungChoice, TlsConfig};
+pub use connection::Tls;
 pub use error::{Error, ErrorKind};
 pub use kernel::{Finding, Level, Rung, findings};
 
+use attach::tls::{Finder, Hooks, TlsMetrics, WAITING_MAX};
 use connection::TableConfig;
 use emit::EmitTask;
 use identity::IdentityTask;
@@ -52,7 +55,10 @@ pub struct Probes {
     rung: Rung,
     poll_every: Duration,
     /// The hooks are off when this is dropped.
-    programs: aya::Ebpf,
+    programs: Arc<Mutex<aya::Ebpf>>,
+    /// None where no TLS library is to be read.
+    finder: Option<Finder>,
+    hinted: mpsc::Receiver<u32>,
     reader: Reader,
     emit: EmitTask,
     identity: IdentityTask,
@@ -76,13 +82,27 @@ impl Probes {
             limits: Arc::new(limits),
         };
         let (poll_every, turn_records_max) = (capture.poll_every, capture.turn_records_max);
-        let loaded = tokio::task::spawn_blocking(move || load::load(&capture));
-        let Loaded { rung, programs, data, control, connections, verdicts, figures } =
-            loaded.await.map_err(Error::Task)??;
+        let tls = TlsMetrics::new(registry);
+        let loaded = tokio::task::spawn_blocking(move || {
+            load::load(&capture).map(|loaded| find_libraries(loaded, capture.tls, tls))
+        });
+        let (loaded, finder) = loaded.await.map_err(Error::Task)??;
+        let Loaded { rung, programs, data, control, connections, verdicts, figures, .. } = loaded;
         let rings = Rings::new(data, control, turn_records_max)?;
         let maps = Maps { connections, verdicts, figures };
-        let reader = Reader::new(rings, maps, table, pipeline, own, Metrics::new(registry));
-        Ok(Self { rung, poll_every, programs, reader, emit, identity: identity_task })
+        let (hints, hinted) = mpsc::channel(WAITING_MAX);
+        let metrics = Metrics::new(registry);
+        let reader = Reader::new(rings, maps, table, pipeline, own, hints, metrics);
+        Ok(Self {
+            rung,
+            poll_every,
+            programs,
+            finder,
+            hinted,
+            reader,
+            emit,
+            identity: identity_task,
+        })
     }
 
     /// What the kernel took: for the log line at start.
@@ -93,19 +113,41 @@ impl Probes {
 
     /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { rung: _, poll_every, programs, mut reader, emit, identity } = self;
+        let Self { rung: _, poll_every, programs, finder, hinted, mut reader, emit, identity } =
+            self;
         // The sending side goes on until the last record was read.
         let read_all = CancellationToken::new();
         let emit = tokio::spawn(emit.run(read_all.clone()));
         let identity = tokio::spawn(identity.run(read_all.clone()));
-        let result = reader.run(poll_every, &stop).await;
+        let find = async {
+            match finder {
+                Some(finder) => finder.run(hinted, stop.clone()).await,
+                None => Ok(()),
+            }
+        };
+        let (result, found) = tokio::join!(reader.run(poll_every, &stop), find);
         drop(programs);
         reader.drain().await;
         read_all.cancel();
         emit.await.map_err(Error::Task)?;
         identity.await.map_err(Error::Task)?;
-        result
+        result.and(found)
     }
+}
+
+/// Hooks the TLS libraries that are in use now, and hands on who looks for more.
+fn find_libraries(
+    mut loaded: Loaded,
+    config: TlsConfig,
+    metrics: TlsMetrics,
+) -> (Loaded, Option<Finder>) {
+    let finder = loaded.tls_ready.take().map(|ready| {
+        let hooks = Hooks::new(Arc::clone(&loaded.programs), ready, config.libraries_max);
+        let mut finder = Finder::new(config, hooks, metrics);
+        finder.begin();
+        finder
+    });
+    (loaded, finder)
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -3,11 +3,13 @@
 //! Invariant: programs are attached only when all of a rung are loaded, and they are gone when
 //! [`Loaded`] is dropped.
 
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use std::sync::{Arc, Mutex};
+
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use icecore_probe_events::{COUNTERS, Connection, Settings, Told};
 
-use crate::attach::attach;
+use crate::attach::{attach, load_tls};
 use crate::config::CaptureConfig;
 use crate::error::Error;
 use crate::kernel::{Rung, Survey, settings};
@@ -26,12 +28,14 @@ pub(crate) type Figures = PerCpuArray<MapData, [u64; COUNTERS]>;
 pub(crate) struct Loaded {
     pub(crate) rung: Rung,
     /// Attached for as long as this is held.
-    pub(crate) programs: Ebpf,
+    pub(crate) programs: Arc<Mutex<Ebpf>>,
     pub(crate) data: RingBuf<MapData>,
     pub(crate) control: RingBuf<MapData>,
     pub(crate) connections: Connections,
     pub(crate) verdicts: Verdicts,
     pub(crate) figures: Figures,
+    /// Since when each TLS library is hooked; none where no library is to be or can be.
+    pub(crate) tls_ready: Option<Array<MapData, u64>>,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -82,6 +86,8 @@ fn load_rung(
         .map_max_entries("CONTROL", config.control_ring_bytes)
         .map_max_entries("CONNECTIONS", config.connections_max)
         .map_max_entries("VERDICTS", config.connections_max)
+        .map_max_entries("TLS_SESSIONS", config.connections_max)
+        .map_max_entries("TLS_READY", u32::try_from(config.tls.libraries_max).unwrap_or(1))
         .load(OBJECT)
         .map_err(|error| Error::Load(Box::new(error)))?;
     let data = RingBuf::try_from(map(&mut programs, "DATA")?).map_err(unusable("DATA"))?;
@@ -92,8 +98,20 @@ fn load_rung(
         HashMap::try_from(map(&mut programs, "VERDICTS")?).map_err(unusable("VERDICTS"))?;
     let figures =
         PerCpuArray::try_from(map(&mut programs, "FIGURES")?).map_err(unusable("FIGURES"))?;
+    let tls_ready = if config.tls.enabled { tls(&mut programs)? } else { None };
     attach(&mut programs, rung, types)?;
-    Ok(Loaded { rung, programs, data, control, connections, verdicts, figures })
+    let programs = Arc::new(Mutex::new(programs));
+    Ok(Loaded { rung, programs, data, control, connections, verdicts, figures, tls_ready })
+}
+
+/// Makes ready what is put on TLS libraries. A kernel that does not take it sees clear text alone.
+fn tls(programs: &mut Ebpf) -> Result<Option<Array<MapData, u64>>, Error> {
+    if let Err(error) = load_tls(programs) {
+        let reason: &dyn std::error::Error = &error;
+        tracing::warn!(reason, "encrypted connections cannot be read here");
+        return Ok(None);
+    }
+    Array::try_from(map(programs, "TLS_READY")?).map(Some).map_err(unusable("TLS_READY"))
 }
 
 fn map(programs: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, Error> {

@@ -42,6 +42,8 @@ enum Fate {
     Peeked,
     Undecided,
     Ignored,
+    Encrypted,
+    Unplaced,
     Untracked,
     Submitted,
     Refused,
@@ -58,6 +60,8 @@ label_names!(Fate {
     Peeked => "peeked",
     Undecided => "undecided",
     Ignored => "ignored",
+    Encrypted => "encrypted",
+    Unplaced => "unplaced",
     Untracked => "untracked",
     Submitted => "submitted",
     Refused => "refused",
@@ -93,7 +97,7 @@ impl Metrics {
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
-        let seen = "Socket calls that moved bytes";
+        let seen = "Calls of sockets and TLS libraries that moved bytes";
         counter("icecore_probes_calls_seen", seen, &metrics.calls_seen);
         let unread = "Calls whose memory could not be read";
         counter("icecore_probes_calls_unread", unread, &metrics.calls_unread);
@@ -132,6 +136,8 @@ impl Metrics {
             (Figure::Peeked, Fate::Peeked),
             (Figure::Undecided, Fate::Undecided),
             (Figure::Ignored, Fate::Ignored),
+            (Figure::Encrypted, Fate::Encrypted),
+            (Figure::Unplaced, Fate::Unplaced),
             (Figure::Untracked, Fate::Untracked),
             (Figure::CallsSubmitted, Fate::Submitted),
             (Figure::CallsRefused, Fate::Refused),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
+use crate::connection::Tls;
 use crate::emit::Emitter;
 use crate::histogram::{Histograms, Recorded};
 use crate::identity::Identity;
@@ -64,6 +65,8 @@ pub struct ConnectionInfo {
     pub process_started: u64,
     /// The kernel's name of it, for processes that are gone before they could be looked up.
     pub comm: String,
+    /// Its requests pass inside TLS, and what is known of that.
+    pub tls: Option<Tls>,
 }
 
 impl ConnectionInfo {

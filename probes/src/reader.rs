@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use icecore_probe_events::{
-    COUNTERS, Connection, Piece, Record, Told, VERDICT_COPY, VERDICT_IGNORE, VERDICT_WATCH,
+    COUNTERS, Connection, FLAG_TLS, Piece, Record, Told, VERDICT_COPY, VERDICT_IGNORE,
+    VERDICT_WATCH,
 };
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::attach::tls::Hints;
 use crate::balance::Balance;
 use crate::clock::{WallClock, monotonic};
 use crate::connection::{Table, TableConfig, Verdict};
@@ -47,6 +49,7 @@ struct Follower {
     clock: WallClock,
     pipeline: Pipeline,
     own: OwnSockets,
+    hints: Hints,
     metrics: Metrics,
     balance: Balance,
 }
@@ -64,6 +67,7 @@ impl Reader {
         table: TableConfig,
         pipeline: Pipeline,
         own: OwnSockets,
+        hints: Hints,
         metrics: Metrics,
     ) -> Self {
         let follower = Follower {
@@ -72,6 +76,7 @@ impl Reader {
             clock: WallClock::new(),
             pipeline,
             own,
+            hints,
             metrics,
             balance: Balance::default(),
         };
@@ -133,7 +138,7 @@ impl Follower {
     }
 
     fn take_piece(&mut self, piece: &Piece, payload: &[u8]) {
-        let Self { table, clock, pipeline, own, balance, .. } = self;
+        let Self { table, clock, pipeline, own, hints, balance, .. } = self;
         let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
         let news = table.begin(piece, clock, &mut sink);
         if news && let Some(info) = table.info(piece.connection) {
@@ -144,6 +149,10 @@ impl Follower {
                 return;
             }
             pipeline.process_seen(piece.owner.pid, piece.owner.started);
+            if piece.flags & FLAG_TLS != 0 {
+                // One that finds no room is found by its next connection.
+                let _ = hints.try_send(piece.owner.pid);
+            }
         }
         let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
         match table.feed(piece, payload, clock, &mut sink) {

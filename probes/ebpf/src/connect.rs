@@ -8,12 +8,13 @@ use aya_ebpf::helpers::{
     bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
 };
 use icecore_probe_events::{
-    Connection, Counter, End, FLAG_FROM_START, FLAG_IPV6, FLAG_RESET, Flow, Owner,
+    Connection, Counter, End, FLAG_FROM_START, FLAG_IPV6, FLAG_RESET, Flow, Owner, PLAIN,
     VERDICT_UNDECIDED,
 };
 
 use crate::copy::NO_WAKEUP;
 use crate::maps::{CONNECTIONS, CONTROL, DATA, VERDICTS, count, setting};
+use crate::tls;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -168,6 +169,13 @@ pub fn state_changed(cookie: u64, sk: u64, old: i32, new: i32) {
 pub fn ended(cookie: u64, sk: u64, flags: u32) {
     end_of(cookie, flags);
     end_of(sk, flags);
+    if setting!(tls) != 0 {
+        for id in [cookie, sk] {
+            if let Some(id) = tls::number_of(id) {
+                end_of(id ^ PLAIN, flags);
+            }
+        }
+    }
 }
 
 #[inline(always)]

@@ -9,12 +9,13 @@ use core::ptr;
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_loop, bpf_probe_read_user, generated};
 use icecore_probe_events::{
     Connection, Counter, FLAG_LOOKING, PIECE_BYTES_MAX, Piece, VERDICT_COPY, VERDICT_IGNORE,
+    VERDICT_TLS,
 };
 
 use crate::call::{Source, Stretch};
 use crate::connect::note_owner;
-use crate::look;
 use crate::maps::{DATA, Record, SCRATCH, Walk, count, setting};
+use crate::{look, tls};
 
 /// Do not wake the agent: it looks by itself every few milliseconds.
 pub const NO_WAKEUP: u64 = 1;
@@ -27,36 +28,45 @@ const AVAILABLE: u64 = 0;
 const STEPS_MAX: u32 = 2048;
 const PIECE: u64 = PIECE_BYTES_MAX as u64;
 
-/// `moved` bytes passed on a connection.
+/// What a call has moved.
+pub struct Moved {
+    pub direction: u8,
+    pub source: Source,
+    pub bytes: u64,
+    /// When; 0: now.
+    pub time: u64,
+    /// The scratch record that is the caller's.
+    pub scratch: u32,
+}
+
+/// Bytes passed on a connection.
 #[inline(always)]
-pub fn moved(id: u64, connection: &mut Connection, direction: u8, source: Source, moved: u64) {
+pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
+    let Moved { direction, source, bytes, time, scratch } = moved;
     let way = usize::from(direction & 1);
     let position = connection.passed[way];
-    connection.passed[way] = position + moved;
-    if connection.verdict == VERDICT_IGNORE {
-        return count(Counter::Ignored);
-    }
-    let mut wanted = moved.min(u64::from(setting!(call_bytes_max)));
+    connection.passed[way] = position + bytes;
+    let mut wanted = bytes.min(u64::from(setting!(call_bytes_max)));
     let mut flags = connection.flags;
     if connection.verdict != VERDICT_COPY {
-        let looked = look::at(id, connection, source, moved);
+        let looked = look::at(id, connection, source, bytes);
+        tls::passed(id, connection, direction);
         if looked == 0 {
-            return count(Counter::Undecided);
+            return count(left_out(connection.verdict));
         }
         if connection.verdict != VERDICT_COPY {
             wanted = wanted.min(looked);
-            flags |= FLAG_LOOKING;
+            flags = connection.flags | FLAG_LOOKING;
         }
     }
     note_owner(connection);
-    let Some(record) = SCRATCH.get_ptr_mut(0) else { return count(Counter::Untracked) };
-    // SAFETY: the scratch record belongs to this CPU while the program runs.
+    let Some(record) = SCRATCH.get_ptr_mut(scratch) else { return count(Counter::Untracked) };
+    // SAFETY: the scratch record is the caller's while the program runs.
     let record = unsafe { &mut *record };
     record.piece = Piece {
         connection: id,
         generation: connection.generation,
-        // SAFETY: always allowed.
-        time: unsafe { bpf_ktime_get_ns() },
+        time: if time == 0 { now() } else { time },
         position,
         omitted: 0,
         owner: connection.owner,
@@ -65,14 +75,8 @@ pub fn moved(id: u64, connection: &mut Connection, direction: u8, source: Source
         direction: u16::from(direction),
         flags,
     };
-    record.walk = Walk {
-        source,
-        left: wanted,
-        uncovered: moved,
-        filled: 0,
-        refused: 0,
-    };
-    walk(record);
+    record.walk = Walk { source, left: wanted, uncovered: bytes, filled: 0, refused: 0 };
+    walk(record, scratch);
     if record.walk.refused == 0 {
         count(Counter::CallsSubmitted);
     } else {
@@ -80,13 +84,32 @@ pub fn moved(id: u64, connection: &mut Connection, direction: u8, source: Source
     }
 }
 
+/// Why nothing of a call is copied.
+#[inline(always)]
+fn left_out(verdict: u32) -> Counter {
+    match verdict {
+        VERDICT_IGNORE => Counter::Ignored,
+        VERDICT_TLS => Counter::Encrypted,
+        _ => Counter::Undecided,
+    }
+}
+
+/// The monotonic clock.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: always allowed.
+    unsafe { bpf_ktime_get_ns() }
+}
+
 /// Walks the memory and submits pieces. The verifier follows one step of the loop, however many
 /// there are, since the state of the walk lies in a map and not in variables.
 #[inline(always)]
-fn walk(record: &mut Record) {
+fn walk(record: &mut Record, scratch: u32) {
     let step: extern "C" fn(u32, *mut c_void) -> i64 = step;
-    // SAFETY: `step` has the shape that the helper calls; it takes no context.
-    let steps = unsafe { bpf_loop(STEPS_MAX, step as *mut c_void, ptr::null_mut(), 0) };
+    let mut context = scratch;
+    let pointer = ptr::from_mut(&mut context).cast();
+    // SAFETY: `step` has the shape that the helper calls, and its context outlives the loop.
+    let steps = unsafe { bpf_loop(STEPS_MAX, step as *mut c_void, pointer, 0) };
     if steps >= i64::from(STEPS_MAX) {
         count(Counter::Cut);
     }
@@ -99,9 +122,11 @@ fn walk(record: &mut Record) {
 }
 
 /// What the helper calls: 0 goes on, 1 ends the loop.
-extern "C" fn step(_index: u32, _context: *mut c_void) -> i64 {
-    let Some(record) = SCRATCH.get_ptr_mut(0) else { return 1 };
-    // SAFETY: the scratch record belongs to this CPU while the program runs.
+extern "C" fn step(_index: u32, context: *mut c_void) -> i64 {
+    // SAFETY: the context is the index that `walk` has put there.
+    let scratch = unsafe { *context.cast::<u32>() };
+    let Some(record) = SCRATCH.get_ptr_mut(scratch) else { return 1 };
+    // SAFETY: the scratch record is the caller's while the program runs.
     i64::from(!advance(unsafe { &mut *record }))
 }
 

@@ -1,11 +1,13 @@
 //! Which calls of a connection are worth copying while nobody has told what it carries.
 //!
 //! Invariant: what clearly begins a request of a protocol that is understood is never filtered;
-//! anything else is copied up to a budget, within which user space makes up its mind. TLS is not
-//! copied at all.
+//! anything else is copied up to a budget, within which user space makes up its mind. Of TLS only the
+//! beginning of the handshake is copied.
 
 use aya_ebpf::helpers::{bpf_probe_read_user, generated};
-use icecore_probe_events::{Connection, VERDICT_COPY, VERDICT_IGNORE, VERDICT_UNDECIDED};
+use icecore_probe_events::{
+    Connection, FLAG_TLS, VERDICT_COPY, VERDICT_IGNORE, VERDICT_TLS, VERDICT_UNDECIDED,
+};
 
 use crate::call::Source;
 use crate::copy::{opaque, stretch};
@@ -14,24 +16,38 @@ use crate::maps::{VERDICTS, setting};
 /// How the second version of the PROXY protocol begins.
 const PREAMBLE: [u8; 8] = *b"\r\n\r\n\0\r\nQ";
 
+/// The kind of a TLS record that belongs to a handshake.
+const HANDSHAKE: u8 = 0x16;
+/// What a TLS record may hold: 16 KiB, and 2 KiB that compression and encryption may add.
+const RECORD_BYTES_MAX: u16 = (16 << 10) + (2 << 10);
+
 /// How much of a call may be copied; 0: nothing. Where the call leaves no doubt, the connection is
 /// copied for good from here on.
 #[inline(always)]
 pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u64 {
+    if connection.verdict == VERDICT_TLS {
+        return handshake(connection, moved);
+    }
     // SAFETY: the value is copied out at once.
     let told = unsafe { VERDICTS.get(&id) }.copied();
     if let Some(told) = told {
-        if told.generation == connection.generation {
+        if told.generation == connection.generation && connection.verdict != VERDICT_IGNORE {
             connection.verdict = told.verdict;
         }
     }
     if connection.verdict == VERDICT_COPY {
         return moved;
     }
+    let Some((head, known)) = head(source, moved) else { return 0 };
+    if is_tls(head, known) {
+        // The agent's own talk to its receiver is inside TLS as well, and is told by its addresses.
+        let begins = head[0] == HANDSHAKE && connection.verdict == VERDICT_UNDECIDED;
+        encrypted(connection, if begins { 0 } else { u32::MAX });
+        return handshake(connection, moved);
+    }
     if connection.verdict == VERDICT_IGNORE {
         return 0;
     }
-    let Some((head, known)) = head(source, moved) else { return 0 };
     if begins_like_http(head, known) || begins_clearly(head, known) {
         connection.verdict = VERDICT_COPY;
         return moved;
@@ -41,7 +57,7 @@ pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u
         return moved;
     }
     let budget = setting!(look_bytes_max);
-    if connection.verdict != VERDICT_UNDECIDED || connection.looked >= budget || is_tls(head) {
+    if connection.verdict != VERDICT_UNDECIDED || connection.looked >= budget {
         return 0;
     }
     let allowed = moved.min(u64::from(budget - connection.looked));
@@ -150,8 +166,31 @@ fn may_begin(head: [u8; 8], known: u64) -> bool {
     small && index < 8 && head[index] == b' '
 }
 
-/// A record of TLS.
+/// A record of TLS begins here: its kind, a version, and a length that is allowed.
 #[inline(always)]
-fn is_tls(head: [u8; 8]) -> bool {
-    head[0] >= 0x14 && head[0] <= 0x17 && head[1] == 3 && head[2] <= 4
+fn is_tls(head: [u8; 8], known: u64) -> bool {
+    let [kind, major, minor, high, low, ..] = head;
+    let len = u16::from_be_bytes([high, low]);
+    let within = len > 0 && len <= RECORD_BYTES_MAX;
+    known >= 5 && kind >= 0x14 && kind <= 0x17 && major == 3 && minor <= 4 && within
+}
+
+/// A connection is known to carry TLS, of whose handshake so much was copied already.
+#[inline(always)]
+pub fn encrypted(connection: &mut Connection, looked: u32) {
+    connection.verdict = VERDICT_TLS;
+    connection.flags |= FLAG_TLS;
+    connection.looked = looked;
+}
+
+/// How much of a call may be copied of a connection that carries TLS.
+#[inline(always)]
+fn handshake(connection: &mut Connection, moved: u64) -> u64 {
+    let budget = setting!(handshake_bytes_max);
+    if connection.looked >= budget {
+        return 0;
+    }
+    let allowed = moved.min(u64::from(budget - connection.looked));
+    connection.looked += allowed as u32;
+    allowed
 }

@@ -3,7 +3,8 @@
 //! Two rungs share everything but the hook. On the first, the tracepoints at the end of a socket's
 //! send and receive hand over the socket, and the registers of the task say where the bytes lie.
 //! On the other, the tracepoint at the end of every system call does, and the socket is looked up
-//! in the task's table of descriptors. No program writes to any memory but its own maps.
+//! in the task's table of descriptors. What passes inside TLS is taken from the libraries that encrypt,
+//! and joins the connection whose socket they use. No program writes to any memory but its own maps.
 #![no_std]
 #![no_main]
 
@@ -13,19 +14,23 @@ mod connect;
 mod copy;
 mod look;
 mod maps;
+mod tls;
 
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf,
     bpf_get_socket_cookie, bpf_task_pt_regs,
 };
-use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
-use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
+use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint, uprobe, uretprobe};
+use aya_ebpf::programs::{
+    BtfTracePointContext, ProbeContext, RawTracePointContext, RetProbeContext,
+};
 use icecore_probe_events::{Counter, INBOUND, OUTBOUND};
 
 use arch::{REGISTERS, number};
 use call::{Call, MESSAGE_LEN_AT, MESSAGE_STRIDE, NOWHERE, Shape, Source};
 use connect::{entry, field, identity, is_tcp};
-use maps::{count, setting};
+use copy::Moved;
+use maps::{TRACEPOINTS, count, setting};
 
 /// The bytes stay in the socket and will be received again.
 const MSG_PEEK: u64 = 0x2;
@@ -73,6 +78,18 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     if moved > 0 {
         system_call(ctx.arg(0), moved as u64);
     }
+    0
+}
+
+#[uprobe]
+pub fn tls_enter(ctx: ProbeContext) -> u32 {
+    tls::enter(&ctx);
+    0
+}
+
+#[uretprobe]
+pub fn tls_leave(ctx: RetProbeContext) -> u32 {
+    tls::leave(&ctx);
     0
 }
 
@@ -129,7 +146,11 @@ fn record(id: u64, sk: u64, direction: u8, source: Source, moved: u64) {
         // of one socket at the same time may lose a step of its position, which then shows as a
         // piece that overlaps.
         Some(connection) => {
-            copy::moved(id, unsafe { &mut *connection }, direction, source, moved);
+            copy::moved(
+                id,
+                unsafe { &mut *connection },
+                Moved { direction, source, bytes: moved, time: 0, scratch: TRACEPOINTS },
+            );
         }
         None => count(Counter::Untracked),
     }

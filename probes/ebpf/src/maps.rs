@@ -4,9 +4,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
-use icecore_probe_events::{
-    COUNTERS, Connection, Counter, PIECE_BYTES_MAX, Piece, Settings, Told,
-};
+use icecore_probe_events::{COUNTERS, Connection, Counter, PIECE_BYTES_MAX, Piece, Settings, Told};
 
 use crate::call::Source;
 
@@ -23,10 +21,16 @@ pub static VERDICTS: LruHashMap<u64, Told> = LruHashMap::with_max_entries(1024, 
 #[map]
 pub static FIGURES: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
+pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(SCRATCHES, 0);
 /// Where a thread is in a call that moves several messages.
 #[map]
 pub static MESSAGES: LruHashMap<u64, MessageCursor> = LruHashMap::with_max_entries(1024, 0);
+
+/// Scratch records of each CPU. The first belongs to the tracepoints, which nothing interrupts; the
+/// others to probes in programs, which may be interrupted on the way and take one that is free.
+pub const SCRATCHES: u32 = 4;
+/// The scratch record of the tracepoints.
+pub const TRACEPOINTS: u32 = 0;
 
 /// A piece and its payload. The payload's space is three times what is used, so that one mask on
 /// the start and one on the length are all the proof of bounds that the verifier needs.
@@ -35,6 +39,8 @@ pub struct Record {
     pub piece: Piece,
     pub payload: [u8; 3 * PIECE_BYTES_MAX],
     pub walk: Walk,
+    /// 1: a probe is at work here.
+    pub taken: u64,
 }
 
 /// How far the copying of a call has come.

@@ -21,6 +21,16 @@ pub const FLAG_IPV6: u32 = 2;
 pub const FLAG_RESET: u32 = 4;
 /// Of a piece: copied so that user space can tell the protocol, and not for good.
 pub const FLAG_LOOKING: u32 = 8;
+/// The bytes are what passed inside TLS, taken from the library that encrypts; the connection is the
+/// inside of another one, see [`PLAIN`].
+pub const FLAG_PLAIN: u32 = 16;
+/// The connection carries TLS: a piece holds records of the handshake as they passed on the wire, and
+/// what passes behind them is not copied.
+pub const FLAG_TLS: u32 = 32;
+
+/// What is inside a TLS connection is followed as a connection of its own, whose identity is that of
+/// the socket with this bit turned over: no cookie and no kernel address gives another one's.
+pub const PLAIN: u64 = 1 << 62;
 
 /// Nobody has told the protocol yet: the first bytes are copied, and behind them calls that may
 /// begin a request.
@@ -31,6 +41,8 @@ pub const VERDICT_COPY: u32 = 1;
 pub const VERDICT_IGNORE: u32 = 2;
 /// What has passed so far is not understood: only calls that may begin a request are copied.
 pub const VERDICT_WATCH: u32 = 3;
+/// It carries TLS: the beginning of the handshake is copied, and nothing behind it.
+pub const VERDICT_TLS: u32 = 4;
 
 /// Who is connected to whom.
 #[repr(C)]
@@ -81,7 +93,7 @@ pub struct Connection {
     pub verdict: u32,
     /// `FLAG_…`
     pub flags: u32,
-    /// Bytes that were copied before the protocol was told.
+    /// Bytes that were copied before the protocol was told, or of the TLS handshake.
     pub looked: u32,
     /// Always 0.
     pub reserved: u32,
@@ -155,6 +167,10 @@ pub struct Settings {
     pub call_bytes_max: u32,
     /// What is copied of a connection before its protocol is told.
     pub look_bytes_max: u32,
+    /// What is copied of a TLS handshake, both ways together.
+    pub handshake_bytes_max: u32,
+    /// 1: calls into TLS libraries are tied to the sockets that they use.
+    pub tls: u32,
     /// Bytes in the data ring that wake the agent.
     pub wake_bytes: u32,
     /// Bytes in the data ring beyond which only the first piece of a call is copied, so that there
@@ -210,12 +226,12 @@ pub struct Settings {
 
 /// Figures that the kernel programs keep on each CPU.
 ///
-/// Each call that moved bytes is `Seen`, and then one of those up to and with `CallsRefused`: the
+/// Each call that moved bytes, of a socket or into a TLS library, is `Seen`, and then one of those up to and with `CallsRefused`: the
 /// two sides are equal whenever nothing runs.
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Counter {
-    /// Calls that moved bytes on a socket.
+    /// Calls that moved bytes on a socket, or into and out of a TLS library.
     Seen = 0,
     /// Made by the agent itself.
     Own,
@@ -227,6 +243,10 @@ pub enum Counter {
     Undecided,
     /// On a connection of which nothing can be learnt.
     Ignored,
+    /// Encrypted bytes, which nobody can read.
+    Encrypted,
+    /// Bytes inside TLS of which the connection is not known.
+    Unplaced,
     /// On a connection that found no place in the kernel's table.
     Untracked,
     /// Every piece went into the ring.
@@ -249,7 +269,7 @@ pub enum Counter {
 }
 
 /// How many figures there are.
-pub const COUNTERS: usize = 15;
+pub const COUNTERS: usize = 17;
 
 impl Counter {
     /// All of them, in order.
@@ -260,6 +280,8 @@ impl Counter {
         Self::Peeked,
         Self::Undecided,
         Self::Ignored,
+        Self::Encrypted,
+        Self::Unplaced,
         Self::Untracked,
         Self::CallsSubmitted,
         Self::CallsRefused,
@@ -279,6 +301,25 @@ impl Settings {
         // SAFETY: `Settings` is made of numbers without padding between them.
         unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
     }
+}
+
+/// How a function of a TLS library is called: what its probe is told as its cookie. The upper half is
+/// the index of the library in the map `TLS_READY`.
+pub mod shape {
+    /// It receives: the session, where to put the bytes, and how many there may be.
+    pub const READ: u64 = 0;
+    /// It sends: the session, the bytes, and how many they are.
+    pub const WRITE: u64 = 1;
+    /// It moves no bytes of the caller, but uses the session's socket.
+    pub const TOUCH: u64 = 2;
+    /// The session is gone.
+    pub const FORGET: u64 = 3;
+    /// The bits of the above.
+    pub const KIND: u64 = 3;
+    /// How many bytes were moved is written to where the fourth argument points, and the result is 1.
+    pub const COUNT_APART: u64 = 4;
+    /// Where the index of the library begins.
+    pub const LIBRARY_SHIFT: u32 = 32;
 }
 
 /// A record of either ring.
@@ -337,6 +378,6 @@ const _: () = assert!(size_of::<Connection>() == 120, "no padding");
 const _: () = assert!(size_of::<Told>() == 16, "no padding");
 const _: () = assert!(size_of::<Piece>() == 128, "no padding");
 const _: () = assert!(size_of::<End>() == 48, "no padding");
-const _: () = assert!(size_of::<Settings>() == 28 * 4, "no padding");
+const _: () = assert!(size_of::<Settings>() == 30 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");
 const _: () = assert!(Counter::EndsRefused as usize + 1 == COUNTERS, "ALL is complete");

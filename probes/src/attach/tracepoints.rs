@@ -1,7 +1,8 @@
-//! Tracepoints, with and without the types of their arguments. A program is named like its hook.
+//! Tracepoints, with and without the types of their arguments: a program is named like its hook; and
+//! the programs that are put on functions.
 
 use aya::Ebpf;
-use aya::programs::{BtfTracePoint, Program, ProgramError, RawTracePoint};
+use aya::programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, UProbe};
 
 use crate::error::Error;
 
@@ -27,6 +28,11 @@ pub(super) fn load_raw(programs: &mut Ebpf, name: &'static str) -> Result<(), Er
 pub(super) fn attach_raw(programs: &mut Ebpf, name: &'static str) -> Result<(), Error> {
     let program: &mut RawTracePoint = program(programs, name)?;
     program.attach(name).map(drop).map_err(refused(name))
+}
+
+pub(super) fn load_probe(programs: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+    let program: &mut UProbe = program(programs, name)?;
+    program.load().map_err(refused(name))
 }
 
 fn program<'p, P>(programs: &'p mut Ebpf, name: &'static str) -> Result<&'p mut P, Error>

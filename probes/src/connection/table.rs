@@ -9,9 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use icecore_probe_events::{
-    End, FLAG_FROM_START, FLAG_IPV6, FLAG_LOOKING, FLAG_RESET, INBOUND, Owner, Piece,
+    End, FLAG_FROM_START, FLAG_IPV6, FLAG_LOOKING, FLAG_PLAIN, FLAG_RESET, FLAG_TLS, INBOUND,
+    Owner, PLAIN, Piece,
 };
 
+use super::handshake::Handshake;
 use super::stream::{Place, Stream};
 use crate::clock::WallClock;
 use crate::pipeline::ConnectionInfo;
@@ -64,6 +66,8 @@ struct Tracked {
     looking: bool,
     watched: bool,
     ignored: bool,
+    /// It carries TLS. What is inside is followed as a connection of its own.
+    handshake: Option<Handshake>,
 }
 
 /// Where exchanges go, with the connection on which they were seen.
@@ -114,7 +118,14 @@ impl Table {
             self.evict(clock, sink);
         }
         let limits = Arc::clone(&self.config.limits);
-        self.tracked.insert(piece.connection, Tracked::new(piece, limits, clock));
+        let mut tracked = Tracked::new(piece, limits, clock);
+        if piece.flags & FLAG_PLAIN != 0 {
+            let outer = self.tracked.get(&(piece.connection ^ PLAIN));
+            let handshake = outer.and_then(|outer| outer.handshake.as_ref());
+            tracked.info.cookie = piece.connection ^ PLAIN;
+            tracked.info.tls = Some(handshake.map(Handshake::tls).cloned().unwrap_or_default());
+        }
+        self.tracked.insert(piece.connection, tracked);
         true
     }
 
@@ -136,6 +147,10 @@ impl Table {
         }
         self.figures.pieces_followed += 1;
         let direction = direction(piece);
+        if piece.flags & FLAG_TLS != 0 {
+            tracked.shake_hands(piece, direction, payload);
+            return Verdict::Same;
+        }
         let time = clock.wall(piece.time);
         let place = tracked.stream(direction).place(piece);
         // Of what is only watched, most is left out.
@@ -172,7 +187,9 @@ impl Table {
         {
             let missing = tracked.stream(direction).missing_of(passed);
             // What is not copied any more is not missing.
-            if missing > 0 && !tracked.ignored && !tracked.watched {
+            let encrypted = end.flags & FLAG_TLS != 0;
+            let followed = !tracked.ignored && !tracked.watched && !encrypted;
+            if missing > 0 && followed {
                 self.figures.gaps += 1;
                 self.figures.gap_bytes += missing;
                 tracked.lost(direction, missing, clock.wall(end.time), &mut self.exchanges);
@@ -254,7 +271,15 @@ impl Tracked {
             looking: true,
             watched: false,
             ignored: false,
+            handshake: None,
         }
+    }
+
+    /// Takes bytes of a TLS handshake, behind which nothing of this connection is copied.
+    fn shake_hands(&mut self, piece: &Piece, direction: Direction, payload: &[u8]) {
+        let next = self.stream(direction).place(piece) == Place::Next;
+        let handshake = self.handshake.get_or_insert_default();
+        handshake.feed(direction, payload, next && piece.omitted == 0);
     }
 
     /// What the kernel has to be told, if it does not know. `looking`: it copied the piece only to
@@ -330,6 +355,7 @@ fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
         pid: piece.owner.pid,
         process_started: piece.owner.started,
         comm: comm(&piece.owner),
+        tls: None,
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) fn settings(btf: &[u8], config: &CaptureConfig) -> Result<Settings, E
         own_pid: std::process::id(),
         call_bytes_max: config.call_bytes_max,
         look_bytes_max: config.look_bytes_max,
+        handshake_bytes_max: config.tls.handshake_bytes_max,
+        tls: u32::from(config.tls.enabled),
         wake_bytes: config.wake_bytes,
         crowded_bytes: config.data_ring_bytes / 2,
         ..offsets
@@ -37,6 +39,8 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
         own_pid: 0,
         call_bytes_max: 0,
         look_bytes_max: 0,
+        handshake_bytes_max: 0,
+        tls: 0,
         wake_bytes: 0,
         crowded_bytes: 0,
         sk_family: common("skc_family")?,

@@ -5,6 +5,7 @@
 
 use super::attribute::Attribute;
 use super::{database, http, rpc, websocket};
+use crate::connection::Tls;
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{BodySize, Exchange, Failure, Role, Said};
@@ -54,6 +55,19 @@ pub(super) fn peer(list: &mut Vec<Attribute>, connection: &ConnectionInfo, role:
     list.push(Attribute::integer("network.peer.port", port));
     list.push(Attribute::integer("network.local.port", i64::from(connection.local.port())));
     list.push(Attribute::text("network.transport", "tcp"));
+    if let Some(known) = &connection.tls {
+        tls(list, known);
+    }
+}
+
+/// What protects the connection, as far as its handshake was seen.
+fn tls(list: &mut Vec<Attribute>, tls: &Tls) {
+    let text = |key, value: Option<String>| value.map(|value| Attribute::text(key, value));
+    list.push(Attribute::text("tls.protocol.name", "tls"));
+    list.extend(text("tls.protocol.version", tls.version.map(str::to_owned)));
+    list.extend(text("tls.cipher", tls.cipher_name()));
+    list.extend(text("tls.client.server_name", tls.server_name.clone()));
+    list.extend(text("tls.next_protocol", tls.next_protocol.clone()));
 }
 
 /// How long the messages were, where the conventions have no name for it.

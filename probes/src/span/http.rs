@@ -23,9 +23,10 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Htt
     let end = connection.server(exchange.role);
     let (server_address, server_port) = server(authority, end);
     let error_type = error_type(exchange, call);
+    let scheme = if connection.tls.is_some() { "https" } else { call.scheme.unwrap_or("http") };
     let mut shared = vec![
         Attribute::text("http.request.method", known.copied().unwrap_or("_OTHER")),
-        Attribute::text("url.scheme", call.scheme.unwrap_or("http")),
+        Attribute::text("url.scheme", scheme),
         Attribute::text("network.protocol.name", "http"),
         Attribute::text("network.protocol.version", call.version),
         Attribute::text("server.address", server_address),

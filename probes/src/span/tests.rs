@@ -21,6 +21,7 @@ pub(crate) fn connection(role: Role) -> ConnectionInfo {
         pid: 7,
         process_started: 0,
         comm: "app".to_owned(),
+        tls: None,
     }
 }
 

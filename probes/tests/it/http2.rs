@@ -55,7 +55,7 @@ async fn grpc_is_seen_by_system_call_tracepoints() {
 
 async fn check_http2(rung: RungChoice) {
     let folder = tempfile::tempdir().unwrap();
-    let (_nginx, nginx_port) = nginx(folder.path(), "http2").await;
+    let (_nginx, nginx_port) = nginx(folder.path(), "http2", "").await;
     let Some((_node, mut node_lines)) = node("http2_server.mjs") else { return };
     let node_ports: Vec<u16> =
         line(&mut node_lines).split_whitespace().map(|port| port.parse().unwrap()).collect();

@@ -7,4 +7,5 @@ mod http2;
 mod peers;
 mod receiver;
 mod requests;
+mod tls;
 mod websocket;

@@ -37,7 +37,7 @@ async fn every_request_is_seen_by_system_call_tracepoints() {
 
 async fn check_rung(rung: RungChoice) {
     let folder = tempfile::tempdir().unwrap();
-    let (_nginx, nginx_port) = nginx(folder.path(), "").await;
+    let (_nginx, nginx_port) = nginx(folder.path(), "", "").await;
     let (_server, mut server_lines) = python("web_server.py", &[]);
     let python_port: u16 = line(&mut server_lines).trim().parse().unwrap();
     let ports = [nginx_port, python_port];
@@ -69,7 +69,7 @@ async fn check_rung(rung: RungChoice) {
     check_figures(&registry);
 }
 
-async fn wait_for(received: &Received, ports: [u16; 2], spans: usize) {
+pub(crate) async fn wait_for(received: &Received, ports: [u16; 2], spans: usize) {
     let end = tokio::time::Instant::now() + PATIENCE;
     while of_ports(received, &ports).len() < spans && tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -114,8 +114,9 @@ fn check_span(row: &Value, span: &Span) {
     assert!(start <= end && start + slack >= first && end <= last + slack, "{row}: {span:?}");
 }
 
-/// An nginx that serves files of known sizes; `protocol`: what it speaks beside HTTP/1.
-pub(crate) async fn nginx(folder: &Path, protocol: &str) -> (Peer, u16) {
+/// An nginx that serves files of known sizes; `listen` stands behind the ports of its configuration
+/// (what it speaks beside HTTP/1 in clear text), and `more` behind those.
+pub(crate) async fn nginx(folder: &Path, listen: &str, more: &str) -> (Peer, u16) {
     let site = folder.join("site/bytes");
     std::fs::create_dir_all(&site).unwrap();
     for size in [0, 1, 100, 4_096, 65_536, 100_000, 1_048_576] {
@@ -127,7 +128,7 @@ pub(crate) async fn nginx(folder: &Path, protocol: &str) -> (Peer, u16) {
          events {{}}\n\
          http {{ access_log off; sendfile on; client_body_temp_path {0}/b; proxy_temp_path {0}/p;\n\
          fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
-         server {{ listen 127.0.0.1:{port} {protocol}; listen [::1]:{port} {protocol}; root {0}/site; }} }}\n",
+         server {{ listen 127.0.0.1:{port} {listen}; listen [::1]:{port} {listen}; {more} root {0}/site; }} }}\n",
         folder.display()
     );
     let config = folder.join("nginx.conf");

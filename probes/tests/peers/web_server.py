@@ -1,10 +1,12 @@
-"""An HTTP/1.1 server with keep-alive; prints its port.
+"""An HTTP/1.1 server with keep-alive; prints its port. With `CERTIFICATE KEY` it speaks TLS.
 
 /bytes/N          N bytes, with Content-Length
 /chunked/N/C      N bytes in chunks of C, each chunk with its framing in one write
 /status/S         no body
 POST, PUT         answers with the length of what came
 """
+import ssl
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -48,5 +50,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+if len(sys.argv) > 2:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*sys.argv[1:3])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print(server.server_port, flush=True)
 server.serve_forever()

@@ -1,0 +1,288 @@
+//! What passes inside TLS, seen where a program hands it to the library that encrypts.
+//!
+//! A call into a library says its session and its bytes, but not its connection. That is learnt from
+//! the socket which the library uses while the call lasts; or, where the program itself moves the
+//! encrypted bytes, from the TLS socket that the thread has received from right before. Invariants:
+//! a session that could not be tied to a living connection is counted and never guessed at; however
+//! often a library is hooked, a call is recorded once, since the first to see its end takes it away.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use icecore_probe_events::{
+    Connection, Counter, FLAG_FROM_START, FLAG_IPV6, FLAG_PLAIN, INBOUND, OUTBOUND, PLAIN,
+    VERDICT_TLS, VERDICT_UNDECIDED, shape,
+};
+
+use crate::call::Source;
+use crate::copy::{self, Moved, now};
+use crate::look;
+use crate::maps::{CONNECTIONS, SCRATCH, SCRATCHES, count, setting};
+
+/// Calls into TLS libraries that have not returned, by thread.
+#[map]
+static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(4096, 0);
+/// The connection of each session.
+#[map]
+static TLS_SESSIONS: LruHashMap<Session, Socket> = LruHashMap::with_max_entries(1024, 0);
+/// From which TLS socket a thread has received, while no session was found for it.
+#[map]
+static TLS_RECEIVED: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(4096, 0);
+/// Since when all functions of a library are hooked, monotonic clock; 0: not yet. Written by user
+/// space, which also sets the size.
+#[map]
+static TLS_READY: Array<u64> = Array::with_max_entries(64, 0);
+/// Where an address becomes a number, see `number_of`.
+#[map]
+static TLS_NUMBER: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// A call that has not returned.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct TlsCall {
+    /// As the hook was told, see `icecore_probe_events::shape`.
+    shape: u64,
+    session: u64,
+    /// Where the bytes are, or will be.
+    at: u64,
+    /// Where the call will write how many there are; 0: it returns it.
+    count_at: u64,
+    /// The connection whose socket was used meanwhile; 0: none.
+    connection: u64,
+    /// When that socket sent first; 0: it has not.
+    sent: u64,
+}
+
+/// A session of a library: where it lies, and in which process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Session {
+    at: u64,
+    pid: u64,
+}
+
+/// A connection, as it stands in the table.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Socket {
+    connection: u64,
+    generation: u64,
+}
+
+/// A function of a library is called.
+#[inline(always)]
+pub fn enter(ctx: &ProbeContext) {
+    let thread = bpf_get_current_pid_tgid();
+    if (thread >> 32) as u32 == setting!(own_pid) {
+        return;
+    }
+    // SAFETY: the context is the program's.
+    let shape = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    let Some(session) = ctx.arg::<u64>(0) else { return };
+    if shape & shape::KIND == shape::FORGET {
+        let _ = TLS_SESSIONS.remove(&Session { at: session, pid: thread >> 32 });
+        return;
+    }
+    let apart = shape & shape::COUNT_APART != 0;
+    let call = TlsCall {
+        shape,
+        session,
+        at: ctx.arg(1).unwrap_or(0),
+        count_at: if apart { ctx.arg(3).unwrap_or(0) } else { 0 },
+        connection: 0,
+        sent: 0,
+    };
+    // Without a place the call is not seen to return, and its bytes show as a hole.
+    let _ = TLS_CALLS.insert(&thread, &call, 0);
+}
+
+/// A function of a library has returned.
+#[inline(always)]
+pub fn leave(ctx: &RetProbeContext) {
+    let thread = bpf_get_current_pid_tgid();
+    // SAFETY: the value is copied out at once.
+    let Some(call) = (unsafe { TLS_CALLS.get(&thread) }).copied() else { return };
+    let _ = TLS_CALLS.remove(&thread);
+    let socket = socket(thread, &call);
+    let moved = moved(&call, ctx.ret());
+    if moved == 0 || call.shape & shape::KIND == shape::TOUCH {
+        return;
+    }
+    count(Counter::Seen);
+    let Some(socket) = socket else { return count(Counter::Unplaced) };
+    record(&call, socket, moved);
+}
+
+/// How many bytes of the caller a call has moved.
+#[inline(always)]
+fn moved(call: &TlsCall, result: i32) -> u64 {
+    if result <= 0 {
+        return 0;
+    }
+    if call.count_at == 0 {
+        return result as u64;
+    }
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or(0)
+}
+
+/// The connection of the session of a call.
+#[inline(always)]
+fn socket(thread: u64, call: &TlsCall) -> Option<Socket> {
+    let session = Session { at: call.session, pid: thread >> 32 };
+    // SAFETY: the value is copied out at once.
+    let known = unsafe { TLS_SESSIONS.get(&session) }.copied();
+    if call.connection != 0 {
+        let used = current(call.connection)?;
+        let same = known.is_some_and(|known| {
+            known.connection == used.connection && known.generation == used.generation
+        });
+        if !same {
+            let _ = TLS_SESSIONS.insert(&session, &used, 0);
+        }
+        return Some(used);
+    }
+    if let Some(known) = known.filter(|known| is_current(known)) {
+        return Some(known);
+    }
+    // SAFETY: the value is copied out at once.
+    let received = unsafe { TLS_RECEIVED.get(&thread) }.copied()?;
+    let _ = TLS_RECEIVED.remove(&thread);
+    if !is_current(&received) {
+        return None;
+    }
+    let _ = TLS_SESSIONS.insert(&session, &received, 0);
+    Some(received)
+}
+
+/// A connection as it stands in the table now.
+#[inline(always)]
+fn current(connection: u64) -> Option<Socket> {
+    // SAFETY: one field is read at once.
+    let generation = unsafe { CONNECTIONS.get(&connection) }?.generation;
+    Some(Socket { connection, generation })
+}
+
+#[inline(always)]
+fn is_current(socket: &Socket) -> bool {
+    current(socket.connection).is_some_and(|current| current.generation == socket.generation)
+}
+
+/// Bytes have passed inside a connection.
+#[inline(always)]
+fn record(call: &TlsCall, socket: Socket, bytes: u64) {
+    let Some(outer) = CONNECTIONS.get_ptr_mut(&socket.connection) else {
+        return count(Counter::Unplaced);
+    };
+    // SAFETY: the pointer is valid while the program runs.
+    let outer = unsafe { &mut *outer };
+    if outer.verdict != VERDICT_TLS {
+        look::encrypted(outer, u32::MAX);
+    }
+    let id = socket.connection ^ PLAIN;
+    let Some(inner) = inner(id, outer, call.shape) else { return count(Counter::Untracked) };
+    // SAFETY: the pointer is valid while the program runs.
+    let inner = unsafe { &mut *inner };
+    let outbound = call.shape & shape::KIND == shape::WRITE;
+    let direction = if outbound { OUTBOUND } else { INBOUND };
+    let Some(scratch) = take_scratch() else {
+        inner.passed[usize::from(direction & 1)] += bytes;
+        return count(Counter::CallsRefused);
+    };
+    let source = Source { at: call.at, len: bytes, vector: 0, vector_len: 0 };
+    let time = if outbound && call.sent != 0 { call.sent } else { now() };
+    copy::moved(id, inner, Moved { direction, source, bytes, time, scratch });
+    give_scratch(scratch);
+}
+
+/// The table's entry for the inside of a connection; made if there is none.
+#[inline(always)]
+fn inner(id: u64, outer: &Connection, shape: u64) -> Option<*mut Connection> {
+    if let Some(found) = CONNECTIONS.get_ptr_mut(&id) {
+        return Some(found);
+    }
+    let ready = TLS_READY.get((shape >> shape::LIBRARY_SHIFT) as u32).copied().unwrap_or(0);
+    let kept = if ready != 0 && ready < outer.generation {
+        FLAG_FROM_START | FLAG_IPV6
+    } else {
+        FLAG_IPV6
+    };
+    let connection = Connection {
+        generation: outer.generation,
+        passed: [0; 2],
+        owner: outer.owner,
+        flow: outer.flow,
+        verdict: VERDICT_UNDECIDED,
+        flags: outer.flags & kept | FLAG_PLAIN,
+        looked: 0,
+        reserved: 0,
+    };
+    let _ = CONNECTIONS.insert(&id, &connection, 0);
+    CONNECTIONS.get_ptr_mut(&id)
+}
+
+/// A scratch record that no other probe on this CPU is at work with.
+#[inline(always)]
+fn take_scratch() -> Option<u32> {
+    let mut index = 1;
+    while index < SCRATCHES {
+        let record = SCRATCH.get_ptr_mut(index)?;
+        // SAFETY: the pointer is valid while the program runs; the field is read and written by
+        // programs on this CPU alone, which take turns.
+        unsafe {
+            let taken = &raw mut (*record).taken;
+            if taken.read_volatile() == 0 {
+                taken.write_volatile(1);
+                return Some(index);
+            }
+        }
+        index += 1;
+    }
+    None
+}
+
+#[inline(always)]
+fn give_scratch(index: u32) {
+    if let Some(record) = SCRATCH.get_ptr_mut(index) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*record).taken).write_volatile(0) };
+    }
+}
+
+/// Bytes have passed on a socket: if its thread is in a call into a library, they are of its session.
+#[inline(always)]
+pub fn passed(id: u64, connection: &Connection, direction: u8) {
+    if setting!(tls) == 0 || connection.flags & FLAG_PLAIN != 0 {
+        return;
+    }
+    let thread = bpf_get_current_pid_tgid();
+    if let Some(call) = TLS_CALLS.get_ptr_mut(&thread) {
+        // SAFETY: the pointer is valid while the program runs, and only this thread writes here.
+        let call = unsafe { &mut *call };
+        call.connection = id;
+        if direction == OUTBOUND && call.sent == 0 {
+            call.sent = now();
+        }
+        return;
+    }
+    if direction == INBOUND && connection.verdict == VERDICT_TLS {
+        let socket = Socket { connection: id, generation: connection.generation };
+        let _ = TLS_RECEIVED.insert(&thread, &socket, 0);
+    }
+}
+
+/// The identity of a socket as a number like any other. The verifier lets nobody reckon with what it
+/// knows to be an address, and forgets that of what was in a map.
+#[inline(always)]
+pub fn number_of(id: u64) -> Option<u64> {
+    let place = TLS_NUMBER.get_ptr_mut(0)?;
+    // SAFETY: the entry belongs to this CPU. What interrupts here ends a socket as well: at worst that
+    // one is ended twice, and this one when it has been idle for long.
+    unsafe {
+        place.write_volatile(id);
+        Some(place.read_volatile())
+    }
+}

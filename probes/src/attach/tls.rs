@@ -1,0 +1,241 @@
+//! Finds the TLS libraries that processes use, and hooks them.
+//!
+//! A library is a file: hooked once, for all processes that map it now or later. Invariants: all of
+//! this is done off the path of events; a file is looked into once, whatever its name; nothing is
+//! held of a process that is gone, and of a library only as long as somebody may use it.
+
+mod elf;
+mod families;
+mod hooks;
+mod mapped;
+mod metrics;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::monotonic;
+use crate::config::TlsConfig;
+use crate::error::Error;
+pub(crate) use hooks::{ENTER, Hooks, LEAVE};
+use hooks::{Hooked, Refusal};
+use mapped::{FileId, Mapped};
+pub(crate) use metrics::TlsMetrics;
+
+/// Where processes are shown.
+const PROC: &str = "/proc";
+/// Files that were looked into in vain, and are remembered for that.
+const KNOWN_FILES_MAX: usize = 8_192;
+/// Times that a new process is looked at: it may not have executed its program yet at the first.
+const LOOKS: u8 = 2;
+/// How many processes may wait to be looked at since TLS was seen on a socket of theirs.
+pub(crate) const WAITING_MAX: usize = 256;
+
+/// Says to the finder that a process talks TLS.
+pub(crate) type Hints = mpsc::Sender<u32>;
+
+/// Looks for libraries.
+pub(crate) struct Finder {
+    config: TlsConfig,
+    hooks: Hooks,
+    metrics: TlsMetrics,
+    /// How often each process was looked at.
+    processes: HashMap<u32, u8>,
+    libraries: HashMap<FileId, Library>,
+    /// Files without anything to hook.
+    others: HashSet<FileId>,
+    own_mounts: Option<PathBuf>,
+}
+
+/// A file that is hooked.
+struct Library {
+    hooked: Hooked,
+    users: BTreeSet<u32>,
+    /// Not let go when nobody uses it: one of the system's own.
+    kept: bool,
+    /// In another mount namespace, which must not be held up.
+    foreign: bool,
+    /// When it lost its last user, monotonic clock in nanoseconds.
+    unused_since: Option<u64>,
+}
+
+impl std::fmt::Debug for Finder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Finder").field("libraries", &self.libraries.len()).finish_non_exhaustive()
+    }
+}
+
+impl Finder {
+    pub(crate) fn new(config: TlsConfig, hooks: Hooks, metrics: TlsMetrics) -> Self {
+        Self {
+            config,
+            hooks,
+            metrics,
+            processes: HashMap::new(),
+            libraries: HashMap::new(),
+            others: HashSet::new(),
+            own_mounts: mounts(std::process::id()),
+        }
+    }
+
+    /// Hooks the system's own libraries, so that a process which lives for an instant is seen, and
+    /// those of all processes that run. Takes some hundred milliseconds.
+    pub(crate) fn begin(&mut self) {
+        for path in families::system_libraries() {
+            let Some(mapped) = Mapped::of_file(&path) else { continue };
+            self.look_into(&mapped, None);
+        }
+        self.scan();
+    }
+
+    /// Looks again and again, and at each process that hints name, until `stop`.
+    pub(crate) async fn run(
+        mut self,
+        mut hints: mpsc::Receiver<u32>,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let mut tick = tokio::time::interval(self.config.scan_every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let hint = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                Some(pid) = hints.recv() => Some(pid),
+                _ = tick.tick() => None,
+            };
+            if hint.is_some_and(|pid| self.uses_a_library(pid)) {
+                continue;
+            }
+            let work = move || {
+                match hint {
+                    Some(pid) => self.look_at(pid),
+                    None => self.scan(),
+                }
+                self
+            };
+            self = tokio::task::spawn_blocking(work).await.map_err(Error::Task)?;
+        }
+    }
+
+    fn uses_a_library(&self, pid: u32) -> bool {
+        self.libraries.values().any(|library| library.users.contains(&pid))
+    }
+
+    /// Looks at processes that are new, and lets go of what those used that are gone.
+    fn scan(&mut self) {
+        let alive = pids();
+        self.processes.retain(|pid, _| alive.contains(pid));
+        for library in self.libraries.values_mut() {
+            library.users.retain(|pid| alive.contains(pid));
+        }
+        for pid in alive {
+            let looks = self.processes.get(&pid).copied().unwrap_or(0);
+            if looks < LOOKS {
+                self.look_at(pid);
+                self.processes.insert(pid, looks + 1);
+            }
+        }
+        self.let_go(monotonic());
+        self.show();
+    }
+
+    fn look_at(&mut self, pid: u32) {
+        if pid == std::process::id() {
+            return;
+        }
+        for mapped in mapped::files(Path::new(PROC), pid) {
+            self.look_into(&mapped, Some(pid));
+        }
+    }
+
+    /// Hooks a file if it holds a TLS library, and notes who uses it.
+    fn look_into(&mut self, mapped: &Mapped, pid: Option<u32>) {
+        if let Some(library) = self.libraries.get_mut(&mapped.id) {
+            library.users.extend(pid);
+            library.unused_since = None;
+            return;
+        }
+        if self.others.contains(&mapped.id) {
+            return;
+        }
+        match self.hook(mapped) {
+            Ok(Some(hooked)) => {
+                let foreign = pid.is_some_and(|pid| mounts(pid) != self.own_mounts);
+                let users = pid.into_iter().collect();
+                tracing::info!(file = %mapped.path.display(), family = hooked.family(), "TLS library hooked");
+                let kept = pid.is_none();
+                let library = Library { hooked, users, kept, foreign, unused_since: None };
+                self.libraries.insert(mapped.id.clone(), library);
+            }
+            Ok(None) => self.note_other(mapped),
+            Err(refusal) => {
+                self.metrics.refused(&refusal);
+                let reason: &dyn std::error::Error = &refusal;
+                tracing::warn!(file = %mapped.path.display(), reason, "TLS library not hooked");
+                self.note_other(mapped);
+            }
+        }
+    }
+
+    fn hook(&mut self, mapped: &Mapped) -> Result<Option<Hooked>, Refusal> {
+        // A process that is gone has taken its files with it.
+        let Ok(file) = mapped.open() else { return Ok(None) };
+        let Some(found) = elf::functions(&file) else { return Ok(None) };
+        if self.libraries.len() >= self.config.libraries_max {
+            return Err(Refusal::Full { bound: self.config.libraries_max });
+        }
+        self.hooks.hook(&file, &found).map(Some)
+    }
+
+    fn note_other(&mut self, mapped: &Mapped) {
+        if self.others.len() >= KNOWN_FILES_MAX {
+            self.others.clear();
+        }
+        self.others.insert(mapped.id.clone());
+    }
+
+    /// Takes the hooks off libraries that nobody uses any more.
+    fn let_go(&mut self, now: u64) {
+        let linger = u64::try_from(self.config.linger.as_nanos()).unwrap_or(u64::MAX);
+        let hooks = &mut self.hooks;
+        self.libraries.retain(|_, library| {
+            if library.kept || !library.users.is_empty() {
+                return true;
+            }
+            let since = *library.unused_since.get_or_insert(now);
+            let goes = library.foreign || now.saturating_sub(since) >= linger;
+            if goes {
+                hooks.unhook(&mut library.hooked);
+            }
+            !goes
+        });
+    }
+
+    fn show(&self) {
+        let families = self.libraries.values().map(|library| library.hooked.family());
+        let users: BTreeSet<u32> =
+            self.libraries.values().flat_map(|library| library.users.iter().copied()).collect();
+        self.metrics.show(families, users.len());
+    }
+}
+
+/// The processes that run now.
+fn pids() -> HashSet<u32> {
+    let Ok(entries) = std::fs::read_dir(PROC) else { return HashSet::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The mount namespace of a process.
+fn mounts(pid: u32) -> Option<PathBuf> {
+    std::fs::read_link(Path::new(PROC).join(pid.to_string()).join("ns/mnt")).ok()
+}
+
+/// The TLS libraries that are installed in the system's own folders: for `icecore doctor`.
+pub(crate) fn installed() -> Vec<PathBuf> {
+    families::system_libraries()
+}

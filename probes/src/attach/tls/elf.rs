@@ -1,0 +1,94 @@
+//! What an executable or a library has to hook.
+//!
+//! Invariants: an offset is one into the file, inside a part that is mapped; tables are read whole
+//! and bounded, and never mapped, since a file that is cut meanwhile would end this process.
+
+use std::collections::HashMap;
+use std::fs::File;
+
+use object::elf::{FileHeader64, ProgramHeader64, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64, Sym64};
+use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable};
+use object::read::{ReadCache, ReadRef};
+use object::{Endianness, SectionIndex};
+
+use super::families::{FAMILIES, Family};
+
+type Header = FileHeader64<Endianness>;
+type Addresses = HashMap<&'static str, u64>;
+
+/// A symbol table or its names; those of a browser with debug information take some 100 MB.
+const TABLE_BYTES_MAX: u64 = 256 << 20;
+
+/// The functions of a library, found in a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) family: &'static Family,
+    /// Where in the file each begins, and how it is called.
+    pub(super) functions: Vec<(u64, u64)>,
+}
+
+/// Looks for a library in a file; none where it has none or is no ELF file of 64 bits.
+pub(super) fn functions(file: &File) -> Option<Found> {
+    let cache = ReadCache::new(file);
+    let header = Header::parse(&cache).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, &cache).ok()?;
+    let segments = header.program_headers(endian, &cache).ok()?;
+    [SHT_DYNSYM, SHT_SYMTAB].into_iter().find_map(|table| {
+        let addresses = addresses(&sections, endian, &cache, table)?;
+        let has = |name: &&str| addresses.contains_key(name);
+        let family = FAMILIES.iter().find(|family| family.required.iter().all(has))?;
+        let place = |(name, shape): &(&str, u64)| {
+            Some((file_offset(segments, endian, *addresses.get(name)?)?, *shape))
+        };
+        Some(Found { family, functions: family.functions.iter().filter_map(place).collect() })
+    })
+}
+
+/// Where the functions of all families are, as far as a symbol table of the file has them.
+fn addresses<'data, R: ReadRef<'data>>(
+    sections: &SectionTable<'data, Header, R>,
+    endian: Endianness,
+    data: R,
+    table: u32,
+) -> Option<Addresses> {
+    let small = |section: &&SectionHeader64<Endianness>| section.sh_size(endian) <= TABLE_BYTES_MAX;
+    let section = sections.iter().find(|section| section.sh_type(endian) == table).filter(small)?;
+    let names = sections.section(SectionIndex(section.sh_link(endian).try_into().ok()?)).ok()?;
+    let names = Some(names).filter(small)?.data(endian, data).ok()?;
+    let symbols: &[Sym64<Endianness>] = section.data_as_array(endian, data).ok()?;
+    let mut found = Addresses::new();
+    for symbol in symbols {
+        let at = usize::try_from(symbol.st_name.get(endian)).ok()?;
+        let address = symbol.st_value.get(endian);
+        if let Some(name) = names.get(at..).filter(|_| address != 0).and_then(wanted) {
+            found.insert(name, address);
+        }
+    }
+    Some(found)
+}
+
+/// The function that is named here, if it is one to hook.
+fn wanted(text: &[u8]) -> Option<&'static str> {
+    if !matches!(text.first(), Some(b'S' | b'g')) {
+        return None;
+    }
+    let functions = FAMILIES.iter().flat_map(|family| family.functions);
+    let mut names = functions.map(|(name, _)| *name);
+    names.find(|name| {
+        text.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
+    })
+}
+
+/// Where in the file an address lies.
+fn file_offset(
+    segments: &[ProgramHeader64<Endianness>],
+    endian: Endianness,
+    address: u64,
+) -> Option<u64> {
+    segments.iter().find_map(|segment| {
+        let within = address.checked_sub(segment.p_vaddr(endian))?;
+        let loaded = segment.p_type(endian) == object::elf::PT_LOAD;
+        (loaded && within < segment.p_filesz(endian)).then_some(segment.p_offset(endian) + within)
+    })
+}

@@ -1,0 +1,154 @@
+//! Puts probes on the functions of a library, and takes them off.
+//!
+//! Invariants: a library is hooked whole or not at all; the kernel is told that it is only when the
+//! last of its functions was; nothing is written to the memory of a process but the kernel's own
+//! breakpoints.
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aya::Ebpf;
+use aya::maps::{Array, MapData};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::{ProgramError, UProbe};
+use icecore_probe_events::shape;
+
+use super::elf::Found;
+use crate::clock::monotonic;
+
+/// The program at the beginning of a function, and the one at its end.
+pub(crate) const ENTER: &str = "tls_enter";
+pub(crate) const LEAVE: &str = "tls_leave";
+
+/// Why a library is not hooked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// As many are hooked as may be.
+    #[error("{bound} libraries are hooked, which is the bound")]
+    Full {
+        /// The setting.
+        bound: usize,
+    },
+    /// The kernel does not take a probe.
+    #[error("the kernel refused a probe")]
+    Kernel(#[source] ProgramError),
+    /// The agent was built or loaded without the programs.
+    #[error("the programs are not loaded")]
+    NotLoaded,
+}
+
+/// Puts probes on and takes them off.
+pub(crate) struct Hooks {
+    programs: Arc<Mutex<Ebpf>>,
+    ready: Array<MapData, u64>,
+    /// Which entries of that map are taken.
+    taken: Vec<bool>,
+}
+
+/// A library that is hooked.
+#[derive(Debug)]
+pub(super) struct Hooked {
+    slot: usize,
+    family: &'static str,
+    enters: Vec<UProbeLinkId>,
+    leaves: Vec<UProbeLinkId>,
+}
+
+impl Hooked {
+    pub(super) fn family(&self) -> &'static str {
+        self.family
+    }
+}
+
+impl Hooks {
+    pub(crate) fn new(
+        programs: Arc<Mutex<Ebpf>>,
+        ready: Array<MapData, u64>,
+        libraries_max: usize,
+    ) -> Self {
+        Self { programs, ready, taken: vec![false; libraries_max] }
+    }
+
+    /// Hooks all functions that were found in a file.
+    pub(super) fn hook(&mut self, file: &File, found: &Found) -> Result<Hooked, Refusal> {
+        let bound = self.taken.len();
+        let free = self.taken.iter().position(|taken| !taken);
+        let slot = free.ok_or(Refusal::Full { bound })?;
+        let mut hooked =
+            Hooked { slot, family: found.family.name, enters: Vec::new(), leaves: Vec::new() };
+        let target = format!("/proc/self/fd/{}", file.as_raw_fd());
+        for &(offset, shape) in &found.functions {
+            if let Err(refusal) = self.hook_one(&mut hooked, &target, offset, shape) {
+                self.unhook(&mut hooked);
+                return Err(refusal);
+            }
+        }
+        if let Some(taken) = self.taken.get_mut(slot) {
+            *taken = true;
+        }
+        self.say_ready(slot, monotonic());
+        Ok(hooked)
+    }
+
+    /// The end before the beginning: a call that is seen to begin is seen to end.
+    fn hook_one(
+        &self,
+        hooked: &mut Hooked,
+        target: &str,
+        offset: u64,
+        shape: u64,
+    ) -> Result<(), Refusal> {
+        if shape & shape::KIND != shape::FORGET {
+            hooked.leaves.push(self.attach(LEAVE, target, offset, None)?);
+        }
+        let cookie = shape | (hooked.slot as u64) << shape::LIBRARY_SHIFT;
+        hooked.enters.push(self.attach(ENTER, target, offset, Some(cookie))?);
+        Ok(())
+    }
+
+    fn attach(
+        &self,
+        program: &str,
+        target: &str,
+        offset: u64,
+        cookie: Option<u64>,
+    ) -> Result<UProbeLinkId, Refusal> {
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let program = self::program(&mut programs, program).ok_or(Refusal::NotLoaded)?;
+        let location = UProbeAttachLocation::AbsoluteOffset(offset);
+        let point = UProbeAttachPoint { location, cookie };
+        program.attach(point, target, UProbeScope::AllProcesses).map_err(Refusal::Kernel)
+    }
+
+    /// Takes the probes off a library.
+    pub(super) fn unhook(&mut self, hooked: &mut Hooked) {
+        self.say_ready(hooked.slot, 0);
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let sides = [(ENTER, &mut hooked.enters), (LEAVE, &mut hooked.leaves)];
+        for (name, links) in sides {
+            let Some(program) = program(&mut programs, name) else { continue };
+            for link in links.drain(..) {
+                if let Err(error) = program.detach(link) {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::debug!(error, "a probe was gone before it was taken off");
+                }
+            }
+        }
+        if let Some(taken) = self.taken.get_mut(hooked.slot) {
+            *taken = false;
+        }
+    }
+
+    fn say_ready(&mut self, slot: usize, since: u64) {
+        let Ok(slot) = u32::try_from(slot) else { return };
+        if let Err(error) = self.ready.set(slot, since, 0) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "requests inside TLS cannot be numbered");
+        }
+    }
+}
+
+fn program<'p>(programs: &'p mut Ebpf, name: &str) -> Option<&'p mut UProbe> {
+    programs.program_mut(name)?.try_into().ok()
+}

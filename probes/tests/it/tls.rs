@@ -1,0 +1,122 @@
+//! Requests inside TLS: real servers and clients with real libraries, and every request there once on
+//! each side, as if it had passed in clear text.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use icecore_probes::{Config, RungChoice};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::peers::{check_figures, line, open, python};
+use crate::receiver::{Received, serve, text};
+use crate::requests::{check_spans, nginx, of_ports, wait_for};
+
+const REQUESTS: usize = 250;
+
+/// Scenario: nginx and a Python server under OpenSSL, hit inside TLS 1.2 and 1.3 by curl, by
+/// kept-alive connections (two older than the agent), by a pipelining client, and by a client that
+/// moves the encrypted bytes of several connections by itself in one thread; seen by the socket
+/// tracepoints.
+/// Guarantees: one server span and one client span for each request, with method, path, status and
+/// sizes as the client knows them, inside its own times, under `https`, with the version of TLS and the
+/// server's name where the handshake was seen; no record is refused; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_by_socket_tracepoints() {
+    check_openssl(RungChoice::BtfTracepoints).await;
+}
+
+/// Scenario: the same, seen by the system call tracepoints.
+/// Guarantees: the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_by_system_call_tracepoints() {
+    check_openssl(RungChoice::SyscallTracepoints).await;
+}
+
+async fn check_openssl(rung: RungChoice) {
+    let folder = tempfile::tempdir().unwrap();
+    let Some([certificate, key]) = certificate(folder.path()) else { return };
+    let more = format!(
+        "ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.2 TLSv1.3;",
+        certificate.display(),
+        key.display()
+    );
+    let (_nginx, nginx_port) = nginx(folder.path(), "ssl", &more).await;
+    let arguments = [certificate, key].map(|path| path.to_string_lossy().into_owned());
+    let (_server, mut server_lines) = python("web_server.py", &arguments);
+    let python_port: u16 = line(&mut server_lines).trim().parse().unwrap();
+    let ports = [nginx_port, python_port];
+    let arguments = [nginx_port.to_string(), python_port.to_string(), REQUESTS.to_string()];
+    let mut config = Config::default();
+    config.capture.rung = rung;
+    check("tls_client.py", &arguments, ports, config).await;
+}
+
+/// Runs a client under the agent, and compares.
+async fn check(client: &str, arguments: &[String], ports: [u16; 2], config: Config) {
+    let (mut client, mut lines) = python(client, arguments);
+    assert_eq!(line(&mut lines), "ready\n");
+    let stop = CancellationToken::new();
+    let (endpoint, received) = serve(stop.clone()).await;
+    let mut registry = Registry::default();
+    let Some(probes) = open(config, endpoint, &mut registry).await else { return };
+    let probes_stop = CancellationToken::new();
+    let running = tokio::spawn(probes.run(probes_stop.clone()));
+    client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let mut output = String::new();
+    let output = tokio::task::spawn_blocking(move || {
+        lines.read_to_string(&mut output).map(|_| output).unwrap()
+    });
+    let rows: Vec<Value> = serde_json::from_str(&output.await.unwrap()).unwrap();
+    assert!(rows.len() >= 200, "{} requests", rows.len());
+    wait_for(&received, ports, 2 * rows.len()).await;
+    probes_stop.cancel();
+    running.await.unwrap().unwrap();
+    stop.cancel();
+
+    for kind in [SpanKind::Server, SpanKind::Client] {
+        check_spans(&received, &ports, &rows, kind);
+        rows.iter().for_each(|row| check_tls(&received, ports, row, kind));
+    }
+    check_figures(&registry);
+    println!("{} requests on both sides", rows.len());
+}
+
+/// What is known of the connection stands on the span.
+fn check_tls(received: &Received, ports: [u16; 2], row: &Value, kind: SpanKind) {
+    let query = format!("number={}", row[0]);
+    let span = |span: &Span| span.kind() == kind && text(span, "url.query") == Some(&query);
+    let span = of_ports(received, &ports).into_iter().find(span).unwrap();
+    assert_eq!(text(&span, "url.scheme"), Some("https"), "{row}: {span:?}");
+    for (key, at) in [("tls.protocol.version", 9), ("tls.client.server_name", 10)] {
+        if let Some(known) = row[at].as_str() {
+            assert_eq!(text(&span, key), Some(known), "{kind:?} {row}: {span:?}");
+        }
+    }
+}
+
+/// A certificate of its own and its key; none, and said so, where no program is there to make one.
+fn certificate(folder: &Path) -> Option<[PathBuf; 2]> {
+    let paths = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
+    let [certificate, key] = &paths;
+    let mut command = Command::new("openssl");
+    command.args(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split(' '),
+    );
+    command.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+    command.arg("-out").arg(certificate).arg("-keyout").arg(key);
+    match command.stdin(Stdio::null()).stderr(Stdio::null()).status() {
+        Ok(status) => {
+            assert!(status.success(), "openssl");
+            Some(paths)
+        }
+        Err(error) => {
+            println!("skipped: openssl cannot be started: {error}");
+            None
+        }
+    }
+}
