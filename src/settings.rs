@@ -76,6 +76,10 @@ pub(crate) struct Settings {
     pub(crate) probe_body_bytes_max: Bytes,
     pub(crate) probe_statements: Statements,
     pub(crate) probe_capture_headers: Vec<String>,
+    pub(crate) probe_tls: bool,
+    pub(crate) probe_tls_libraries_max: usize,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) probe_tls_scan_interval: Duration,
     pub(crate) probe_ring_bytes: Bytes,
     pub(crate) probe_connections_max: usize,
     pub(crate) probe_queue_spans_max: usize,

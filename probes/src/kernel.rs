@@ -7,7 +7,8 @@ mod offsets;
 
 use std::path::Path;
 
-use crate::config::{Config, RungChoice};
+use crate::attach::tls;
+use crate::config::{Config, RungChoice, TlsConfig};
 use crate::error::Error;
 use btf::Types;
 pub(crate) use offsets::settings;
@@ -131,6 +132,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
         types_finding(&survey),
         privilege_finding(&survey),
         hooks_finding(&survey, config.capture.rung),
+        tls_finding(&config.capture.tls),
         program_finding(),
     ];
     found.extend(config.check().err().map(|error| Finding {
@@ -200,6 +202,26 @@ fn hooks_finding(survey: &Survey, choice: RungChoice) -> Finding {
         detail: "this kernel lacks the tracepoints that were asked for".to_owned(),
         hint: Some("use Linux 5.17 or later and leave the rung to be chosen".to_owned()),
     }
+}
+
+fn tls_finding(config: &TlsConfig) -> Finding {
+    let name = "TLS libraries";
+    if !config.enabled {
+        let detail = "not read, by the settings".to_owned();
+        return Finding { name, level: Level::Good, detail, hint: None };
+    }
+    if !tls::possible() {
+        let detail =
+            "this kernel puts no probes on programs: no request inside TLS is seen".to_owned();
+        let hint = Some("use a kernel built with CONFIG_UPROBE_EVENTS=y".to_owned());
+        return Finding { name, level: Level::Limited, detail, hint };
+    }
+    let installed = tls::installed().join(", ");
+    let detail = match installed.as_str() {
+        "" => "read where processes use one; none is installed here".to_owned(),
+        names => format!("read where processes use one; installed here: {names}"),
+    };
+    Finding { name, level: Level::Good, detail, hint: None }
 }
 
 fn program_finding() -> Finding {

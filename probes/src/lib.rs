@@ -39,7 +39,7 @@ pub use connection::Tls;
 pub use error::{Error, ErrorKind};
 pub use kernel::{Finding, Level, Rung, findings};
 
-use attach::tls::{Finder, Hooks, TlsMetrics, WAITING_MAX};
+use attach::tls::{Finder, Hooks, TlsMetrics};
 use connection::TableConfig;
 use emit::EmitTask;
 use identity::IdentityTask;
@@ -83,6 +83,7 @@ impl Probes {
         };
         let (poll_every, turn_records_max) = (capture.poll_every, capture.turn_records_max);
         let tls = TlsMetrics::new(registry);
+        let (hints, hinted) = attach::tls::hints(&tls);
         let loaded = tokio::task::spawn_blocking(move || {
             load::load(&capture).map(|loaded| find_libraries(loaded, capture.tls, tls))
         });
@@ -90,7 +91,6 @@ impl Probes {
         let Loaded { rung, programs, data, control, connections, verdicts, figures, .. } = loaded;
         let rings = Rings::new(data, control, turn_records_max)?;
         let maps = Maps { connections, verdicts, figures };
-        let (hints, hinted) = mpsc::channel(WAITING_MAX);
         let metrics = Metrics::new(registry);
         let reader = Reader::new(rings, maps, table, pipeline, own, hints, metrics);
         Ok(Self {

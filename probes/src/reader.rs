@@ -150,8 +150,7 @@ impl Follower {
             }
             pipeline.process_seen(piece.owner.pid, piece.owner.started);
             if piece.flags & FLAG_TLS != 0 {
-                // One that finds no room is found by its next connection.
-                let _ = hints.try_send(piece.owner.pid);
+                hints.talks_tls(piece.owner.pid);
             }
         }
         let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use icecore_probes::secret::Secret;
-use icecore_probes::{CaptureConfig, Config, ErrorKind, Probes, RungChoice};
+use icecore_probes::{CaptureConfig, Config, ErrorKind, Probes, RungChoice, TlsConfig};
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
 
@@ -85,6 +85,12 @@ fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {
             Rung::Auto => RungChoice::Auto,
             Rung::BtfTracepoints => RungChoice::BtfTracepoints,
             Rung::SyscallTracepoints => RungChoice::SyscallTracepoints,
+        },
+        tls: TlsConfig {
+            enabled: settings.probe_tls,
+            libraries_max: settings.probe_tls_libraries_max,
+            scan_every: settings.probe_tls_scan_interval,
+            ..TlsConfig::default()
         },
         data_ring_bytes,
         wake_bytes: defaults.wake_bytes.min(data_ring_bytes / 4),

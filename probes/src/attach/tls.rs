@@ -15,6 +15,7 @@ mod tests;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -34,10 +35,30 @@ const KNOWN_FILES_MAX: usize = 8_192;
 /// Times that a new process is looked at: it may not have executed its program yet at the first.
 const LOOKS: u8 = 2;
 /// How many processes may wait to be looked at since TLS was seen on a socket of theirs.
-pub(crate) const WAITING_MAX: usize = 256;
+const WAITING_MAX: usize = 256;
 
-/// Says to the finder that a process talks TLS.
-pub(crate) type Hints = mpsc::Sender<u32>;
+/// Says to the finder which processes talk TLS.
+#[derive(Debug)]
+pub(crate) struct Hints {
+    queue: mpsc::Sender<u32>,
+    dropped: Counter,
+}
+
+impl Hints {
+    /// TLS was seen on a socket of this process. Never waits: a hint without room is counted, and the
+    /// process's next connection gives another.
+    pub(crate) fn talks_tls(&self, pid: u32) {
+        if self.queue.try_send(pid).is_err() {
+            self.dropped.inc();
+        }
+    }
+}
+
+/// A way to hint, and where hints arrive.
+pub(crate) fn hints(metrics: &TlsMetrics) -> (Hints, mpsc::Receiver<u32>) {
+    let (queue, hinted) = mpsc::channel(WAITING_MAX);
+    (Hints { queue, dropped: metrics.hints_dropped.clone() }, hinted)
+}
 
 /// Looks for libraries.
 pub(crate) struct Finder {
@@ -235,7 +256,13 @@ fn mounts(pid: u32) -> Option<PathBuf> {
     std::fs::read_link(Path::new(PROC).join(pid.to_string()).join("ns/mnt")).ok()
 }
 
-/// The TLS libraries that are installed in the system's own folders: for `icecore doctor`.
-pub(crate) fn installed() -> Vec<PathBuf> {
-    families::system_libraries()
+/// The TLS libraries that are installed in the system's own folders, by name: for `icecore doctor`.
+pub(crate) fn installed() -> Vec<String> {
+    let libraries = families::system_libraries().into_iter();
+    libraries.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
+}
+
+/// The kernel can put probes on functions of programs.
+pub(crate) fn possible() -> bool {
+    Path::new("/sys/bus/event_source/devices/uprobe/type").exists()
 }

@@ -47,34 +47,38 @@ impl Handshake {
         &self.tls
     }
 
-    /// Takes the next bytes of a direction; `whole`: none are missing before or behind them.
-    pub(crate) fn feed(&mut self, direction: Direction, bytes: &[u8], whole: bool) {
-        let [inbound, outbound] = &mut self.flights;
-        let flight = match direction {
-            Direction::Inbound => inbound,
-            Direction::Outbound => outbound,
-        };
+    /// Takes the next bytes of a direction.
+    pub(crate) fn feed(&mut self, direction: Direction, bytes: &[u8]) {
+        let flight = self.flight(direction);
         if flight.done {
             return;
         }
         let room = HELD_BYTES_MAX - flight.bytes.len();
         flight.bytes.extend(bytes.iter().take(room));
+        let full = flight.bytes.len() >= HELD_BYTES_MAX;
         match hello::read(&flight.bytes) {
-            Hello::Partial => flight.done = !whole || flight.bytes.len() >= HELD_BYTES_MAX,
-            Hello::None => flight.done = true,
-            Hello::Client { server_name } => {
-                flight.done = true;
-                self.tls.server_name = server_name;
-            }
+            Hello::Partial if !full => return,
+            Hello::Partial | Hello::None => {}
+            Hello::Client { server_name } => self.tls.server_name = server_name,
             Hello::Server { version, cipher, next_protocol } => {
-                flight.done = true;
                 self.tls.version = version;
                 self.tls.cipher = Some(cipher);
                 self.tls.next_protocol = next_protocol;
             }
         }
-        if flight.done {
-            flight.bytes = Vec::new();
+        self.finish(direction);
+    }
+
+    /// Nothing more of a direction is read: its hello was, or bytes are missing.
+    pub(crate) fn finish(&mut self, direction: Direction) {
+        *self.flight(direction) = Flight { bytes: Vec::new(), done: true };
+    }
+
+    fn flight(&mut self, direction: Direction) -> &mut Flight {
+        let [inbound, outbound] = &mut self.flights;
+        match direction {
+            Direction::Inbound => inbound,
+            Direction::Outbound => outbound,
         }
     }
 }

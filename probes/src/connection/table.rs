@@ -277,9 +277,14 @@ impl Tracked {
 
     /// Takes bytes of a TLS handshake, behind which nothing of this connection is copied.
     fn shake_hands(&mut self, piece: &Piece, direction: Direction, payload: &[u8]) {
-        let next = self.stream(direction).place(piece) == Place::Next;
+        let place = self.stream(direction).place(piece);
         let handshake = self.handshake.get_or_insert_default();
-        handshake.feed(direction, payload, next && piece.omitted == 0);
+        if place == Place::Next {
+            handshake.feed(direction, payload);
+        }
+        if place != Place::Next || piece.omitted > 0 {
+            handshake.finish(direction);
+        }
     }
 
     /// What the kernel has to be told, if it does not know. `looking`: it copied the piece only to

@@ -18,6 +18,15 @@ pub(super) struct FileId {
     path: PathBuf,
 }
 
+#[cfg(test)]
+impl FileId {
+    /// As a line of maps shows it.
+    pub(super) fn maps_line(&self, range: &str, path: &str) -> String {
+        let Self { device, inode, .. } = self;
+        format!("{range} r-xp 00000000 {device} {inode}      {path}\n")
+    }
+}
+
 /// A file, and ways to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mapped {

@@ -37,6 +37,8 @@ pub(crate) struct TlsMetrics {
     libraries: Family<FamilyLabel, Gauge>,
     processes: Gauge,
     refused: Family<ReasonLabel, Counter>,
+    /// Hints that found no room.
+    pub(super) hints_dropped: Counter,
 }
 
 impl TlsMetrics {
@@ -48,6 +50,9 @@ impl TlsMetrics {
         registry.register("icecore_probes_tls_processes", processes, metrics.processes.clone());
         let refused = "TLS libraries that could not be hooked, by the reason";
         registry.register("icecore_probes_tls_refused", refused, metrics.refused.clone());
+        let dropped = "Processes that talk TLS and were not looked at at once";
+        let hints_dropped = metrics.hints_dropped.clone();
+        registry.register("icecore_probes_tls_hints_dropped", dropped, hints_dropped);
         metrics
     }
 

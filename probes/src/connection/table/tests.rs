@@ -1,4 +1,5 @@
 use super::*;
+use crate::connection::Tls;
 use crate::protocol::{BodySize, Failure};
 use icecore_probe_events::{Flow, OUTBOUND};
 
@@ -194,4 +195,34 @@ fn the_kernel_is_told_what_was_found() {
     told.retain(|verdict| *verdict != Verdict::Same);
     assert_eq!(told, [Verdict::Watch, Verdict::Copy]);
     assert_eq!(bench.seen.len(), 1);
+}
+
+/// Scenario: a connection begins with a TLS handshake; then what passes inside comes, and both end; of
+/// what is encrypted nothing more was copied.
+/// Guarantees: one exchange, on the connection of the socket, with what the handshake told; what was not
+/// copied is no gap.
+#[test]
+fn the_inside_of_tls_is_told_of_its_handshake() {
+    let mut bench = Bench::new(10);
+    let hello = b"\x16\x03\x01\0\x04\x01\0\0\x09\x16\x03\x01\0\x05\x03\x03aaa";
+    let outer = Piece { flags: FLAG_FROM_START | FLAG_TLS, ..piece(5, 10) };
+    bench.feed(outer, hello);
+    let inner = Piece { flags: FLAG_FROM_START | FLAG_PLAIN, ..piece(5 ^ PLAIN, 20) };
+    bench.feed(inner, b"GET / HTTP/1.1\r\n\r\n");
+    let answer = Piece { direction: u16::from(OUTBOUND), ..inner };
+    bench.feed(answer, b"HTTP/1.1 204 No Content\r\n\r\n");
+    let end = End {
+        connection: 5,
+        generation: 1,
+        time: 30,
+        passed: [9_000; 2],
+        flags: FLAG_TLS,
+        reserved: 0,
+    };
+    let Bench { table, clock, seen } = &mut bench;
+    table.end(&end, clock, &mut |info, it| seen.push((info.clone(), it)));
+    let [(info, exchange)] = bench.seen.try_into().unwrap();
+    assert_eq!((info.cookie, info.tls), (5, Some(Tls::default())));
+    assert_eq!(exchange.ordinal, Some(0));
+    assert_eq!(bench.table.take_figures().0.gaps, 0);
 }
