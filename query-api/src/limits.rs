@@ -18,6 +18,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::hint::Asked;
 use crate::{Config, Error};
 
+/// How long a thread that makes live rows stays without work: with it goes the memory that it
+/// allocated and others gave back.
+const IDLE_THREAD_STAYS: Duration = Duration::from_millis(20);
+
 /// The bounds of [`Config`], in force.
 #[derive(Debug)]
 pub(crate) struct Limits {
@@ -90,6 +94,7 @@ impl Threads {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("icecore-query")
+            .thread_keep_alive(IDLE_THREAD_STAYS)
             .enable_all()
             .build()
             .map_err(|source| Error::Threads { threads, source })?;
