@@ -28,6 +28,9 @@ pub(crate) enum Instrument {
     RpcClient,
     SocketServer,
     SocketClient,
+    MessagingServer,
+    MessagingClient,
+    MessagingProcess,
 }
 
 /// Upper bounds in seconds, as the semantic conventions advise for requests.
@@ -39,7 +42,7 @@ const DATABASE_BOUNDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 
 const SESSION_BOUNDS: &[f64] = &[0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0];
 
 impl Instrument {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::HttpServer,
         Self::HttpClient,
         Self::DatabaseServer,
@@ -48,10 +51,13 @@ impl Instrument {
         Self::RpcClient,
         Self::SocketServer,
         Self::SocketClient,
+        Self::MessagingServer,
+        Self::MessagingClient,
+        Self::MessagingProcess,
     ];
 
-    /// The conventions have no histogram for the side of a database's server, nor for WebSocket: those
-    /// go by names of our own.
+    /// The conventions have no histogram for the side of a database's server or of a broker, nor for
+    /// WebSocket: those go by names of our own.
     fn name(self) -> &'static str {
         match self {
             Self::HttpServer => "http.server.request.duration",
@@ -62,6 +68,9 @@ impl Instrument {
             Self::RpcClient => "rpc.client.call.duration",
             Self::SocketServer => "icecore.websocket.server.session.duration",
             Self::SocketClient => "icecore.websocket.client.session.duration",
+            Self::MessagingServer => "icecore.messaging.server.operation.duration",
+            Self::MessagingClient => "messaging.client.operation.duration",
+            Self::MessagingProcess => "messaging.process.duration",
         }
     }
 
@@ -75,6 +84,11 @@ impl Instrument {
             Self::RpcClient => "Duration of RPC client calls.",
             Self::SocketServer => "Duration of WebSocket connections, at the server.",
             Self::SocketClient => "Duration of WebSocket connections, at the client.",
+            Self::MessagingServer => "Duration of messaging operations, at the broker.",
+            Self::MessagingClient => {
+                "Duration of messaging operation initiated by a producer or consumer client."
+            }
+            Self::MessagingProcess => "Duration of processing operation.",
         }
     }
 

@@ -10,6 +10,7 @@ mod follow;
 mod grpc;
 pub mod http1;
 pub mod http2;
+mod kafka;
 mod kept;
 mod memcached;
 mod mysql;
@@ -25,7 +26,8 @@ mod table;
 mod websocket;
 
 pub use exchange::{
-    BodySize, DatabaseCall, Exchange, Failure, HttpCall, RpcCall, Said, SocketCall,
+    BodySize, DatabaseCall, Detail, Exchange, Failure, Handling, HttpCall, MessagingCall, RpcCall,
+    Said, SocketCall,
 };
 pub use follow::{Followed, Following};
 pub use table::{names, parser};

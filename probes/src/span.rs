@@ -8,6 +8,7 @@ mod database;
 pub(crate) mod facts;
 mod http;
 pub(crate) mod link;
+mod messaging;
 mod rpc;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,16 +18,17 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind};
 
-use crate::protocol::{Exchange, Failure, Role};
+use crate::protocol::{Exchange, Failure, Role, Said};
 use attribute::Attribute;
 use facts::Facts;
 use link::Ids;
 
 /// The span of an exchange. `bodies`: with what was kept of the bodies.
 pub(crate) fn span(exchange: &Exchange, facts: Facts, ids: Ids, bodies: bool) -> Span {
-    let kind = match exchange.role {
-        Role::Server => SpanKind::Server,
-        Role::Client => SpanKind::Client,
+    let kind = match (&exchange.said, exchange.role) {
+        (Said::Messaging(call), role) => messaging::kind(call, role),
+        (_, Role::Server) => SpanKind::Server,
+        (_, Role::Client) => SpanKind::Client,
     };
     let code = if facts.failed { StatusCode::Error } else { StatusCode::Unset };
     Span {

@@ -5,13 +5,17 @@
 //! loss, and amid a conversation that began before the probe, nothing is matched until the sender
 //! shows that it has all its answers; each byte is counted once.
 
+mod correlated;
 mod lane;
+mod pending;
 mod queue;
 
 use std::fmt::Debug;
 
+pub(super) use correlated::{Correlated, Correlation};
 pub(super) use lane::{Head, Unit};
 use lane::{Input, Lane, Step};
+pub(super) use pending::Pending;
 pub(super) use queue::{Call, Draft, Queue};
 
 use super::{Closing, Counts, Direction, Exchange, Failure, Limits, Protocol, Role, Segment};

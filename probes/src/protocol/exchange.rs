@@ -97,6 +97,8 @@ pub enum Said {
     Rpc(RpcCall),
     /// A WebSocket connection, from its upgrade to its end.
     Socket(SocketCall),
+    /// A broker of messages.
+    Messaging(MessagingCall),
 }
 
 /// What an HTTP exchange says.
@@ -139,6 +141,63 @@ pub struct DatabaseCall {
     pub error: Option<&'static str>,
     /// Rows that were sent, where the protocol counts them.
     pub rows: Option<u64>,
+    /// What only this system has, by the name of its attribute.
+    pub details: Vec<(&'static str, Detail)>,
+}
+
+/// A value of an attribute that only one system has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(i64),
+}
+
+/// What an operation means for the messages that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Handling {
+    /// They go to the broker.
+    Send,
+    /// They are asked for by their consumer.
+    Receive,
+    /// They come to their consumer, who has not asked for each, until it says that it is through.
+    Process,
+    /// Their consumer says what has become of them.
+    Settle,
+}
+
+/// What an exchange with a broker of messages says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MessagingCall {
+    /// `messaging.system`
+    pub system: &'static str,
+    /// `messaging.operation.name`, in the words of the system.
+    pub operation: &'static str,
+    /// `messaging.operation.type`; none for what is not about messages.
+    pub handling: Option<Handling>,
+    /// `messaging.destination.name`, where there is exactly one.
+    pub destination: Option<String>,
+    /// The destination is made up for one client: no name for a span or a series.
+    pub temporary: bool,
+    /// `messaging.destination.partition.id`, where there is exactly one.
+    pub partition: Option<String>,
+    /// `messaging.consumer.group.name`
+    pub group: Option<String>,
+    /// `messaging.client.id`
+    pub client: Option<String>,
+    /// `messaging.batch.message_count`, where messages go by batches, and all were seen.
+    pub messages: Option<u64>,
+    /// `messaging.message.body.size` of a single message.
+    pub body_bytes: Option<u64>,
+    /// `error.type` of an operation that the broker refused.
+    pub error: Option<String>,
+    /// What only this system has, by the name of its attribute.
+    pub details: Vec<(&'static str, Detail)>,
+    /// `traceparent` and `tracestate` of a single message.
+    pub headers: Vec<(String, String)>,
+    /// The broker began it, and not its client.
+    pub pushed: bool,
 }
 
 /// What a remote procedure call says.
@@ -180,6 +239,12 @@ pub struct SocketCall {
 }
 
 impl Exchange {
+    /// The server began it, and not its client.
+    #[must_use]
+    pub fn pushed(&self) -> bool {
+        matches!(&self.said, Said::Messaging(call) if call.pushed)
+    }
+
     /// The first value of a request header; `name` in lower case.
     #[must_use]
     pub fn request_header(&self, name: &str) -> Option<&str> {
@@ -187,6 +252,7 @@ impl Exchange {
             Said::Http(call) => &call.request_headers,
             Said::Rpc(call) => &call.headers,
             Said::Socket(call) => &call.headers,
+            Said::Messaging(call) => &call.headers,
             Said::Database(_) => return None,
         };
         headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

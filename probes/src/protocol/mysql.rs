@@ -167,7 +167,7 @@ impl MySql {
             command::EXECUTE | command::BULK_EXECUTE => {
                 let statement = match number(rest) {
                     Some(LAST_PREPARED) => self.last_prepared.clone(),
-                    Some(number) => self.prepared.get(&number),
+                    Some(number) => self.prepared.get(&number).cloned(),
                     None => None,
                 };
                 (Expects::Result, self.call(statement.as_deref()))

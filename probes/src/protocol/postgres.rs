@@ -141,7 +141,7 @@ impl Postgres {
         if self.portals.len() >= PORTALS_MAX {
             self.portals.clear();
         }
-        self.portals.insert(portal.to_vec(), self.prepared.get(&name.to_vec()));
+        self.portals.insert(portal.to_vec(), self.prepared.get(&name.to_vec()).cloned());
         Self::expect(queue, b"2");
     }
 

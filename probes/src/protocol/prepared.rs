@@ -1,6 +1,6 @@
-//! Statements that a client has prepared and runs by name.
+//! What a connection has given a name to: statements that a client has prepared, topics by number.
 //!
-//! Invariant: their number is bounded; the one prepared the longest ago makes room.
+//! Invariant: their number is bounded; the one named the longest ago makes room.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -10,21 +10,24 @@ use super::DatabaseCall;
 use super::sql::Statement;
 
 /// The prepared statements of a connection.
+pub(super) type Prepared<K> = Recent<K, Arc<Statement>>;
+
+/// What was named of late.
 #[derive(Debug)]
-pub(super) struct Prepared<K> {
-    by_name: HashMap<K, Arc<Statement>>,
+pub(super) struct Recent<K, V> {
+    by_name: HashMap<K, V>,
     order: VecDeque<K>,
     max: usize,
 }
 
-impl<K: Hash + Eq + Clone> Prepared<K> {
+impl<K: Hash + Eq + Clone, V> Recent<K, V> {
     pub(super) fn new(max: usize) -> Self {
         Self { by_name: HashMap::new(), order: VecDeque::new(), max: max.max(1) }
     }
 
-    /// The statement has this name from now on.
-    pub(super) fn insert(&mut self, name: K, statement: Arc<Statement>) {
-        if self.by_name.insert(name.clone(), statement).is_none() {
+    /// It has this name from now on.
+    pub(super) fn insert(&mut self, name: K, value: V) {
+        if self.by_name.insert(name.clone(), value).is_none() {
             self.order.push_back(name);
         }
         while self.by_name.len() > self.max {
@@ -33,8 +36,8 @@ impl<K: Hash + Eq + Clone> Prepared<K> {
         }
     }
 
-    pub(super) fn get(&self, name: &K) -> Option<Arc<Statement>> {
-        self.by_name.get(name).cloned()
+    pub(super) fn get(&self, name: &K) -> Option<&V> {
+        self.by_name.get(name)
     }
 
     pub(super) fn remove(&mut self, name: &K) {

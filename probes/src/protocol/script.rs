@@ -57,6 +57,11 @@ pub(super) fn told(exchange: &Exchange) -> String {
             let code = call.close_code.map_or("-".to_owned(), |code| code.to_string());
             format!("{} {code} {sent}>{received} {sizes}{failure}", call.target)
         }
+        Said::Messaging(call) => {
+            let destination = call.destination.as_deref().unwrap_or("-");
+            let status = call.error.as_deref().unwrap_or("ok");
+            format!("{} {destination} -> {status} {sizes}{failure}", call.operation)
+        }
         Said::Http(call) => {
             let status = call.status.map_or("-".to_owned(), |status| status.to_string());
             format!("{} {} {status} {sizes}{failure}", call.method, call.target)
@@ -181,6 +186,7 @@ pub(super) fn check_losses(
         let partial = |one: &str| {
             let marks = ["Unseen", "_OTHER", "USE ->", "\u{2026}", "+>"];
             one.starts_with("- ->")
+                || one.contains(" - ->")
                 || one.ends_with('+')
                 || marks.iter().any(|mark| one.contains(mark))
         };

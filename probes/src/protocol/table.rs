@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::opening::{Log, Look, Opening};
-use super::{Limits, Protocol, Role, http1, http2, memcached, mysql, postgres, redis};
+use super::{Limits, Protocol, Role, http1, http2, kafka, memcached, mysql, postgres, redis};
 
 /// A protocol: how it is told, and who parses it.
 pub(super) struct Row {
@@ -16,13 +16,14 @@ pub(super) struct Row {
 }
 
 /// All of them.
-const ROWS: [Row; 6] = [
+const ROWS: &[Row] = &[
     Row { name: "http1", look: http1::look, parser: http1::parser },
     Row { name: "http2", look: http2::look, parser: http2::parser },
     Row { name: "postgres", look: postgres::look, parser: postgres::parser },
     Row { name: "mysql", look: mysql::look, parser: mysql::parser },
     Row { name: "redis", look: redis::look, parser: redis::parser },
     Row { name: "memcached", look: memcached::look, parser: memcached::parser },
+    Row { name: "kafka", look: kafka::look, parser: kafka::parser },
 ];
 
 /// What a connection carries.
@@ -40,7 +41,7 @@ pub(super) fn tell(log: &mut Log, from_start: bool) -> Told {
     let mut possible = None;
     for at in 0..log.len() {
         let Some(opening) = log.opening(at, from_start) else { continue };
-        for row in &ROWS {
+        for row in ROWS {
             match (row.look)(&opening) {
                 Look::Certain(role) => return Told::Known { row, role, at },
                 Look::Possible => possible = possible.or(Some(at)),

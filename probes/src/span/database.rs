@@ -3,7 +3,7 @@
 //! Invariant: a name has no value in it: it is made of operation and target only.
 
 use super::attribute::Attribute;
-use super::facts::{Facts, error_type_of, peer, sizes};
+use super::facts::{Facts, details, error_type_of, peer, sizes};
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{DatabaseCall, Exchange, Role};
@@ -35,6 +35,7 @@ pub(super) fn facts(
     let mut own = Vec::new();
     own.extend(text("db.query.text", &call.text));
     own.extend(call.rows.map(|rows| Attribute::count("db.response.returned_rows", rows)));
+    details(&mut own, &call.details);
     peer(&mut own, connection, exchange.role);
     sizes(&mut own, exchange);
     let instrument = match exchange.role {

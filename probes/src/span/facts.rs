@@ -4,11 +4,11 @@
 //! here.
 
 use super::attribute::Attribute;
-use super::{database, http, rpc, websocket};
+use super::{database, http, messaging, rpc, websocket};
 use crate::connection::Tls;
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
-use crate::protocol::{BodySize, Exchange, Failure, Role, Said};
+use crate::protocol::{BodySize, Detail, Exchange, Failure, Role, Said};
 
 /// The facts of one exchange.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ impl Facts {
             Said::Database(call) => database::facts(connection, exchange, call),
             Said::Rpc(call) => rpc::facts(connection, exchange, call),
             Said::Socket(call) => websocket::facts(connection, exchange, call),
+            Said::Messaging(call) => messaging::facts(connection, exchange, call),
         }
     }
 }
@@ -68,6 +69,14 @@ fn tls(list: &mut Vec<Attribute>, tls: &Tls) {
     list.extend(text("tls.cipher", tls.cipher_name()));
     list.extend(text("tls.client.server_name", tls.server_name.clone()));
     list.extend(text("tls.next_protocol", tls.next_protocol.clone()));
+}
+
+/// What only one system has.
+pub(super) fn details(list: &mut Vec<Attribute>, details: &[(&'static str, Detail)]) {
+    list.extend(details.iter().map(|(key, detail)| match detail {
+        Detail::Text(text) => Attribute::text(key, text.as_str()),
+        Detail::Number(number) => Attribute::integer(key, *number),
+    }));
 }
 
 /// How long the messages were, where the conventions have no name for it.

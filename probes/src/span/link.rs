@@ -49,10 +49,13 @@ pub(crate) fn ids(connection: &ConnectionInfo, exchange: &Exchange) -> Ids {
             flags: u32::from(parent.flags) | PARENT_IS_REMOTE_KNOWN | remote,
         };
     }
+    // Who began the exchange is the parent of who took it.
+    let (beginner, taker) =
+        if exchange.pushed() { (Role::Server, Role::Client) } else { (Role::Client, Role::Server) };
     let parent_span_id = shared
         .as_ref()
-        .filter(|_| exchange.role == Role::Server && same_node(connection))
-        .map(|shared| shared.span_id(Role::Client));
+        .filter(|_| exchange.role == taker && same_node(connection))
+        .map(|shared| shared.span_id(beginner));
     let remote = parent_span_id.map_or(0, |_| PARENT_IS_REMOTE_KNOWN | PARENT_IS_REMOTE);
     Ids {
         trace_id: shared.map_or_else(random_trace_id, |shared| shared.trace_id()),

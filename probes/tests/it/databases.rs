@@ -19,14 +19,39 @@ use crate::receiver::{Received, serve};
 use compare::{Record, check_spans};
 
 /// What there is to know of a server under test.
-struct Subject {
+pub(crate) struct Subject {
     /// Its name, and that of its protocol where the connection is too old to say which it is.
-    system: [&'static str; 2],
-    port: u16,
-    client: &'static str,
+    pub(crate) system: [&'static str; 2],
+    pub(crate) port: u16,
+    pub(crate) client: &'static str,
     /// Operations that libraries add by themselves, and which no client writes down.
-    setup: &'static [&'static str],
+    pub(crate) setup: &'static [&'static str],
+    pub(crate) words: &'static Words,
 }
+
+/// Under which names its kind of system tells what a client writes down.
+pub(crate) struct Words {
+    system: &'static str,
+    operation: &'static str,
+    text: Option<&'static str>,
+    collection: &'static str,
+    status: Option<&'static str>,
+}
+
+const DATABASE: Words = Words {
+    system: "db.system.name",
+    operation: "db.operation.name",
+    text: Some("db.query.text"),
+    collection: "db.collection.name",
+    status: Some("db.response.status_code"),
+};
+pub(crate) const MESSAGING: Words = Words {
+    system: "messaging.system",
+    operation: "messaging.operation.name",
+    text: None,
+    collection: "messaging.destination.name",
+    status: None,
+};
 
 /// Scenario: redis-server under redis-py: commands with and without errors, pipelines, transactions,
 /// RESP3, subscribers, inline commands, four clients at once, large values, one connection that is
@@ -40,7 +65,8 @@ async fn redis() {
     let arguments = ["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()];
     let Some(_server) = server("redis-server", &arguments, folder.path()) else { return };
     let setup = ["HELLO", "CLIENT"].as_slice();
-    check(&Subject { system: ["redis"; 2], port, client: "redis_client.py", setup }).await;
+    let words = &DATABASE;
+    check(&Subject { system: ["redis"; 2], port, client: "redis_client.py", setup, words }).await;
 }
 
 /// Scenario: PostgreSQL under psycopg and pg8000: simple and extended queries, prepared ones,
@@ -58,8 +84,8 @@ async fn postgres() {
         .args(["-c", "CREATE DATABASE shop"])
         .status();
     assert!(made.unwrap().success());
-    check(&Subject { system: ["postgresql"; 2], port, client: "postgres_client.py", setup: &[] })
-        .await;
+    let (client, words) = ("postgres_client.py", &DATABASE);
+    check(&Subject { system: ["postgresql"; 2], port, client, setup: &[], words }).await;
 }
 
 /// PostgreSQL does not run as root: then as the user that its package makes.
@@ -112,7 +138,8 @@ async fn mysql() {
     let Some(_server) = server("sh", &arguments, folder.path()) else { return };
     listening(port).await;
     let setup = ["SET", "PING", "RESET STATEMENT"].as_slice();
-    check(&Subject { system: ["mariadb", "mysql"], port, client: "mysql_client.py", setup }).await;
+    let (system, words) = (["mariadb", "mysql"], &DATABASE);
+    check(&Subject { system, port, client: "mysql_client.py", setup, words }).await;
 }
 
 /// Scenario: memcached under pymemcache and by hand: the text protocol with and without replies, meta
@@ -126,11 +153,11 @@ async fn memcached() {
     let arguments = ["-l", "127.0.0.1", "-U", "0", "-u", "nobody", "-p", &port.to_string()];
     let Some(_server) = server("memcached", &arguments, folder.path()) else { return };
     let (system, client) = (["memcached"; 2], "memcached_client.py");
-    check(&Subject { system, port, client, setup: &[] }).await;
+    check(&Subject { system, port, client, setup: &[], words: &DATABASE }).await;
 }
 
 /// A server that runs in `folder`; none, and said so, where it is not installed.
-fn server(program: &str, arguments: &[&str], folder: &Path) -> Option<Peer> {
+pub(crate) fn server(program: &str, arguments: &[&str], folder: &Path) -> Option<Peer> {
     let mut command = Command::new(program);
     let log = std::fs::File::create(folder.join("server.log")).unwrap();
     let child = command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(log);
@@ -143,7 +170,7 @@ fn server(program: &str, arguments: &[&str], folder: &Path) -> Option<Peer> {
     }
 }
 
-async fn check(subject: &Subject) {
+pub(crate) async fn check(subject: &Subject) {
     listening(subject.port).await;
     let (mut client, mut lines) = python(subject.client, &[subject.port.to_string()]);
     let first = line(&mut lines);

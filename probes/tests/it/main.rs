@@ -5,6 +5,7 @@
 mod databases;
 mod http2;
 mod peers;
+mod queues;
 mod receiver;
 mod requests;
 mod tls;

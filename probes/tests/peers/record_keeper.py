@@ -56,6 +56,23 @@ def note(connection, operation, text, status, sent, received, start, end=None, c
                             end=end or time.time_ns()))
 
 
+def begin(connection, operation, sent=None):
+    """Takes a place for an operation among those of its connection; returns its number."""
+    with lock:
+        records.append(dict(connection=connection, operation=operation, sent=sent))
+        return len(records) - 1
+
+
+def end(number, start, status, collection=None, text=None, received=None):
+    """The operation that has this place is over."""
+    done = time.time_ns()
+    with lock:
+        # It began before the agent came, or is over already.
+        if number < len(records) and "start" not in records[number]:
+            records[number].update(text=text, collection=collection, status=status,
+                                   received=received, start=start, end=done)
+
+
 def ready():
     """What was done so far happened before the agent came."""
     records.clear()

@@ -68,6 +68,11 @@ impl<'a> Input<'a> {
         self.omitted
     }
 
+    /// Takes so many bytes that nobody reads; returns how many they were.
+    pub(super) fn skip(&mut self, bytes: usize) -> u64 {
+        self.take(bytes).len() as u64
+    }
+
     fn take(&mut self, bytes: usize) -> &'a [u8] {
         let (taken, rest) = self.captured.split_at(bytes.min(self.captured.len()));
         self.captured = rest;

@@ -274,12 +274,31 @@ impl<C: Call> Queue<C> {
 }
 
 impl<C: Call> Open<C> {
+    pub(super) fn new(call: C, ordinal: Option<u64>, request: Draft) -> Self {
+        Self { call, ordinal, request, response: Draft::default() }
+    }
+
+    /// A part of its answer has come.
+    pub(super) fn answer(&mut self, unit: &Unit<'_>, captured_max: usize) {
+        self.response.add(unit, captured_max);
+    }
+
+    /// More of it has come, whichever way it travels.
+    pub(super) fn ends_at(&mut self, time: u64) {
+        self.response.ended = time;
+    }
+
     /// Something of its answer has come.
     pub(crate) fn begun(&self) -> bool {
         self.response.bytes > 0
     }
 
-    fn finish(self, role: Role, failure: Option<Failure>, whole: bool) -> Option<Exchange> {
+    pub(super) fn finish(
+        self,
+        role: Role,
+        failure: Option<Failure>,
+        whole: bool,
+    ) -> Option<Exchange> {
         let Self { call, ordinal, request, response } = self;
         let end = response.ended.max(request.ended).max(request.began);
         let answered =

@@ -7,7 +7,7 @@ use super::*;
 use crate::protocol::{Closing, Direction, Segment};
 
 /// Pieces that messages are made of, so that random bytes get far.
-const WORDS: [&[u8]; 30] = [
+const WORDS: &[&[u8]] = &[
     b"GET / HTTP/1.1\r\n\r\n",
     b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -38,6 +38,9 @@ const WORDS: [&[u8]; 30] = [
     b"set k 0 0 1\r\nv\r\n",
     b"VALUE k 0 1\r\nv\r\nEND\r\n",
     b"\xff\xff\xff\x7f",
+    b"\0\0\0\x0d\0\x12\0\0\0\0\0\x01\0\x03abc",
+    b"\0\0\0\x2a\0\0\0\x03\0\0\0\x02\0\x01c\xff\xff\0\x01\0\0\0\x09\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\0\0\0\0",
+    b"\0\0\0\x0a\0\0\0\x01\0\0\0\0\0\0",
 ];
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -67,7 +70,7 @@ proptest! {
         ),
     ) {
         let role = if server { Role::Server } else { Role::Client };
-        for row in &ROWS {
+        for row in ROWS {
             let limits = Limits { pending_max: 8, body_bytes_max: 16, ..Limits::default() };
             let mut parser = row.parser(Arc::new(limits), role, from_start);
             let (mut out, mut fed, mut time) = (Vec::new(), 0, 0);

@@ -1,0 +1,257 @@
+//! Two lanes of messages of which each says what it belongs to: by a number, a stream, a name.
+//!
+//! Invariants: an answer is given only to the message that it names, and to none that was sent
+//! before bytes were lost; each direction loses its place and finds it again by itself; each byte is
+//! counted once.
+
+use std::fmt::Debug;
+
+use super::lane::{Head, Input, Lane, Step, Unit};
+use super::pending::Pending;
+use super::queue::Call;
+use super::{BLIND_SEGMENTS_MAX, QUIET_NANOS, Read, Side};
+use crate::protocol::{Closing, Counts, Direction, Exchange, Limits, Protocol, Role, Segment};
+
+/// How messages of a protocol are cut and what they mean. Everything else is [`Correlation`]'s.
+pub(crate) trait Correlated: Debug + Send {
+    /// What an answer calls the message that it belongs to.
+    type Key: Eq + Debug + Send;
+    /// What is remembered of a message until it is answered.
+    type Call: Call;
+
+    /// Reads the head of a message at the start of `bytes`.
+    fn head(&self, side: Side, bytes: &[u8]) -> Head;
+
+    /// Reads a message.
+    fn message(
+        &mut self,
+        side: Side,
+        unit: &Unit<'_>,
+        pending: &mut Pending<Self::Key, Self::Call>,
+    ) -> Read;
+
+    /// Where in the bytes of a segment a message certainly begins, after a loss before them.
+    fn resume(
+        &self,
+        side: Side,
+        bytes: &[u8],
+        pending: &Pending<Self::Key, Self::Call>,
+    ) -> Option<usize>;
+
+    /// Messages of this side were lost: what they may have changed is not known any more.
+    fn forget(&mut self, side: Side);
+}
+
+/// A direction: its messages, and whether its place in them is known.
+#[derive(Debug, Default)]
+struct Way {
+    lane: Lane,
+    lost: bool,
+    /// Its place was lost once, so that what it was found by may have been anything.
+    resumed: bool,
+    last_seen: u64,
+    /// A short piece that came last, while the place is lost: who reads the head of a message by
+    /// itself has the rest of it in the next one.
+    short: Vec<u8>,
+}
+
+/// Longer pieces hold the head of a message.
+const SHORT_BYTES_MAX: usize = 32;
+
+impl Way {
+    /// Gives up what is held; returns how much of it had passed.
+    fn reset(&mut self) -> u64 {
+        self.lane.reset() + std::mem::take(&mut self.short).len() as u64
+    }
+}
+
+/// The parser of a connection with such messages.
+#[derive(Debug)]
+pub(crate) struct Correlation<C: Correlated> {
+    grammar: C,
+    role: Role,
+    head_bytes_max: usize,
+    counts: Counts,
+    requests: Way,
+    responses: Way,
+    pending: Pending<C::Key, C::Call>,
+    blind_segments: u32,
+    /// An exchange was whole.
+    proven: bool,
+    failures: u32,
+    passed: bool,
+}
+
+impl<C: Correlated> Correlation<C> {
+    pub(crate) fn new(grammar: C, limits: &Limits, role: Role, from_start: bool) -> Self {
+        let way = || Way { lost: !from_start, resumed: !from_start, ..Way::default() };
+        Self {
+            grammar,
+            role,
+            head_bytes_max: limits.head_bytes_max,
+            counts: Counts::default(),
+            requests: way(),
+            responses: way(),
+            pending: Pending::new(limits, role, from_start),
+            blind_segments: 0,
+            proven: false,
+            failures: 0,
+            passed: false,
+        }
+    }
+
+    fn side(&self, direction: Direction) -> Side {
+        if direction == self.role.requests() { Side::Requests } else { Side::Responses }
+    }
+
+    fn way(&mut self, side: Side) -> &mut Way {
+        match side {
+            Side::Requests => &mut self.requests,
+            Side::Responses => &mut self.responses,
+        }
+    }
+
+    /// Reads all messages that the input completes.
+    fn read(&mut self, side: Side, input: &mut Input<'_>) {
+        let mut lane = std::mem::take(&mut self.way(side).lane);
+        let fate = loop {
+            let grammar = &self.grammar;
+            let unit =
+                match lane.next(input, self.head_bytes_max, |bytes| grammar.head(side, bytes)) {
+                    Step::More => break Read::Understood,
+                    Step::Broken => break Read::Broken,
+                    Step::Unit(unit) => unit,
+                };
+            let read = self.grammar.message(side, &unit, &mut self.pending);
+            match read {
+                Read::Broken => self.counts.unparsed_bytes += unit.bytes(),
+                Read::Understood | Read::Last => self.counts.parsed_bytes += unit.bytes(),
+            }
+            if read != Read::Understood {
+                break read;
+            }
+        };
+        self.way(side).lane = lane;
+        match fate {
+            Read::Understood => {}
+            Read::Last => {
+                self.passed = true;
+                self.counts.passed_bytes += self.requests.reset() + self.responses.reset();
+            }
+            Read::Broken => {
+                self.failures += u32::from(input.omitted() == 0);
+                self.lose(side);
+            }
+        }
+    }
+
+    fn lose(&mut self, side: Side) {
+        self.counts.resyncs += 1;
+        let way = self.way(side);
+        let passed = way.reset();
+        (way.lost, way.resumed) = (true, true);
+        self.counts.unparsed_bytes += passed;
+        self.pending.lose(side);
+        self.grammar.forget(side);
+    }
+
+    /// Takes up again where a message begins; false where none does.
+    fn resume(&mut self, side: Side, segment: &Segment<'_>, input: &mut Input<'_>) -> bool {
+        let short = std::mem::take(&mut self.way(side).short);
+        if !short.is_empty() {
+            let joined = [short.as_slice(), segment.captured].concat();
+            if self.grammar.resume(side, &joined, &self.pending) == Some(0) {
+                self.way(side).lost = false;
+                let time = self.way(side).last_seen;
+                self.read(
+                    side,
+                    &mut Input::new(&Segment { time, captured: &short, omitted: 0, ..*segment }),
+                );
+                return true;
+            }
+            self.counts.unparsed_bytes += short.len() as u64;
+        }
+        if let Some(at) = self.grammar.resume(side, segment.captured, &self.pending) {
+            self.counts.unparsed_bytes += input.skip(at);
+            self.way(side).lost = false;
+            return true;
+        }
+        self.blind_segments = self.blind_segments.saturating_add(1);
+        if segment.omitted == 0 && segment.captured.len() <= SHORT_BYTES_MAX {
+            input.skip(segment.captured.len());
+            self.way(side).short = segment.captured.to_vec();
+        }
+        false
+    }
+
+    /// What was taken for a head after a loss has the lane wait for what never comes.
+    fn took_up_wrongly(&mut self, side: Side, segment: &Segment<'_>) -> bool {
+        let way = match side {
+            Side::Requests => &self.requests,
+            Side::Responses => &self.responses,
+        };
+        way.resumed
+            && way.lane.is_amid()
+            && segment.time.saturating_sub(way.last_seen) >= QUIET_NANOS
+            && self.grammar.resume(side, segment.captured, &self.pending) == Some(0)
+    }
+
+    fn settle(&mut self, out: &mut Vec<Exchange>) {
+        if self.pending.take_done(out) {
+            self.failures = 0;
+            self.proven = true;
+        }
+        self.counts.requests_shed += self.pending.take_shed();
+        self.counts.responses_without_request += self.pending.take_unasked();
+    }
+}
+
+impl<C: Correlated> Protocol for Correlation<C> {
+    fn feed(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) {
+        let side = self.side(segment.direction);
+        let mut input = Input::new(segment);
+        if self.passed {
+            self.counts.passed_bytes += input.rest();
+            return;
+        }
+        if segment.gap_before || self.took_up_wrongly(side, segment) {
+            self.lose(side);
+        }
+        self.pending.blind(self.requests.lost || self.responses.lost);
+        if !self.way(side).lost || self.resume(side, segment, &mut input) {
+            self.read(side, &mut input);
+        }
+        if self.passed {
+            self.counts.passed_bytes += input.rest();
+        } else {
+            self.counts.unparsed_bytes += input.rest();
+        }
+        self.way(side).last_seen = segment.time;
+        self.settle(out);
+    }
+
+    fn close(&mut self, time: u64, closing: Closing, out: &mut Vec<Exchange>) {
+        self.counts.unparsed_bytes += self.requests.reset() + self.responses.reset();
+        self.pending.close(time, closing);
+        self.settle(out);
+    }
+
+    fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    fn finished(&self) -> bool {
+        self.passed
+    }
+
+    fn failures(&self) -> u32 {
+        if !self.proven && self.blind_segments > BLIND_SEGMENTS_MAX {
+            return u32::MAX;
+        }
+        self.failures
+    }
+}

@@ -1,0 +1,188 @@
+//! Messages that wait for one that names them.
+//!
+//! Invariants: a message that enters leaves once; the number that wait is bounded; a name stands for
+//! the message that took it last.
+
+use std::collections::VecDeque;
+
+use super::Side;
+use super::lane::Unit;
+use super::queue::{Call, Draft, Open};
+use crate::protocol::{Closing, Exchange, Failure, Limits, Role};
+
+/// The messages of a connection that wait, by what their answers call them.
+#[derive(Debug)]
+pub(crate) struct Pending<K, C> {
+    role: Role,
+    pending_max: usize,
+    captured_max: usize,
+    open: VecDeque<Entry<K, C>>,
+    /// A direction has lost its place: answers may pass unseen.
+    blind: bool,
+    done: Vec<Exchange>,
+    /// How many messages each side began an exchange with, while every one was seen.
+    asked: [Option<u64>; 2],
+    unasked: u64,
+    shed: u64,
+}
+
+#[derive(Debug)]
+struct Entry<K, C> {
+    key: K,
+    open: Open<C>,
+    /// Its answer may have passed unseen.
+    doubtful: bool,
+}
+
+impl<K: Eq, C: Call> Pending<K, C> {
+    pub(super) fn new(limits: &Limits, role: Role, from_start: bool) -> Self {
+        Self {
+            role,
+            pending_max: limits.pending_max.max(1),
+            captured_max: limits.body_bytes_max,
+            open: VecDeque::new(),
+            blind: !from_start,
+            done: Vec::new(),
+            asked: [from_start.then_some(0); 2],
+            unasked: 0,
+            shed: 0,
+        }
+    }
+
+    /// What is kept of a message, as the beginning of an exchange.
+    pub(crate) fn draft(&self, unit: &Unit<'_>) -> Draft {
+        let mut draft = Draft::default();
+        draft.add(unit, self.captured_max);
+        draft
+    }
+
+    /// A message that will be answered by one that names it. What was called so before has had its
+    /// answer, which was not seen.
+    pub(crate) fn ask(&mut self, side: Side, request: Draft, key: K, call: C) {
+        if let Some(at) = self.position(&key) {
+            self.leave(at, Some(Failure::Unseen), false);
+        }
+        if self.open.len() >= self.pending_max {
+            self.shed += 1;
+            self.leave(0, Some(Failure::Unseen), false);
+        }
+        let ordinal = self.ordinal(side);
+        let open = Open::new(call, ordinal, request);
+        self.open.push_back(Entry { key, open, doubtful: self.blind });
+    }
+
+    /// A message that is not answered at all.
+    pub(crate) fn told(&mut self, side: Side, request: Draft, call: C) {
+        let ordinal = self.ordinal(side);
+        let open = Open::new(call, ordinal, request);
+        self.done.extend(open.finish(self.role, None, true));
+    }
+
+    /// Both sides count alike: what the client began has even numbers, the server's are odd.
+    fn ordinal(&mut self, side: Side) -> Option<u64> {
+        let (count, odd) = match side {
+            Side::Requests => (&mut self.asked[0], 0),
+            Side::Responses => (&mut self.asked[1], 1),
+        };
+        let ordinal = *count;
+        *count = ordinal.map(|ordinal| ordinal + 1);
+        ordinal.map(|ordinal| ordinal * 2 + odd)
+    }
+
+    fn position(&self, key: &K) -> Option<usize> {
+        self.open.iter().position(|entry| entry.key == *key)
+    }
+
+    /// What is called so.
+    pub(crate) fn find(&mut self, key: &K) -> Option<&mut Open<C>> {
+        self.open.iter_mut().find(|entry| entry.key == *key).map(|entry| &mut entry.open)
+    }
+
+    /// Something is called so.
+    pub(crate) fn waits(&self, key: &K) -> bool {
+        self.position(key).is_some()
+    }
+
+    /// A part of the answer to what is called so.
+    pub(crate) fn answer(&mut self, key: &K, unit: &Unit<'_>) -> Option<&mut Open<C>> {
+        let captured_max = self.captured_max;
+        let open = self.find(key)?;
+        open.answer(unit, captured_max);
+        Some(open)
+    }
+
+    /// The answer to what is called so is whole. What was sent before it, and whose answer may have
+    /// passed unseen, is not waited for any longer.
+    pub(crate) fn finish(&mut self, key: &K) {
+        let Some(mut at) = self.position(key) else { return };
+        let doubtful = |entry: &Entry<K, C>| entry.doubtful;
+        while let Some(earlier) = self.open.iter().take(at).position(doubtful) {
+            self.leave(earlier, Some(Failure::Unseen), false);
+            at -= 1;
+        }
+        self.leave(at, None, true);
+    }
+
+    /// An answer came that nobody has asked for.
+    pub(crate) fn unasked(&mut self) {
+        self.unasked += 1;
+    }
+
+    fn leave(&mut self, at: usize, failure: Option<Failure>, whole: bool) {
+        if let Some(Entry { open, doubtful, .. }) = self.open.remove(at) {
+            let settled = open.call.settled();
+            let failure = failure.filter(|_| !settled);
+            let failure = failure.map(|it| if doubtful { Failure::Unseen } else { it });
+            self.done.extend(open.finish(self.role, failure, whole));
+        }
+    }
+
+    /// Takes over what is done; true if some of it was whole.
+    pub(super) fn take_done(&mut self, out: &mut Vec<Exchange>) -> bool {
+        let some = self.done.iter().any(|one| one.failure.is_none());
+        out.append(&mut self.done);
+        some
+    }
+
+    pub(super) fn take_unasked(&mut self) -> u64 {
+        std::mem::take(&mut self.unasked)
+    }
+
+    pub(super) fn take_shed(&mut self) -> u64 {
+        std::mem::take(&mut self.shed)
+    }
+
+    /// Bytes of this side were lost: answers to what waits, or what would have taken its name.
+    pub(super) fn lose(&mut self, side: Side) {
+        self.give_up(Failure::Unseen);
+        match side {
+            Side::Requests => self.asked[0] = None,
+            Side::Responses => self.asked[1] = None,
+        }
+    }
+
+    fn give_up(&mut self, failure: Failure) {
+        while !self.open.is_empty() {
+            self.leave(0, Some(failure), false);
+        }
+    }
+
+    /// Whether a direction has lost its place.
+    pub(super) fn blind(&mut self, blind: bool) {
+        self.blind = blind;
+    }
+
+    /// The connection has ended.
+    pub(super) fn close(&mut self, time: u64, closing: Closing) {
+        let failure = match closing {
+            Closing::Orderly => Failure::Closed,
+            Closing::Reset => Failure::Reset,
+            Closing::Unwatched => Failure::Unseen,
+        };
+        if closing != Closing::Unwatched {
+            let certain = self.open.iter_mut().filter(|entry| !entry.doubtful);
+            certain.for_each(|entry| entry.open.ends_at(time));
+        }
+        self.give_up(failure);
+    }
+}
