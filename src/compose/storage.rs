@@ -50,6 +50,7 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
         row_group_rows_max: settings.row_group_rows_max,
         retention,
         retention_interval: settings.retention_interval,
+        fetched_bytes_max: settings.fetched_bytes_max.0,
         footers_bytes_max: settings.footer_cache_bytes_max.as_usize(),
         garbage_grace: settings.garbage_grace,
         ..config

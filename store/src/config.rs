@@ -30,6 +30,10 @@ pub struct Config {
     /// 100 columns and 8 row groups takes about 200 KB; a file whose footer is not in memory costs
     /// a query one request more.
     pub footers_bytes_max: usize,
+    /// What one part of a scan may have fetched and not decoded yet; a query has about as many parts
+    /// as threads. Less makes a query over a bucket that is far away wait more often; one wait
+    /// brings up to 4 MiB whatever this says.
+    pub fetched_bytes_max: u64,
     /// When small files become large ones.
     pub compaction: CompactionConfig,
     /// How long rows are kept; a row that no rule selects is kept for ever.
@@ -67,6 +71,7 @@ impl Config {
             refresh_interval: Duration::from_secs(10),
             row_group_rows_max: 65_536,
             footers_bytes_max: 64 << 20,
+            fetched_bytes_max: 32 << 20,
             compaction: CompactionConfig::default(),
             retention: Vec::new(),
             retention_interval: Duration::from_secs(300),

@@ -33,8 +33,8 @@ pub use catalog::{AttributeTypes, FileAttribute, FileEntry, FileLayout, Overflow
 pub use config::{CompactionConfig, Config, S3Config, StoreRoles, TraceFilterConfig};
 pub use error::{Error, ErrorKind};
 pub use files::{
-    Bound, OneOf, ReadColumn, ReadFigures, ReadRequest, ReadTally, RowFilter, RowStream, Values,
-    project, read_field, select,
+    Bound, OneOf, ReadColumn, ReadFigures, ReadRequest, ReadTally, Room, RowFilter, RowStream,
+    Values, project, read_field, select,
 };
 pub use model::{
     BadHoldName, BadTime, FileId, Hold, HoldName, LogPosition, RowBatch, Secret, Signal, SpanId,

@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::bucket::Puts;
 use crate::catalog::Snapshot;
 use crate::catalog::record::Cause;
-use crate::files::FooterMetrics;
+use crate::files::{FooterMetrics, RoomMetrics};
 use crate::model::Table;
 use crate::retention::DeletionReport;
 use crate::store::MergeReport;
@@ -147,6 +147,8 @@ pub(crate) struct Metrics {
     index_failures: Counter,
     garbage: Counter,
     single_writer: Gauge,
+    /// For what is fetched of files.
+    pub(crate) fetched: RoomMetrics,
     /// For the footers that are kept.
     pub(crate) footers: FooterMetrics,
     /// For the trace filters.
@@ -325,6 +327,11 @@ impl Metrics {
             "Files opened whose footer had to be fetched",
             misses,
         );
+        let RoomMetrics { bytes, waits } = self.fetched.clone();
+        let about = "Fetched of files by scans and not decoded yet, at most fetched_bytes_max a part of one";
+        registry.register_with_unit("icecore_store_fetched", about, Unit::Bytes, bytes);
+        let about = "Times that a scan had to decode before it fetched more";
+        registry.register("icecore_store_fetch_waits", about, waits);
     }
 
     /// One attempt of one request.

@@ -27,7 +27,7 @@ use crate::catalog::{FileEntry, Snapshot};
 use crate::chance::{Chance, Machine};
 use crate::config::Config;
 use crate::error::Error;
-use crate::files::{Footers, ReadRequest, RowStream};
+use crate::files::{Footers, ReadRequest, Room, RowStream};
 use crate::index::{Index, Traces};
 use crate::metrics::Metrics;
 use crate::model::{FileId, Table, TimeRange, TraceId, WriterId};
@@ -133,14 +133,25 @@ impl Store {
         trace_id: Option<TraceId>,
     ) -> RowStream {
         let (bucket, footers) = (self.bucket.objects(), Arc::clone(&self.footers));
-        crate::files::read_kept(bucket, footers, file, time, trace_id)
+        crate::files::read_kept(bucket, footers, file, time, trace_id, self.is_far())
     }
 
     /// Files that a reader should have open at one time, so that its waits for the bucket overlap:
-    /// a folder needs hardly any.
+    /// a folder needs hardly any. What it holds of them is bounded by its [`Store::room`].
     #[must_use]
     pub fn files_at_once(&self) -> usize {
-        if self.config.storage.scheme() == "file" { 2 } else { 8 }
+        if self.is_far() { 64 } else { 2 }
+    }
+
+    /// Whether each request to the bucket takes its time.
+    fn is_far(&self) -> bool {
+        self.config.storage.scheme() != "file"
+    }
+
+    /// What one part of a scan may hold of the files that it reads.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        Room::new(self.config.fetched_bytes_max, self.metrics.fetched.clone())
     }
 
     /// Reads the whole catalog again and the footer of every file, and compares.

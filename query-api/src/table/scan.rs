@@ -34,6 +34,10 @@ use super::present::shown;
 use super::stats::metrics;
 use super::top::{Order, TopRows};
 
+/// Files that are read at one time for the first rows of an order: what is found in some of them
+/// rules out others.
+const FILES_OF_TOP_MAX: usize = 8;
+
 /// The plan node that reads.
 #[derive(Debug, Clone)]
 pub(crate) struct TelemetryScan {
@@ -156,7 +160,8 @@ impl TelemetryScan {
     ) -> BoxStream<'static, Result<RecordBatch>> {
         let (rows, columns) = (Arc::clone(&self.rows), self.read_columns());
         let (conditions, tally) = (self.conditions.clone(), Arc::clone(&self.tally));
-        let at_once = rows.store.files_at_once();
+        let (at_once, room) = (rows.store.files_at_once(), rows.store.room());
+        let at_once = if top.is_some() { at_once.min(FILES_OF_TOP_MAX) } else { at_once };
         let opened = stream::iter(files).map(move |file| {
             let (mut bounds, mut filters) = conditions.of_file(&file);
             if let Some(top) = &top {
@@ -175,7 +180,8 @@ impl TelemetryScan {
             }
             rows.stats.opened(&file);
             let (columns, tally) = (columns.clone(), Arc::clone(&tally));
-            let request = ReadRequest { file, columns, bounds, filters, tally };
+            let room = Some(room.clone());
+            let request = ReadRequest { file, columns, bounds, filters, room, tally };
             let stats = Arc::clone(&rows.stats);
             let batches = rows.store.read(request).map(move |batch| {
                 let batch = batch.map_err(store_error)?;

@@ -147,7 +147,8 @@ impl PageReader for Pages {
     }
 }
 
-fn unpacked(page: Page) -> Result<Page> {
+/// A page of a column that is packed with zstd.
+pub(super) fn unpacked(page: Page) -> Result<Page> {
     Ok(match page {
         Page::DictionaryPage { buf, num_values, encoding, is_sorted } => {
             Page::DictionaryPage { buf: unpack(&buf, 0)?, num_values, encoding, is_sorted }

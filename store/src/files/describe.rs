@@ -21,7 +21,7 @@ pub(crate) async fn describe(
         Err(Error::Bucket { source: object_store::Error::NotFound { .. }, .. }) => return Ok(None),
         other => other?,
     };
-    let from = Fetching { bucket: &bucket, path, tally: &ReadTally::default() };
+    let from = Fetching { bucket: &bucket, path, tally: &ReadTally::default(), whole: None };
     let metadata = fetch_metadata(from, file_bytes).await?;
     let entry = description(&metadata, path)?.entry(id, file_bytes);
     if entry.path() == path {

@@ -14,6 +14,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
 
 use super::encoding::properties;
 use super::shape;
@@ -134,8 +135,11 @@ impl ColumnEncoder {
         let properties =
             properties(table, &schema, values.map_or(&[], std::slice::from_ref), rows_max);
         let alone = ColumnAlone::new(field, properties)?;
+        let path = ColumnPath::from(field.name().as_str());
         let values = match field.data_type() {
-            DataType::Dictionary(_, _) => Values::Texts(Box::default()),
+            DataType::Dictionary(_, _) if alone.properties.dictionary_enabled(&path) => {
+                Values::Texts(Box::default())
+            }
             _ => Values::Leaves(alone.leaves()?),
         };
         Ok(Self { field: Arc::clone(field), alone, values })

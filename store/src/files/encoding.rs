@@ -19,6 +19,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::numbers::{self, Numbers};
 use super::order::sort_columns;
+use super::seldom::straight;
 use crate::model::Table;
 use crate::schema::MapColumn;
 
@@ -179,8 +180,19 @@ fn column_properties(
         }
         _ => {
             let properties = leaf_properties(properties, field, leaf.clone(), column);
-            match column.filter(|_| table == Table::Metrics).and_then(numbers::best) {
-                Some(best) => number_properties(properties, field, &path, best),
+            let Some(column) = column else { return properties };
+            if table == Table::Metrics {
+                return match numbers::best(column) {
+                    Some(best) => number_properties(properties, field, &path, best),
+                    None => properties,
+                };
+            }
+            let attribute = MapColumn::parse(field.name()).is_some();
+            let straight = attribute.then(|| straight(column, compression(ZSTD_LEVEL), PAGE_BYTES));
+            match straight.flatten() {
+                Some(encoding) => properties
+                    .set_column_dictionary_enabled(leaf.clone(), false)
+                    .set_column_encoding(leaf, encoding),
                 None => properties,
             }
         }

@@ -33,6 +33,10 @@ impl RowFilter for OneOf {
         &self.column
     }
 
+    fn ids(&self) -> Option<&[Vec<u8>]> {
+        Some(&self.ids)
+    }
+
     fn keep(&self, rows: &RecordBatch) -> Result<BooleanArray, Box<dyn StdError + Send + Sync>> {
         let column = rows.column(0);
         let Some(ids) = column.as_fixed_size_binary_opt() else {

@@ -52,10 +52,14 @@ impl Footer {
     fn new(metadata: ParquetMetaData, path: &str) -> Result<Self, Error> {
         // Refuses files of a later version.
         description(&metadata, path)?;
-        let failed = |source| failed(path, source);
-        let types = types(&metadata).map_err(failed)?;
+        Self::of(metadata).map_err(|source| failed(path, source))
+    }
+
+    /// Of any file, whatever it says of itself.
+    pub(super) fn of(metadata: ParquetMetaData) -> Result<Self, ParquetError> {
+        let types = types(&metadata)?;
         let zstd = metadata.row_groups().iter().map(packed).collect();
-        let metadata = unpacked(metadata).map_err(failed)?;
+        let metadata = unpacked(metadata)?;
         Ok(Self { metadata, types, zstd, blooms: OnceCell::new() })
     }
 
@@ -220,6 +224,8 @@ pub(super) struct Fetching<'a> {
     pub(super) bucket: &'a Arc<dyn ObjectStore>,
     pub(super) path: &'a str,
     pub(super) tally: &'a ReadTally,
+    /// The file, where it is here already.
+    pub(super) whole: Option<&'a Bytes>,
 }
 
 impl Fetching<'_> {
@@ -231,10 +237,17 @@ impl Fetching<'_> {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let joined = joined(ranges);
-        self.tally.fetched(joined.iter().map(|range| range.end - range.start).sum());
-        let pieces = self.bucket.get_ranges(&Path::from(self.path), &joined).await;
-        let pieces = pieces.map_err(|source| bucket_failed(self.path, source))?;
+        let (joined, pieces) = match self.whole {
+            Some(whole) => {
+                (std::iter::once(0..whole.len() as u64).collect(), Vec::from([whole.clone()]))
+            }
+            None => {
+                let joined = joined(ranges);
+                self.tally.fetched(joined.iter().map(|range| range.end - range.start).sum());
+                let pieces = self.bucket.get_ranges(&Path::from(self.path), &joined).await;
+                (joined, pieces.map_err(|source| bucket_failed(self.path, source))?)
+            }
+        };
         let cut = ranges.iter().map(|range| {
             let at = joined.partition_point(|piece| piece.end < range.end);
             let start = joined.get(at).map_or(0, |piece| piece.start);

@@ -63,7 +63,7 @@ async fn footer(
     entry: &Arc<FileEntry>,
 ) -> Result<(Arc<ParquetMetaData>, Vec<String>), Error> {
     let path = entry.path();
-    let from = Fetching { bucket, path: &path, tally: &ReadTally::default() };
+    let from = Fetching { bucket, path: &path, tally: &ReadTally::default(), whole: None };
     let metadata = fetch_metadata(from, entry.bytes).await?;
     let said = description(&metadata, &path)?.entry(entry.id, entry.bytes);
     let mut faults = Vec::new();

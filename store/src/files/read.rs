@@ -9,9 +9,10 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
@@ -19,8 +20,10 @@ use super::chunks::Fetched;
 use super::filter::of_trace;
 use super::footer::{Fetching, Footer, description, failed, fetch_footer, fetch_metadata, length};
 use super::footers::Footers;
+use super::point::Points;
 use super::prune::Pruning;
 use super::request::{Bound, ReadRequest, RowFilter, RowStream, Values};
+use super::room::{Held, Room};
 use super::rows::Rows;
 use super::source::{Decoding, Source};
 use super::tally::ReadTally;
@@ -36,16 +39,22 @@ const BATCHES_A_TURN: usize = 4;
 /// Row groups are fetched together up to about so many bytes, and one at least.
 const FETCHED_BYTES_MAX: u64 = 4 << 20;
 
+/// A trace is in all columns of a file, and in many places of each. From a bucket that is far away
+/// a file that is no larger is fetched whole: at 90 MB a second that takes as long as asking twice.
+const WHOLE_BYTES_MAX: u64 = 8 << 20;
+
 /// Some columns of some rows of one file.
 pub(crate) fn read(
     bucket: Arc<dyn ObjectStore>,
     footers: Arc<Footers>,
     request: ReadRequest,
 ) -> RowStream {
-    let ReadRequest { file, columns, bounds, filters, tally } = request;
+    let ReadRequest { file, columns, bounds, filters, room, tally } = request;
     let columns = Some(columns);
     let (footers, path) = (Some(footers), file.path());
-    Job { bucket, footers, file, path, columns, bounds, filters, tally }.stream()
+    let (in_one, whole) = (false, OnceLock::new());
+    Job { bucket, footers, file, path, columns, bounds, filters, room, tally, in_one, whole }
+        .stream()
 }
 
 /// As [`read_kept`], with the footer fetched and forgotten.
@@ -55,19 +64,21 @@ pub(crate) fn read_rows(
     time: TimeRange,
     trace_id: Option<TraceId>,
 ) -> RowStream {
-    whole_rows(bucket, None, file, time, trace_id)
+    whole_rows(bucket, None, file, time, trace_id, false)
 }
 
 /// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
-/// or page that lies out of `time`. The footer is kept for the next reader.
+/// or page that lies out of `time`. The footer is kept for the next reader. From a bucket that is
+/// far away a file that is not large is fetched in one request for a trace.
 pub(crate) fn read_kept(
     bucket: Arc<dyn ObjectStore>,
     footers: Arc<Footers>,
     file: &Arc<FileEntry>,
     time: TimeRange,
     trace_id: Option<TraceId>,
+    far: bool,
 ) -> RowStream {
-    whole_rows(bucket, Some(footers), file, time, trace_id)
+    whole_rows(bucket, Some(footers), file, time, trace_id, far)
 }
 
 fn whole_rows(
@@ -76,6 +87,7 @@ fn whole_rows(
     file: &Arc<FileEntry>,
     time: TimeRange,
     trace_id: Option<TraceId>,
+    far: bool,
 ) -> RowStream {
     let mut bounds: Vec<Bound> = trace_id.map(Bound::trace).into_iter().collect();
     if time != TimeRange::ALL {
@@ -83,7 +95,10 @@ fn whole_rows(
     }
     let filters = trace_id.map(of_trace).into_iter().collect();
     let (file, path, tally) = (Arc::clone(file), file.path(), Arc::default());
-    Job { bucket, footers, file, path, columns: None, bounds, filters, tally }.stream()
+    let (columns, room, whole) = (None, None, OnceLock::new());
+    let in_one = far && trace_id.is_some() && file.bytes <= WHOLE_BYTES_MAX;
+    Job { bucket, footers, file, path, columns, bounds, filters, room, tally, in_one, whole }
+        .stream()
 }
 
 /// The origin in a file's key-value metadata; `None` where there is no such file.
@@ -95,7 +110,7 @@ pub(crate) async fn read_origin(
         Err(Error::Bucket { source: object_store::Error::NotFound { .. }, .. }) => return Ok(None),
         other => other?,
     };
-    let from = Fetching { bucket: &bucket, path, tally: &ReadTally::default() };
+    let from = Fetching { bucket: &bucket, path, tally: &ReadTally::default(), whole: None };
     let metadata = fetch_metadata(from, file_bytes).await?;
     Ok(Some(description(&metadata, path)?.origin()))
 }
@@ -111,7 +126,11 @@ struct Job {
     columns: Option<Vec<ReadColumn>>,
     bounds: Vec<Bound>,
     filters: Vec<Arc<dyn RowFilter>>,
+    room: Option<Room>,
     tally: Arc<ReadTally>,
+    /// Whether the file is fetched in one piece, and that piece.
+    in_one: bool,
+    whole: OnceLock<Bytes>,
 }
 
 /// A row group and the rows of it that are still wanted.
@@ -131,6 +150,7 @@ struct Wave {
     fetched: Arc<Fetched>,
     groups: VecDeque<Wanted>,
     decoding: Option<Decoding>,
+    _held: Option<Held>,
 }
 
 impl Job {
@@ -154,6 +174,11 @@ impl Job {
 
     /// What is left of the file after pruning; `None` where that is nothing.
     async fn plan(&self) -> Result<Option<(Plan, VecDeque<Wanted>)>, Error> {
+        if self.in_one {
+            let all: Vec<_> = std::iter::once(0..self.file.bytes).collect();
+            let whole = self.from().fetch(&all).await?.pop();
+            whole.into_iter().for_each(|(_, whole)| drop(self.whole.set(whole)));
+        }
         let footer = match &self.footers {
             Some(footers) => footers.of(&self.file, self.from()).await?,
             None => Arc::new(fetch_footer(self.from(), self.file.bytes).await?),
@@ -190,7 +215,8 @@ impl Job {
     }
 
     fn from(&self) -> Fetching<'_> {
-        Fetching { bucket: &self.bucket, path: &self.path, tally: &self.tally }
+        let Self { bucket, path, tally, whole, .. } = self;
+        Fetching { bucket, path, tally, whole: whole.get() }
     }
 
     /// Some batches, and what is left to decode; `None` at the end.
@@ -205,6 +231,8 @@ impl Job {
                 if groups.is_empty() {
                     return Ok(None);
                 }
+                // What the last one held must be there for the next.
+                drop(std::mem::take(&mut wave));
                 wave = self.wave(plan, groups).await?;
                 continue;
             }
@@ -223,7 +251,11 @@ impl Job {
 
     /// The next row groups with the pages of the rows that pass the filters.
     async fn wave(&self, plan: &Arc<Plan>, groups: &mut VecDeque<Wanted>) -> Result<Wave, Error> {
-        let mut now = plan.next(groups);
+        let (mut now, bytes) = plan.next(groups);
+        let held = match &self.room {
+            Some(room) => room.take(bytes).await,
+            None => None,
+        };
         let mut fetched = Fetched::default();
         if !plan.filters.is_empty() {
             let sources = plan.filters.iter().map(|(_, source)| source);
@@ -240,7 +272,8 @@ impl Job {
             fetched = Arc::into_inner(shared).unwrap_or_default();
         }
         self.fetch(plan, std::iter::once(&plan.answer), &now, &mut fetched).await?;
-        Ok(Wave { fetched: Arc::new(fetched), groups: now.into(), decoding: None })
+        let (fetched, groups) = (Arc::new(fetched), now.into());
+        Ok(Wave { fetched, groups, decoding: None, _held: held })
     }
 
     /// Fetches what is not here yet of the pages that these rows are in.
@@ -273,8 +306,8 @@ fn count(groups: &[Wanted]) -> usize {
 }
 
 impl Plan {
-    /// The row groups that are fetched together.
-    fn next(&self, groups: &mut VecDeque<Wanted>) -> Vec<Wanted> {
+    /// The row groups that are fetched together, and how many bytes of them at most.
+    fn next(&self, groups: &mut VecDeque<Wanted>) -> (Vec<Wanted>, u64) {
         let bytes = |group: usize| {
             let filters = self.filters.iter().map(|(_, source)| source);
             let sources = filters.chain(std::iter::once(&self.answer));
@@ -283,13 +316,14 @@ impl Plan {
         let mut here = Vec::new();
         let mut sum = 0;
         while let Some((group, _)) = groups.front() {
-            sum += bytes(*group);
-            if sum > FETCHED_BYTES_MAX && !here.is_empty() {
+            let more = bytes(*group);
+            if sum + more > FETCHED_BYTES_MAX && !here.is_empty() {
                 break;
             }
+            sum += more;
             here.extend(groups.pop_front());
         }
-        here
+        (here, sum)
     }
 
     /// The rows that pass all filters. Each filter decodes only what those before it left.
@@ -299,6 +333,13 @@ impl Plan {
             for (filter, source) in &self.filters {
                 if rows.is_empty() {
                     break;
+                }
+                if let Some(ids) = filter.ids() {
+                    let points = Points { footer: &self.footer, group, fetched };
+                    if let Some(found) = source.with_id(points, &rows, ids)? {
+                        rows = found;
+                        continue;
+                    }
                 }
                 let batches = source.decode(&self.footer, fetched, group, &rows)?;
                 let masks = batches

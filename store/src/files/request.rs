@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use futures::stream::BoxStream;
 
+use super::room::Room;
 use super::tally::ReadTally;
 use crate::catalog::FileEntry;
 use crate::error::Error;
@@ -85,6 +86,12 @@ pub trait RowFilter: Debug + Send + Sync {
     /// The columns that it looks at, in the order in which it gets them.
     fn columns(&self) -> &[ReadColumn];
 
+    /// Where it keeps just the rows whose one column is one of some ids: those. The column is
+    /// looked through where it is then.
+    fn ids(&self) -> Option<&[Vec<u8>]> {
+        None
+    }
+
     /// Which of these rows stay; null is no. Called on a thread that may block, and never with no
     /// rows. It sees every row that the filters before it left, batch by batch.
     ///
@@ -104,6 +111,8 @@ pub struct ReadRequest {
     pub bounds: Vec<Bound>,
     /// Every row that comes back passed all of them, in this order.
     pub filters: Vec<Arc<dyn RowFilter>>,
+    /// What is held of the file meanwhile counts here.
+    pub room: Option<Room>,
     /// Counts what is skipped and fetched.
     pub tally: Arc<ReadTally>,
 }
@@ -112,6 +121,7 @@ impl ReadRequest {
     /// These columns of all rows.
     #[must_use]
     pub fn all(file: Arc<FileEntry>, columns: Vec<ReadColumn>) -> Self {
-        Self { file, columns, bounds: Vec::new(), filters: Vec::new(), tally: Arc::default() }
+        let (bounds, filters, tally) = Default::default();
+        Self { file, columns, bounds, filters, room: None, tally }
     }
 }

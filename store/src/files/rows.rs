@@ -50,6 +50,11 @@ impl Rows {
         self.count() == self.all
     }
 
+    /// Each of the rows, in order.
+    pub(super) fn places(&self) -> Vec<usize> {
+        self.ranges.iter().cloned().flatten().collect()
+    }
+
     /// The rows that are in both.
     pub(super) fn intersection(&self, other: &Self) -> Self {
         let (mut mine, mut theirs) = (self.ranges.as_slice(), other.ranges.as_slice());
@@ -166,10 +171,6 @@ mod tests {
         Rows::all(mask.len()).kept(&[BooleanArray::from(mask.to_vec())])
     }
 
-    fn places(rows: &Rows) -> Vec<usize> {
-        rows.ranges.iter().cloned().flatten().collect()
-    }
-
     proptest! {
         /// Scenario: random rows, cut down by random masks in random pieces, and brought together.
         /// Guarantees: what plain sets of rows would give; a coarse selection has the rows, and no
@@ -182,19 +183,19 @@ mod tests {
         ) {
             let (first, second) = (rows(&one), rows(&two[..one.len()]));
             let both: Vec<usize> = (0..one.len()).filter(|at| one[*at] && two[*at]).collect();
-            prop_assert_eq!(places(&first.intersection(&second)), both.clone());
-            let keep: Vec<bool> = places(&first).iter().map(|at| two[*at]).collect();
+            prop_assert_eq!(first.intersection(&second).places(), both.clone());
+            let keep: Vec<bool> = first.places().iter().map(|at| two[*at]).collect();
             let masks: Vec<_> =
                 keep.chunks(piece).map(|piece| BooleanArray::from(piece.to_vec())).collect();
-            prop_assert_eq!(places(&first.kept(&masks)), both);
+            prop_assert_eq!(first.kept(&masks).places(), both);
             let coarse = first.coarse();
             let mask = first.mask_in(&coarse).unwrap_or_else(|| BooleanBuffer::new_set(coarse.count()));
-            let back: Vec<usize> = places(&coarse)
+            let back: Vec<usize> = coarse.places()
                 .into_iter()
                 .zip(mask.iter())
                 .filter_map(|(at, here)| here.then_some(at))
                 .collect();
-            prop_assert_eq!(back, places(&first));
+            prop_assert_eq!(back, first.places());
             for pair in coarse.ranges.windows(2) {
                 prop_assert!(pair[1].start - pair[0].end >= GAP_MIN);
             }
@@ -211,7 +212,7 @@ mod tests {
     fn null_is_no() {
         let mask = BooleanArray::from(vec![Some(true), None, Some(false), Some(true)]);
         assert_eq!(mask.null_count(), 1);
-        assert_eq!(places(&Rows::all(4).kept(&[mask])), [0, 3]);
+        assert_eq!(Rows::all(4).kept(&[mask]).places(), [0, 3]);
         assert!(Rows::all(0).is_empty());
         assert!(Rows::all(0).is_all());
     }

@@ -4,14 +4,18 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::filter_record_batch;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, RecordBatchReader};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{FieldRef, Schema};
+use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
+use parquet::errors::ParquetError;
 
 use super::chunks::{Fetched, Group};
 use super::footer::{Footer, failed};
+use super::point::{self, Points};
 use super::project::project;
 use super::request::ReadColumn;
 use super::rows::Rows;
@@ -34,6 +38,14 @@ pub(super) struct Source {
     columns: Option<Vec<ReadColumn>>,
     levels: FieldLevels,
     leaves: Vec<usize>,
+    roots: Vec<Root>,
+}
+
+/// A column of the file, and its leaves.
+#[derive(Debug)]
+struct Root {
+    field: FieldRef,
+    leaves: Vec<usize>,
 }
 
 impl Source {
@@ -55,10 +67,20 @@ impl Source {
         let roots = schema.root_schema().get_fields().iter().enumerate();
         let roots = roots.filter(|(_, root)| names.contains(root.name())).map(|(at, _)| at);
         let mask = ProjectionMask::roots(schema, roots);
-        let leaves = (0..schema.num_columns()).filter(|leaf| mask.leaf_included(*leaf)).collect();
+        let leaves = (0..schema.num_columns()).filter(|leaf| mask.leaf_included(*leaf));
+        let leaves: Vec<usize> = leaves.collect();
+        let mut roots: Vec<Root> = Vec::new();
+        for same in leaves.chunk_by(|one, two| {
+            schema.get_column_root_idx(*one) == schema.get_column_root_idx(*two)
+        }) {
+            let field = footer.types.get(schema.get_column_root_idx(same[0]));
+            roots.extend(
+                field.map(|field| Root { field: Arc::clone(field), leaves: same.to_vec() }),
+            );
+        }
         let levels = parquet_to_arrow_field_levels(schema, mask, Some(&footer.types));
         let levels = levels.map_err(|source| failed(&file.path(), source))?;
-        Ok(Self { file: Arc::clone(file), fixed, attributes, columns, levels, leaves })
+        Ok(Self { file: Arc::clone(file), fixed, attributes, columns, levels, leaves, roots })
     }
 
     /// The bytes of a row group in which its columns have these rows; whole pages, and where there
@@ -111,21 +133,66 @@ impl Source {
         if self.leaves.is_empty() {
             return Ok(Decoding { source, batches: Batches::Counted(rows.count()) });
         }
-        // Whole pages are fetched, so that rows between those wanted are there.
-        let coarse = rows.coarse();
-        let selection = (!coarse.is_all()).then(|| coarse.selection());
+        if rows.count() <= point::ROWS_MAX {
+            let batch = self.points(Points { footer, group, fetched }, rows)?;
+            return Ok(Decoding { source, batches: Batches::Made(Some(batch)) });
+        }
         let group = Group { footer, at: group, fetched };
-        // Each column takes memory for a batch before it reads a row.
-        let batch_rows = coarse.count().clamp(1, BATCH_ROWS);
-        let reader = ParquetRecordBatchReader::try_new_with_row_groups(
-            &self.levels,
-            &group,
-            batch_rows,
-            selection,
-        );
-        let reader = reader.map_err(|source| failed(&self.file.path(), source))?;
-        let mask = rows.mask_in(&coarse);
-        Ok(Decoding { source, batches: Batches::Read { reader, mask, done: 0 } })
+        let read = Read::new(&self.levels, &group, rows).map_err(|source| self.failed(source))?;
+        Ok(Decoding { source, batches: Batches::Read(read) })
+    }
+
+    /// The same for few rows, in one batch.
+    fn points(&self, points: Points<'_>, rows: &Rows) -> Result<RecordBatch, Error> {
+        let places = rows.places();
+        let column = |root: &Root| points.column(&root.field, &root.leaves, &places);
+        let columns = self.roots.iter().map(column).collect::<Result<Vec<_>, _>>();
+        let mut columns = columns.map_err(|source| self.failed(source))?;
+        let left = self.roots.iter().zip(&columns).filter(|(_, column)| column.is_none());
+        let left: Vec<usize> = left.flat_map(|(root, _)| root.leaves.iter().copied()).collect();
+        if !left.is_empty() {
+            let rest = self.rest(points, left, rows)?;
+            let mut rest = rest.columns().iter().cloned();
+            let missing = columns.iter_mut().filter(|column| column.is_none());
+            missing.for_each(|column| *column = rest.next());
+        }
+        let fields: Vec<_> = self.roots.iter().map(|root| Arc::clone(&root.field)).collect();
+        let columns: Vec<ArrayRef> = columns.into_iter().flatten().collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map_err(|source| self.misshapen(source))
+    }
+
+    /// The columns of these leaves, by Parquet's reader.
+    fn rest(
+        &self,
+        points: Points<'_>,
+        left: Vec<usize>,
+        rows: &Rows,
+    ) -> Result<RecordBatch, Error> {
+        let Points { footer, group, fetched } = points;
+        let schema = footer.metadata.file_metadata().schema_descr();
+        let mask = ProjectionMask::leaves(schema, left);
+        let levels = parquet_to_arrow_field_levels(schema, mask, Some(&footer.types));
+        let levels = levels.map_err(|source| self.failed(source))?;
+        let group = Group { footer, at: group, fetched };
+        let mut read = Read::new(&levels, &group, rows).map_err(|source| self.failed(source))?;
+        let schema = read.reader.schema();
+        let batches = read.by_ref().collect::<Result<Vec<_>, _>>();
+        batches
+            .and_then(|batches| concat_batches(&schema, &batches))
+            .map_err(|source| self.misshapen(source))
+    }
+
+    /// Those of the rows whose id, the one column here, is one of these; `None` where that is left
+    /// to a filter.
+    pub(super) fn with_id(
+        &self,
+        points: Points<'_>,
+        rows: &Rows,
+        ids: &[Vec<u8>],
+    ) -> Result<Option<Rows>, Error> {
+        let [leaf] = self.leaves.as_slice() else { return Ok(None) };
+        points.with_id(*leaf, rows, ids).map_err(|source| self.failed(source))
     }
 
     /// A batch of the file as rows in row shape, or as the columns asked for.
@@ -158,7 +225,11 @@ impl Source {
             .map_err(|source| self.misshapen(source))
     }
 
-    fn misshapen(&self, source: arrow::error::ArrowError) -> Error {
+    fn failed(&self, source: ParquetError) -> Error {
+        failed(&self.file.path(), source)
+    }
+
+    fn misshapen(&self, source: ArrowError) -> Error {
         Error::Arrow {
             action: format!("bring rows of `{}` into row shape", self.file.path()),
             source,
@@ -179,12 +250,9 @@ pub(super) struct Decoding {
 enum Batches {
     /// Rows of which no column is wanted.
     Counted(usize),
-    Read {
-        reader: ParquetRecordBatchReader,
-        /// Which of the rows that are read are wanted.
-        mask: Option<arrow::buffer::BooleanBuffer>,
-        done: usize,
-    },
+    /// One batch, made already.
+    Made(Option<RecordBatch>),
+    Read(Read),
 }
 
 impl Iterator for Decoding {
@@ -192,37 +260,60 @@ impl Iterator for Decoding {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let (batch, wanted) = match &mut self.batches {
+            let batch = match &mut self.batches {
                 Batches::Counted(0) => return None,
                 Batches::Counted(rows) => {
                     let here = (*rows).min(BATCH_ROWS);
                     *rows -= here;
                     let options = RecordBatchOptions::new().with_row_count(Some(here));
                     let none = Arc::new(Schema::empty());
-                    (RecordBatch::try_new_with_options(none, Vec::new(), &options), None)
+                    RecordBatch::try_new_with_options(none, Vec::new(), &options)
                 }
-                Batches::Read { reader, mask, done } => {
-                    let batch = reader.next()?;
-                    let rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
-                    let wanted = mask.as_ref().map(|mask| mask.slice(*done, rows));
-                    *done += rows;
-                    (batch, wanted)
-                }
+                Batches::Made(batch) => Ok(batch.take()?),
+                Batches::Read(read) => read.next()?,
             };
-            let finished =
-                batch.map_err(|source| self.source.misshapen(source)).and_then(|batch| {
-                    let batch = match wanted {
-                        Some(wanted) => filter_record_batch(&batch, &wanted.into())
-                            .map_err(|source| self.source.misshapen(source))?,
-                        None => batch,
-                    };
-                    self.source.finish(&batch)
-                });
+            let batch = batch.map_err(|source| self.source.misshapen(source));
+            let finished = batch.and_then(|batch| self.source.finish(&batch));
             if finished.as_ref().is_ok_and(|batch| batch.num_rows() == 0) {
                 continue;
             }
             return Some(finished);
         }
+    }
+}
+
+/// Rows as Parquet's reader gives them, those left out that are not wanted.
+struct Read {
+    reader: ParquetRecordBatchReader,
+    /// Which of the rows that are read are wanted.
+    mask: Option<BooleanBuffer>,
+    done: usize,
+}
+
+impl Read {
+    fn new(levels: &FieldLevels, group: &Group<'_>, rows: &Rows) -> Result<Self, ParquetError> {
+        // Whole pages are fetched, so that rows between those wanted are there.
+        let coarse = rows.coarse();
+        let selection = (!coarse.is_all()).then(|| coarse.selection());
+        // Each column takes memory for a batch before it reads a row.
+        let batch_rows = coarse.count().clamp(1, BATCH_ROWS);
+        let reader = ParquetRecordBatchReader::try_new_with_row_groups(
+            levels, group, batch_rows, selection,
+        )?;
+        Ok(Self { reader, mask: rows.mask_in(&coarse), done: 0 })
+    }
+}
+
+impl Iterator for Read {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        let Some(mask) = &self.mask else { return Some(batch) };
+        let rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
+        let wanted = mask.slice(self.done, rows);
+        self.done += rows;
+        Some(batch.and_then(|batch| filter_record_batch(&batch, &wanted.into())))
     }
 }
 

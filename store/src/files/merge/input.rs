@@ -49,7 +49,7 @@ impl Input {
         entry: Arc<FileEntry>,
     ) -> Result<Self, Error> {
         let path = entry.path();
-        let from = Fetching { bucket, path: &path, tally: &ReadTally::default() };
+        let from = Fetching { bucket, path: &path, tally: &ReadTally::default(), whole: None };
         let metadata = fetch_metadata(from, entry.bytes).await?;
         let name = path.clone();
         let reader = off_runtime("decoding a footer", move || {
@@ -157,7 +157,7 @@ impl Input {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Stretches, Error> {
         let path = self.entry.path();
-        let from = Fetching { bucket, path: &path, tally: &ReadTally::default() };
+        let from = Fetching { bucket, path: &path, tally: &ReadTally::default(), whole: None };
         let fetched = from.fetch(&self.ranges(rows, wanted)).await?.into_iter();
         let stretches = fetched.map(|(range, bytes)| (range.start, bytes)).collect();
         Ok(Stretches { file_bytes: self.entry.bytes, stretches: Arc::new(stretches) })

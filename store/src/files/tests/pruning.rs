@@ -158,6 +158,28 @@ async fn one_trace_is_found_without_reading_the_rest() {
     assert!(none.count == 0 && none.bytes * 4 < whole.bytes);
 }
 
+/// Scenario: a trace is read from a folder, and from a bucket that is far away, cold.
+/// Guarantees: the same rows; from far away in one request.
+#[tokio::test]
+async fn a_trace_is_one_request_far_away() {
+    let bench = Bench::new().await;
+    let whole = bench.read(bench.request(&["trace_id"])).await;
+    let first = whole.rows[0].column(0).as_fixed_size_binary().value(0);
+    let trace_id = TraceId(first.try_into().unwrap());
+    let mut answers = Vec::new();
+    for far in [false, true] {
+        let before = bench.counted.requests.load(Ordering::Relaxed);
+        let bucket: Arc<dyn ObjectStore> = Arc::clone(&bench.counted) as _;
+        let rows = read_kept(bucket, footers(), &bench.file, TimeRange::ALL, Some(trace_id), far);
+        let rows: Vec<_> = rows.try_collect().await.unwrap();
+        let requests = bench.counted.requests.load(Ordering::Relaxed) - before;
+        assert!(if far { requests == 1 } else { requests > 1 }, "{requests}");
+        answers.push(rows);
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0].iter().map(RecordBatch::num_rows).sum::<usize>(), 8);
+}
+
 /// Scenario: one service, and one that is not there.
 /// Guarantees: all its rows come back; row groups and pages without it are not fetched.
 #[tokio::test]

@@ -1,0 +1,94 @@
+//! How much the readers of one scan may hold that is fetched and not decoded yet.
+//!
+//! Invariant: together they hold no more than the bound, or one of them holds what one wait brings
+//! and the others nothing. Only readers that are asked in turn share a room: one that waits here is
+//! then never waited for by one that holds something.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes are counted in pieces of so many.
+const PIECE_BYTES: u64 = 1 << 10;
+
+/// What all rooms of a process come to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RoomMetrics {
+    /// Fetched, or being fetched, and not decoded yet.
+    pub(crate) bytes: Gauge,
+    /// Times that a reader had to wait for another to decode first.
+    pub(crate) waits: Counter,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Room {
+    pieces: Arc<Semaphore>,
+    all: u32,
+    metrics: RoomMetrics,
+}
+
+/// What one reader holds, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    _pieces: OwnedSemaphorePermit,
+    bytes: i64,
+    metrics: RoomMetrics,
+}
+
+impl Room {
+    /// For so many bytes, 4 TiB at most.
+    pub(crate) fn new(bytes: u64, metrics: RoomMetrics) -> Self {
+        let all = u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX).max(1);
+        Self { pieces: Arc::new(Semaphore::new(all as usize)), all, metrics }
+    }
+
+    /// Waits until so much more may be held. What is more than the room has takes all of it.
+    pub(super) async fn take(&self, bytes: u64) -> Option<Held> {
+        let pieces = u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX).clamp(1, self.all);
+        let taken = match Arc::clone(&self.pieces).try_acquire_many_owned(pieces) {
+            Ok(taken) => taken,
+            Err(_full) => {
+                self.metrics.waits.inc();
+                Arc::clone(&self.pieces).acquire_many_owned(pieces).await.ok()?
+            }
+        };
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.metrics.bytes.inc_by(bytes);
+        Some(Held { _pieces: taken, bytes, metrics: self.metrics.clone() })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.metrics.bytes.dec_by(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Scenario: readers take more than there is, one of them more than all.
+    /// Guarantees: who comes too late waits until there is room, and is counted; nobody waits for
+    /// ever; in the end nothing is held.
+    #[tokio::test]
+    async fn a_room_is_bounded() {
+        let room = Room::new(10 << 10, RoomMetrics::default());
+        let first = room.take(6 << 10).await;
+        assert!(room.take(6 << 10).now_or_never().is_none());
+        let second = room.take(4 << 10).now_or_never().unwrap();
+        assert_eq!(room.metrics.bytes.get(), 10 << 10);
+        drop(first);
+        assert!(room.take(1 << 30).now_or_never().is_none());
+        drop(second);
+        let all = room.take(1 << 30).now_or_never().unwrap();
+        assert!(room.take(1).now_or_never().is_none());
+        drop(all);
+        assert_eq!((room.metrics.bytes.get(), room.metrics.waits.get()), (0, 3));
+    }
+}
