@@ -69,7 +69,7 @@ pub(crate) fn read_rows(
 
 /// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
 /// or page that lies out of `time`. The footer is kept for the next reader. From a bucket that is
-/// far away a file that is not large is fetched in one request for a trace.
+/// far away a file that may have a trace, and is not large, is fetched in one request then.
 pub(crate) fn read_kept(
     bucket: Arc<dyn ObjectStore>,
     footers: Arc<Footers>,
@@ -174,11 +174,6 @@ impl Job {
 
     /// What is left of the file after pruning; `None` where that is nothing.
     async fn plan(&self) -> Result<Option<(Plan, VecDeque<Wanted>)>, Error> {
-        if self.in_one {
-            let all: Vec<_> = std::iter::once(0..self.file.bytes).collect();
-            let whole = self.from().fetch(&all).await?.pop();
-            whole.into_iter().for_each(|(_, whole)| drop(self.whole.set(whole)));
-        }
         let footer = match &self.footers {
             Some(footers) => footers.of(&self.file, self.from()).await?,
             None => Arc::new(fetch_footer(self.from(), self.file.bytes).await?),
@@ -194,6 +189,12 @@ impl Job {
                 let may = footer.may_have_trace(self.from(), ids).await?;
                 groups.retain(|group| may[*group]);
             }
+        }
+        // Only now: a file may be asked because nobody knows yet that it has nothing of the trace.
+        if self.in_one && !groups.is_empty() {
+            let all: Vec<_> = std::iter::once(0..self.file.bytes).collect();
+            let whole = self.from().fetch(&all).await?.pop();
+            whole.into_iter().for_each(|(_, whole)| drop(self.whole.set(whole)));
         }
         let rows = groups.iter().map(|group| Ok((*group, pruning.rows(*group)?)));
         let rows: Result<VecDeque<Wanted>, _> = rows.collect();
