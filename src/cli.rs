@@ -39,14 +39,7 @@ fn clients() -> Vec<Command> {
     let sql = Command::new("sql")
         .about("Run SQL; `-` reads it from standard input")
         .arg(Arg::new("query").required(true).value_name("SQL"))
-        .arg(
-            Arg::new("output")
-                .short('o')
-                .long("output")
-                .default_value("table")
-                .value_parser(["table", "json", "ndjson", "csv", "parquet", "arrow"])
-                .help("The form of the answer"),
-        )
+        .arg(output())
         .arg(
             Arg::new("param")
                 .long("param")
@@ -60,7 +53,45 @@ fn clients() -> Vec<Command> {
         .about("Show one trace as a waterfall")
         .arg(Arg::new("id").required(true).value_name("TRACE_ID"))
         .arg(url());
-    vec![sql, trace, hold()]
+    vec![sql, script(), trace, hold()]
+}
+
+fn script() -> Command {
+    let name = || Arg::new("name").required(true).value_name("NAME").help("The name of the script");
+    let run = Command::new("run")
+        .about("Run a script")
+        .arg(name())
+        .arg(
+            Arg::new("param")
+                .long("param")
+                .short('p')
+                .action(ArgAction::Append)
+                .value_name("NAME=VALUE")
+                .help("The value of a parameter; may be repeated"),
+        )
+        .arg(flag("since", "From when: RFC 3339, or how long ago, such as `15m`"))
+        .arg(output())
+        .arg(url());
+    Command::new("script")
+        .about("Ask questions that have a name")
+        .subcommand_required(true)
+        .subcommand(Command::new("list").about("Show the scripts that can be run").arg(url()))
+        .subcommand(
+            Command::new("show")
+                .about("Show a script: what it asks for, what it answers, its SQL")
+                .arg(name())
+                .arg(url()),
+        )
+        .subcommand(run)
+}
+
+fn output() -> Arg {
+    Arg::new("output")
+        .short('o')
+        .long("output")
+        .default_value("table")
+        .value_parser(["table", "json", "ndjson", "csv", "parquet", "arrow"])
+        .help("The form of the answer")
 }
 
 fn url() -> Arg {

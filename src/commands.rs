@@ -7,6 +7,7 @@ mod deploy;
 mod doctor;
 mod erase;
 mod hold;
+mod script;
 mod service;
 mod sql;
 #[cfg(feature = "ingest")]
@@ -27,6 +28,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
     match name {
         "sql" => client(sql::run(matches)),
         "trace" => client(trace::run(matches)),
+        "script" => client(script::run(matches)),
         "hold" => client(hold::run(matches)),
         "config" => print(&Layers::read(matches)?.report()),
         "doctor" => doctor::run(&Layers::read(matches)?.settings()?),

@@ -68,6 +68,7 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "units::duration")]
     pub(crate) query_timeout: Duration,
     pub(crate) queries_max: usize,
+    pub(crate) script_dir: String,
     pub(crate) forward: Vec<Forward>,
     pub(crate) forward_headers: Vec<Header>,
     pub(crate) probes: bool,

@@ -1,6 +1,7 @@
 //! What a query service is told before it starts. Settings are data; stores and clocks are parts.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Error;
@@ -16,6 +17,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Whether rows may be erased through this address; where not given, only on a loopback one.
     pub erase: Option<bool>,
+    /// Where the operator's own scripts are, `NAME.sql` each; none where not given.
+    pub script_dir: Option<PathBuf>,
     /// Threads that run queries, apart from the threads that serve requests and take in rows.
     pub threads: usize,
     /// Queries that run at one time; more wait for [`Config::query_wait`].
@@ -44,6 +47,7 @@ impl Default for Config {
             http_addr: SocketAddr::from(([127, 0, 0, 1], 7070)),
             hosts: Vec::new(),
             erase: None,
+            script_dir: None,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             queries_running_max: 8,
             query_wait: Duration::from_secs(5),

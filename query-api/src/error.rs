@@ -161,6 +161,32 @@ pub enum Error {
     /// No trace has this id.
     #[error("there is no trace `{0}`")]
     UnknownTrace(String),
+    /// The folder of the operator's own scripts is not there.
+    #[error("cannot read the scripts in `{folder}`")]
+    ScriptFolder {
+        /// As configured.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No script has this name.
+    #[error("there is no script `{name}`{}", faults.first().map(|fault| format!("; {fault}")).unwrap_or_default())]
+    UnknownScript {
+        /// As asked for.
+        name: String,
+        /// The name that was meant, perhaps.
+        close: Option<String>,
+        /// What is wrong with files that are no scripts.
+        faults: Vec<String>,
+    },
+    /// A script is not asked rightly.
+    #[error("{message}")]
+    Script {
+        /// What is wrong.
+        message: String,
+        /// What it takes.
+        hint: String,
+    },
     /// The query waited for its turn in vain.
     #[error("{running_max} queries are running and none ended within {waited:?}")]
     Busy {
@@ -254,15 +280,19 @@ impl Error {
             | Self::ContentType { .. }
             | Self::Accept { .. }
             | Self::Sql { .. }
+            | Self::Script { .. }
             | Self::Setting { .. }
             | Self::Encode { .. } => ErrorKind::Invalid,
             Self::Statement { .. } | Self::Foreign(_) | Self::EraseOff => ErrorKind::Refused,
-            Self::UnknownTrace(_) | Self::UnknownHold(_) => ErrorKind::NotFound,
+            Self::UnknownTrace(_) | Self::UnknownHold(_) | Self::UnknownScript { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Busy { .. } | Self::Erasing => ErrorKind::Busy,
             Self::MemoryLimit { .. } => ErrorKind::MemoryLimit,
             Self::TimeLimit { .. } => ErrorKind::TimeLimit,
             Self::Store { .. } => ErrorKind::Unavailable,
             Self::Bind { .. }
+            | Self::ScriptFolder { .. }
             | Self::Threads { .. }
             | Self::Serve(_)
             | Self::Engine { .. }
@@ -286,6 +316,12 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> String {
         let text = match self {
+            Self::UnknownScript { close: Some(close), .. } => {
+                return format!("did you mean `{close}`?");
+            }
+            Self::UnknownScript { .. } => "`icecore script list` shows them",
+            Self::Script { hint, .. } => hint,
+            Self::ScriptFolder { .. } => "make the folder, or set `script_dir` to where it is",
             Self::Sql { hint: Some(hint), .. } => hint,
             Self::Sql { hint: None, .. } => {
                 "`DESCRIBE spans` lists the columns and their types, `SHOW TABLES` the tables"

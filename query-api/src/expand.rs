@@ -20,8 +20,8 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use icecore_store::UnixNanos;
 
 use self::kin::Scope;
-pub(crate) use self::params::Params;
-pub(crate) use self::tables::TABLE_FUNCTIONS;
+pub(crate) use self::params::{Params, literal, text_literal};
+pub(crate) use self::tables::{TABLE_FUNCTIONS, time_literal};
 use crate::Error;
 
 /// Puts parameters in and expands what is ours, at the moment `now`.

@@ -17,6 +17,7 @@ mod percentile;
 mod related;
 pub(crate) mod rewrite;
 mod series;
+mod template;
 mod tree;
 
 use std::sync::Arc;
@@ -26,11 +27,11 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 /// Functions of values, to stand before the engine's.
 pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
     let more = [frames::function(), series::function()];
-    maps::functions().into_iter().chain(more).collect()
+    maps::functions().into_iter().chain(template::functions()).chain(more).collect()
 }
 
 /// Functions of groups, to stand before the engine's.
 pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    let more = [histogram::function(), tree::function(), related::function()];
+    let more = [histogram::function(), tree::function(), related::function(), template::clusters()];
     percentile::functions().into_iter().chain(increase::functions()).chain(more).collect()
 }

@@ -9,6 +9,7 @@ mod errors;
 mod guard;
 mod holds;
 mod page;
+mod scripts;
 mod sql;
 mod traces;
 
@@ -29,6 +30,7 @@ use tokio::sync::Semaphore;
 pub(crate) use self::errors::ErrorBody;
 use self::guard::Guard;
 use crate::answer::Answers;
+use crate::scripts::Scripts;
 use crate::{Config, Error};
 
 /// What the handlers share.
@@ -44,12 +46,15 @@ pub(crate) struct Shared {
     pub(crate) erasing: Arc<Semaphore>,
     /// Brings acknowledged rows into the store before they are erased.
     pub(crate) flush: Option<Arc<dyn Flush>>,
+    /// What can be asked by name.
+    pub(crate) scripts: Scripts,
 }
 
 /// All routes of the service, served on `address`.
 pub(crate) fn router(
     answers: Arc<Answers>,
     flush: Option<Arc<dyn Flush>>,
+    scripts: Scripts,
     config: &Config,
     address: SocketAddr,
 ) -> Router {
@@ -57,11 +62,14 @@ pub(crate) fn router(
     let request_bytes_max = config.request_bytes_max;
     let erase = config.erase.unwrap_or(address.ip().is_loopback());
     let erasing = Arc::new(Semaphore::new(1));
-    let shared = Shared { answers, request_bytes_max, request_wait, erase, erasing, flush };
+    let shared =
+        Shared { answers, request_bytes_max, request_wait, erase, erasing, flush, scripts };
     let guard = Arc::new(Guard::new(address, &config.hosts));
     Router::new()
         .route("/api/v1/sql", post(sql::answer))
         .route("/api/v1/traces/{trace_id}", get(traces::answer))
+        .route("/api/v1/scripts", get(scripts::list))
+        .route("/api/v1/scripts/{name}", get(scripts::show).post(scripts::run))
         .route("/api/v1/holds", get(holds::list))
         .route("/api/v1/holds/{name}", put(holds::put).delete(holds::delete))
         .route("/api/v1/erase", post(erase::answer))
@@ -74,8 +82,8 @@ pub(crate) fn router(
 }
 
 async fn no_such_path(uri: Uri) -> Response {
-    let hint = "the paths are /, /api/v1/sql, /api/v1/traces/{trace_id}, /api/v1/holds and \
-                /api/v1/erase";
+    let hint = "the paths are /, /api/v1/sql, /api/v1/traces/{trace_id}, /api/v1/scripts, \
+                /api/v1/holds and /api/v1/erase";
     let text = format!("there is no path `{}`", uri.path());
     ErrorBody::new("not_found", text, hint).into_response(StatusCode::NOT_FOUND)
 }
@@ -85,6 +93,9 @@ async fn no_such_method(method: Method, uri: Uri) -> Response {
     let hint = match uri.path() {
         "/api/v1/sql" => "POST {\"query\": \"SELECT …\"} with Content-Type: application/json",
         "/api/v1/erase" => "POST {\"where\": \"…\"} with Content-Type: application/json",
+        path if path.starts_with("/api/v1/scripts/") => {
+            "GET it, or POST {\"params\": {…}} with Content-Type: application/json"
+        }
         path if path.starts_with("/api/v1/holds/") => "PUT or DELETE it",
         _ => "GET it",
     };

@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::http::router;
 use crate::limits::{Limits, Threads};
 use crate::metrics::Metrics;
+use crate::scripts::Scripts;
 use crate::{Config, Error};
 
 /// The parts that queries read from.
@@ -56,6 +57,7 @@ impl Query {
         registry: &mut Registry,
     ) -> Result<Self, Error> {
         config.check()?;
+        let scripts = Scripts::open(config.script_dir.as_deref())?;
         let QueryParts { store, live, flush, extra_routes } = parts;
         let answers = Answers {
             engine: Engine::new(&config, store, live, Arc::clone(&clock)),
@@ -67,7 +69,8 @@ impl Query {
         let bind = |source| Error::Bind { address: config.http_addr, source };
         let listener = TcpListener::bind(config.http_addr).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let routes = router(Arc::new(answers), flush, &config, address).merge(extra_routes);
+        let routes =
+            router(Arc::new(answers), flush, scripts, &config, address).merge(extra_routes);
         Ok(Self { listener, address, routes, drain_wait: config.drain_wait })
     }
 

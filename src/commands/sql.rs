@@ -19,9 +19,13 @@ pub(super) async fn run(matches: &ArgMatches) -> Outcome {
     };
     let params: Vec<Value> =
         matches.get_many::<String>("param").into_iter().flatten().map(|text| param(text)).collect();
-    let output = text("output");
     let body = json!({ "query": query, "params": params });
-    let mut response = post(text("url"), &body, accept(output)).await?;
+    answer(text("url"), "/api/v1/sql", &body, text("output")).await
+}
+
+/// Asks for rows and prints them in the form asked for.
+pub(super) async fn answer(url: &str, path: &str, body: &Value, output: &str) -> Outcome {
+    let mut response = post(url, path, body, accept(output)).await?;
     if output == "table" {
         let answer: Value = response
             .json()
@@ -61,8 +65,13 @@ pub(super) async fn ask(
     checked(request.send().await, url).await
 }
 
-async fn post(url: &str, body: &Value, accept: &str) -> Result<reqwest::Response, Failure> {
-    let address = format!("{}/api/v1/sql", url.trim_end_matches('/'));
+async fn post(
+    url: &str,
+    path: &str,
+    body: &Value,
+    accept: &str,
+) -> Result<reqwest::Response, Failure> {
+    let address = format!("{}{path}", url.trim_end_matches('/'));
     let request = http()?.post(&address).header("accept", accept).json(body);
     checked(request.send().await, url).await
 }

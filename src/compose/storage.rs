@@ -128,6 +128,8 @@ pub(super) async fn open_query(
             HttpErase::Off => Some(false),
         },
         queries_running_max: settings.queries_max,
+        script_dir: Some(PathBuf::from(&settings.script_dir))
+            .filter(|dir| !dir.as_os_str().is_empty()),
         query_memory_bytes_max: settings.query_memory_bytes_max.as_usize(),
         query_time_max: settings.query_timeout,
         ..Default::default()

@@ -15,6 +15,7 @@ mod peers;
 mod probes;
 mod readers;
 mod retention;
+mod scripts;
 mod sdk;
 mod servers;
 mod signals;

@@ -37,7 +37,16 @@ pub(super) async fn answer(
     let SqlRequest { query: sql, params } = serde_json::from_slice(&body)
         .map_err(|error| Error::Request(format!("the body is no {{\"query\": …}}: {error}")))?;
     let params = Params::of_request(&params)?;
-    let Answer { head, body } = shared.answers.answer(Question { sql, params }, format).await?;
+    answer_question(&shared, Question { sql, params }, format).await
+}
+
+/// Streams the answer of a question.
+pub(super) async fn answer_question(
+    shared: &Shared,
+    question: Question,
+    format: Format,
+) -> Result<Response, Error> {
+    let Answer { head, body } = shared.answers.answer(question, format).await?;
     let mut response = Response::new(Body::from_stream(body.map(|piece| piece.map_err(broken))));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));

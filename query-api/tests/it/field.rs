@@ -307,3 +307,56 @@ async fn increases_are_what_was_counted() {
         }
     }
 }
+
+/// Names and types; types of answers as heads of scripts call them.
+fn columns(columns: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let kind = |name: &str| match name {
+        name if name.starts_with("Int") || name.starts_with("UInt") => "int".to_owned(),
+        name if name.starts_with("Float") => "float".to_owned(),
+        name if name.starts_with("Timestamp") => "time".to_owned(),
+        "Boolean" => "bool".to_owned(),
+        "Utf8" | "Utf8View" | "LargeUtf8" => "text".to_owned(),
+        other => other.to_owned(),
+    };
+    let columns = columns.as_array().map_or(&[][..], Vec::as_slice);
+    columns.iter().map(|column| (text(&column["name"]), kind(&text(&column["type"])))).collect()
+}
+
+/// Scenario: every script of the catalogue runs on rows that know few of its attributes.
+/// Guarantees: it answers with the columns that its head declares, in order and of their types;
+/// what is asked wrongly is refused by name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scripts_answer_what_they_declare() {
+    let bench = Bench::start(fixture(), Place::Both).await;
+    let run = async |name: &str, body: Value| -> Value {
+        let request = bench.client.post(bench.url(&format!("/api/v1/scripts/{name}")));
+        request.json(&body).send().await.unwrap().json().await.unwrap()
+    };
+    let listed: Value =
+        bench.client.get(bench.url("/api/v1/scripts")).send().await.unwrap().json().await.unwrap();
+    let mut faults = Vec::new();
+    for script in listed["scripts"].as_array().unwrap() {
+        let name = script["name"].as_str().unwrap();
+        let answer = run(name, json!({ "since": "2026-11-21T09:00:00Z", "params": {} })).await;
+        if columns(&answer["columns"]) != columns(&script["columns"]) {
+            let declared = columns(&script["columns"]);
+            faults.push(format!("{name}: {declared:?}\n{} {}", answer["error"], answer["columns"]));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let window = json!({ "since": "2026-11-21T09:00:00Z", "until": "2026-11-21T11:00:00Z", "service": "shop" });
+    let flames = run("perf_flamegraph", json!({ "params": window })).await;
+    assert_eq!(
+        flames["rows"][0],
+        json!(["cpu", "nanoseconds", 0, "main", 55, 0, "main"]),
+        "{flames}"
+    );
+    let error = run("servces", json!({})).await["error"].clone();
+    assert_eq!(
+        (&error["code"], &error["hint"]),
+        (&json!("not_found"), &json!("did you mean `services`?"))
+    );
+    let error = run("services", json!({ "params": { "limit": "many" } })).await["error"].clone();
+    assert!(error["message"].as_str().unwrap().contains("`limit`"), "{error}");
+}

@@ -47,9 +47,14 @@ impl<'b> Reader<'b> {
         self.take().map(f64::from_le_bytes)
     }
 
+    /// A byte.
+    pub(crate) fn byte(&mut self) -> Result<u8> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
     /// A flag.
     pub(crate) fn flag(&mut self) -> Result<bool> {
-        self.take::<1>().map(|[byte]| byte != 0)
+        self.byte().map(|byte| byte != 0)
     }
 
     /// A list.

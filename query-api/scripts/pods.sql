@@ -1,0 +1,30 @@
+-- title: Pods
+-- about: How the pods answer, the busiest first.
+-- param: namespace text = null; only this namespace; null for all
+-- param: since time = 15m; from when
+-- param: until time = now; until when
+-- param: limit int = 100; rows at most
+-- column: namespace text; k8s.namespace.name
+-- column: pod text; k8s.pod.name
+-- column: node text; k8s.node.name, or host.name
+-- column: service text; service.name
+-- column: requests int 1; requests answered
+-- column: requests_per_s float 1/s; requests a second
+-- column: error_share float 1; share of requests that failed
+-- column: p50_ms float ms; half are faster
+-- column: p99_ms float ms; 99 of 100 are faster
+-- draw: table
+SELECT namespace,
+       pod,
+       node,
+       service_name AS service,
+       count(*) AS requests,
+       count(*) * 1e9 / ($until::BIGINT - $since::BIGINT) AS requests_per_s,
+       count(*) FILTER (WHERE failed)::DOUBLE / count(*) AS error_share,
+       approx_percentile_cont(duration_ms, 0.5) AS p50_ms,
+       approx_percentile_cont(duration_ms, 0.99) AS p99_ms
+FROM requests
+WHERE start_time >= $since AND start_time < $until AND ($namespace IS NULL OR namespace = $namespace)
+GROUP BY namespace, pod, node, service
+ORDER BY requests DESC, namespace, pod, node, service
+LIMIT $limit

@@ -1,0 +1,26 @@
+-- title: One service, by operation
+-- about: What one service was asked and how it answered.
+-- param: service text = 'unknown_service'; the service
+-- param: since time = 15m; from when
+-- param: until time = now; until when
+-- param: limit int = 100; rows at most
+-- column: protocol text; http, grpc, redis, …
+-- column: operation text; name of the span
+-- column: requests int 1; requests answered
+-- column: requests_per_s float 1/s; requests a second
+-- column: error_share float 1; share of requests that failed
+-- column: p50_ms float ms; half are faster
+-- column: p99_ms float ms; 99 of 100 are faster
+-- draw: bars x=operation y=p99_ms
+SELECT protocol,
+       name AS operation,
+       count(*) AS requests,
+       count(*) * 1e9 / ($until::BIGINT - $since::BIGINT) AS requests_per_s,
+       count(*) FILTER (WHERE failed)::DOUBLE / count(*) AS error_share,
+       approx_percentile_cont(duration_ms, 0.5) AS p50_ms,
+       approx_percentile_cont(duration_ms, 0.99) AS p99_ms
+FROM requests
+WHERE start_time >= $since AND start_time < $until AND service_name = $service
+GROUP BY protocol, operation
+ORDER BY requests DESC, protocol, operation
+LIMIT $limit
