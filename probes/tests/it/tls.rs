@@ -18,7 +18,7 @@ use crate::requests::{check_spans, nginx, of_ports, wait_for};
 
 const REQUESTS: usize = 250;
 
-/// Scenario: nginx and a Python server under OpenSSL, hit inside TLS 1.2 and 1.3 by curl, by
+/// Scenario: nginx and a Python server under OpenSSL, hit inside TLS 1.2 and 1.3 by curl (over HTTP/2 as well), by
 /// kept-alive connections (two older than the agent), by a pipelining client, and by a client that
 /// moves the encrypted bytes of several connections by itself in one thread; seen by the socket
 /// tracepoints.
@@ -54,7 +54,7 @@ async fn node_and_gnutls() {
 async fn check_openssl(rung: RungChoice) {
     let folder = tempfile::tempdir().unwrap();
     let Some(pair) = certificate(folder.path()) else { return };
-    let (_nginx, nginx_port) = nginx(folder.path(), "ssl", &directives(&pair)).await;
+    let (_nginx, nginx_port) = nginx(folder.path(), "ssl http2", &directives(&pair)).await;
     let arguments = pair.map(|path| path.to_string_lossy().into_owned());
     let (_server, mut server_lines) = python("web_server.py", &arguments);
     let python_port: u16 = line(&mut server_lines).trim().parse().unwrap();

@@ -52,7 +52,7 @@ def ask(connection, port, method, path, body=None, known=True):
 def curl(port, path, *options):
     number, start = len(rows), time.time_ns()
     shown = subprocess.run(
-        ["curl", "-sk", "--http1.1", "-o", "/dev/null", "-w", "%{http_code} %{size_download}", *options,
+        ["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code} %{size_download}", *options,
          f"https://localhost:{port}{path}?number={number}"], capture_output=True, check=True)
     status, size = map(int, shown.stdout.split())
     note(number, port, "GET", path, status, 0, size, start)
@@ -100,8 +100,8 @@ def turn(index, ports):
     ask(to_python, python, "GET", f"/status/{[204, 304, 404, 500][index % 4]}")
     ask(to_nginx, nginx, "HEAD", f"/bytes/{size}")
     ask(to_nginx, nginx, "GET", "/missing")
-    curl(nginx, f"/bytes/{size}")
-    curl(nginx, f"/bytes/{size}", "--tls-max", "1.2")
+    curl(nginx, f"/bytes/{size}", "--http1.1", "--tls-max", "1.2")
+    curl(nginx, f"/bytes/{size}", "--http2")
 
 
 older = [connect(nginx), connect(python)]
