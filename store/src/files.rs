@@ -42,7 +42,7 @@ pub(crate) use encoding::row_group_rows;
 pub use filter::{OneOf, select};
 pub(crate) use footers::{FooterMetrics, Footers};
 pub(crate) use inspect::inspect;
-pub(crate) use merge::{Keep, MergeRequest, Merger, verify};
+pub(crate) use merge::{Keep, MergeRequest, MergedFile, Merger, verify};
 #[cfg(feature = "fuzz")]
 pub(crate) use metadata::described as footer_description;
 pub use project::{project, read_field};

@@ -9,7 +9,7 @@ use crate::bucket::{Bucket, Upload};
 use crate::catalog::FileEntry;
 use crate::catalog::invariants::{file_is_not_empty, file_is_within_its_hour, no_row_lost};
 use crate::error::Error;
-use crate::files::{MergeRequest, Merger, verify};
+use crate::files::{MergeRequest, MergedFile, Merger, verify};
 
 /// What came of a merge.
 #[derive(Debug)]
@@ -18,13 +18,18 @@ pub(crate) struct Merged {
     pub(crate) output: Option<FileEntry>,
     /// Rows that did not stay.
     pub(crate) dropped: u64,
+    /// What became the output: the first of the files that were asked for, two at least.
+    pub(crate) inputs: Vec<Arc<FileEntry>>,
+    /// The traces in the output, for the local index.
+    pub(crate) trace_prints: Vec<u64>,
 }
 
 /// Reads the inputs by ranges and puts the output part by part; long work happens on blocking
 /// threads. Where it fails, nothing is left in the bucket.
 pub(crate) async fn merge(bucket: &Bucket, request: MergeRequest) -> Result<Merged, Error> {
-    let (inputs, may_drop) = (request.inputs.clone(), request.keep.is_some());
+    let may_drop = request.keep.is_some();
     let mut merger = Merger::open(bucket.objects(), request).await?;
+    let inputs = merger.inputs();
     let mut upload = Upload::new(bucket, merger.path());
     let filled = async {
         while let Some(pieces) = merger.next().await? {
@@ -32,20 +37,24 @@ pub(crate) async fn merge(bucket: &Bucket, request: MergeRequest) -> Result<Merg
                 upload.write(piece).await?;
             }
         }
-        let Some((last, entry)) = merger.finish()? else { return Ok(None) };
+        let Some(MergedFile { last, entry, trace_prints }) = merger.finish()? else {
+            return Ok(None);
+        };
         check_merge(&inputs, &entry, may_drop)?;
         upload.write(last.into()).await?;
-        Ok(Some(entry))
+        Ok(Some((entry, trace_prints)))
     };
     let before: u64 = inputs.iter().map(|file| file.rows).sum();
     match filled.await {
-        Ok(Some(entry)) => {
+        Ok(Some((entry, trace_prints))) => {
             upload.finish().await?;
             verify(&bucket.objects(), &entry).await?;
             let dropped = before - entry.rows;
-            Ok(Merged { output: Some(entry), dropped })
+            Ok(Merged { output: Some(entry), dropped, inputs, trace_prints })
         }
-        Ok(None) if may_drop => Ok(Merged { output: None, dropped: before }),
+        Ok(None) if may_drop => {
+            Ok(Merged { output: None, dropped: before, inputs, trace_prints: Vec::new() })
+        }
         Ok(None) => {
             let path = inputs.first().map(|file| file.path()).unwrap_or_default();
             Err(Error::Damaged { path, reason: "no row of it came out of a merge".to_owned() })

@@ -128,7 +128,7 @@ impl Store {
             Err(_) => Publication::Failed,
         };
         self.metrics.merge(outcome);
-        let Some(Merged { output, dropped }) = published? else {
+        let Some(Merged { output, dropped, inputs, .. }) = published? else {
             report.void += 1;
             return Ok(());
         };
@@ -156,11 +156,13 @@ impl Store {
     async fn publish_merge(&self, inputs: &Merge) -> Result<Option<Merged>, Error> {
         let number = self.state.lock().await.next(Sequence::Compaction);
         let merged = self.put_merged(inputs, number, None).await?;
-        let published = self.put_compaction(number, inputs, merged.output.as_ref()).await?;
+        let output = merged.output.as_ref();
+        let published = self.put_compaction(number, &merged.inputs, output).await?;
         Ok(published.then_some(merged))
     }
 
-    /// Merges files of one table and hour, at least one, and puts the output where there is one.
+    /// Merges files of one table and hour, or the first of them where there is no memory for all,
+    /// and puts the output where there is one.
     /// It counts only once [`Self::put_compaction`] has published it as record `number`.
     pub(crate) async fn put_merged(
         &self,
@@ -175,8 +177,14 @@ impl Store {
             origin: FileOrigin { record: Sequence::Compaction.path(number), log: None },
             row_group_rows_max: self.config.row_group_rows_max,
             memory_bytes_max: self.config.compaction.memory_bytes_max,
+            traced: self.traces.are_kept(),
         };
-        merge(&self.bucket, request).await
+        let mut merged = merge(&self.bucket, request).await?;
+        if let Some(output) = &merged.output {
+            // Before a snapshot can show the file.
+            self.traces.wrote(output.id, std::mem::take(&mut merged.trace_prints));
+        }
+        Ok(merged)
     }
 
     /// Publishes a merge; `false` where somebody else's record was first. The output is then

@@ -16,7 +16,7 @@ mod splice;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::FieldRef;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -32,12 +32,13 @@ use super::write::attribute_field;
 use super::{FileOrigin, layout};
 use crate::catalog::{FileAttribute, FileEntry, FileLayout};
 use crate::error::Error;
+use crate::index::TracePrints;
 use crate::model::{FileId, Table, UnixNanos};
 use crate::schema::{MapColumn, fixed_fields};
 use crate::work::off_runtime;
 use attributes::{Chosen, Make, decide};
 use input::{Input, Stretches};
-use keys::{Group, KeyMerge, Window};
+use keys::{Group, KeyMerge, Window, key_roots};
 use splice::{Source, Splicer};
 
 /// Requests to the bucket at once.
@@ -46,9 +47,13 @@ const FETCHES_PARALLEL: usize = 8;
 /// About what the rows of a row group may take when they are decoded.
 const GROUP_BYTES_MAX: u64 = 64 << 20;
 
+/// Of the memory that a merge may use, the part that what is held of its files all the time may
+/// take: with more of them than that, some are left for another merge.
+const FILES_SHARE: u64 = 2;
+
 /// Of the memory that a merge may use, the part that a window's encoded input may take: its output
-/// takes as much, and what is left is for keys and for the column in the making.
-const WINDOW_SHARE: u64 = 4;
+/// takes as much, twice for a moment.
+const WINDOW_SHARE: u64 = 8;
 
 /// Which rows stay. Asked on threads that may block.
 pub(crate) trait Keep: Debug + Send + Sync {
@@ -71,6 +76,8 @@ pub(crate) struct MergeRequest {
     pub(crate) row_group_rows_max: usize,
     /// What is held at most, about.
     pub(crate) memory_bytes_max: u64,
+    /// Whether somebody keeps which traces are in the file.
+    pub(crate) traced: bool,
 }
 
 /// A merge under way: its bytes come window by window.
@@ -105,7 +112,20 @@ struct Encoder {
     path: String,
     file: FileEncoder,
     seen: KeysSeen,
+    /// The traces so far; none where nobody keeps them.
+    prints: Option<TracePrints>,
     bytes: u64,
+}
+
+/// A file whose last bytes were made.
+#[derive(Debug)]
+pub(crate) struct MergedFile {
+    /// Its last bytes.
+    pub(crate) last: Vec<u8>,
+    /// What the catalog is to say about it.
+    pub(crate) entry: FileEntry,
+    /// The traces in it, for the local index.
+    pub(crate) trace_prints: Vec<u64>,
 }
 
 impl Merger {
@@ -122,7 +142,7 @@ impl Merger {
         let opened = request.inputs.iter().cloned().map(|entry| Input::open(&bucket, entry));
         let opened: Vec<_> = opened.collect();
         let inputs = stream::iter(opened).buffered(FETCHES_PARALLEL).try_collect::<Vec<_>>();
-        let inputs = Arc::new(inputs.await?);
+        let inputs = Arc::new(within(inputs.await?, &request));
         let chosen = decide(&bucket, &inputs).await?;
         let columns = Arc::new(Columns::new(table, chosen));
         let path = layout::path(table, hour, request.id);
@@ -135,7 +155,14 @@ impl Merger {
         let shape = WindowShape::new(table, &inputs, &request);
         Ok(Self {
             keys: Some(KeyMerge::new(table, Arc::clone(&inputs), request.keep.clone())),
-            encoder: Some(Encoder { table, path, file, seen: KeysSeen::default(), bytes: 0 }),
+            encoder: Some(Encoder {
+                table,
+                path,
+                file,
+                seen: KeysSeen::default(),
+                prints: (request.traced && table == Table::Spans).then(TracePrints::default),
+                bytes: 0,
+            }),
             bucket,
             request,
             table,
@@ -144,6 +171,12 @@ impl Merger {
             columns,
             shape,
         })
+    }
+
+    /// The files that are merged: the first of those that were asked for, as many as the memory
+    /// is enough for.
+    pub(crate) fn inputs(&self) -> Vec<Arc<FileEntry>> {
+        self.inputs.iter().map(|input| Arc::clone(&input.entry)).collect()
     }
 
     /// The path of the output.
@@ -178,11 +211,11 @@ impl Merger {
 
     /// The last bytes and the file's entry; none where no row stayed. `rows` that went in are all
     /// accounted for: they are in the file, or they were not to stay.
-    pub(crate) fn finish(self) -> Result<Option<(Vec<u8>, FileEntry)>, Error> {
+    pub(crate) fn finish(self) -> Result<Option<MergedFile>, Error> {
         let (table, hour, path) = (self.table, self.hour, self.path());
         let taken = self.keys.map(|keys| keys.taken());
         let Some((Some(time), rows)) = taken else { return Ok(None) };
-        let Some(Encoder { file, seen, bytes, .. }) = self.encoder else { return Ok(None) };
+        let Some(Encoder { file, seen, prints, bytes, .. }) = self.encoder else { return Ok(None) };
         let chosen = self.columns.chosen.clone();
         let plan = describe(chosen, seen);
         let metadata = FileMetadata::new(table, rows, time, &self.request.origin, &plan);
@@ -198,8 +231,21 @@ impl Merger {
             hour: hour.hour(),
             layout: Arc::new(FileLayout { attributes: columns, overflow, overflow_listed }),
         };
-        Ok(Some((last, entry)))
+        let trace_prints = prints.map(TracePrints::finish).unwrap_or_default();
+        Ok(Some(MergedFile { last, entry, trace_prints }))
     }
+}
+
+/// The first files, two at least, of which no more is held all the time than there is memory for.
+fn within(mut inputs: Vec<Input>, request: &MergeRequest) -> Vec<Input> {
+    let mut held = 0;
+    let fits = |input: &&Input| {
+        held += input.held_bytes(&key_roots(input, request.keep.is_some()));
+        held <= request.memory_bytes_max / FILES_SHARE
+    };
+    let fitting = inputs.iter().take_while(fits).count();
+    inputs.truncate(fitting.max(2));
+    inputs
 }
 
 /// Every column of the rows that a window takes.
@@ -300,6 +346,7 @@ impl Encoder {
         let steps: Vec<_> = group.steps.iter().map(Vec::as_slice).collect();
         if is_encoded_by_values(self.table, field) {
             let values = splicer.take(&steps)?;
+            note_traces(&mut self.prints, field, &values);
             let mut encoder =
                 ColumnEncoder::new(self.table, field, Some(&values), group.rows).map_err(failed)?;
             encoder.write(&values).map_err(failed)?;
@@ -309,6 +356,7 @@ impl Encoder {
         let mut encoder: Option<ColumnEncoder> = None;
         for step in steps {
             let values = splicer.take(&[step])?;
+            note_traces(&mut self.prints, field, &values);
             if let Some(map) = overflow {
                 self.seen.scan(map, &values)?;
             }
@@ -320,5 +368,14 @@ impl Encoder {
             encoder.insert(begun).write(&values).map_err(failed)?;
         }
         encoder.map_or(Ok(Vec::new()), ColumnEncoder::finish).map_err(failed)
+    }
+}
+
+fn note_traces(prints: &mut Option<TracePrints>, field: &FieldRef, values: &ArrayRef) {
+    if field.name() != "trace_id" {
+        return;
+    }
+    if let (Some(prints), Some(ids)) = (prints, values.as_fixed_size_binary_opt()) {
+        prints.add(ids);
     }
 }

@@ -128,9 +128,14 @@ impl Traces {
         }
     }
 
+    /// Whether anybody here looks traces up.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.kept.load(Ordering::Acquire)
+    }
+
     /// A file is in the bucket that this process wrote, and may come into the catalog.
     pub(crate) fn wrote(&self, file: FileId, prints: Vec<u64>) {
-        if self.kept.load(Ordering::Acquire) && !prints.is_empty() {
+        if self.are_kept() && !prints.is_empty() {
             self.stash().put(file, prints, self.config.pending_bytes_max);
         }
     }

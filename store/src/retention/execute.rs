@@ -135,7 +135,7 @@ impl Store {
         } else {
             let rule = Some(Arc::new(rule) as _);
             let merged = self.put_merged(&[Arc::clone(file)], number, rule).await?;
-            let Merged { output, dropped } = merged;
+            let Merged { output, dropped, .. } = merged;
             work.settled.extend(output.iter().map(|file| (Arc::new(file.clone()), mark)));
             work.rewrite(file, dropped, output);
         }

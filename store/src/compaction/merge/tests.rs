@@ -18,6 +18,7 @@ use crate::bucket::faulty::{Fault, Faults, Faulty};
 use crate::catalog::FileLayout;
 use crate::files::tests::generate::{Generator, canonical};
 use crate::files::{FileOrigin, Keep, WriteRequest, read_rows, write};
+use crate::index::TracePrints;
 use crate::model::{FileId, Table, TimeRange, UnixNanos};
 use crate::schema::{AttributeType, fixed_fields, text_type};
 use crate::store::partition::partition;
@@ -130,6 +131,7 @@ impl Bench {
             origin: origin(),
             row_group_rows_max: 150,
             memory_bytes_max,
+            traced: true,
         };
         merge(&self.bucket, request).await
     }
@@ -153,7 +155,8 @@ fn rows(inputs: &Hours) -> Vec<RecordBatch> {
 /// are merged with room for all and with next to no memory; what came out is merged again with
 /// more files.
 /// Guarantees: the rows are those of a model in memory, no more and no less, in the file's order;
-/// the entry says what the file is.
+/// the entry says what the file is, and the traces are those of the rows. With next to no memory
+/// two files are merged, and never fewer.
 #[tokio::test]
 async fn a_merge_keeps_every_row() {
     for (seed, table) in (700..).zip(Table::ALL.into_iter().cycle().take(8)) {
@@ -162,6 +165,13 @@ async fn a_merge_keeps_every_row() {
         for memory in [64 << 20, 100_000] {
             let merged = bench.merge(&entries(&model), None, memory).await.unwrap();
             let (output, dropped) = (merged.output.unwrap(), merged.dropped);
+            // Of many files some are left for another merge where memory is short.
+            let few = memory < 1 << 20;
+            assert_eq!(merged.inputs.len(), if few { 2 } else { model.len() });
+            model.truncate(merged.inputs.len());
+            assert_eq!(merged.inputs, entries(&model));
+            let prints = TracePrints::of(table, &rows(&model)).finish();
+            assert_eq!(merged.trace_prints, prints);
             let read = bench.read(&output).await;
             assert_eq!(canonical(table, &read), canonical(table, &rows(&model)), "{table}");
             let time = model.iter().map(|(file, _)| file.time).reduce(|one, two| one.union(&two));
@@ -260,13 +270,13 @@ async fn a_merge_drops_what_is_to_go_and_counts_it() {
             };
             let stay: Vec<_> = rows(&inputs).into_iter().map(stay).collect();
             let keep = || Some(Arc::new(Drops::Flagged) as Arc<dyn Keep>);
-            let made = bench.merge(&entries(&inputs), keep(), 1 << 20).await.unwrap();
+            let made = bench.merge(&entries(&inputs), keep(), 64 << 20).await.unwrap();
             let output = made.output.unwrap();
             assert!(made.dropped > 0 && output.rows + made.dropped == before);
             let read = bench.read(&output).await;
             assert_eq!(canonical(table, &read), canonical(table, &stay));
             let nothing = Some(Arc::new(Drops::Everything) as Arc<dyn Keep>);
-            let nothing = bench.merge(&entries(&inputs), nothing, 1 << 20).await.unwrap();
+            let nothing = bench.merge(&entries(&inputs), nothing, 64 << 20).await.unwrap();
             assert!(nothing.output.is_none() && nothing.dropped == before);
         }
     }

@@ -30,6 +30,9 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 /// What a decoded batch of one column should not much exceed.
 const BATCH_BYTES: usize = 512 << 10;
 
+/// What a dictionary takes at most, but for those of ids.
+const DICTIONARY_BYTES_MAX: u64 = 1 << 20;
+
 /// The longest batch.
 const BATCH_ROWS_MAX: usize = 8_192;
 
@@ -110,6 +113,26 @@ impl Input {
     pub(super) fn decoded_bytes_all(&self) -> u64 {
         let chunks = self.metadata().row_groups().iter().flat_map(|group| group.columns());
         chunks.map(|chunk| self.decoded_bytes(chunk)).sum()
+    }
+
+    /// About what is held of it for as long as it is merged, whatever the window: its footer, the
+    /// keys of a row group, and of the column in the making a dictionary, twice, and a batch.
+    pub(super) fn held_bytes(&self, keys: &[String]) -> u64 {
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
+        let (mut keys_most, mut column_most) = (0, 0);
+        for group in self.metadata().row_groups() {
+            let chunks = group.columns().iter();
+            let of_keys = chunks.filter(|chunk| keys.iter().any(|key| key == root_of(chunk)));
+            keys_most = keys_most.max(of_keys.map(|chunk| unsigned(chunk.compressed_size())).sum());
+            let decoded = |chunk: &ColumnChunkMetaData| match chunk.dictionary_page_offset() {
+                Some(_) => unsigned(chunk.uncompressed_size()).min(DICTIONARY_BYTES_MAX),
+                None => 0,
+            };
+            let most = group.columns().iter().map(decoded).max();
+            column_most = column_most.max(most.unwrap_or_default());
+        }
+        let footer = self.metadata().memory_size() as u64;
+        footer + keys_most + 2 * column_most + BATCH_BYTES as u64
     }
 
     /// What must be there to decode these rows of these columns.

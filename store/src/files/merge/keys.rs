@@ -196,7 +196,7 @@ impl KeyMerge {
                 continue;
             }
             let Some(rows) = cursor.groups.next() else { continue };
-            let roots = key_roots(self.table, input, self.keep.is_some());
+            let roots = key_roots(input, self.keep.is_some());
             let wanted = |root: &str| roots.iter().any(|name| name == root);
             let fetched = input.fetch(bucket, &rows, wanted).await?;
             let roots: Vec<&str> = roots.iter().map(String::as_str).collect();
@@ -340,7 +340,8 @@ fn arrow_failed(input: &Input, source: arrow::error::ArrowError) -> Error {
 }
 
 /// The columns that keys are made from; all of them where rows must be seen whole.
-fn key_roots(table: Table, input: &Input, whole: bool) -> Vec<String> {
+pub(super) fn key_roots(input: &Input, whole: bool) -> Vec<String> {
+    let table = input.entry.table;
     let time = table.time_column();
     let mut roots: Vec<String> = if whole {
         fixed_fields(table).iter().map(|field| field.name().clone()).collect()
