@@ -75,12 +75,16 @@ impl Watched {
     }
 
     fn close(&mut self, closing: Closing) -> Vec<String> {
+        self.end(closing);
+        self.out.iter().map(told).collect()
+    }
+
+    fn end(&mut self, closing: Closing) {
         self.time += 1;
         self.following.close(self.time, closing, &mut self.out);
         let counts = self.following.take_counts();
         let sum = counts.parsed_bytes + counts.unparsed_bytes + counts.passed_bytes;
         assert_eq!(sum, self.fed, "each byte is counted once: {counts:?}");
-        self.out.iter().map(told).collect()
     }
 }
 

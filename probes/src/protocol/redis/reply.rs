@@ -49,6 +49,9 @@ impl Replies {
             b'*' | b'~' | b'>' => number(rest)?,
             b'%' | b'|' => number(rest)?.checked_mul(2)?,
             _ => {
+                if kind == b':' {
+                    number(rest)?;
+                }
                 reply.scalar(kind, rest, unit);
                 0
             }
