@@ -7,6 +7,7 @@
 
 mod correlated;
 mod lane;
+mod ledger;
 mod pending;
 mod queue;
 
@@ -15,6 +16,7 @@ use std::fmt::Debug;
 pub(super) use correlated::{Correlated, Correlation};
 pub(super) use lane::{Head, Unit};
 use lane::{Input, Lane, Step};
+use ledger::Ledger;
 pub(super) use pending::Pending;
 pub(super) use queue::{Call, Draft, Queue};
 
@@ -70,17 +72,12 @@ pub(super) struct Dialogue<G: Grammar> {
     grammar: G,
     role: Role,
     head_bytes_max: usize,
-    counts: Counts,
+    ledger: Ledger,
     requests: Lane,
     responses: Lane,
     queue: Queue<G::Call>,
     /// Nothing can be matched until the sender shows that it waits for nothing.
     blind: bool,
-    blind_segments: u32,
-    /// An exchange was whole.
-    proven: bool,
-    failures: u32,
-    passed: bool,
     last_seen: u64,
 }
 
@@ -90,15 +87,11 @@ impl<G: Grammar> Dialogue<G> {
             grammar,
             role,
             head_bytes_max: limits.head_bytes_max,
-            counts: Counts::default(),
+            ledger: Ledger::default(),
             requests: Lane::default(),
             responses: Lane::default(),
             queue: Queue::new(limits, role, from_start),
             blind: false,
-            blind_segments: 0,
-            proven: false,
-            failures: 0,
-            passed: false,
             last_seen: 0,
         }
     }
@@ -129,10 +122,7 @@ impl<G: Grammar> Dialogue<G> {
                 Side::Requests => self.grammar.request(&unit, &mut self.queue),
                 Side::Responses => self.grammar.response(&unit, &mut self.queue),
             };
-            match read {
-                Read::Broken => self.counts.unparsed_bytes += unit.bytes(),
-                Read::Understood | Read::Last => self.counts.parsed_bytes += unit.bytes(),
-            }
+            self.ledger.unit(read, &unit);
             if read != Read::Understood {
                 break read;
             }
@@ -143,12 +133,9 @@ impl<G: Grammar> Dialogue<G> {
         *self.lane(side) = lane;
         match fate {
             Read::Understood => {}
-            Read::Last => {
-                self.passed = true;
-                self.counts.passed_bytes += self.requests.reset() + self.responses.reset();
-            }
+            Read::Last => self.ledger.pass(self.requests.reset() + self.responses.reset()),
             Read::Broken => {
-                self.failures += u32::from(input.omitted() == 0);
+                self.ledger.broken(input);
                 self.lose();
             }
         }
@@ -156,13 +143,12 @@ impl<G: Grammar> Dialogue<G> {
 
     /// From here on it is not known which answer belongs to which request.
     fn lose(&mut self) {
-        self.counts.resyncs += 1;
-        self.counts.unparsed_bytes += self.requests.reset() + self.responses.reset();
+        self.ledger.lost(self.requests.reset() + self.responses.reset());
         self.queue.give_up(Failure::Unseen);
         self.queue.uncertain();
         self.grammar.forget();
         self.blind = true;
-        self.blind_segments = 0;
+        self.ledger.begin_blind();
     }
 
     /// A request of a sender that has all its answers.
@@ -190,15 +176,14 @@ impl<G: Grammar> Dialogue<G> {
 
     fn settle(&mut self, out: &mut Vec<Exchange>) {
         if self.queue.take_done(out) {
-            self.failures = 0;
-            self.proven = true;
+            self.ledger.whole();
         }
         if self.queue.must_go_blind() {
-            self.counts.requests_shed += self.queue.len() as u64;
+            self.ledger.counts.requests_shed += self.queue.len() as u64;
             self.lose();
             self.queue.take_done(out);
         }
-        self.counts.responses_without_request += self.queue.take_unasked();
+        self.ledger.counts.responses_without_request += self.queue.take_unasked();
     }
 }
 
@@ -206,37 +191,31 @@ impl<G: Grammar> Protocol for Dialogue<G> {
     fn feed(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) {
         let side = self.side(segment.direction);
         let mut input = Input::new(segment);
-        if self.passed {
-            self.counts.passed_bytes += input.rest();
+        if self.ledger.has_passed() {
+            self.ledger.rest(&mut input);
             return;
         }
         if !self.blind && (segment.gap_before || self.took_up_wrongly(side, segment)) {
             self.lose();
         }
         if self.blind && !self.sees_again(side, segment) {
-            self.blind_segments = self.blind_segments.saturating_add(1);
-            self.counts.unparsed_bytes += input.rest();
+            self.ledger.blind_segment();
         } else {
             self.read(side, &mut input);
-            let rest = input.rest();
-            if self.passed {
-                self.counts.passed_bytes += rest;
-            } else {
-                self.counts.unparsed_bytes += rest;
-            }
         }
+        self.ledger.rest(&mut input);
         self.last_seen = segment.time;
         self.settle(out);
     }
 
     fn close(&mut self, time: u64, closing: Closing, out: &mut Vec<Exchange>) {
-        self.counts.unparsed_bytes += self.requests.reset() + self.responses.reset();
+        self.ledger.counts.unparsed_bytes += self.requests.reset() + self.responses.reset();
         self.queue.close(time, closing);
         self.settle(out);
     }
 
     fn take_counts(&mut self) -> Counts {
-        std::mem::take(&mut self.counts)
+        std::mem::take(&mut self.ledger.counts)
     }
 
     fn role(&self) -> Role {
@@ -244,13 +223,10 @@ impl<G: Grammar> Protocol for Dialogue<G> {
     }
 
     fn finished(&self) -> bool {
-        self.passed
+        self.ledger.has_passed()
     }
 
     fn failures(&self) -> u32 {
-        if !self.proven && self.blind_segments > BLIND_SEGMENTS_MAX {
-            return u32::MAX;
-        }
-        self.failures
+        self.ledger.failures()
     }
 }

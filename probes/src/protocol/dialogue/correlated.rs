@@ -7,9 +7,10 @@
 use std::fmt::Debug;
 
 use super::lane::{Head, Input, Lane, Step, Unit};
+use super::ledger::Ledger;
 use super::pending::Pending;
 use super::queue::Call;
-use super::{BLIND_SEGMENTS_MAX, QUIET_NANOS, Read, Side};
+use super::{QUIET_NANOS, Read, Side};
 use crate::protocol::{Closing, Counts, Direction, Exchange, Limits, Protocol, Role, Segment};
 
 /// How messages of a protocol are cut and what they mean. Everything else is [`Correlation`]'s.
@@ -71,15 +72,10 @@ pub(crate) struct Correlation<C: Correlated> {
     grammar: C,
     role: Role,
     head_bytes_max: usize,
-    counts: Counts,
+    ledger: Ledger,
     requests: Way,
     responses: Way,
     pending: Pending<C::Key, C::Call>,
-    blind_segments: u32,
-    /// An exchange was whole.
-    proven: bool,
-    failures: u32,
-    passed: bool,
 }
 
 impl<C: Correlated> Correlation<C> {
@@ -89,14 +85,10 @@ impl<C: Correlated> Correlation<C> {
             grammar,
             role,
             head_bytes_max: limits.head_bytes_max,
-            counts: Counts::default(),
+            ledger: Ledger::default(),
             requests: way(),
             responses: way(),
             pending: Pending::new(limits, role, from_start),
-            blind_segments: 0,
-            proven: false,
-            failures: 0,
-            passed: false,
         }
     }
 
@@ -123,10 +115,7 @@ impl<C: Correlated> Correlation<C> {
                     Step::Unit(unit) => unit,
                 };
             let read = self.grammar.message(side, &unit, &mut self.pending);
-            match read {
-                Read::Broken => self.counts.unparsed_bytes += unit.bytes(),
-                Read::Understood | Read::Last => self.counts.parsed_bytes += unit.bytes(),
-            }
+            self.ledger.unit(read, &unit);
             if read != Read::Understood {
                 break read;
             }
@@ -134,23 +123,19 @@ impl<C: Correlated> Correlation<C> {
         self.way(side).lane = lane;
         match fate {
             Read::Understood => {}
-            Read::Last => {
-                self.passed = true;
-                self.counts.passed_bytes += self.requests.reset() + self.responses.reset();
-            }
+            Read::Last => self.ledger.pass(self.requests.reset() + self.responses.reset()),
             Read::Broken => {
-                self.failures += u32::from(input.omitted() == 0);
+                self.ledger.broken(input);
                 self.lose(side);
             }
         }
     }
 
     fn lose(&mut self, side: Side) {
-        self.counts.resyncs += 1;
         let way = self.way(side);
-        let passed = way.reset();
+        let held = way.reset();
         (way.lost, way.resumed) = (true, true);
-        self.counts.unparsed_bytes += passed;
+        self.ledger.lost(held);
         self.pending.lose(side);
         self.grammar.forget(side);
     }
@@ -169,14 +154,14 @@ impl<C: Correlated> Correlation<C> {
                 );
                 return true;
             }
-            self.counts.unparsed_bytes += short.len() as u64;
+            self.ledger.counts.unparsed_bytes += short.len() as u64;
         }
         if let Some(at) = self.grammar.resume(side, segment.captured, &self.pending) {
-            self.counts.unparsed_bytes += input.skip(at);
+            self.ledger.counts.unparsed_bytes += input.skip(at);
             self.way(side).lost = false;
             return true;
         }
-        self.blind_segments = self.blind_segments.saturating_add(1);
+        self.ledger.blind_segment();
         if segment.omitted == 0 && segment.captured.len() <= SHORT_BYTES_MAX {
             input.skip(segment.captured.len());
             self.way(side).short = segment.captured.to_vec();
@@ -198,11 +183,10 @@ impl<C: Correlated> Correlation<C> {
 
     fn settle(&mut self, out: &mut Vec<Exchange>) {
         if self.pending.take_done(out) {
-            self.failures = 0;
-            self.proven = true;
+            self.ledger.whole();
         }
-        self.counts.requests_shed += self.pending.take_shed();
-        self.counts.responses_without_request += self.pending.take_unasked();
+        self.ledger.counts.requests_shed += self.pending.take_shed();
+        self.ledger.counts.responses_without_request += self.pending.take_unasked();
     }
 }
 
@@ -210,8 +194,8 @@ impl<C: Correlated> Protocol for Correlation<C> {
     fn feed(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) {
         let side = self.side(segment.direction);
         let mut input = Input::new(segment);
-        if self.passed {
-            self.counts.passed_bytes += input.rest();
+        if self.ledger.has_passed() {
+            self.ledger.rest(&mut input);
             return;
         }
         if segment.gap_before || self.took_up_wrongly(side, segment) {
@@ -221,23 +205,19 @@ impl<C: Correlated> Protocol for Correlation<C> {
         if !self.way(side).lost || self.resume(side, segment, &mut input) {
             self.read(side, &mut input);
         }
-        if self.passed {
-            self.counts.passed_bytes += input.rest();
-        } else {
-            self.counts.unparsed_bytes += input.rest();
-        }
+        self.ledger.rest(&mut input);
         self.way(side).last_seen = segment.time;
         self.settle(out);
     }
 
     fn close(&mut self, time: u64, closing: Closing, out: &mut Vec<Exchange>) {
-        self.counts.unparsed_bytes += self.requests.reset() + self.responses.reset();
+        self.ledger.counts.unparsed_bytes += self.requests.reset() + self.responses.reset();
         self.pending.close(time, closing);
         self.settle(out);
     }
 
     fn take_counts(&mut self) -> Counts {
-        std::mem::take(&mut self.counts)
+        std::mem::take(&mut self.ledger.counts)
     }
 
     fn role(&self) -> Role {
@@ -245,13 +225,10 @@ impl<C: Correlated> Protocol for Correlation<C> {
     }
 
     fn finished(&self) -> bool {
-        self.passed
+        self.ledger.has_passed()
     }
 
     fn failures(&self) -> u32 {
-        if !self.proven && self.blind_segments > BLIND_SEGMENTS_MAX {
-            return u32::MAX;
-        }
-        self.failures
+        self.ledger.failures()
     }
 }
