@@ -52,7 +52,15 @@ def call(channel, kind, requests, timeout=None, cancel_after=None):
     except grpc.RpcError as error:
         status = error.code().name
     whole = status not in ("DEADLINE_EXCEEDED", "CANCELLED") or kind.startswith("Fail")
+    if not whole:
+        behind(channel)
     note(path, status, requests, received if whole else None, start)
+
+
+def behind(channel):
+    """A call that is answered after the server has read what ended the one before it: a client is
+    done with a call that it gives up before the server knows."""
+    call(channel, "Unary", [b"behind"])
 
 
 def turn(channel, index):
@@ -73,6 +81,7 @@ def cancelled(channel):
     pending = channel.unary_unary(f"/{path}").future(b"slow")
     time.sleep(0.05)
     pending.cancel()
+    behind(channel)
     note(path, "CANCELLED", [b"slow"], None, start)
 
 
