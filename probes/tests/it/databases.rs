@@ -3,7 +3,6 @@
 
 mod compare;
 
-use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,11 +10,9 @@ use std::process::{Command, Stdio};
 use icecore_probes::Config;
 use icecore_probes::protocol::Statements;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prometheus_client::registry::Registry;
-use tokio_util::sync::CancellationToken;
 
-use crate::peers::{PATIENCE, Peer, check_figures, free_port, line, listening, open, python};
-use crate::receiver::{Received, serve};
+use crate::peers::{Peer, check_figures, free_port, listening};
+use crate::watch::watched;
 use compare::{Record, check_spans};
 
 /// What there is to know of a server under test.
@@ -172,45 +169,17 @@ pub(crate) fn server(program: &str, arguments: &[&str], folder: &Path) -> Option
 
 pub(crate) async fn check(subject: &Subject) {
     listening(subject.port).await;
-    let (mut client, mut lines) = python(subject.client, &[subject.port.to_string()]);
-    let first = line(&mut lines);
-    if first.starts_with("missing") {
-        return println!("skipped: {}", first.trim());
-    }
-    assert_eq!(first, "ready\n");
-
-    let stop = CancellationToken::new();
-    let (endpoint, received) = serve(stop.clone()).await;
-    let mut registry = Registry::default();
     let mut config = Config::default();
     config.limits.statements = Statements::Whole;
-    let Some(probes) = open(config, endpoint, &mut registry).await else { return };
-    let probes_stop = CancellationToken::new();
-    let running = tokio::spawn(probes.run(probes_stop.clone()));
-    client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    let mut output = String::new();
-    let output = tokio::task::spawn_blocking(move || {
-        lines.read_to_string(&mut output).map(|_| output).unwrap()
-    });
-    let records: Vec<Record> = serde_json::from_str(&output.await.unwrap()).unwrap();
+    let Subject { client, port, .. } = *subject;
+    let (arguments, ports) = ([port.to_string()], [port]);
+    let watched = watched::<Record>(config, client, &arguments, &ports, 2);
+    let Some((records, received, registry)) = watched.await else { return };
     assert!(records.len() >= 200, "{} operations", records.len());
-    wait_for(&received, subject, 2 * records.len()).await;
-    probes_stop.cancel();
-    running.await.unwrap().unwrap();
-    stop.cancel();
 
     for kind in [SpanKind::Server, SpanKind::Client] {
         check_spans(&received, subject, &records, kind);
     }
     check_figures(&registry);
     println!("{}: {} operations on both sides", subject.client, records.len());
-}
-
-async fn wait_for(received: &Received, subject: &Subject, spans: usize) {
-    let end = tokio::time::Instant::now() + PATIENCE;
-    let port = [i64::from(subject.port)];
-    let some = |received: &Received| received.spans("server.port", &port).len();
-    while some(received) < spans && tokio::time::Instant::now() < end {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
 }

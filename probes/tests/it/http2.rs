@@ -2,20 +2,19 @@
 //! each of them once on each side.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 
-use icecore_probes::{Config, RungChoice};
+use icecore_probes::RungChoice;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prometheus_client::registry::Registry;
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
-use crate::peers::{PATIENCE, Peer, check_figures, line, open, python};
-use crate::receiver::{Received, boolean, int, serve, text};
+use crate::peers::{Peer, check_figures, line, python};
+use crate::receiver::{Received, boolean, int, text};
 use crate::requests::{check_spans, nginx, of_ports};
+use crate::watch::{on, watched};
 
 /// Scenario: nginx, Node.js (with padded frames and without) and a server that is asked to go on as
 /// HTTP/2, under httpx, curl and a Node.js client: bodies of 0 B to 1 MB both ways, HEAD, errors, interim answers, trailers, up to 40 requests
@@ -62,9 +61,9 @@ async fn check_http2(rung: RungChoice) {
     let (_upgrading, mut lines) = python("h2c_server.py", &[]);
     let Ok(upgrading) = line(&mut lines).trim().parse() else { return println!("skipped: no h2") };
     let ports = [nginx_port, node_ports[0], node_ports[1], upgrading];
-    let Some((rows, received, registry)) = watched(rung, "http2_client.py", &ports, 2).await else {
-        return;
-    };
+    let arguments = ports.map(|port| port.to_string());
+    let watched = watched(on(rung), "http2_client.py", &arguments, &ports, 2);
+    let Some((rows, received, registry)) = watched.await else { return };
     assert!(rows.len() >= 200, "{} requests", rows.len());
     for kind in [SpanKind::Server, SpanKind::Client] {
         check_spans(&received, &ports, &rows, kind);
@@ -91,47 +90,6 @@ fn node(script: &str) -> Option<(Peer, BufReader<ChildStdout>)> {
     }
 }
 
-/// Runs a client while the agent watches: what it wrote down, and what was received.
-pub(crate) async fn watched<T: for<'a> Deserialize<'a>>(
-    rung: RungChoice,
-    client: &str,
-    ports: &[u16],
-    spans_each: usize,
-) -> Option<(Vec<T>, Received, Registry)> {
-    let arguments: Vec<String> = ports.iter().map(u16::to_string).collect();
-    let (mut client, mut lines) = python(client, &arguments);
-    let first = line(&mut lines);
-    if first.starts_with("missing") {
-        println!("skipped: {}", first.trim());
-        return None;
-    }
-    assert_eq!(first, "ready\n");
-    let stop = CancellationToken::new();
-    let (endpoint, received) = serve(stop.clone()).await;
-    let mut registry = Registry::default();
-    let mut config = Config::default();
-    config.capture.rung = rung;
-    let probes = open(config, endpoint, &mut registry).await?;
-    let probes_stop = CancellationToken::new();
-    let running = tokio::spawn(probes.run(probes_stop.clone()));
-    client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    let mut output = String::new();
-    let output = tokio::task::spawn_blocking(move || {
-        lines.read_to_string(&mut output).map(|_| output).unwrap()
-    });
-    let rows: Vec<T> = serde_json::from_str(&output.await.unwrap()).unwrap();
-    let end = tokio::time::Instant::now() + PATIENCE;
-    while of_ports(&received, ports).len() < spans_each * rows.len()
-        && tokio::time::Instant::now() < end
-    {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    probes_stop.cancel();
-    running.await.unwrap().unwrap();
-    stop.cancel();
-    Some((rows, received, registry))
-}
-
 /// One call, as the client saw it.
 #[derive(Debug, Deserialize)]
 struct Call {
@@ -152,11 +110,9 @@ async fn check_grpc(rung: RungChoice) {
     let mut first = String::new();
     server_lines.read_line(&mut first).unwrap();
     let Ok(port) = first.trim().parse() else { return println!("skipped: no grpcio") };
-    let Some((calls, received, registry)) =
-        watched::<Call>(rung, "grpc_client.py", &[port], 2).await
-    else {
-        return;
-    };
+    let (arguments, ports) = ([first.trim().to_owned()], [port]);
+    let watched = watched::<Call>(on(rung), "grpc_client.py", &arguments, &ports, 2);
+    let Some((calls, received, registry)) = watched.await else { return };
     drop(server.0.stdin.take());
     assert!(calls.len() >= 200, "{} calls", calls.len());
     for kind in [SpanKind::Server, SpanKind::Client] {

@@ -9,4 +9,5 @@ mod queues;
 mod receiver;
 mod requests;
 mod tls;
+mod watch;
 mod websocket;

@@ -1,20 +1,17 @@
 //! Requests of every shape, seen on both sides and on both rungs.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use icecore_probes::{Config, RungChoice};
+use icecore_probes::RungChoice;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prometheus_client::registry::Registry;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
-use crate::peers::{PATIENCE, Peer, check_figures, free_port, line, listening, open, python};
-use crate::receiver::{Received, int, serve, text};
+use crate::peers::{Peer, check_figures, free_port, line, listening, python};
+use crate::receiver::{Received, int, text};
+use crate::watch::{on, watched};
 
 const REQUESTS: usize = 150;
 
@@ -42,38 +39,11 @@ async fn check_rung(rung: RungChoice) {
     let python_port: u16 = line(&mut server_lines).trim().parse().unwrap();
     let ports = [nginx_port, python_port];
     let arguments = [nginx_port.to_string(), python_port.to_string(), REQUESTS.to_string()];
-    let (mut client, mut client_lines) = python("web_client.py", &arguments);
-    assert_eq!(line(&mut client_lines), "ready\n");
-
-    let stop = CancellationToken::new();
-    let (endpoint, received) = serve(stop.clone()).await;
-    let mut registry = Registry::default();
-    let mut config = Config::default();
-    config.capture.rung = rung;
-    let Some(probes) = open(config, endpoint, &mut registry).await else { return };
-    let probes_stop = CancellationToken::new();
-    let running = tokio::spawn(probes.run(probes_stop.clone()));
-    client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    let mut output = String::new();
-    let output = tokio::task::spawn_blocking(move || {
-        client_lines.read_to_string(&mut output).map(|_| output).unwrap()
-    });
-    let rows: Vec<Value> = serde_json::from_str(&output.await.unwrap()).unwrap();
-    wait_for(&received, ports, 2 * rows.len()).await;
-    probes_stop.cancel();
-    running.await.unwrap().unwrap();
-    stop.cancel();
-
+    let watched = watched::<Value>(on(rung), "web_client.py", &arguments, &ports, 2);
+    let Some((rows, received, registry)) = watched.await else { return };
     check_spans(&received, &ports, &rows, SpanKind::Server);
     check_spans(&received, &ports, &rows, SpanKind::Client);
     check_figures(&registry);
-}
-
-pub(crate) async fn wait_for(received: &Received, ports: [u16; 2], spans: usize) {
-    let end = tokio::time::Instant::now() + PATIENCE;
-    while of_ports(received, &ports).len() < spans && tokio::time::Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// Spans of servers at these ports.

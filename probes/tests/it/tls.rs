@@ -1,20 +1,19 @@
 //! Requests inside TLS: real servers and clients with real libraries, and every request there once on
 //! each side, as if it had passed in clear text.
 
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use icecore_probes::{Config, RungChoice};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use prometheus_client::registry::Registry;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
-use crate::peers::{Peer, check_figures, line, open, python};
-use crate::receiver::{Received, serve, text};
-use crate::requests::{check_spans, nginx, of_ports, wait_for};
+use crate::peers::{Peer, check_figures, line, python};
+use crate::receiver::{Received, text};
+use crate::requests::{check_spans, nginx, of_ports};
+use crate::watch::{on, watched};
 
 const REQUESTS: usize = 250;
 
@@ -58,9 +57,7 @@ async fn check_openssl(rung: RungChoice) {
     let arguments = pair.map(|path| path.to_string_lossy().into_owned());
     let (_server, mut server_lines) = python("web_server.py", &arguments);
     let python_port: u16 = line(&mut server_lines).trim().parse().unwrap();
-    let mut config = Config::default();
-    config.capture.rung = rung;
-    check("tls_client.py", [nginx_port, python_port], config).await;
+    check("tls_client.py", [nginx_port, python_port], on(rung)).await;
 }
 
 /// What nginx has to be told of TLS.
@@ -91,30 +88,9 @@ fn node_server(pair: &[PathBuf; 2]) -> Option<(Peer, u16)> {
 /// Runs a client under the agent, and compares.
 async fn check(client: &str, ports: [u16; 2], config: Config) {
     let arguments = [ports[0].to_string(), ports[1].to_string(), REQUESTS.to_string()];
-    let (mut client, mut lines) = python(client, &arguments);
-    let first = line(&mut lines);
-    if first.starts_with("missing") {
-        return println!("skipped: {}", first.trim());
-    }
-    assert_eq!(first, "ready\n");
-    let stop = CancellationToken::new();
-    let (endpoint, received) = serve(stop.clone()).await;
-    let mut registry = Registry::default();
-    let Some(probes) = open(config, endpoint, &mut registry).await else { return };
-    let probes_stop = CancellationToken::new();
-    let running = tokio::spawn(probes.run(probes_stop.clone()));
-    client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    let mut output = String::new();
-    let output = tokio::task::spawn_blocking(move || {
-        lines.read_to_string(&mut output).map(|_| output).unwrap()
-    });
-    let rows: Vec<Value> = serde_json::from_str(&output.await.unwrap()).unwrap();
+    let watched = watched::<Value>(config, client, &arguments, &ports, 2);
+    let Some((rows, received, registry)) = watched.await else { return };
     assert!(rows.len() >= 200, "{} requests", rows.len());
-    wait_for(&received, ports, 2 * rows.len()).await;
-    probes_stop.cancel();
-    running.await.unwrap().unwrap();
-    stop.cancel();
-
     for kind in [SpanKind::Server, SpanKind::Client] {
         check_spans(&received, &ports, &rows, kind);
         rows.iter().for_each(|row| check_tls(&received, ports, row, kind));

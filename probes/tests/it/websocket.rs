@@ -7,10 +7,10 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde::Deserialize;
 
-use crate::http2::watched;
 use crate::peers::{check_figures, line, python};
 use crate::receiver::{Received, int, text};
 use crate::requests::of_ports;
+use crate::watch::{on, watched};
 
 /// One connection, as the client saw it.
 #[derive(Debug, Deserialize)]
@@ -48,14 +48,12 @@ async fn websocket_is_seen_by_system_call_tracepoints() {
 
 async fn check_websocket(rung: RungChoice) {
     let (_server, mut lines) = python("websocket_server.py", &[]);
-    let Ok(port) = line(&mut lines).trim().parse() else {
+    let Ok(port) = line(&mut lines).trim().parse::<u16>() else {
         return println!("skipped: no websockets");
     };
-    let Some((records, received, registry)) =
-        watched::<Record>(rung, "websocket_client.py", &[port], 3).await
-    else {
-        return;
-    };
+    let (arguments, ports) = ([port.to_string()], [port]);
+    let watched = watched::<Record>(on(rung), "websocket_client.py", &arguments, &ports, 3);
+    let Some((records, received, registry)) = watched.await else { return };
     let messages: i64 = records.iter().map(|record| record.sent[0] + record.received[0]).sum();
     assert!(messages >= 400, "{messages} messages");
     for kind in [SpanKind::Server, SpanKind::Client] {

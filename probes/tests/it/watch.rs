@@ -1,0 +1,60 @@
+//! A client that does its work while the agent watches.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use icecore_probes::{Config, RungChoice};
+use prometheus_client::registry::Registry;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::peers::{PATIENCE, line, open, python};
+use crate::receiver::{Received, serve};
+use crate::requests::of_ports;
+
+/// The agent as it is set by default, on one rung.
+pub(crate) fn on(rung: RungChoice) -> Config {
+    let mut config = Config::default();
+    config.capture.rung = rung;
+    config
+}
+
+/// Starts a client, has it go on once the agent watches, and waits until so many spans of servers at
+/// these ports are there for each thing that it wrote down: what it wrote, what was received, and the
+/// agent's own figures. None, and said so, where something is not installed or not allowed here.
+pub(crate) async fn watched<T: for<'a> Deserialize<'a>>(
+    config: Config,
+    client: &str,
+    arguments: &[String],
+    ports: &[u16],
+    spans_each: usize,
+) -> Option<(Vec<T>, Received, Registry)> {
+    let (mut client, mut lines) = python(client, arguments);
+    let first = line(&mut lines);
+    if first.starts_with("missing") {
+        println!("skipped: {}", first.trim());
+        return None;
+    }
+    assert_eq!(first, "ready\n");
+    let stop = CancellationToken::new();
+    let (endpoint, received) = serve(stop.clone()).await;
+    let mut registry = Registry::default();
+    let probes = open(config, endpoint, &mut registry).await?;
+    let probes_stop = CancellationToken::new();
+    let running = tokio::spawn(probes.run(probes_stop.clone()));
+    client.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let mut output = String::new();
+    let output = tokio::task::spawn_blocking(move || {
+        lines.read_to_string(&mut output).map(|_| output).unwrap()
+    });
+    let rows: Vec<T> = serde_json::from_str(&output.await.unwrap()).unwrap();
+    let end = tokio::time::Instant::now() + PATIENCE;
+    let some = || of_ports(&received, ports).len();
+    while some() < spans_each * rows.len() && tokio::time::Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    probes_stop.cancel();
+    running.await.unwrap().unwrap();
+    stop.cancel();
+    Some((rows, received, registry))
+}
