@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableFactor,
     TimezoneInfo, TypedString, Value,
 };
-use icecore_store::{UnixNanos, parse_when};
+use icecore_store::{TraceId, UnixNanos, parse_when};
 
 use super::{Params, expr_of, query_of};
 use crate::Error;
@@ -38,6 +38,9 @@ const fn or(name: &'static str, default: &'static str) -> Parameter {
 
 /// Names of parameters that are points in time, and may be written like `15m`.
 const TIMES: [&str; 2] = ["from", "to"];
+
+/// The name of parameters that are a trace.
+const TRACE: &str = "id";
 
 /// All of them.
 pub(crate) const TABLE_FUNCTIONS: [TableFunction; 6] = [
@@ -102,6 +105,16 @@ impl TableFunction {
         Error::sql(format!("`{}()` {message}", self.name), hint)
     }
 
+    /// A trace id must be there as such: the query behind asks for it in several places.
+    fn trace(&self, value: Expr) -> Result<Expr, Error> {
+        let Some(text) = literal(&value) else {
+            return Err(self.fault(&format!("takes a trace id as text, not `{value}`")));
+        };
+        let parsed = text.parse::<TraceId>();
+        parsed.map_err(|error| self.fault(&format!("takes a trace id: {error}")))?;
+        Ok(value)
+    }
+
     /// The arguments by the names of the parameters.
     fn arguments(&self, given: Vec<FunctionArg>, now: UnixNanos) -> Result<Params, Error> {
         let mut values: Vec<Option<Expr>> = self.parameters.iter().map(|_| None).collect();
@@ -128,8 +141,12 @@ impl TableFunction {
                     return Err(self.fault(&format!("needs `{}`", parameter.name)));
                 }
             };
-            let is_time = TIMES.contains(&parameter.name);
-            params.put(parameter.name, if is_time { time(value, now)? } else { value });
+            let value = match parameter.name {
+                name if TIMES.contains(&name) => time(value, now)?,
+                TRACE => self.trace(value)?,
+                _ => value,
+            };
+            params.put(parameter.name, value);
         }
         Ok(params)
     }
@@ -158,19 +175,20 @@ pub(super) fn expand(factor: &mut TableFactor, now: UnixNanos) -> Result<(), Err
 
 /// A text that is a point in time as such; anything else as it is.
 fn time(value: Expr, now: UnixNanos) -> Result<Expr, Error> {
-    let text = match &value {
-        Expr::Value(inner) => match &inner.value {
-            Value::SingleQuotedString(text) => text,
-            _ => return Ok(value),
-        },
-        _ => return Ok(value),
-    };
+    let Some(text) = literal(&value) else { return Ok(value) };
     let instant = parse_when(text, now).map_err(|error| Error::Sql {
         message: error.to_string(),
         hint: None,
         at: None,
     })?;
     Ok(time_literal(instant))
+}
+
+/// The text that an argument is; none where it is anything else.
+fn literal(value: &Expr) -> Option<&str> {
+    let Expr::Value(inner) = value else { return None };
+    let Value::SingleQuotedString(text) = &inner.value else { return None };
+    Some(text)
 }
 
 /// A point in time as SQL would write it.
