@@ -4,6 +4,8 @@ mod figures;
 pub(in crate::index) mod full;
 pub(in crate::index) mod stopwatch;
 
+use std::time::Duration;
+
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use ulid::Ulid;
@@ -41,8 +43,28 @@ pub(crate) fn outdate(folder: &Path) {
     db.flush().unwrap();
 }
 
+/// The database behind an index that nobody holds any more.
+async fn let_go(folder: &Path) -> sled::Db {
+    for _ in 0..1000 {
+        if let Ok(db) = sled::open(folder.join("catalog")) {
+            return db;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody lets go of {}", folder.display());
+}
+
+/// Opens an index that nobody holds any more. sled lets a folder go on threads of its own, a moment
+/// after its last handle is gone; another process would be gone with its threads.
 async fn reopen(folder: &Path) -> (Index, State) {
-    Index::open(folder, metrics()).await.unwrap()
+    for _ in 0..1000 {
+        let (index, state) = Index::open(folder, metrics()).await.unwrap();
+        if index.is_on() {
+            return (index, state);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody lets go of {}", folder.display());
 }
 
 /// Scenario: an index is written, closed and opened again.
@@ -92,7 +114,8 @@ async fn a_second_process_goes_without() {
     let folder = TempDir::new().unwrap();
     let (first, _) = reopen(folder.path()).await;
     first.write(state(3).1).await;
-    let (second, found) = reopen(folder.path()).await;
+    let (second, found) = Index::open(folder.path(), metrics()).await.unwrap();
+    assert!(!second.is_on());
     assert!(found.sequences().is_empty());
     second.write(state(1).1).await;
     drop((first, second));
@@ -132,7 +155,7 @@ async fn an_index_of_another_time_is_replaced() {
         let (index, _) = reopen(folder.path()).await;
         index.write(state(3).1).await;
         drop(index);
-        let db = sled::open(folder.path().join("catalog")).unwrap();
+        let db = let_go(folder.path()).await;
         change(&db);
         drop(db);
         let mut registry = Registry::default();
