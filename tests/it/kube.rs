@@ -43,16 +43,19 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// Waits until it is ready and the namespace that the tests use was made: the server makes it
+    /// only after it says that it is ready.
     async fn ready(&self) {
         let end = tokio::time::Instant::now() + PATIENCE * 2;
-        loop {
-            let answer =
-                self.client.get(format!("{}/readyz", self.url)).bearer_auth(TOKEN).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return;
+        for path in ["/readyz", "/api/v1/namespaces/default"] {
+            loop {
+                let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(TOKEN);
+                if request.send().await.is_ok_and(|answer| answer.status().is_success()) {
+                    break;
+                }
+                assert!(tokio::time::Instant::now() < end, "the API server has no {path}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
-            assert!(tokio::time::Instant::now() < end, "the API server is not ready");
-            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
