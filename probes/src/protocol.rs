@@ -14,6 +14,7 @@ mod kafka;
 mod kept;
 mod memcached;
 mod mysql;
+mod nats;
 mod opening;
 mod postgres;
 mod preamble;
@@ -178,6 +179,8 @@ pub struct Limits {
     /// What is held of the header fields that a side of an HTTP/2 connection refers back to. Where
     /// it sends more of them, the older ones are unknown.
     pub header_table_bytes_max: usize,
+    /// An answer that nobody has to give is waited for so long, in nanoseconds.
+    pub answer_nanos_max: u64,
     /// Request headers that are kept, in lower case.
     pub request_headers: Vec<String>,
     /// Response headers that are kept, in lower case.
@@ -200,6 +203,7 @@ impl Default for Limits {
             prepared_max: 256,
             streams_max: 1_024,
             header_table_bytes_max: 64 << 10,
+            answer_nanos_max: 10_000_000_000,
             request_headers: names(&[
                 "host",
                 "user-agent",

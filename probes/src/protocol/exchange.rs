@@ -25,6 +25,8 @@ pub enum Failure {
     Unseen,
     /// The response is not one, or its head is over the limit.
     Malformed,
+    /// Nothing came for as long as anybody waits.
+    Unanswered,
     /// One end gave up the exchange and kept the connection, for the reason with this number
     /// (RFC 9113, section 7).
     StreamReset(u32),
@@ -38,6 +40,7 @@ impl Failure {
             Self::Reset => Some("connection_reset"),
             Self::Closed => Some("connection_closed"),
             Self::Malformed => Some("invalid_response"),
+            Self::Unanswered => Some("timeout"),
             Self::StreamReset(reason) => Some(stream_error(reason)),
             Self::Unseen => None,
         }

@@ -40,6 +40,10 @@ impl<K: Hash + Eq + Clone, V> Recent<K, V> {
         self.by_name.get(name)
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.by_name.values()
+    }
+
     pub(super) fn remove(&mut self, name: &K) {
         if self.by_name.remove(name).is_some() {
             self.order.retain(|one| one != name);

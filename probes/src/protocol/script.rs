@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use super::{BodySize, Closing, Exchange, Following, Limits, Role, Said, Segment};
+use super::{
+    BodySize, Closing, Detail, Exchange, Following, Limits, MessagingCall, Role, Said, Segment,
+};
 
 /// Bytes of one end, in the order in which they travelled: true, those of the client.
 pub(super) type Step = (bool, Vec<u8>);
@@ -109,6 +111,28 @@ impl Watched {
         assert!(self.out.iter().all(|exchange| exchange.role == self.role));
         self.out.iter().map(told).collect()
     }
+}
+
+/// What is said of messages.
+pub(super) fn call(exchange: &Exchange) -> &MessagingCall {
+    let Said::Messaging(call) = &exchange.said else { panic!("{exchange:?}") };
+    call
+}
+
+/// What only one system has, as a text.
+pub(super) fn detail(call: &MessagingCall, key: &str) -> Option<String> {
+    let found = call.details.iter().find(|(name, _)| *name == key);
+    found.map(|(_, detail)| match detail {
+        Detail::Text(text) => text.clone(),
+        Detail::Number(number) => number.to_string(),
+    })
+}
+
+/// A connection on which all of this has passed.
+pub(super) fn watch(role: Role, limits: Limits, steps: &[Step]) -> Watched {
+    let mut watched = Watched::new(role, limits, true);
+    steps.iter().for_each(|step| watched.step(step));
+    watched
 }
 
 /// What is understood of the steps, whole.

@@ -1,7 +1,7 @@
 //! What the semantic conventions for messaging ask of an exchange.
 //!
-//! Invariants: names and series carry no destination that is made up for one client, nor those of
-//! systems that have as many of them as there are devices; at the broker all spans are of the kind
+//! Invariants: names and series carry no destination that is made up for one client, and of systems
+//! that have as many of them as there are devices only what they have in common; at the broker all spans are of the kind
 //! `SERVER`, so that producers and consumers are programs only.
 
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -12,8 +12,11 @@ use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{Exchange, Handling, MessagingCall, Role};
 
-/// Systems whose destinations may be as many as their clients: they make no series.
-const UNBOUNDED: [&str; 2] = ["mqtt", "nats"];
+/// Systems whose destinations may be as many as their clients, with what parts of them are set off
+/// by, and what stands for a part that differs: they make no series.
+const UNBOUNDED: [(&str, char, &str); 2] = [("mqtt", '/', "+"), ("nats", '.', "*")];
+/// Longer parts of a destination are taken for something's name.
+const PART_BYTES_MAX: usize = 24;
 
 /// The kind of the span.
 pub(super) fn kind(call: &MessagingCall, role: Role) -> SpanKind {
@@ -41,10 +44,13 @@ pub(super) fn facts(
         Attribute::text("messaging.operation.name", call.operation),
     ];
     shared.extend(call.handling.map(|it| Attribute::text("messaging.operation.type", word(it))));
-    let bounded = !call.temporary && !UNBOUNDED.contains(&call.system);
     let mut own = Vec::new();
+    let template = template(call);
+    let bounded = !call.temporary && template.is_none();
     let list = if bounded { &mut shared } else { &mut own };
     list.extend(text("messaging.destination.name", &call.destination));
+    let differs = template.is_some() && template != call.destination;
+    own.extend(text("messaging.destination.template", &template).filter(|_| differs));
     shared.extend(text("messaging.destination.partition.id", &call.partition));
     shared.extend(text("messaging.consumer.group.name", &call.group));
     shared.extend(text("error.type", &error_type));
@@ -60,7 +66,7 @@ pub(super) fn facts(
     details(&mut own, &call.details);
     peer(&mut own, connection, exchange.role);
     sizes(&mut own, exchange);
-    let name = name(call, || format!("{address}:{}", server.port()));
+    let name = name(call, template.as_deref(), || format!("{address}:{}", server.port()));
     let content = ["icecore.request.content", "icecore.response.content"];
     Facts { name, instrument: instrument(call, exchange.role), shared, own, failed, content }
 }
@@ -82,11 +88,23 @@ fn instrument(call: &MessagingCall, role: Role) -> Instrument {
     }
 }
 
+/// What destinations of a system without bounds have in common: parts with a digit in them, and long
+/// ones, are left out.
+fn template(call: &MessagingCall) -> Option<String> {
+    let (_, mark, any) = UNBOUNDED.iter().find(|(system, ..)| *system == call.system)?;
+    let destination = call.destination.as_deref().filter(|_| !call.temporary)?;
+    let own =
+        |part: &str| part.len() > PART_BYTES_MAX || part.bytes().any(|byte| byte.is_ascii_digit());
+    let parts = destination.split(*mark).map(|part| if own(part) { *any } else { part });
+    Some(parts.collect::<Vec<_>>().join(&mark.to_string()))
+}
+
 /// Operation and destination; without one, the server, for what is about none.
-fn name(call: &MessagingCall, server: impl Fn() -> String) -> String {
-    match (&call.destination, call.handling) {
-        (Some(destination), _) if !call.temporary => format!("{} {destination}", call.operation),
-        (_, None) => format!("{} {}", call.operation, server()),
-        _ => call.operation.to_owned(),
+fn name(call: &MessagingCall, template: Option<&str>, server: impl Fn() -> String) -> String {
+    let destination = template.or(call.destination.as_deref()).filter(|_| !call.temporary);
+    match (destination, call.handling) {
+        (Some(destination), _) => format!("{} {destination}", call.operation),
+        (None, None) => format!("{} {}", call.operation, server()),
+        (None, Some(_)) => call.operation.to_owned(),
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Words {
     text: Option<&'static str>,
     collection: &'static str,
     status: Option<&'static str>,
+    /// Operations need not pass in the order in which a client writes them down.
+    apart: bool,
 }
 
 const DATABASE: Words = Words {
@@ -41,6 +43,7 @@ const DATABASE: Words = Words {
     text: Some("db.query.text"),
     collection: "db.collection.name",
     status: Some("db.response.status_code"),
+    apart: false,
 };
 pub(crate) const MESSAGING: Words = Words {
     system: "messaging.system",
@@ -48,7 +51,10 @@ pub(crate) const MESSAGING: Words = Words {
     text: None,
     collection: "messaging.destination.name",
     status: None,
+    apart: false,
 };
+/// Of brokers that send messages by themselves.
+pub(crate) const PUSHING: Words = Words { apart: true, ..MESSAGING };
 
 /// Scenario: redis-server under redis-py: commands with and without errors, pipelines, transactions,
 /// RESP3, subscribers, inline commands, four clients at once, large values, one connection that is
@@ -171,6 +177,7 @@ pub(crate) async fn check(subject: &Subject) {
     listening(subject.port).await;
     let mut config = Config::default();
     config.limits.statements = Statements::Whole;
+    config.limits.answer_nanos_max = 4_000_000_000;
     let Subject { client, port, .. } = *subject;
     let (arguments, ports) = ([port.to_string()], [port]);
     let watched = watched::<Record>(config, client, &arguments, &ports, 2);

@@ -1,7 +1,7 @@
 //! Brokers of messages: a real one, a real client that writes down what it did, and every operation
 //! there once on each side.
 
-use crate::databases::{MESSAGING, Subject, check, server};
+use crate::databases::{MESSAGING, PUSHING, Subject, check, server};
 use crate::peers::free_port;
 
 /// Scenario: the broker Tansu under kafka-python: producers by single records, in batches and
@@ -20,4 +20,29 @@ async fn kafka() {
     let Some(_broker) = server("tansu", &arguments, folder.path()) else { return };
     let (system, words) = (["kafka"; 2], &MESSAGING);
     check(&Subject { system, port, client: "kafka_client.py", setup: &[], words }).await;
+}
+
+/// Scenario: nats-server under nats-py: publishing with and without headers and payload, subscriptions
+/// by name, pattern and group, requests that are answered, that nobody takes and that nobody answers,
+/// a service that refuses, streams and consumers of JetStream with all kinds of acknowledgements,
+/// operations that are confirmed one by one, some that are not allowed, wrong credentials, four clients
+/// at once, one connection that is older than the agent.
+/// Guarantees: a span on each side for each operation and for each message that came, with subject,
+/// error and sizes; no record is refused; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn nats() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "listen: 127.0.0.1:{port}\njetstream {{ store_dir: {:?} }}\nauthorization {{ users = [\n\
+         {{ user: all, password: pa55word }}\n\
+         {{ user: some, password: pa55word, permissions: {{ publish: {{ deny: forbidden }} }} }}\n] }}\n",
+        folder.path().join("streams")
+    );
+    std::fs::write(folder.path().join("server.conf"), config).unwrap();
+    let Some(_broker) = server("nats-server", &["-c", "server.conf"], folder.path()) else {
+        return;
+    };
+    let (system, words) = (["nats"; 2], &PUSHING);
+    check(&Subject { system, port, client: "nats_client.py", setup: &[], words }).await;
 }

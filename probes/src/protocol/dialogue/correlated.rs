@@ -41,6 +41,12 @@ pub(crate) trait Correlated: Debug + Send {
 
     /// Messages of this side were lost: what they may have changed is not known any more.
     fn forget(&mut self, side: Side);
+
+    /// How long the answer to this is waited for, in nanoseconds; none: as long as it takes.
+    /// `doubtful`: it may have passed unseen.
+    fn patience(&self, _: &Self::Call, _doubtful: bool) -> Option<u64> {
+        None
+    }
 }
 
 /// A direction: its messages, and whether its place in them is known.
@@ -57,7 +63,7 @@ struct Way {
 }
 
 /// Longer pieces hold the head of a message.
-const SHORT_BYTES_MAX: usize = 32;
+const SHORT_BYTES_MAX: usize = 64;
 
 impl Way {
     /// Gives up what is held; returns how much of it had passed.
@@ -181,6 +187,11 @@ impl<C: Correlated> Correlation<C> {
             && self.grammar.resume(side, segment.captured, &self.pending) == Some(0)
     }
 
+    fn give_up_waiting(&mut self, now: u64) {
+        let grammar = &self.grammar;
+        self.pending.give_up_waiting(now, |call, doubtful| grammar.patience(call, doubtful));
+    }
+
     fn settle(&mut self, out: &mut Vec<Exchange>) {
         if self.pending.take_done(out) {
             self.ledger.whole();
@@ -202,6 +213,7 @@ impl<C: Correlated> Protocol for Correlation<C> {
             self.lose(side);
         }
         self.pending.blind(self.requests.lost || self.responses.lost);
+        self.give_up_waiting(segment.time);
         if !self.way(side).lost || self.resume(side, segment, &mut input) {
             self.read(side, &mut input);
         }
@@ -212,6 +224,7 @@ impl<C: Correlated> Protocol for Correlation<C> {
 
     fn close(&mut self, time: u64, closing: Closing, out: &mut Vec<Exchange>) {
         self.ledger.counts.unparsed_bytes += self.requests.reset() + self.responses.reset();
+        self.give_up_waiting(time);
         self.pending.close(time, closing);
         self.settle(out);
     }

@@ -98,6 +98,12 @@ impl<K: Eq, C: Call> Pending<K, C> {
         self.open.iter_mut().find(|entry| entry.key == *key).map(|entry| &mut entry.open)
     }
 
+    /// What the first message is called of which this is so.
+    pub(crate) fn find_by(&self, wanted: impl Fn(&K, &C) -> bool) -> Option<&K> {
+        let mut open = self.open.iter();
+        open.find(|entry| wanted(&entry.key, &entry.open.call)).map(|entry| &entry.key)
+    }
+
     /// Something is called so.
     pub(crate) fn waits(&self, key: &K) -> bool {
         self.position(key).is_some()
@@ -121,6 +127,25 @@ impl<K: Eq, C: Call> Pending<K, C> {
             at -= 1;
         }
         self.leave(at, None, true);
+    }
+
+    /// What has waited longer than anybody does is not answered any more.
+    pub(super) fn give_up_waiting(&mut self, now: u64, patience: impl Fn(&C, bool) -> Option<u64>) {
+        let overdue = |entry: &Entry<K, C>| {
+            let waited = now.saturating_sub(entry.open.began());
+            let patience = patience(&entry.open.call, entry.doubtful);
+            patience.is_some_and(|patience| waited > patience)
+        };
+        while let Some(at) = self.open.iter().position(overdue) {
+            self.leave(at, Some(Failure::Unanswered), false);
+        }
+    }
+
+    /// The same, of an answer of which a part that tells how it went was not seen.
+    pub(crate) fn finish_unseen(&mut self, key: &K) {
+        if let Some(at) = self.position(key) {
+            self.leave(at, Some(Failure::Unseen), false);
+        }
     }
 
     /// An answer came that nobody has asked for.

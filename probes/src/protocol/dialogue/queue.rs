@@ -288,6 +288,11 @@ impl<C: Call> Open<C> {
         self.response.ended = time;
     }
 
+    /// When its first byte passed.
+    pub(super) fn began(&self) -> u64 {
+        self.request.began
+    }
+
     /// Something of its answer has come.
     pub(crate) fn begun(&self) -> bool {
         self.response.bytes > 0

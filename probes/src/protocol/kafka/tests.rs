@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::protocol::script::{
-    Step, Watched, answer, ask, check, check_cuts, check_losses, play, recorded,
+    Step, Watched, answer, ask, call, check, check_cuts, check_losses, detail, play, recorded,
+    watch,
 };
-use crate::protocol::{Closing, Exchange, Followed};
+use crate::protocol::{Closing, Followed};
 
 /// A request of a client that is called `c`.
 fn request(key: i16, version: i16, correlation: i32, flexible: bool, body: &[u8]) -> Vec<u8> {
@@ -75,25 +76,6 @@ fn produced(correlation: i32, topic: &str, error: i16, offset: i64) -> Vec<u8> {
 
 fn whole() -> Limits {
     Limits { statements: Statements::Whole, ..Limits::default() }
-}
-
-fn call(exchange: &Exchange) -> &MessagingCall {
-    let Said::Messaging(call) = &exchange.said else { panic!("{exchange:?}") };
-    call
-}
-
-fn detail(call: &MessagingCall, key: &str) -> Option<String> {
-    let found = call.details.iter().find(|(name, _)| *name == key);
-    found.map(|(_, detail)| match detail {
-        Detail::Text(text) => text.clone(),
-        Detail::Number(number) => number.to_string(),
-    })
-}
-
-fn watch(role: Role, limits: Limits, steps: &[Step]) -> Watched {
-    let mut watched = Watched::new(role, limits, true);
-    steps.iter().for_each(|step| watched.step(step));
-    watched
 }
 
 /// Scenario: records sent with and without acknowledgement, to a topic that is not there, two

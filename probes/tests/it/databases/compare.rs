@@ -20,6 +20,9 @@ pub(super) struct Record {
     status: Option<String>,
     sent: Option<i64>,
     received: Option<i64>,
+    /// How long the message was, where there is one.
+    #[serde(default)]
+    body: Option<i64>,
     start: u64,
     end: u64,
 }
@@ -40,7 +43,10 @@ pub(super) fn check_spans(
     }
     let mut spans = spans(received, subject, kind);
     for (connection, records) in by_connection {
-        let spans = spans.remove(&connection).unwrap_or_default();
+        let mut spans = spans.remove(&connection).unwrap_or_default();
+        if subject.words.apart {
+            spans = in_order_of(&records, spans, subject.words);
+        }
         for (at, record) in records.iter().enumerate() {
             let span = spans.get(at).unwrap_or_else(|| panic!("no {kind:?} span of {record:?}"));
             check_span(subject.words, record, span);
@@ -49,6 +55,30 @@ pub(super) fn check_spans(
         assert!(rest.is_empty(), "{kind:?}: nobody sent {rest:?}");
     }
     assert!(spans.is_empty(), "{kind:?}: no such connections: {spans:?}");
+}
+
+/// The spans in the order of the records that they agree with: what is sent and what comes need not
+/// pass in the order in which a program writes it down.
+fn in_order_of(records: &[&Record], mut spans: Vec<Span>, words: &Words) -> Vec<Span> {
+    let agrees = |record: &Record, span: &Span| {
+        let same = |key: &str, wanted: &Option<String>| {
+            wanted.is_none() || text(span, key) == wanted.as_deref()
+        };
+        let number = |key: &str, wanted: Option<i64>| wanted.is_none() || int(span, key) == wanted;
+        text(span, words.operation) == Some(&*record.operation)
+            && same(words.collection, &record.collection)
+            && text(span, "error.type") == record.status.as_deref()
+            && number("icecore.request.size", record.sent)
+            && number("messaging.message.body.size", record.body)
+    };
+    let mut ordered = Vec::new();
+    for record in records {
+        let at = spans.iter().position(|span| agrees(record, span));
+        let at = at.unwrap_or_else(|| panic!("no span of {record:?} among {spans:#?}"));
+        ordered.push(spans.remove(at));
+    }
+    ordered.extend(spans);
+    ordered
 }
 
 /// The spans of each connection, by the client's port, in order.
