@@ -16,6 +16,7 @@ mod footers;
 mod gather;
 mod hybrid;
 mod inspect;
+mod ints;
 pub(crate) mod layout;
 mod merge;
 mod metadata;

@@ -15,8 +15,9 @@ use crate::model::{FileId, LogPosition, Table, TimeRange, WriterId};
 /// The key in the footer's key-value metadata.
 const FOOTER_KEY: &str = "icecore";
 
-/// Of the columns and their meaning; a reader refuses files of a later one.
-const SCHEMA_VERSION: u32 = 1;
+/// Of the columns and their meaning; a reader refuses files of a later one. Files of version 1 are
+/// read: they have the ints of points in a column of their own.
+const SCHEMA_VERSION: u32 = 2;
 
 /// The footer's own description of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

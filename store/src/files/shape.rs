@@ -1,9 +1,10 @@
 //! Columns of the row shape as columns of a file, and back.
 //!
-//! Invariant: `from_file(to_file(column))` is the column. A file differs in three ways: a
+//! Invariant: `from_file(to_file(column))` is the column. A file differs in four ways: a
 //! timestamp is microseconds in a column and the nanoseconds that are left (0 to 999) in a column
 //! `<name>_ns` beside it, inside lists of structs too; list items are named `element`, as the
-//! Parquet specification wants; and nothing in its footer is of Arrow alone.
+//! Parquet specification wants; the integers of points are told apart as `ints.rs` says; and nothing
+//! in its footer is of Arrow alone.
 
 use std::sync::Arc;
 
@@ -12,21 +13,39 @@ use arrow::array::{
     TimestampNanosecondArray,
 };
 use arrow::datatypes::{
-    DataType, Field, FieldRef, Fields, Int16Type, TimeUnit, TimestampMicrosecondType,
+    DataType, Field, FieldRef, Fields, Int16Type, Int64Type, TimeUnit, TimestampMicrosecondType,
     TimestampNanosecondType,
 };
 use arrow::error::ArrowError;
+
+use super::ints;
 
 const NANOS_PER_MICRO: i64 = 1_000;
 const UTC: &str = "UTC";
 
 /// The name of the column that holds what is left of a timestamp.
-pub(super) fn remainder_name(name: &str) -> String {
+fn remainder_name(name: &str) -> String {
     format!("{name}_ns")
+}
+
+/// The columns that a file may have of a column of the row shape.
+pub(super) fn parts(name: &str) -> Vec<String> {
+    match name {
+        ints::INTS => ints::PARTS.map(str::to_owned).into(),
+        _ => vec![name.to_owned(), remainder_name(name)],
+    }
 }
 
 /// The columns of a file that stand for one column of the row shape, appended.
 pub(super) fn to_file(field: &Field, column: &ArrayRef, out: &mut Vec<(FieldRef, ArrayRef)>) {
+    match column.as_primitive_opt::<Int64Type>() {
+        Some(values) if field.name() == ints::INTS => out.extend(ints::split(values)),
+        _ => member_to_file(field, column, out),
+    }
+}
+
+/// The same inside a list of structs, too.
+fn member_to_file(field: &Field, column: &ArrayRef, out: &mut Vec<(FieldRef, ArrayRef)>) {
     match column.data_type() {
         DataType::Timestamp(TimeUnit::Nanosecond, _) => {
             let (micros, rest) = split(column.as_primitive::<TimestampNanosecondType>());
@@ -55,7 +74,10 @@ pub(super) fn from_file<'a>(
     field: &Field,
     find: &impl Fn(&str) -> Option<&'a ArrayRef>,
 ) -> Result<Option<ArrayRef>, ArrowError> {
-    let Some(column) = find(field.name()) else { return Ok(None) };
+    let Some(column) = find(field.name()) else {
+        let joined = (field.name() == ints::INTS).then(|| ints::join(find));
+        return Ok(joined.flatten());
+    };
     match field.data_type() {
         DataType::Timestamp(_, _) => {
             let rest = find(&remainder_name(field.name()));
@@ -103,7 +125,7 @@ fn list_to_file(item: &FieldRef, list: &ListArray) -> ArrayRef {
             let structs = list.values().as_struct();
             let mut columns = Vec::new();
             for (field, column) in fields.iter().zip(structs.columns()) {
-                to_file(field, column, &mut columns);
+                member_to_file(field, column, &mut columns);
             }
             let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
             let structs = StructArray::new(fields.into(), columns, structs.nulls().cloned());

@@ -19,7 +19,7 @@ use super::point::{self, Points};
 use super::project::project;
 use super::request::ReadColumn;
 use super::rows::Rows;
-use super::shape::{from_file, remainder_name};
+use super::shape::{from_file, parts};
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::schema::{MapColumn, fixed_fields};
@@ -61,8 +61,7 @@ impl Source {
         let attributes = file.layout.attributes.iter().map(|column| column.map.column(&column.key));
         let attributes: Vec<String> = attributes.filter(|name| wanted(name)).collect();
         let schema = footer.metadata.file_metadata().schema_descr();
-        let remainders = fixed.iter().map(|field| remainder_name(field.name()));
-        let names = fixed.iter().map(|field| field.name().clone()).chain(remainders);
+        let names = fixed.iter().flat_map(|field| parts(field.name()));
         let names: HashSet<String> = names.chain(attributes.iter().cloned()).collect();
         let roots = schema.root_schema().get_fields().iter().enumerate();
         let roots = roots.filter(|(_, root)| names.contains(root.name())).map(|(at, _)| at);

@@ -1,5 +1,6 @@
 //! Files end to end: written, read back, pruned, and read by other engines.
 
+pub(crate) mod earlier;
 mod filtering;
 pub(crate) mod generate;
 mod load;

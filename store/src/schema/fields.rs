@@ -140,7 +140,8 @@ fn metric_fields() -> Vec<Field> {
         optional("temporality", text_type()),
         // Null but for sums.
         optional("is_monotonic", DataType::Boolean),
-        // Int points have both; a point without a value has neither.
+        // Int points have both, the one the nearest double of the other; a point without a value has
+        // neither.
         optional("value", DataType::Float64),
         optional("value_int", DataType::Int64),
         optional("count", DataType::UInt64),

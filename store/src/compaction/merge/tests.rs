@@ -16,6 +16,7 @@ use super::*;
 use crate::bucket::Puts;
 use crate::bucket::faulty::{Fault, Faults, Faulty};
 use crate::catalog::FileLayout;
+use crate::files::tests::earlier::of_version_1;
 use crate::files::tests::generate::{Generator, canonical};
 use crate::files::{FileOrigin, Keep, WriteRequest, read_rows, write};
 use crate::index::TracePrints;
@@ -73,6 +74,28 @@ impl Bench {
             let path = Path::from(file.entry.path());
             self.bucket.objects().put(&path, file.bytes.into()).await.unwrap();
             hours.push((Arc::new(file.entry), part.rows));
+        }
+        hours
+    }
+
+    /// The same as an earlier build put them.
+    async fn put_of_version_1(&mut self) -> Hours {
+        let rows = self.generator.batch(Table::Metrics, 300);
+        let mut hours = self.put_rows(Table::Metrics, rows, 90).await;
+        for (entry, rows) in &mut hours {
+            let request = WriteRequest {
+                id: entry.id,
+                table: entry.table,
+                hour: entry.hour,
+                rows: rows.clone(),
+                origin: origin(),
+                row_group_rows_max: 90,
+            };
+            let mut file = write(request).unwrap();
+            of_version_1(&mut file);
+            let path = Path::from(file.entry.path());
+            self.bucket.objects().put(&path, file.bytes.into()).await.unwrap();
+            *entry = Arc::new(file.entry);
         }
         hours
     }
@@ -207,6 +230,22 @@ fn assert_sorted(table: Table, rows: &[RecordBatch]) {
             before = Some(key);
         }
     }
+}
+
+/// Scenario: points in a file that an earlier build wrote are merged with such as this one writes.
+/// Guarantees: the rows are those that went in, ints and all.
+#[tokio::test]
+async fn files_of_version_1_are_merged() {
+    let mut bench = Bench::new(750);
+    let earlier = bench.put_of_version_1().await;
+    let (entry, rows_before) = earlier.into_iter().max_by_key(|(file, _)| file.rows).unwrap();
+    let mut model = bench.inputs(Table::Metrics, 1).await;
+    model.retain(|(file, _)| file.hour == entry.hour);
+    assert_eq!(model.len(), 1);
+    model.push((entry, rows_before));
+    let merged = bench.merge(&entries(&model), None, 64 << 20).await.unwrap();
+    let read = bench.read(&merged.output.unwrap()).await;
+    assert_eq!(canonical(Table::Metrics, &read), canonical(Table::Metrics, &rows(&model)));
 }
 
 /// Scenario: the catalog says of an input that it has more rows than are in it; no input at all.

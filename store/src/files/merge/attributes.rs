@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder,
-    StringDictionaryBuilder,
+    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch,
+    StringBuilder, StringDictionaryBuilder,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{FieldRef, Int32Type};
+use arrow::datatypes::{FieldRef, Int32Type, Int64Type};
 use object_store::ObjectStore;
 
 use super::super::cells::{Cells, MapCells, Texts};
 use super::super::columns::{Key, choose};
+use super::super::ints::{INTS, is_part, split_part};
 use super::super::overflow::{EntriesSeen, column_kind};
 use super::input::Input;
 use crate::error::Error;
@@ -111,6 +112,8 @@ const fn kind_of_value(value: &Value) -> Option<AttributeType> {
 pub(super) enum Make {
     /// As it is there.
     Copy { root: String },
+    /// Of the ints of points, in a file that has them in a column.
+    Ints { part: String },
     /// The overflow: with the columns that lose their place, without the entries that get one.
     Overflow { map: MapColumn, leaving: Vec<String>, lifted: Vec<Lift> },
     /// A column with what the overflow has of its key.
@@ -179,6 +182,9 @@ impl Make {
                 return Some(Self::Overflow { map, leaving, lifted });
             }
         }
+        if is_part(root) && input.data_type(INTS).is_some() {
+            return Some(Self::Ints { part: root.clone() });
+        }
         Some(Self::Copy { root: root.clone() })
     }
 
@@ -186,6 +192,7 @@ impl Make {
     pub(super) fn roots(&self) -> Vec<&str> {
         match self {
             Self::Copy { root } => vec![root],
+            Self::Ints { .. } => vec![INTS],
             Self::Overflow { map, leaving, lifted } => {
                 let own = lifted.iter().filter_map(|lift| lift.own.as_deref());
                 let mut roots: Vec<_> = leaving.iter().map(String::as_str).chain(own).collect();
@@ -202,6 +209,11 @@ impl Make {
     pub(super) fn apply(&self, input: &Input, batch: &RecordBatch) -> Result<ArrayRef, Error> {
         match self {
             Self::Copy { root } => column(input, batch, root).cloned(),
+            Self::Ints { part } => {
+                let ints = column(input, batch, INTS)?.as_primitive_opt::<Int64Type>();
+                let part = ints.and_then(|ints| split_part(part, ints));
+                part.ok_or_else(|| input.damaged(format!("`{INTS}` is of another type")))
+            }
             Self::Overflow { map, leaving, lifted } => {
                 overflow(input, batch, *map, leaving, lifted)
             }

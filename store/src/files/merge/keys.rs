@@ -13,7 +13,7 @@ use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::super::order::{series, sort_columns};
-use super::super::shape::{from_file, remainder_name};
+use super::super::shape::{from_file, parts};
 use super::Keep;
 use super::input::Input;
 use crate::error::Error;
@@ -344,12 +344,10 @@ pub(super) fn key_roots(input: &Input, whole: bool) -> Vec<String> {
     let table = input.entry.table;
     let time = table.time_column();
     let mut roots: Vec<String> = if whole {
-        fixed_fields(table).iter().map(|field| field.name().clone()).collect()
+        fixed_fields(table).iter().flat_map(|field| parts(field.name())).collect()
     } else {
-        sort_columns(table).iter().map(|name| (*name).to_owned()).chain([time.to_owned()]).collect()
+        sort_columns(table).iter().chain([&time]).flat_map(|name| parts(name)).collect()
     };
-    let remainders: Vec<String> = roots.iter().map(|root| remainder_name(root)).collect();
-    roots.extend(remainders);
     if whole || table == Table::Metrics {
         let attributes = input.entry.layout.attributes.iter();
         roots.extend(attributes.map(|attribute| attribute.map.column(&attribute.key)));

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, ListArray,
-    RecordBatch, StringArray, StructArray, TimestampNanosecondArray, UInt32Array, UInt64Array,
+    ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
+    ListArray, RecordBatch, StringArray, StructArray, TimestampNanosecondArray, UInt32Array,
+    UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -46,6 +47,9 @@ impl Generator {
                 "resource" => cast(&self.overflow(rows), &text_type()).unwrap(),
                 _ => self.array(field.data_type(), field.is_nullable(), rows),
             });
+        }
+        if table == Table::Metrics {
+            nearest_doubles(&fields, &mut columns);
         }
         for map in MapColumn::ALL {
             for key in KEYS {
@@ -92,7 +96,7 @@ impl Generator {
                 Arc::new(TimestampNanosecondArray::new(times.into(), nulls).with_timezone("UTC"))
             }
             DataType::Int64 => {
-                let numbers: Vec<i64> = (0..rows).map(|_| self.rng.random()).collect();
+                let numbers: Vec<i64> = (0..rows).map(|_| self.int()).collect();
                 Arc::new(Int64Array::new(numbers.into(), nulls))
             }
             DataType::Int32 => {
@@ -141,6 +145,11 @@ impl Generator {
         }
     }
 
+    /// Of any length.
+    fn int(&mut self) -> i64 {
+        self.rng.random::<i64>() >> self.rng.random_range(0..64)
+    }
+
     fn time(&mut self) -> i64 {
         if self.rng.random_bool(0.2) {
             TIMES[self.rng.random_range(0..TIMES.len())]
@@ -172,6 +181,15 @@ impl Generator {
         object.finish();
         text
     }
+}
+
+/// A point that was an int has the double that is nearest to it.
+fn nearest_doubles(fields: &[FieldRef], columns: &mut [ArrayRef]) {
+    let at = |name: &str| fields.iter().position(|field| field.name() == name).unwrap();
+    let doubles = columns[at("value")].as_primitive::<Float64Type>().iter();
+    let ints = columns[at("value_int")].as_primitive::<Int64Type>().iter();
+    let nearest = doubles.zip(ints).map(|(double, int)| int.map(|int| int as f64).or(double));
+    columns[at("value")] = Arc::new(nearest.collect::<Float64Array>());
 }
 
 /// Every row of these batches as text, sorted: equal exactly where the rows are equal, order and
