@@ -47,10 +47,10 @@ pub struct Config {
     /// Memory of rows that a query asked for before they were in the bucket, kept for the next
     /// one. Rows beyond it are made from the log anew for each query.
     pub live_cache_bytes_max: u64,
-    /// Once requests of this size, unpacked, are not yet in the bucket, others come in at a little
-    /// less than the rate at which the last flushes made files: acknowledging costs a third of what
-    /// storing does. The time that the bucket takes is not in that rate, so that a slow one makes
-    /// the log grow instead.
+    /// Once requests of this size, unpacked, are not yet in the bucket, others come in at the rate
+    /// at which flushes store, puts and all, and at less of it the more waits, down to a tenth where
+    /// a third more does: acknowledging costs a third of what storing does. A bucket that fails, or
+    /// takes more than ten seconds, makes the log grow instead.
     pub paced_from_bytes: u64,
     /// How long a request may wait for its turn then, before its sender is told to come back.
     pub paced_wait_max: Duration,

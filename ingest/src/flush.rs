@@ -188,13 +188,15 @@ impl Flush {
             return Ok(());
         };
         let start = self.clock.elapsed();
-        let (covers_to, count) = (prefix.covers_to, prefix.rows);
+        let (covers_to, count, bytes) = (prefix.covers_to, prefix.rows, prefix.bytes);
         let rows = Arc::new(prefix.clone());
         let (writer, covers_from) = (self.writer, *self.covered.borrow());
         // Kept before the first await: a flush may be given up at any of them.
         self.pending = Some(prefix);
+        self.live.pace().began();
         match self.sink.commit(Commit { writer, covers_from, covers_to, rows }).await {
             Ok(()) => {
+                self.live.pace().stored(bytes);
                 self.finish(covers_to).await;
                 let took = self.clock.elapsed().saturating_sub(start);
                 self.metrics.live.flushed(count, took);
@@ -209,10 +211,14 @@ impl Flush {
             // An earlier process of ours got further than its catalog let on.
             Err(StoreError::Overtaken { covered_to, .. }) => {
                 info!(covers_to = covered_to.0, "the catalog was ahead of the flush");
+                self.live.pace().stored(0);
                 self.finish(covered_to).await;
                 Ok(())
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                self.live.pace().failed();
+                Err(error)
+            }
         }
     }
 

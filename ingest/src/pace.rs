@@ -2,12 +2,17 @@
 //!
 //! Acknowledging costs a third of what storing does, so that a machine that is asked for all it has
 //! would promise for ever more than it can keep. Once so much waits that a flush has a second one
-//! behind it, requests are let in at a little less than the rate at which the last flushes made
-//! files: each waits its turn for a moment, and is refused with a time to come back where the turn
-//! is far away. The time that the bucket takes is not in that rate: a bucket that is slow or away
-//! makes the log grow, and nobody wait, until the log is full.
+//! behind it, requests are let in at the rate at which flushes store, the time of the bucket
+//! counted, and the slower the more waits: each waits its turn for a moment, and is refused with a
+//! time to come back where the turn is far away. A flush that takes longer than those before it
+//! lowers the rate while it lasts.
 //!
-//! Invariant: while more waits than the bound, no more is let in than [`SHARE`] of that rate.
+//! A bucket that fails, or takes longer than [`AWAY_AFTER`], is away: its time does not count then,
+//! and the log grows instead, at a little less than the rate at which files are made.
+//!
+//! Invariant: while more waits than the bound, no more is let in than the rate of storing, and a
+//! tenth of it once a third more waits; while the bucket is away, no more than [`SHARE`] of the
+//! rate of making files.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,8 +22,19 @@ use icecore_store::Clock;
 use crate::metrics::PaceMetrics;
 use crate::receive::{Reason, Refusal};
 
-/// Of the rate of the last flushes: what waits must become less.
+/// Of the rate at which files are made, while the bucket is away: what waits must become less once
+/// it is back.
 const SHARE: f64 = 0.9;
+
+/// Of the rate of storing, what comes in however much waits: a bucket that is slow stops nobody.
+const SHARE_LEAST: f64 = 0.1;
+
+/// What waits beyond the bound, as a part of it, when the share is least.
+const BEYOND: f64 = 1.0 / 3.0;
+
+/// Puts that take longer than this are of a bucket that is as good as away. A flush of the default
+/// size takes a second or two in all.
+const AWAY_AFTER: Duration = Duration::from_secs(10);
 
 /// Lets requests in.
 #[derive(Debug)]
@@ -44,10 +60,24 @@ pub(crate) struct PaceSettings {
 struct State {
     /// Bytes of requests that wait to become files.
     waiting: u64,
+    /// The flush under way.
+    flush: Option<Flushing>,
     /// Bytes a second that the last flushes made files of.
-    rate: Option<f64>,
+    making: Option<f64>,
+    /// Bytes a second that they stored, puts and all.
+    storing: Option<f64>,
+    /// Whether the last flush failed, or its puts took too long.
+    away: bool,
     /// When the next request may come in.
     next: Duration,
+}
+
+/// A flush under way.
+#[derive(Debug, Clone, Copy)]
+struct Flushing {
+    began: Duration,
+    /// When its files were made, and their puts began.
+    made: Option<Duration>,
 }
 
 impl Pace {
@@ -58,19 +88,51 @@ impl Pace {
 
     /// So many bytes of requests wait now to become files.
     pub(crate) fn waiting(&self, bytes: u64) {
+        let now = self.clock.elapsed();
         let mut state = self.state();
         state.waiting = bytes;
-        self.metrics.rate(self.limit(&state).unwrap_or_default());
+        self.metrics.rate(self.limit(&state, now).unwrap_or_default());
     }
 
-    /// Requests of so many bytes became files in this time, that of the bucket not counted.
-    pub(crate) fn encoded(&self, bytes: u64, took: Duration) {
+    /// A flush begins.
+    pub(crate) fn began(&self) {
+        let began = self.clock.elapsed();
+        self.state().flush = Some(Flushing { began, made: None });
+    }
+
+    /// Requests of so many bytes became files in this time: their puts begin.
+    pub(crate) fn made(&self, bytes: u64, took: Duration) {
+        let now = self.clock.elapsed();
+        let mut state = self.state();
+        state.flush.iter_mut().for_each(|flush| flush.made = Some(now));
+        state.making = self.rate(state.making, bytes, took);
+    }
+
+    /// The store has the requests of so many bytes.
+    pub(crate) fn stored(&self, bytes: u64) {
+        let now = self.clock.elapsed();
+        let mut state = self.state();
+        let Some(flush) = state.flush.take() else { return };
+        state.away = flush.is_away(now);
+        if !state.away {
+            state.storing = self.rate(state.storing, bytes, now.saturating_sub(flush.began));
+        }
+    }
+
+    /// The store did not take them: they are tried again.
+    pub(crate) fn failed(&self) {
+        let mut state = self.state();
+        state.flush = None;
+        state.away = true;
+    }
+
+    /// The newest flush counts as much as all before it.
+    fn rate(&self, before: Option<f64>, bytes: u64, took: Duration) -> Option<f64> {
         if bytes < self.settings.flush_bytes / 4 || took.is_zero() {
-            return;
+            return before;
         }
         let rate = bytes as f64 / took.as_secs_f64();
-        let mut state = self.state();
-        state.rate = Some(state.rate.map_or(rate, |before| f64::midpoint(before, rate)));
+        Some(before.map_or(rate, |before| f64::midpoint(before, rate)))
     }
 
     /// Waits until a request of so many bytes may come in.
@@ -97,7 +159,7 @@ impl Pace {
     /// Takes the next turn, and says how far away it is.
     fn claim(&self, bytes: usize, now: Duration, wait_max: Duration) -> Result<Duration, Refusal> {
         let mut state = self.state();
-        let Some(limit) = self.limit(&state) else {
+        let Some(limit) = self.limit(&state, now) else {
             state.next = now;
             return Ok(Duration::ZERO);
         };
@@ -114,13 +176,32 @@ impl Pace {
     }
 
     /// Bytes a second that may come in now; `None` for any number.
-    fn limit(&self, state: &State) -> Option<f64> {
-        let behind = state.waiting > self.settings.paced_from_bytes;
-        state.rate.filter(|_| behind).map(|rate| rate * SHARE)
+    fn limit(&self, state: &State, now: Duration) -> Option<f64> {
+        let PaceSettings { paced_from_bytes, flush_bytes, .. } = self.settings;
+        let beyond = state.waiting.checked_sub(paced_from_bytes).filter(|bytes| *bytes > 0)?;
+        if state.away || state.flush.is_some_and(|flush| flush.is_away(now)) {
+            return state.making.map(|rate| rate * SHARE);
+        }
+        // The one under way is at best as fast as if it ended now.
+        let at_best = state.flush.and_then(|flush| {
+            let so_far = now.saturating_sub(flush.began);
+            (!so_far.is_zero()).then(|| flush_bytes as f64 / so_far.as_secs_f64())
+        });
+        let known = state.storing.into_iter().chain(at_best);
+        let rate = known.min_by(f64::total_cmp)?;
+        let beyond = beyond as f64 / (paced_from_bytes as f64 * BEYOND);
+        Some(rate * (1.0 - beyond).max(SHARE_LEAST))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flushing {
+    /// Whether the bucket takes too long to be waited for.
+    fn is_away(&self, now: Duration) -> bool {
+        self.made.is_some_and(|made| now.saturating_sub(made) > AWAY_AFTER)
     }
 }
 
@@ -133,11 +214,29 @@ mod tests {
     use crate::metrics::Metrics;
 
     const SETTINGS: PaceSettings =
-        PaceSettings { paced_from_bytes: 1000, flush_bytes: 400, wait_max: Duration::from_secs(2) };
+        PaceSettings { paced_from_bytes: 900, flush_bytes: 400, wait_max: Duration::from_secs(2) };
 
     fn pace(clock: &Arc<TestClock>) -> Pace {
         let metrics = Metrics::new(&mut Registry::default()).pace;
         Pace::new(SETTINGS, Arc::clone(clock) as _, metrics)
+    }
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// A flush of so many bytes.
+    fn flush(pace: &Pace, clock: &TestClock, bytes: u64, making: Duration, puts: Duration) {
+        pace.began();
+        clock.advance(making);
+        pace.made(bytes, making);
+        clock.advance(puts);
+        pace.stored(bytes);
+    }
+
+    fn limit(pace: &Pace) -> Option<f64> {
+        let limit = pace.limit(&pace.state(), pace.clock.elapsed());
+        limit.map(f64::round)
     }
 
     /// Scenario: senders that never rest, before anything was flushed, with little waiting, with
@@ -148,16 +247,14 @@ mod tests {
     fn requests_are_paced_while_too_much_waits() {
         let clock = Arc::new(TestClock::default());
         let pace = pace(&clock);
-        let now = || clock.elapsed();
-        let claim = |bytes| pace.claim(bytes, now(), SETTINGS.wait_max);
+        let claim = |bytes| pace.claim(bytes, clock.elapsed(), SETTINGS.wait_max);
         pace.waiting(5000);
         assert_eq!(claim(1_000_000), Ok(Duration::ZERO), "no rate is known");
-        pace.encoded(400, Duration::from_secs(4));
-        pace.encoded(99, Duration::from_secs(1000));
-        pace.waiting(1000);
+        flush(&pace, &clock, 400, seconds(2), seconds(2));
+        flush(&pace, &clock, 99, seconds(4), seconds(5));
+        pace.waiting(900);
         assert_eq!(claim(1_000_000), Ok(Duration::ZERO), "little waits");
-        pace.waiting(1001);
-        let seconds = Duration::from_secs;
+        pace.waiting(930);
         assert_eq!(claim(90), Ok(Duration::ZERO));
         assert_eq!(claim(45), Ok(seconds(1)));
         pace.charge(45);
@@ -171,15 +268,61 @@ mod tests {
         assert_eq!(claim(1), Ok(Duration::ZERO), "what came in freely is no debt");
     }
 
-    /// Scenario: flushes of changing speed.
-    /// Guarantees: the newest counts as much as all before it.
+    /// Scenario: ever more waits; then a flush takes longer than those before it, the first one of
+    /// a process as well.
+    /// Guarantees: the time of the puts counts; less comes in the more waits and the longer the
+    /// flush takes, and never nothing.
     #[test]
-    fn the_rate_follows_the_flushes() {
-        let pace = pace(&Arc::new(TestClock::default()));
-        pace.encoded(400, Duration::from_secs(4));
-        pace.encoded(900, Duration::from_secs(3));
-        assert_eq!(pace.state().rate, Some(200.0));
-        pace.encoded(900, Duration::ZERO);
-        assert_eq!(pace.state().rate, Some(200.0));
+    fn the_pace_knows_the_bucket_and_what_waits() {
+        let clock = Arc::new(TestClock::default());
+        let pace = pace(&clock);
+        pace.waiting(901);
+        pace.began();
+        assert_eq!(limit(&pace), None, "nothing is known");
+        clock.advance(seconds(1));
+        assert_eq!(limit(&pace), Some(399.0), "at best it ends now");
+        clock.advance(seconds(1));
+        pace.made(400, seconds(2));
+        clock.advance(seconds(2));
+        pace.stored(400);
+        assert_eq!(limit(&pace), Some(100.0), "files in two seconds, puts in two");
+        pace.waiting(1050);
+        assert_eq!(limit(&pace), Some(50.0));
+        pace.waiting(9000);
+        assert_eq!(limit(&pace), Some(10.0));
+        pace.waiting(901);
+        pace.began();
+        clock.advance(seconds(4));
+        assert_eq!(limit(&pace), Some(100.0));
+        clock.advance(seconds(4));
+        assert_eq!(limit(&pace), Some(50.0), "half as fast as the one before, at best");
+        pace.made(400, seconds(8));
+        pace.stored(400);
+        assert_eq!(limit(&pace), Some(75.0), "the newest counts as much as all before it");
+    }
+
+    /// Scenario: the puts of a flush do not end; they fail; a next one takes very long; then the
+    /// bucket is as fast as ever.
+    /// Guarantees: while the bucket is away it slows nobody: requests come in at the rate of making
+    /// files, less a tenth.
+    #[test]
+    fn a_bucket_that_is_away_slows_nobody() {
+        let clock = Arc::new(TestClock::default());
+        let pace = pace(&clock);
+        flush(&pace, &clock, 400, seconds(2), seconds(2));
+        pace.waiting(9000);
+        pace.began();
+        clock.advance(seconds(2));
+        pace.made(400, seconds(2));
+        clock.advance(AWAY_AFTER);
+        assert_eq!(limit(&pace), Some(3.0), "a tenth of the rate of 12 s");
+        clock.advance(seconds(1));
+        assert_eq!(limit(&pace), Some(180.0));
+        pace.failed();
+        assert_eq!(limit(&pace), Some(180.0));
+        flush(&pace, &clock, 400, seconds(2), AWAY_AFTER + seconds(1));
+        assert_eq!(limit(&pace), Some(180.0));
+        flush(&pace, &clock, 400, seconds(2), seconds(2));
+        assert_eq!(limit(&pace), Some(10.0), "what took too long is in no rate");
     }
 }

@@ -161,8 +161,8 @@ pub trait CommitRows: Debug + Send + Sync {
     /// In log order. Called on a thread that may block.
     fn pieces(&self) -> Box<dyn Iterator<Item = Result<RowBatch, PortError>> + Send + '_>;
 
-    /// All pieces became files, which are not yet in the bucket, within so long. Tells their owner
-    /// how fast rows can be stored whatever the bucket does.
+    /// All pieces became files within so long, and are put into the bucket from now on. Tells their
+    /// owner what the bucket takes of a commit's time.
     fn encoded(&self, _took: Duration) {}
 }
 

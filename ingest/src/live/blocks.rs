@@ -110,7 +110,8 @@ pub(crate) struct Prefix {
     pub(crate) rows: u64,
     /// The blocks, in log order.
     pub(crate) blocks: Vec<Arc<Block>>,
-    bytes: u64,
+    /// Their requests, unpacked.
+    pub(crate) bytes: u64,
     tail: Arc<Tail>,
     cache: Arc<Cache>,
     pace: Arc<Pace>,
@@ -128,7 +129,7 @@ impl CommitRows for Prefix {
     }
 
     fn encoded(&self, took: Duration) {
-        self.pace.encoded(self.bytes, took);
+        self.pace.made(self.bytes, took);
     }
 }
 
