@@ -51,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) row_group_rows_max: usize,
     pub(crate) footer_cache_bytes_max: Bytes,
     pub(crate) fetched_bytes_max: Bytes,
+    pub(crate) work_memory_bytes_max: Bytes,
     pub(crate) compaction: bool,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) compaction_interval: Duration,

@@ -10,12 +10,7 @@ use crate::{compose, process};
 /// Runs the roles until a signal comes or a part fails.
 pub(super) fn run(roles: Roles, settings: &Settings) -> Outcome {
     process::install_tls();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_keep_alive(process::IDLE_THREAD_STAYS)
-        .build();
-    let runtime =
-        runtime.map_err(|error| Failure::from_error("cannot start the runtime", &error))?;
+    let runtime = process::runtime()?;
     let outcome = runtime.block_on(async {
         let telling = process::start_telling(settings)?;
         let stop = CancellationToken::new();

@@ -188,6 +188,5 @@ fn failure(context: &str, error: &icecore_store::Error) -> Failure {
 }
 
 fn blocking<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| Failure::from_error("cannot start the runtime", &error))?.block_on(work)
+    crate::process::runtime()?.block_on(work)
 }

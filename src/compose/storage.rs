@@ -45,6 +45,7 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
     Ok(icecore_store::Config {
         s3,
         compaction,
+        work_bytes_max: settings.work_memory_bytes_max.0,
         trace_filters,
         refresh_interval: settings.refresh_interval,
         row_group_rows_max: settings.row_group_rows_max,

@@ -34,6 +34,10 @@ pub struct Config {
     /// as threads. Less makes a query over a bucket that is far away wait more often; one wait
     /// brings up to 4 MiB whatever this says.
     pub fetched_bytes_max: u64,
+    /// Memory that flushes and merges share, as they plan it: about 96 MiB a flush, and
+    /// `compaction.memory_bytes_max` a merge. Where there is none left they take turns, a window of
+    /// a merge at a time.
+    pub work_bytes_max: u64,
     /// When small files become large ones.
     pub compaction: CompactionConfig,
     /// How long rows are kept; a row that no rule selects is kept for ever.
@@ -72,6 +76,7 @@ impl Config {
             row_group_rows_max: 65_536,
             footers_bytes_max: 64 << 20,
             fetched_bytes_max: 32 << 20,
+            work_bytes_max: 192 << 20,
             compaction: CompactionConfig::default(),
             retention: Vec::new(),
             retention_interval: Duration::from_secs(300),

@@ -149,6 +149,8 @@ pub(crate) struct Metrics {
     single_writer: Gauge,
     /// For what is fetched of files.
     pub(crate) fetched: RoomMetrics,
+    /// For what flushes and merges hold.
+    pub(crate) working: RoomMetrics,
     /// For the footers that are kept.
     pub(crate) footers: FooterMetrics,
     /// For the trace filters.
@@ -327,6 +329,12 @@ impl Metrics {
             "Files opened whose footer had to be fetched",
             misses,
         );
+        let RoomMetrics { bytes, waits } = self.working.clone();
+        let about =
+            "Memory planned by flushes and merges that are at work, at most work_memory_bytes_max";
+        registry.register_with_unit("icecore_store_work_memory", about, Unit::Bytes, bytes);
+        let about = "Times that a flush or a merge waited for the memory of another";
+        registry.register("icecore_store_work_waits", about, waits);
         let RoomMetrics { bytes, waits } = self.fetched.clone();
         let about = "Fetched of files by scans and not decoded yet, at most fetched_bytes_max a part of one";
         registry.register_with_unit("icecore_store_fetched", about, Unit::Bytes, bytes);

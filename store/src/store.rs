@@ -52,6 +52,8 @@ pub struct Store {
     pub(crate) index: Index,
     pub(crate) traces: Arc<Traces>,
     footers: Arc<Footers>,
+    /// The memory of flushes and merges.
+    pub(crate) working: Room,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
     /// When the catalog was last read, in milliseconds of [`Clock::elapsed`].
     refreshed_ms: AtomicU64,
@@ -179,6 +181,8 @@ impl Store {
         self.traces.added(&changes);
         self.snapshot.send_replace(Arc::new(state.snapshot().clone()));
         self.metrics.snapshot(state.snapshot());
+        let removed = changes.iter().flat_map(|change| &change.removed);
+        self.footers.forget(removed.map(|removal| removal.id));
         self.index.write(changes).await;
     }
 

@@ -9,7 +9,7 @@ use crate::bucket::{Bucket, Upload};
 use crate::catalog::FileEntry;
 use crate::catalog::invariants::{file_is_not_empty, file_is_within_its_hour, no_row_lost};
 use crate::error::Error;
-use crate::files::{MergeRequest, MergedFile, Merger, verify};
+use crate::files::{MergeRequest, MergedFile, Merger, Room, verify};
 
 /// What came of a merge.
 #[derive(Debug)]
@@ -25,14 +25,21 @@ pub(crate) struct Merged {
 }
 
 /// Reads the inputs by ranges and puts the output part by part; long work happens on blocking
-/// threads. Where it fails, nothing is left in the bucket.
-pub(crate) async fn merge(bucket: &Bucket, request: MergeRequest) -> Result<Merged, Error> {
-    let may_drop = request.keep.is_some();
+/// threads, in turns with others that share the memory. Where it fails, nothing is left in the bucket.
+pub(crate) async fn merge(
+    bucket: &Bucket,
+    memory: &Room,
+    request: MergeRequest,
+) -> Result<Merged, Error> {
+    let (may_drop, memory_bytes) = (request.keep.is_some(), request.memory_bytes_max);
     let mut merger = Merger::open(bucket.objects(), request).await?;
     let inputs = merger.inputs();
     let mut upload = Upload::new(bucket, merger.path());
     let filled = async {
-        while let Some(pieces) = merger.next().await? {
+        loop {
+            let held = memory.take(memory_bytes).await;
+            let Some(pieces) = merger.next().await? else { break };
+            drop(held);
             for piece in pieces {
                 upload.write(piece).await?;
             }

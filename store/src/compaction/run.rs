@@ -179,7 +179,7 @@ impl Store {
             memory_bytes_max: self.config.compaction.memory_bytes_max,
             traced: self.traces.are_kept(),
         };
-        let mut merged = merge(&self.bucket, request).await?;
+        let mut merged = merge(&self.bucket, &self.working, request).await?;
         if let Some(output) = &merged.output {
             // Before a snapshot can show the file.
             self.traces.wrote(output.id, std::mem::take(&mut merged.trace_prints));

@@ -66,6 +66,15 @@ impl Footers {
         Ok(footer)
     }
 
+    /// Lets go of those of files that left the catalog: hardly anybody asks for them again.
+    pub(crate) fn forget(&self, files: impl Iterator<Item = FileId>) {
+        let bytes = self.with(|kept| {
+            files.for_each(|id| kept.remove(id));
+            kept.bytes
+        });
+        self.metrics.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
         // A footer is put in whole or not at all, so that a panic elsewhere leaves nothing torn.
         work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
@@ -88,12 +97,16 @@ impl Kept {
         while self.bytes + bytes > bytes_max {
             let oldest = self.footers.iter().min_by_key(|(_, (_, _, used))| *used);
             let Some(oldest) = oldest.map(|(id, _)| *id) else { break };
-            if let Some((_, gone, _)) = self.footers.remove(&oldest) {
-                self.bytes -= gone;
-            }
+            self.remove(oldest);
         }
         self.uses += 1;
         self.bytes += bytes;
         self.footers.insert(id, (Arc::clone(footer), bytes, self.uses));
+    }
+
+    fn remove(&mut self, id: FileId) {
+        if let Some((_, gone, _)) = self.footers.remove(&id) {
+            self.bytes -= gone;
+        }
     }
 }

@@ -53,7 +53,7 @@ const FILES_SHARE: u64 = 2;
 
 /// Of the memory that a merge may use, the part that a window's encoded input may take: its output
 /// takes as much, twice for a moment.
-const WINDOW_SHARE: u64 = 8;
+const WINDOW_SHARE: u64 = 16;
 
 /// Which rows stay. Asked on threads that may block.
 pub(crate) trait Keep: Debug + Send + Sync {

@@ -1,8 +1,9 @@
-//! How much the readers of one scan may hold that is fetched and not decoded yet.
+//! How much those who share a bound may hold: the readers of one scan, of what is fetched and not
+//! decoded yet; flushes and merges, of what they work on.
 //!
-//! Invariant: together they hold no more than the bound, or one of them holds what one wait brings
-//! and the others nothing. Only readers that are asked in turn share a room: one that waits here is
-//! then never waited for by one that holds something.
+//! Invariant: together they hold no more than the bound, or one of them holds what it cannot do
+//! without and the others nothing. Who waits here is let in before those who came later, and holds
+//! nothing of the same room.
 
 use std::sync::Arc;
 
@@ -16,9 +17,9 @@ const PIECE_BYTES: u64 = 1 << 10;
 /// What all rooms of a process come to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RoomMetrics {
-    /// Fetched, or being fetched, and not decoded yet.
+    /// Held now.
     pub(crate) bytes: Gauge,
-    /// Times that a reader had to wait for another to decode first.
+    /// Times that one had to wait for another first.
     pub(crate) waits: Counter,
 }
 
@@ -30,9 +31,9 @@ pub struct Room {
     metrics: RoomMetrics,
 }
 
-/// What one reader holds, until it is dropped.
+/// What one of them holds, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(crate) struct Held {
     _pieces: OwnedSemaphorePermit,
     bytes: i64,
     metrics: RoomMetrics,
@@ -46,7 +47,7 @@ impl Room {
     }
 
     /// Waits until so much more may be held. What is more than the room has takes all of it.
-    pub(super) async fn take(&self, bytes: u64) -> Option<Held> {
+    pub(crate) async fn take(&self, bytes: u64) -> Option<Held> {
         let pieces = u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX).clamp(1, self.all);
         let taken = match Arc::clone(&self.pieces).try_acquire_many_owned(pieces) {
             Ok(taken) => taken,

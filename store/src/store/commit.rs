@@ -125,7 +125,8 @@ impl Store {
         futures::stream::iter(puts).buffered(PUTS_PARALLEL).try_collect().await
     }
 
-    /// Files of runs of rows. Holds the rows of one run at a time, however many there are.
+    /// Files of runs of rows. Holds the rows of one run at a time, however many there are, and
+    /// waits for the memory of one.
     async fn encode(
         &self,
         rows: Arc<dyn CommitRows>,
@@ -147,7 +148,10 @@ impl Store {
             rows.encoded(clock.elapsed().saturating_sub(began));
             Ok(written)
         };
-        off_runtime("encoding files", work).await
+        let held = self.working.take(RUN_BYTES_MAX as u64).await;
+        let written = off_runtime("encoding files", work).await;
+        drop(held);
+        written
     }
 
     /// Puts one file; its name is new, so one that exists is our own with its answer lost.

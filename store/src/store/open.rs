@@ -15,7 +15,7 @@ use crate::catalog::{Snapshot, checkpoint};
 use crate::chance::Machine;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::files::Footers;
+use crate::files::{Footers, Room};
 use crate::index::{Index, Traces};
 use crate::metrics::{Metrics, RebuildReason};
 use crate::store::Store;
@@ -47,8 +47,10 @@ impl Store {
         catch_up(&bucket, &index, &metrics, &mut state, known > 0).await?;
         let traces = open_traces(&config, &metrics, state.snapshot()).await?;
         let footers = Footers::new(config.footers_bytes_max, metrics.footers.clone());
+        let working = Room::new(config.work_bytes_max, metrics.working.clone());
         let store = Self {
             footers: Arc::new(footers),
+            working,
             snapshot: watch::Sender::new(Arc::new(state.snapshot().clone())),
             state: tokio::sync::Mutex::new(state),
             config,

@@ -18,7 +18,7 @@ use crate::bucket::faulty::{Fault, Faults, Faulty};
 use crate::catalog::FileLayout;
 use crate::files::tests::earlier::of_version_1;
 use crate::files::tests::generate::{Generator, canonical};
-use crate::files::{FileOrigin, Keep, WriteRequest, read_rows, write};
+use crate::files::{FileOrigin, Keep, RoomMetrics, WriteRequest, read_rows, write};
 use crate::index::TracePrints;
 use crate::model::{FileId, Table, TimeRange, UnixNanos};
 use crate::schema::{AttributeType, fixed_fields, text_type};
@@ -156,7 +156,8 @@ impl Bench {
             memory_bytes_max,
             traced: true,
         };
-        merge(&self.bucket, request).await
+        let memory = Room::new(memory_bytes_max, RoomMetrics::default());
+        merge(&self.bucket, &memory, request).await
     }
 
     async fn read(&self, file: &FileEntry) -> Vec<RecordBatch> {

@@ -129,6 +129,18 @@ impl Bench {
     }
 }
 
+/// Scenario: a file is read whose footer is in memory, and again after it left the catalog.
+/// Guarantees: its footer is let go then, and fetched again by whoever still reads it.
+#[tokio::test]
+async fn a_footer_goes_with_its_file() {
+    let bench = Bench::new().await;
+    let kept = bench.read(bench.request(&["kind"])).await;
+    bench.footers.forget([bench.file.id].into_iter());
+    let anew = bench.read(bench.request(&["kind"])).await;
+    assert!(anew.waves > kept.waves && anew.count == kept.count, "{} waves", anew.waves);
+    assert_eq!(bench.read(bench.request(&["kind"])).await.waves, kept.waves);
+}
+
 /// Scenario: one trace out of 3,750 is asked for.
 /// Guarantees: its eight spans come back, for a fraction of the bytes of a whole reading.
 #[tokio::test]
