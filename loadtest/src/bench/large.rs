@@ -44,6 +44,8 @@ pub(super) async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()
     starts(bench, &data_dir, measured).await?;
     let server = Server::start(&bench.icecore, &data_dir, &[]).await?;
     let api = Api::new(&server.api)?;
+    let known_after = settle::know_traces(&api).await?;
+    measured.note(format!("traces of all files known {:.0} s later", known_after.as_secs_f64()));
     let near = cold(&api, &made, measured).await?;
     let counted = api.number("SELECT count(*) FROM spans").await?;
     measured.check(counted == made.spans, || format!("of {} spans {counted} counted", made.spans));

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::Bench;
 use super::api::{Api, spans};
 use super::server::{Flag, Server};
+use super::settle;
 use crate::error::Error;
 use crate::fault::SlowProxy;
 
@@ -93,6 +94,7 @@ impl Remote {
         ];
         let server = Server::start(&bench.icecore, &bench.folder.join("remote"), &flags).await?;
         let api = Api::new(&server.api)?;
+        settle::know_traces(&api).await?;
         Ok(Some(Self { proxy, server, api, _s3: s3 }))
     }
 

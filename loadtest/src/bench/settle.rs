@@ -74,6 +74,28 @@ pub(super) async fn wait(server: &Server, rows: u64) -> Result<Settled, Error> {
     }
 }
 
+/// Waits until a server whose index is new knows which files have which traces, and says how long
+/// that took: it reads files for that, which is nobody's question.
+pub(super) async fn know_traces(api: &Api) -> Result<Duration, Error> {
+    let began = Instant::now();
+    let mut progress = (began, f64::INFINITY);
+    loop {
+        let metrics = api.metrics().await?;
+        let waiting = metrics.sum_of("icecore_store_trace_filter_files", "state=\"waiting\"");
+        if waiting == 0.0 {
+            return Ok(began.elapsed());
+        }
+        if waiting < progress.1 {
+            progress = (Instant::now(), waiting);
+        }
+        if progress.0.elapsed() > STUCK_AFTER {
+            let what = format!("the traces of {waiting} files are not known");
+            return Err(Error::Busy { seconds: STUCK_AFTER.as_secs(), what });
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
 /// A size or a number of things, as metrics tell it.
 pub(super) fn whole(value: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
