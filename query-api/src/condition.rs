@@ -50,7 +50,7 @@ impl SqlConditions {
         let session = SessionStateBuilder::new_from_existing(self.base.clone())
             .with_expr_planners(planners.collect())
             .build();
-        let mut columns = table_columns(table);
+        let mut columns = table_columns(table).to_vec();
         let expr = session.create_logical_expr(sql, &df_schema(table, &columns)?)?;
         check(&expr)?;
         let mut carry = |map, key: &str, kind| {
@@ -61,7 +61,7 @@ impl SqlConditions {
             }
             datafusion::common::Column::new(Some(table.name()), name)
         };
-        let schema = df_schema(table, &table_columns(table))?;
+        let schema = df_schema(table, table_columns(table))?;
         let expr = rewrite_condition(expr, &schema, &mut carry)?;
         compiled(table, expr, &columns, &session)
     }

@@ -12,6 +12,7 @@ pub(crate) mod scan;
 mod stats;
 pub(crate) mod top;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use icecore_store::schema::{AttributeType, MapColumn};
 use icecore_store::{FileEntry, LiveBlock, Store, Table, TimeRange};
 
-use self::columns::{Column, schema_of, table_columns};
+use self::columns::{Column, schema_of, table_columns, table_schema};
 use self::conditions::{Conditions, can_apply};
 pub(crate) use self::live::{LiveReads, live_error};
 use self::parts::Part;
@@ -42,7 +43,7 @@ const TRACES_MAX: usize = 32;
 pub(crate) struct TelemetryTable {
     table: Table,
     rows: Arc<TableRows>,
-    columns: Vec<Column>,
+    columns: Cow<'static, [Column]>,
     schema: SchemaRef,
 }
 
@@ -62,8 +63,8 @@ pub(crate) struct TableRows {
 impl TelemetryTable {
     /// A table with the columns of `SELECT *`.
     pub(crate) fn new(table: Table, rows: Arc<TableRows>) -> Self {
-        let columns = table_columns(table);
-        Self { table, rows, schema: schema_of(&columns), columns }
+        let (columns, schema) = (Cow::Borrowed(table_columns(table)), table_schema(table));
+        Self { table, rows, columns, schema }
     }
 
     /// The same table with the column of one key after the others, and the name of that column.
@@ -75,11 +76,12 @@ impl TelemetryTable {
     ) -> (Self, String) {
         let column = Column::attribute(self.table, map, key, kind);
         let name = column.field.name().clone();
-        let mut columns = self.columns.clone();
+        let mut columns = self.columns.to_vec();
         if !columns.iter().any(|known| known.read == column.read) {
             columns.push(column);
         }
         let (table, rows, schema) = (self.table, Arc::clone(&self.rows), schema_of(&columns));
+        let columns = Cow::Owned(columns);
         (Self { table, rows, columns, schema }, name)
     }
 }
@@ -96,7 +98,7 @@ impl TelemetryTable {
         let mut having = HashSet::new();
         for trace in traces {
             let here = self.rows.store.files_with_trace(&self.rows.snapshot.files, *trace).await;
-            having.extend(here.iter().map(|file| file.id));
+            having.extend(here.all().map(|file| file.id));
         }
         files.into_iter().filter(|file| having.contains(&file.id)).collect()
     }
@@ -142,7 +144,7 @@ impl TableProvider for TelemetryTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = match projection {
             Some(wanted) => wanted.iter().map(|at| self.columns[*at].clone()).collect(),
-            None => self.columns.clone(),
+            None => self.columns.to_vec(),
         };
         let conditions = Conditions::new(session, self.table, &self.columns, filters)?;
         let snapshot = &self.rows.snapshot;

@@ -19,8 +19,11 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use icecore_store::ReadColumn;
 
@@ -124,10 +127,14 @@ impl GroupExec {
         }
         let scan = Arc::new(scan.with_dictionaries(&in_dictionaries));
         let schema = aggregate.schema();
+        let partitions = scan.properties().output_partitioning().partition_count();
+        let properties = aggregate.properties().as_ref().clone();
+        let properties =
+            properties.with_partitioning(Partitioning::UnknownPartitioning(partitions));
         Ok(Some(Self {
             input: Arc::new(CooperativeExec::new(scan)),
             grouped: Arc::new(Grouped { keys, aggregates, schema, states }),
-            properties: Arc::clone(aggregate.properties()),
+            properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         }))
     }
@@ -141,10 +148,18 @@ fn can_accumulate(aggregate: &AggregateExec) -> bool {
     })
 }
 
+/// The scan whose rows these are, in whatever order. Where it has one partition the engine deals its
+/// batches out, so that several threads make texts of them; groups by place are found faster than
+/// batches are dealt out.
 fn scan_below(node: &Arc<dyn ExecutionPlan>) -> Option<&TelemetryScan> {
-    match node.downcast_ref::<CooperativeExec>() {
-        Some(cooperative) => cooperative.input().downcast_ref(),
-        None => node.downcast_ref(),
+    if let Some(cooperative) = node.downcast_ref::<CooperativeExec>() {
+        return scan_below(cooperative.input());
+    }
+    match node.downcast_ref::<RepartitionExec>() {
+        Some(dealt) if matches!(dealt.partitioning(), Partitioning::RoundRobinBatch(_)) => {
+            scan_below(dealt.input())
+        }
+        _ => node.downcast_ref(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! first and in its order, then the bookkeeping columns. Ids are text, maps are JSON text.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use icecore_store::schema::{AttributeType, MapColumn, fixed_fields};
@@ -70,10 +70,29 @@ pub(crate) fn schema_of(columns: &[Column]) -> SchemaRef {
 }
 
 /// The columns of `SELECT *`, in order.
-pub(crate) fn table_columns(table: Table) -> Vec<Column> {
-    let mut fields = fixed_fields(table);
-    fields.sort_by_key(|field| rank(field.name()));
-    fields.iter().map(|field| fixed_column(table, field)).collect()
+pub(crate) fn table_columns(table: Table) -> &'static [Column] {
+    shown(table).map_or(&[], |(_, columns, _)| columns)
+}
+
+/// The schema of these columns.
+pub(crate) fn table_schema(table: Table) -> SchemaRef {
+    shown(table).map_or_else(|| Arc::new(Schema::empty()), |(_, _, schema)| Arc::clone(schema))
+}
+
+/// What a table shows is the same in each query, and takes longer to make than most of them to plan.
+fn shown(table: Table) -> Option<&'static (Table, Vec<Column>, SchemaRef)> {
+    static SHOWN: LazyLock<[(Table, Vec<Column>, SchemaRef); Table::ALL.len()]> =
+        LazyLock::new(|| {
+            Table::ALL.map(|table| {
+                let mut fields = fixed_fields(table);
+                fields.sort_by_key(|field| rank(field.name()));
+                let columns: Vec<_> =
+                    fields.iter().map(|field| fixed_column(table, field)).collect();
+                let schema = schema_of(&columns);
+                (table, columns, schema)
+            })
+        });
+    SHOWN.iter().find(|(of, _, _)| *of == table)
 }
 
 /// Whether the text of a field is JSON.
@@ -159,7 +178,7 @@ mod tests {
             names.sort();
             fixed.sort();
             assert_eq!(names, fixed);
-            for column in &columns {
+            for column in columns {
                 let name = column.field.name();
                 assert_eq!(is_id(&column.field), name.ends_with("_id"), "{name}");
                 let map = MapColumn::ALL.into_iter().find(|map| map.name() == name);

@@ -193,6 +193,38 @@ async fn scans_group_as_the_engine_does() {
     }
 }
 
+/// Scenario: groups over one large file, whose batches the engine would deal out to several threads.
+/// Guarantees: they are told apart by places all the same, and are the engine's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_file_is_grouped_where_it_is_read() {
+    let mut chance = Chance(17);
+    let row = |at: u64| Span {
+        trace: 1,
+        span: at.to_le_bytes()[0],
+        parent: None,
+        service: chance.of(&SERVICES),
+        name: chance.of(&NAMES),
+        kind: "SERVER",
+        status: "OK",
+        start_ms: at.cast_signed(),
+        duration_ns: chance.below(2_000_000).cast_signed(),
+        overflow: None,
+        resource: None,
+    };
+    let rows: Vec<Span> = (0..20_000).map(row).collect();
+    let bench = Bench::start(vec![spans(&rows, Vec::new())], Place::Files).await;
+    let sql = |more: &str| {
+        let figures = "count(*), max(duration_ns), approx_percentile_cont(duration_ns, 0.99)";
+        format!("SELECT service_name, name, {figures} FROM spans {more} GROUP BY 1, 2")
+    };
+    let engine = sorted(&bench, &sql("WHERE random() >= 0")).await;
+    assert_eq!(engine.len(), 20);
+    assert_eq!(sorted(&bench, &sql("")).await, engine);
+    let plan = bench.rows(&format!("EXPLAIN {}", sql(""))).await;
+    let plan = plan.last().unwrap()[1].as_str().unwrap().to_owned();
+    assert!(plan.contains("GroupExec") && !plan.contains("RoundRobin"), "{plan}");
+}
+
 /// Scenario: the first rows by random orders that leave none equal.
 /// Guarantees: the same rows in the same order; the scan says that it knows of the order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 //! An OTLP text or id that proto3 cannot tell from absent is null where it was empty, but for
 //! `name`, `metric_name`, `unit` and `description`, which are empty texts.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
@@ -12,6 +12,14 @@ use crate::model::Table;
 /// The fixed columns of a table, in order.
 #[must_use]
 pub fn fixed_fields(table: Table) -> Vec<FieldRef> {
+    // Whoever reads a file asks some times for each column of it.
+    static FIELDS: LazyLock<[(Table, Vec<FieldRef>); Table::ALL.len()]> =
+        LazyLock::new(|| Table::ALL.map(|table| (table, fields(table))));
+    let known = FIELDS.iter().find(|(of, _)| *of == table);
+    known.map(|(_, fields)| fields.clone()).unwrap_or_default()
+}
+
+fn fields(table: Table) -> Vec<FieldRef> {
     let own = match table {
         Table::Spans => span_fields(),
         Table::Metrics => metric_fields(),

@@ -10,7 +10,7 @@ fn at(nanos: i64) -> Expr {
 
 fn check(condition: Expr, wanted: Option<Limit>) {
     let columns = table_columns(Table::Spans);
-    assert_eq!(limit(Table::Spans, &columns, &condition), wanted, "{condition}");
+    assert_eq!(limit(Table::Spans, columns, &condition), wanted, "{condition}");
 }
 
 fn time(start: i64, end: i64) -> Option<Limit> {

@@ -11,10 +11,10 @@ use crate::table::columns::table_columns;
 
 fn order(rows: usize, descending: bool) -> Order {
     let columns = table_columns(Table::Spans);
-    let duration = columns.into_iter().find(|column| column.field.name() == "duration_ns");
+    let duration = columns.iter().find(|column| column.field.name() == "duration_ns");
     let options = SortOptions { descending, nulls_first: false };
     let by = PhysicalSortExpr { expr: Arc::new(Place::new("duration_ns", 0)), options };
-    Order::new(vec![duration.unwrap()], vec![by], rows, None)
+    Order::new(vec![duration.unwrap().clone()], vec![by], rows, None)
 }
 
 fn batch(values: &[i64]) -> RecordBatch {
