@@ -125,7 +125,7 @@ async fn spans(store: &Store, ingest: &Ingest) -> BTreeMap<u64, u32> {
     }
     for file in snapshot.files(Table::Spans, TimeRange::ALL) {
         let rows: Vec<RecordBatch> =
-            store.read_rows(&file, TimeRange::ALL, None).try_collect().await.unwrap();
+            store.read_rows(&file, TimeRange::ALL).try_collect().await.unwrap();
         rows.iter().for_each(&mut count);
     }
     counts

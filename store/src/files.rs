@@ -7,6 +7,7 @@
 pub(crate) mod cells;
 mod chunks;
 mod columns;
+mod constant;
 mod describe;
 mod encode;
 mod encoding;
@@ -49,7 +50,7 @@ pub(crate) use metadata::described as footer_description;
 pub use project::{project, read_field};
 #[cfg(test)]
 pub(crate) use read::read_rows;
-pub(crate) use read::{read, read_kept, read_origin};
+pub(crate) use read::{InOne, read, read_kept, read_origin, read_trace};
 pub use request::{Bound, ReadColumn, ReadRequest, RowFilter, RowStream, Values};
 pub use room::Room;
 pub(crate) use room::RoomMetrics;

@@ -22,6 +22,7 @@ use crate::metrics::{Metrics, RebuildReason};
 use crate::model::FileId;
 use crate::work::blocking;
 
+pub use traces::TraceFiles;
 pub(crate) use traces::{TracePrints, Traces};
 
 /// The local copy; off where another process has the folder or the disk fails.

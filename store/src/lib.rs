@@ -36,6 +36,7 @@ pub use files::{
     Bound, OneOf, ReadColumn, ReadFigures, ReadRequest, ReadTally, Room, RowFilter, RowStream,
     Values, project, read_field, select,
 };
+pub use index::TraceFiles;
 pub use model::{
     BadHoldName, BadTime, FileId, Hold, HoldName, LogPosition, RowBatch, Secret, Signal, SpanId,
     Table, TimeRange, TraceId, UnixNanos, Value, WriterId, parse_when,

@@ -27,7 +27,7 @@ use crate::catalog::{FileEntry, Snapshot};
 use crate::chance::{Chance, Machine};
 use crate::config::Config;
 use crate::error::Error;
-use crate::files::{Footers, ReadRequest, Room, RowStream};
+use crate::files::{Footers, InOne, ReadRequest, Room, RowStream};
 use crate::index::{Index, Traces};
 use crate::metrics::Metrics;
 use crate::model::{FileId, Table, TimeRange, TraceId, WriterId};
@@ -125,17 +125,24 @@ impl Store {
         crate::files::read(self.bucket.objects(), Arc::clone(&self.footers), request)
     }
 
-    /// Whole rows of one file in row shape: those of one trace, where one is named. Of rows out of
-    /// `time` some may come back.
+    /// Whole rows of one file in row shape. Of rows out of `time` some may come back.
     #[must_use]
-    pub fn read_rows(
-        &self,
-        file: &Arc<FileEntry>,
-        time: TimeRange,
-        trace_id: Option<TraceId>,
-    ) -> RowStream {
+    pub fn read_rows(&self, file: &Arc<FileEntry>, time: TimeRange) -> RowStream {
         let (bucket, footers) = (self.bucket.objects(), Arc::clone(&self.footers));
-        crate::files::read_kept(bucket, footers, file, time, trace_id, self.is_far())
+        crate::files::read_kept(bucket, footers, file, time)
+    }
+
+    /// Whole rows of one trace. From a bucket that is far away a file that is not large takes one
+    /// request where it is `told` to have them, and a few where its own filters must say so first.
+    #[must_use]
+    pub fn read_trace(&self, file: &Arc<FileEntry>, id: TraceId, told: bool) -> RowStream {
+        let (bucket, footers) = (self.bucket.objects(), Arc::clone(&self.footers));
+        let in_one = match (self.is_far(), told) {
+            (false, _) => InOne::Never,
+            (true, false) => InOne::LetIn,
+            (true, true) => InOne::Always,
+        };
+        crate::files::read_trace(bucket, footers, file, id, in_one)
     }
 
     /// Files that a reader should have open at one time, so that its waits for the bucket overlap:

@@ -69,8 +69,9 @@ async fn spans_of(
     let snapshot = answers.engine.snapshot(&[Table::Spans]).await;
     let store = answers.engine.store();
     let files = store.files_with_trace(&snapshot.files, id).await;
-    let from_files = stream::iter(files)
-        .map(|file| store.read_rows(&file, TimeRange::ALL, Some(id)))
+    let told = files.told.into_iter().map(|file| (file, true));
+    let from_files = stream::iter(told.chain(files.untold.into_iter().map(|file| (file, false))))
+        .map(|(file, told)| store.read_trace(&file, id, told))
         .flatten_unordered(FILES_READ_MAX)
         .try_collect::<Vec<_>>()
         .await?;

@@ -41,7 +41,7 @@ async fn matching(bench: &Bench, condition: &dyn Condition) -> usize {
     let snapshot = bench.store.snapshot();
     let mut found = 0;
     for file in snapshot.files(Table::Spans, TimeRange::ALL) {
-        let rows = bench.store.read_rows(&file, TimeRange::ALL, None);
+        let rows = bench.store.read_rows(&file, TimeRange::ALL);
         let rows: Vec<_> = rows.try_collect().await.unwrap();
         let count = |rows| {
             let columns = project(rows, Table::Spans, condition.columns()).unwrap();

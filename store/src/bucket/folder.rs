@@ -5,12 +5,14 @@
 //!
 //! Invariant: after `put_opts` returned `Ok`, the object is whole on disk under its name.
 
+mod stretches;
 mod upload;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use object_store::{
     Result,
 };
 
+use stretches::Spare;
 use upload::Staged;
 
 /// See the module.
@@ -30,6 +33,7 @@ use upload::Staged;
 pub(crate) struct Folder {
     inner: LocalFileSystem,
     root: PathBuf,
+    spare: Arc<Spare>,
 }
 
 impl Folder {
@@ -37,7 +41,8 @@ impl Folder {
     pub(crate) fn open(root: &FilePath) -> Result<Self, Error> {
         fs::create_dir_all(root).map_err(|source| generic(source.into()))?;
         upload::sweep(root).map_err(|source| generic(source.into()))?;
-        Ok(Self { inner: LocalFileSystem::new_with_prefix(root)?, root: root.to_owned() })
+        let inner = LocalFileSystem::new_with_prefix(root)?;
+        Ok(Self { inner, root: root.to_owned(), spare: Arc::default() })
     }
 }
 
@@ -84,7 +89,15 @@ impl ObjectStore for Folder {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.inner.get_ranges(location, ranges).await
+        let path = self.inner.path_to_filesystem(location)?;
+        let (ranges, spare) = (ranges.to_vec(), Arc::clone(&self.spare));
+        let read = tokio::task::spawn_blocking(move || stretches::read(&path, &ranges, &spare));
+        read.await?.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => {
+                Error::NotFound { path: location.to_string(), source: source.into() }
+            }
+            _ => generic(source.into()),
+        })
     }
 
     fn delete_stream(

@@ -12,7 +12,7 @@ use parquet::arrow::arrow_writer::{
 };
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
@@ -85,6 +85,17 @@ pub(super) enum Chunk {
     Texts(TextChunk),
 }
 
+impl Chunk {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Arrow(chunk) => {
+                usize::try_from(chunk.close().bytes_written).unwrap_or(usize::MAX)
+            }
+            Self::Texts(chunk) => chunk.bytes.len(),
+        }
+    }
+}
+
 /// One column of a file in one row group.
 pub(super) struct ColumnEncoder {
     field: FieldRef,
@@ -114,6 +125,33 @@ impl ColumnAlone {
         let properties = Arc::new(properties);
         let file = file_writer(&schema, Arc::clone(&properties))?;
         Ok(Self { schema, properties, file })
+    }
+
+    /// Texts in the way that takes fewer bytes. To read one text of a dictionary all of it is
+    /// unpacked, and it is longer than plain texts where many of them are new.
+    fn texts(&self, field: &FieldRef, texts: &TextColumn) -> Result<Vec<Chunk>> {
+        let column = self.file.schema_descr().column(0);
+        let properties = &self.properties;
+        if !texts.fits(properties.column_dictionary_page_size_limit(column.path())) {
+            return self.written(field, texts);
+        }
+        let shared = texts.encode(&column, properties)?;
+        if properties.writer_version() == WriterVersion::PARQUET_2_0 && texts.seldom_repeat() {
+            let plain = properties.as_ref().clone().into_builder();
+            let plain = plain.set_column_dictionary_enabled(column.path().clone(), false).build();
+            let plain = Self::new(field, plain)?.written(field, texts)?;
+            if plain.iter().map(Chunk::bytes).sum::<usize>() <= shared.bytes.len() {
+                return Ok(plain);
+            }
+        }
+        Ok(vec![Chunk::Texts(shared)])
+    }
+
+    /// Texts as Parquet's own writer has them.
+    fn written(&self, field: &FieldRef, texts: &TextColumn) -> Result<Vec<Chunk>> {
+        let mut leaves = self.leaves()?;
+        write_leaves(field, &mut leaves, &texts.rows()?)?;
+        closed(leaves)
     }
 
     fn leaves(&self) -> Result<Vec<ArrowColumnWriter>> {
@@ -161,22 +199,15 @@ impl ColumnEncoder {
     /// Ends the row group.
     pub(super) fn finish(self) -> Result<Vec<Chunk>> {
         let Self { field, alone, values } = self;
-        let leaves = match values {
-            Values::Leaves(leaves) => leaves,
-            Values::Texts(texts) => {
-                let column = alone.file.schema_descr().column(0);
-                let bytes_max = alone.properties.column_dictionary_page_size_limit(column.path());
-                if texts.fits(bytes_max) {
-                    let chunk = texts.encode(&column, &alone.properties)?;
-                    return Ok(vec![Chunk::Texts(chunk)]);
-                }
-                let mut leaves = alone.leaves()?;
-                write_leaves(&field, &mut leaves, &texts.rows()?)?;
-                leaves
-            }
-        };
-        leaves.into_iter().map(|leaf| leaf.close().map(Chunk::Arrow)).collect()
+        match values {
+            Values::Leaves(leaves) => closed(leaves),
+            Values::Texts(texts) => alone.texts(&field, &texts),
+        }
     }
+}
+
+fn closed(leaves: Vec<ArrowColumnWriter>) -> Result<Vec<Chunk>> {
+    leaves.into_iter().map(|leaf| leaf.close().map(Chunk::Arrow)).collect()
 }
 
 /// Whether the values are of the type that there are leaves for.

@@ -188,7 +188,7 @@ fn column_properties(
                 };
             }
             let attribute = MapColumn::parse(field.name()).is_some();
-            let straight = attribute.then(|| straight(column, compression(ZSTD_LEVEL), PAGE_BYTES));
+            let straight = attribute.then(|| straight(column));
             match straight.flatten() {
                 Some(encoding) => properties
                     .set_column_dictionary_enabled(leaf.clone(), false)

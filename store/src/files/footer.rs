@@ -20,6 +20,7 @@ use parquet::file::metadata::{
 use parquet::file::page_index::offset_index::PageLocation;
 use tokio::sync::OnceCell;
 
+use super::constant::{Constant, constants};
 use super::metadata::FileMetadata;
 use super::prune::leaf;
 use super::tally::ReadTally;
@@ -43,6 +44,8 @@ pub(super) struct Footer {
     pub(super) types: Fields,
     /// By row group and column.
     zstd: Vec<Vec<bool>>,
+    /// By row group and column: what all rows of it have.
+    constants: Vec<Vec<Option<Constant>>>,
     /// Of `trace_id`, by row group; fetched when the first trace is looked for.
     blooms: OnceCell<Vec<Option<Sbbf>>>,
 }
@@ -59,8 +62,9 @@ impl Footer {
     pub(super) fn of(metadata: ParquetMetaData) -> Result<Self, ParquetError> {
         let types = types(&metadata)?;
         let zstd = metadata.row_groups().iter().map(packed).collect();
+        let constants = metadata.row_groups().iter().map(constants).collect();
         let metadata = unpacked(metadata)?;
-        Ok(Self { metadata, types, zstd, blooms: OnceCell::new() })
+        Ok(Self { metadata, types, zstd, constants, blooms: OnceCell::new() })
     }
 
     /// Rows of one group.
@@ -73,6 +77,11 @@ impl Footer {
         self.zstd[group][leaf]
     }
 
+    /// What all rows of a column have, where that is known.
+    pub(super) fn constant(&self, group: usize, leaf: usize) -> Option<&Constant> {
+        self.constants[group][leaf].as_ref()
+    }
+
     /// Where the pages of a column are; `None` where the file has no page index.
     pub(super) fn pages(&self, group: usize, leaf: usize) -> Option<&[PageLocation]> {
         let groups = self.metadata.offset_index().filter(|groups| !groups.is_empty())?;
@@ -83,7 +92,9 @@ impl Footer {
     pub(super) fn bytes(&self) -> usize {
         let blooms = (0..self.zstd.len()).filter_map(|group| self.bloom_range(group));
         let blooms: u64 = blooms.map(|range| range.end - range.start).sum();
-        self.metadata.memory_size() + usize::try_from(blooms).unwrap_or(usize::MAX)
+        let constants = self.constants.iter().map(|group| size_of_val(group.as_slice()));
+        let blooms = usize::try_from(blooms).unwrap_or(usize::MAX);
+        self.metadata.memory_size().saturating_add(blooms).saturating_add(constants.sum())
     }
 
     fn bloom_range(&self, group: usize) -> Option<Range<u64>> {

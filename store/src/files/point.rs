@@ -20,8 +20,10 @@ use arrow::datatypes::{DataType, Field};
 use parquet::errors::{ParquetError, Result};
 
 use super::chunks::Fetched;
+use super::constant::Constant;
 use super::footer::Footer;
 use super::rows::Rows;
+pub(super) use column::Cell;
 use column::Leaf;
 
 /// With more rows Parquet's own reader takes no longer.
@@ -80,6 +82,23 @@ impl Points<'_> {
     fn leaf(&self, leaf: usize) -> Leaf<'_> {
         let Self { footer, group, fetched } = *self;
         Leaf { footer, group, fetched, leaf }
+    }
+}
+
+/// Whether a column of a row group is told by the footer alone: see [`Points::column`].
+pub(super) fn needs_no_pages(
+    footer: &Footer,
+    group: usize,
+    field: &Field,
+    leaves: &[usize],
+) -> bool {
+    match (field.data_type(), leaves) {
+        (DataType::List(_), [first, ..]) if !field.is_nullable() => {
+            footer.constant(group, *first) == Some(&Constant::Empty)
+        }
+        (DataType::List(_) | DataType::Struct(_), _) => false,
+        (data_type, [leaf]) => footer.constant(group, *leaf).is_some() && arrays::knows(data_type),
+        _ => false,
     }
 }
 

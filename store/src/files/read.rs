@@ -52,33 +52,53 @@ pub(crate) fn read(
     let ReadRequest { file, columns, bounds, filters, room, tally } = request;
     let columns = Some(columns);
     let (footers, path) = (Some(footers), file.path());
-    let (in_one, whole) = (false, OnceLock::new());
+    let (in_one, whole) = (InOne::Never, OnceLock::new());
     Job { bucket, footers, file, path, columns, bounds, filters, room, tally, in_one, whole }
         .stream()
 }
 
-/// As [`read_kept`], with the footer fetched and forgotten.
+/// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
+/// or page that lies out of `time`. The footer is fetched and forgotten.
 pub(crate) fn read_rows(
     bucket: Arc<dyn ObjectStore>,
     file: &Arc<FileEntry>,
     time: TimeRange,
     trace_id: Option<TraceId>,
 ) -> RowStream {
-    whole_rows(bucket, None, file, time, trace_id, false)
+    whole_rows(bucket, None, file, time, trace_id, InOne::Never)
 }
 
-/// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
-/// or page that lies out of `time`. The footer is kept for the next reader. From a bucket that is
-/// far away a file that may have a trace, and is not large, is fetched in one request then.
+/// As [`read_rows`]. The footer is kept for the next reader.
 pub(crate) fn read_kept(
     bucket: Arc<dyn ObjectStore>,
     footers: Arc<Footers>,
     file: &Arc<FileEntry>,
     time: TimeRange,
-    trace_id: Option<TraceId>,
-    far: bool,
 ) -> RowStream {
-    whole_rows(bucket, Some(footers), file, time, trace_id, far)
+    whole_rows(bucket, Some(footers), file, time, None, InOne::Never)
+}
+
+/// The same of one trace, with leave to fetch the file in one request if it is not large.
+pub(crate) fn read_trace(
+    bucket: Arc<dyn ObjectStore>,
+    footers: Arc<Footers>,
+    file: &Arc<FileEntry>,
+    trace_id: TraceId,
+    in_one: InOne,
+) -> RowStream {
+    let in_one = if file.bytes <= WHOLE_BYTES_MAX { in_one } else { InOne::Never };
+    whole_rows(bucket, Some(footers), file, TimeRange::ALL, Some(trace_id), in_one)
+}
+
+/// When a file is fetched in one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InOne {
+    /// A request costs hardly more than its bytes.
+    Never,
+    /// Once its own filters let it in: nobody knows yet that it has nothing of the trace.
+    LetIn,
+    /// At once: it is known to have rows of the trace.
+    Always,
 }
 
 fn whole_rows(
@@ -87,7 +107,7 @@ fn whole_rows(
     file: &Arc<FileEntry>,
     time: TimeRange,
     trace_id: Option<TraceId>,
-    far: bool,
+    in_one: InOne,
 ) -> RowStream {
     let mut bounds: Vec<Bound> = trace_id.map(Bound::trace).into_iter().collect();
     if time != TimeRange::ALL {
@@ -96,7 +116,6 @@ fn whole_rows(
     let filters = trace_id.map(of_trace).into_iter().collect();
     let (file, path, tally) = (Arc::clone(file), file.path(), Arc::default());
     let (columns, room, whole) = (None, None, OnceLock::new());
-    let in_one = far && trace_id.is_some() && file.bytes <= WHOLE_BYTES_MAX;
     Job { bucket, footers, file, path, columns, bounds, filters, room, tally, in_one, whole }
         .stream()
 }
@@ -128,8 +147,8 @@ struct Job {
     filters: Vec<Arc<dyn RowFilter>>,
     room: Option<Room>,
     tally: Arc<ReadTally>,
-    /// Whether the file is fetched in one piece, and that piece.
-    in_one: bool,
+    /// When the file is fetched in one piece, and that piece.
+    in_one: InOne,
     whole: OnceLock<Bytes>,
 }
 
@@ -174,6 +193,9 @@ impl Job {
 
     /// What is left of the file after pruning; `None` where that is nothing.
     async fn plan(&self) -> Result<Option<(Plan, VecDeque<Wanted>)>, Error> {
+        if self.in_one == InOne::Always {
+            self.fetch_whole().await?;
+        }
         let footer = match &self.footers {
             Some(footers) => footers.of(&self.file, self.from()).await?,
             None => Arc::new(fetch_footer(self.from(), self.file.bytes).await?),
@@ -190,11 +212,8 @@ impl Job {
                 groups.retain(|group| may[*group]);
             }
         }
-        // Only now: a file may be asked because nobody knows yet that it has nothing of the trace.
-        if self.in_one && !groups.is_empty() {
-            let all: Vec<_> = std::iter::once(0..self.file.bytes).collect();
-            let whole = self.from().fetch(&all).await?.pop();
-            whole.into_iter().for_each(|(_, whole)| drop(self.whole.set(whole)));
+        if self.in_one == InOne::LetIn && !groups.is_empty() {
+            self.fetch_whole().await?;
         }
         let rows = groups.iter().map(|group| Ok((*group, pruning.rows(*group)?)));
         let rows: Result<VecDeque<Wanted>, _> = rows.collect();
@@ -213,6 +232,13 @@ impl Job {
         let filters = filters.collect::<Result<_, Error>>()?;
         let answer = Arc::new(Source::new(&self.file, &footer, self.columns.clone())?);
         Ok(Some((Plan { footer, filters, answer }, rows)))
+    }
+
+    async fn fetch_whole(&self) -> Result<(), Error> {
+        let all: Vec<_> = std::iter::once(0..self.file.bytes).collect();
+        let whole = self.from().fetch(&all).await?.pop();
+        whole.into_iter().for_each(|(_, whole)| drop(self.whole.set(whole)));
+        Ok(())
     }
 
     fn from(&self) -> Fetching<'_> {

@@ -83,7 +83,8 @@ impl Source {
     }
 
     /// The bytes of a row group in which its columns have these rows; whole pages, and where there
-    /// are some, the dictionaries before them.
+    /// are some, the dictionaries before them. For few rows, of which columns that the footer tells
+    /// need none, as in [`Self::decode`]: some of these rows may be decoded then, and no others.
     pub(super) fn ranges(
         &self,
         footer: &Footer,
@@ -91,26 +92,12 @@ impl Source {
         rows: &Rows,
         wanted: &mut impl FnMut(Range<u64>),
     ) {
-        for leaf in &self.leaves {
-            let (start, length) = footer.metadata.row_group(group).column(*leaf).byte_range();
-            let end = start + length;
-            let Some(pages) = footer.pages(group, *leaf).filter(|pages| !pages.is_empty()) else {
-                wanted(start..end);
+        let few = rows.count() <= point::ROWS_MAX;
+        for Root { field, leaves } in &self.roots {
+            if few && point::needs_no_pages(footer, group, field, leaves) {
                 continue;
-            };
-            let place = |offset: i64| u64::try_from(offset).unwrap_or_default();
-            let row = |index: i64| usize::try_from(index).unwrap_or_default();
-            let first = place(pages[0].offset);
-            if first > start {
-                wanted(start..first);
             }
-            for (at, page) in pages.iter().enumerate() {
-                let next = pages.get(at + 1).map_or(footer.rows(group), |n| row(n.first_row_index));
-                if rows.touch(row(page.first_row_index), next) {
-                    let from = place(page.offset);
-                    wanted(from..from + u64::try_from(page.compressed_page_size).unwrap_or(0));
-                }
-            }
+            leaves.iter().for_each(|leaf| leaf_ranges(footer, group, *leaf, rows, wanted));
         }
     }
 
@@ -313,6 +300,34 @@ impl Iterator for Read {
         let wanted = mask.slice(self.done, rows);
         self.done += rows;
         Some(batch.and_then(|batch| filter_record_batch(&batch, &wanted.into())))
+    }
+}
+
+/// The same of one leaf.
+fn leaf_ranges(
+    footer: &Footer,
+    group: usize,
+    leaf: usize,
+    rows: &Rows,
+    wanted: &mut impl FnMut(Range<u64>),
+) {
+    let (start, length) = footer.metadata.row_group(group).column(leaf).byte_range();
+    let Some(pages) = footer.pages(group, leaf).filter(|pages| !pages.is_empty()) else {
+        wanted(start..start + length);
+        return;
+    };
+    let place = |offset: i64| u64::try_from(offset).unwrap_or_default();
+    let row = |index: i64| usize::try_from(index).unwrap_or_default();
+    let first = place(pages[0].offset);
+    if first > start {
+        wanted(start..first);
+    }
+    for (at, page) in pages.iter().enumerate() {
+        let next = pages.get(at + 1).map_or(footer.rows(group), |n| row(n.first_row_index));
+        if rows.touch(row(page.first_row_index), next) {
+            let from = place(page.offset);
+            wanted(from..from + u64::try_from(page.compressed_page_size).unwrap_or(0));
+        }
     }
 }
 

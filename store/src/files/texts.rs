@@ -23,6 +23,9 @@ const ABSENT: u32 = u32::MAX;
 /// Of a text that was not looked up yet.
 const UNKNOWN: u32 = u32::MAX;
 
+/// Unpacking a dictionary that is no longer than a page takes no longer than that.
+const LONG_BYTES: usize = 16 << 10;
+
 /// Texts of a row group, row by row.
 #[derive(Debug, Default)]
 pub(super) struct TextColumn {
@@ -82,6 +85,12 @@ impl TextColumn {
     /// Whether the texts are short enough for one page of a dictionary.
     pub(super) const fn fits(&self, dictionary_bytes_max: usize) -> bool {
         self.text_bytes <= dictionary_bytes_max
+    }
+
+    /// Whether a quarter of the texts were not there before, and they are long in all.
+    pub(super) fn seldom_repeat(&self) -> bool {
+        let here = self.rows.iter().filter(|place| **place != ABSENT).count();
+        self.text_bytes > LONG_BYTES && self.texts.len() * 4 > here
     }
 
     /// All rows as they came, for another writer.

@@ -46,6 +46,27 @@ const SUFFIX: &str = "pairs";
 /// between them.
 const ATTEMPTS: u32 = 4;
 
+/// Files that may hold a trace. A file is in one of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TraceFiles {
+    /// Of which the index says so: as good as surely they do.
+    pub told: Vec<Arc<FileEntry>>,
+    /// Of which it does not know yet.
+    pub untold: Vec<Arc<FileEntry>>,
+}
+
+impl TraceFiles {
+    /// Nothing is known of the files of `snapshot`.
+    fn any_of(snapshot: &Snapshot) -> Self {
+        Self { told: Vec::new(), untold: snapshot.files(Table::Spans, TimeRange::ALL) }
+    }
+
+    /// Both.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<FileEntry>> {
+        self.told.iter().chain(&self.untold)
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Traces {
@@ -99,9 +120,9 @@ impl Traces {
     }
 
     /// The span files of `snapshot` that may hold the trace. Reads some pages from disk.
-    pub(crate) fn find(&self, snapshot: &Snapshot, id: TraceId) -> Vec<Arc<FileEntry>> {
+    pub(crate) fn find(&self, snapshot: &Snapshot, id: TraceId) -> TraceFiles {
         if self.lock.is_none() {
-            return snapshot.files(Table::Spans, TimeRange::ALL);
+            return TraceFiles::any_of(snapshot);
         }
         let print = prints::print(id);
         for _ in 0..ATTEMPTS {
@@ -109,14 +130,18 @@ impl Traces {
             match search(&segments, print) {
                 Ok(keys) => {
                     let files = keys.iter().filter_map(|key| snapshot.file(Table::Spans, *key));
-                    let found: BTreeMap<FileKey, _> =
-                        files.cloned().chain(unknown).map(|file| (file.key(), file)).collect();
-                    return found.into_values().collect();
+                    let told: BTreeMap<FileKey, _> =
+                        files.map(|file| (file.key(), Arc::clone(file))).collect();
+                    let unknown = unknown.into_iter().map(|file| (file.key(), file));
+                    let untold: BTreeMap<FileKey, _> =
+                        unknown.filter(|(key, _)| !told.contains_key(key)).collect();
+                    let (told, untold) = (told.into_values(), untold.into_values());
+                    return TraceFiles { told: told.collect(), untold: untold.collect() };
                 }
                 Err(lost) => lost.iter().for_each(|(segment, error)| self.lose(segment, error)),
             }
         }
-        snapshot.files(Table::Spans, TimeRange::ALL)
+        TraceFiles::any_of(snapshot)
     }
 
     /// Files come into the catalog; called before a snapshot has them.

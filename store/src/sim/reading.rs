@@ -86,7 +86,7 @@ impl Process {
             })?;
             return Ok(known);
         }
-        let batches: Vec<_> = store.read_rows(file, TimeRange::ALL, None).try_collect().await?;
+        let batches: Vec<_> = store.read_rows(file, TimeRange::ALL).try_collect().await?;
         let bodies = Arc::new(bodies_of(&batches));
         self.world.inside().contents.insert(file.id, Arc::clone(&bodies));
         Ok(bodies)

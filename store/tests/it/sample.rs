@@ -77,7 +77,7 @@ pub async fn bodies(store: &Store, snapshot: &Snapshot) -> BTreeMap<String, u32>
     let mut found = BTreeMap::new();
     for file in snapshot.files(Table::Logs, TimeRange::ALL) {
         let batches: Vec<RecordBatch> =
-            store.read_rows(&file, TimeRange::ALL, None).try_collect().await.unwrap();
+            store.read_rows(&file, TimeRange::ALL).try_collect().await.unwrap();
         for body in bodies_of(&batches) {
             *found.entry(body).or_default() += 1;
         }

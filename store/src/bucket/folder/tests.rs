@@ -34,9 +34,9 @@ async fn a_folder_refuses_a_second_create() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_creates_one_wins() {
     let root = TempDir::new().unwrap();
-    let folder = std::sync::Arc::new(Folder::open(root.path()).unwrap());
+    let folder = Arc::new(Folder::open(root.path()).unwrap());
     let creates = (0..16).map(|number| {
-        let folder = std::sync::Arc::clone(&folder);
+        let folder = Arc::clone(&folder);
         tokio::spawn(async move {
             let path = Path::from("x/one");
             folder.put_opts(&path, number.to_string().into(), create()).await.is_ok()

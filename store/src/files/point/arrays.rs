@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeBinaryBuilder, Float64Array, PrimitiveArray, StringArray,
-    StringDictionaryBuilder,
+    StringDictionaryBuilder, new_null_array,
 };
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Int16Type, Int32Type, Int64Type, TimeUnit,
@@ -15,6 +15,18 @@ use arrow::datatypes::{
 use parquet::errors::{ParquetError, Result};
 
 use super::column::Cell;
+
+/// Whether [`array`] knows a type.
+pub(super) fn knows(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(keys, values) => is_text(keys, values),
+        DataType::Timestamp(unit, _) => *unit == TimeUnit::Microsecond,
+        DataType::Int64 | DataType::UInt64 | DataType::Int32 | DataType::UInt32 => true,
+        DataType::Int16 | DataType::Float64 | DataType::Boolean | DataType::Utf8 => true,
+        DataType::FixedSizeBinary(_) => true,
+        _ => false,
+    }
+}
 
 /// `None` for a type that is not known here.
 pub(super) fn array(data_type: &DataType, cells: &[Option<Cell>]) -> Result<Option<ArrayRef>> {
@@ -41,7 +53,16 @@ pub(super) fn array(data_type: &DataType, cells: &[Option<Cell>]) -> Result<Opti
             Arc::new(texts)
         }
         DataType::Dictionary(keys, values) if is_text(keys, values) => {
-            let mut texts = StringDictionaryBuilder::<Int32Type>::new();
+            if cells.iter().all(Option::is_none) {
+                return Ok(Some(new_null_array(data_type, cells.len())));
+            }
+            let bytes = cells.iter().map(|cell| bytes(cell).map_or(0, <[u8]>::len)).sum();
+            // Room for some thousand texts, as there is by default, takes longer than these do.
+            let mut texts = StringDictionaryBuilder::<Int32Type>::with_capacity(
+                cells.len(),
+                cells.len(),
+                bytes,
+            );
             for cell in cells {
                 texts.append_option(text(cell)?);
             }

@@ -13,12 +13,13 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use super::runs::Runs;
 use super::{damaged, delta};
 use crate::files::chunks::{Fetched, unpacked};
+use crate::files::constant::Constant;
 use crate::files::footer::Footer;
 use crate::files::rows::Rows;
 
 /// A value as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Cell {
+pub(in crate::files) enum Cell {
     /// Also a bool, and the bits of a double.
     Int(i64),
     Bytes(Bytes),
@@ -70,6 +71,11 @@ impl Leaf<'_> {
         if column.max_rep_level() > 0 || column.max_def_level() > 1 {
             return Ok(None);
         }
+        match self.footer.constant(self.group, self.leaf) {
+            Some(Constant::Value(cell)) => return Ok(Some(vec![Some(cell.clone()); rows.len()])),
+            Some(Constant::Absent) => return Ok(Some(vec![None; rows.len()])),
+            Some(Constant::Empty) | None => {}
+        }
         let nullable = column.max_def_level() == 1;
         let width = usize::try_from(column.type_length()).unwrap_or_default();
         let shape = Shape { physical: column.physical_type(), width };
@@ -106,6 +112,9 @@ impl Leaf<'_> {
 
     /// Whether the list of each of these rows, which is never null, is empty.
     pub(super) fn lists_are_empty(&self, rows: &[usize]) -> Result<bool> {
+        if self.footer.constant(self.group, self.leaf) == Some(&Constant::Empty) {
+            return Ok(true);
+        }
         let schema = self.footer.metadata.file_metadata().schema_descr();
         let column = schema.column(self.leaf);
         if column.max_rep_level() != 1 {

@@ -1,5 +1,7 @@
 //! Texts through a file and back, by Parquet's own reader.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
@@ -12,6 +14,20 @@ use super::super::encode::{ColumnEncoder, FileEncoder};
 use super::*;
 use crate::model::Table;
 use crate::schema::text_type;
+
+/// Whether texts of spans are in a dictionary.
+fn is_shared(texts: &[Option<String>]) -> bool {
+    let field = Arc::new(Field::new("attributes.url.full", text_type(), true));
+    let mut encoder = ColumnEncoder::new(Table::Spans, &field, None, texts.len()).unwrap();
+    texts.chunks(1_000).for_each(|piece| encoder.write(&column(piece)).unwrap());
+    let mut file = FileEncoder::new(Table::Spans, &[Arc::clone(&field)], texts.len()).unwrap();
+    file.append(encoder.finish().unwrap()).unwrap();
+    let description = parquet::file::metadata::KeyValue::new("k".to_owned(), "v".to_owned());
+    let file = Bytes::from(file.finish(description).unwrap());
+    assert_eq!(read(&file, ArrowReaderOptions::new()), texts);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    reader.metadata().row_group(0).column(0).dictionary_page_offset().is_some()
+}
 
 /// The name of a column with statistics for each page.
 const COLUMN: &str = "metric_name";
@@ -119,4 +135,20 @@ fn odd_columns_come_back() {
     };
     check(&[many(3_000, 500)], true);
     check(&[many(20_000, 6)], false);
+}
+
+/// Scenario: texts of spans of which each is another, but only behind thousands of rows without any;
+/// a few again and again; and few of which each is another.
+/// Guarantees: only the first go without a dictionary, and all come back.
+#[test]
+fn what_seldom_repeats_is_in_no_dictionary() {
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let texts = |distinct: u64, count: u64| {
+        let url = |at| format!("http://carts:8080/carts/{:x}", hasher.hash_one(at % distinct));
+        let none = std::iter::repeat_n(None, 9_000);
+        none.chain((0..count).map(|at| Some(url(at)))).collect::<Vec<_>>()
+    };
+    assert!(!is_shared(&texts(u64::MAX, 20_000)));
+    assert!(is_shared(&texts(90, 20_000)));
+    assert!(is_shared(&texts(u64::MAX, 300)));
 }

@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::keep::Alive;
-use super::{TracePrints, Traces};
+use super::{TraceFiles, TracePrints, Traces};
 use crate::catalog::{FileEntry, FileKey, Snapshot};
 use crate::error::Error;
 use crate::files::{FooterMetrics, Footers, ReadColumn, ReadRequest, read};
-use crate::model::{FileId, Table, TimeRange, TraceId};
+use crate::model::{FileId, Table, TraceId};
 use crate::store::Store;
 use crate::work::off_runtime;
 
@@ -44,7 +44,7 @@ struct Turns {
 impl Store {
     /// The span files of `snapshot` that may hold spans of the trace; one that does is never left
     /// out. Asks the local index, not the bucket.
-    pub async fn files_with_trace(&self, snapshot: &Snapshot, id: TraceId) -> Vec<Arc<FileEntry>> {
+    pub async fn files_with_trace(&self, snapshot: &Snapshot, id: TraceId) -> TraceFiles {
         let traces = Arc::clone(&self.traces);
         let held = snapshot.clone();
         let find = move || Ok(traces.find(&held, id));
@@ -52,7 +52,7 @@ impl Store {
             Ok(files) => files,
             Err(error) => {
                 warn!(%error, "a look-up of a trace failed, taking every file");
-                snapshot.files(Table::Spans, TimeRange::ALL)
+                TraceFiles::any_of(snapshot)
             }
         }
     }

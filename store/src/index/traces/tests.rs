@@ -158,11 +158,14 @@ impl World {
         let mut needless = 0;
         for number in 0..IDS {
             let found = self.traces.find(snapshot, id(number));
-            let found: BTreeSet<FileKey> = found.iter().map(|file| file.key()).collect();
+            let told: BTreeSet<FileKey> = found.told.iter().map(|file| file.key()).collect();
+            assert!(found.untold.iter().all(|file| !told.contains(&file.key())));
+            let found: BTreeSet<FileKey> = found.all().map(|file| file.key()).collect();
             let files = snapshot.all(Table::Spans).map(|file| file.key());
             let expected: BTreeSet<_> =
                 files.filter(|file| self.truth[file].contains(&number)).collect();
             assert!(expected.is_subset(&found), "trace {number} lacks {:?}", &expected - &found);
+            assert!(told.is_subset(&expected), "trace {number} is told to be elsewhere");
             needless += found.len() - expected.len();
         }
         needless
@@ -264,7 +267,7 @@ fn a_second_process_takes_every_file() {
     world.keep(false);
     let second = open(world.folder.path(), u64::MAX, world.state.snapshot());
     assert!(!second.begin());
-    let all = world.state.snapshot().files(Table::Spans, TimeRange::ALL);
+    let all = TraceFiles::any_of(world.state.snapshot());
     assert_eq!(second.find(world.state.snapshot(), id(IDS)), all);
     second.clear(world.state.snapshot());
     assert_eq!(world.check(world.state.snapshot()), 0);
@@ -285,7 +288,7 @@ fn a_full_disk_makes_no_filters() {
     let files = all.iter().map(|file| (file.key(), (0..400_000).collect()));
     assert!(traces.keep(files.collect()).is_err());
     traces.end(&io::Error::other("the disk is full"));
-    assert_eq!(traces.find(world.state.snapshot(), id(0)), all);
+    assert_eq!(traces.find(world.state.snapshot(), id(0)).untold, all);
     assert_eq!(traces.known().counts(), (all.len(), 0));
     let left = std::fs::read_dir(disk.path().join("traces")).unwrap();
     assert_eq!(left.count(), 1, "more than the lock is left");
