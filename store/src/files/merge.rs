@@ -1,16 +1,17 @@
 //! Sorted files of one table and hour become one, window by window.
 //!
-//! First footers and overflows decide which keys have a column. Then the keys that rows are sorted
-//! by are merged as far as a window reaches; then each column of that window is decoded from all
-//! inputs, spliced and encoded, one column after the other.
+//! First footers and overflows decide which keys have a column. Then one layer of rows follows the
+//! other: the keys that rows are sorted by are merged as far as a window reaches; then each column
+//! of that window is decoded from all lanes, spliced and encoded, one column after the other.
 //!
-//! Invariants: the rows of the output are those of the inputs that stay, each once, in the order
-//! of `order.rs`; what is held does not grow with the inputs' rows but with their number and with
-//! what a window is allowed.
+//! Invariants: the rows of the output are those of the inputs that stay, each once, those of a
+//! row group in the order of `order.rs`; what is held does not grow with the inputs' rows but with
+//! what a window is allowed, and of each input it is the footer.
 
 mod attributes;
 mod input;
 mod keys;
+mod lanes;
 mod splice;
 
 use std::fmt::Debug;
@@ -25,7 +26,7 @@ use parquet::errors::ParquetError;
 
 use super::columns::{AttributePlan, describe};
 use super::encode::{Chunk, ColumnEncoder, FileEncoder, file_fields};
-use super::encoding::{is_encoded_by_values, row_group_rows};
+use super::encoding::is_encoded_by_values;
 use super::metadata::FileMetadata;
 use super::overflow::KeysSeen;
 use super::write::attribute_field;
@@ -33,27 +34,21 @@ use super::{FileOrigin, layout};
 use crate::catalog::{FileAttribute, FileEntry, FileLayout};
 use crate::error::Error;
 use crate::index::TracePrints;
-use crate::model::{FileId, Table, UnixNanos};
+use crate::model::{FileId, Table, TimeRange, UnixNanos};
 use crate::schema::{MapColumn, fixed_fields};
 use crate::work::off_runtime;
 use attributes::{Chosen, Make, decide};
 use input::{Input, Stretches};
-use keys::{Group, KeyMerge, Window, key_roots};
+use keys::{Group, KeyMerge, Window};
+use lanes::{Lane, Layer, layers, within};
 use splice::{Source, Splicer};
 
 /// Requests to the bucket at once.
 const FETCHES_PARALLEL: usize = 8;
 
-/// About what the rows of a row group may take when they are decoded.
-const GROUP_BYTES_MAX: u64 = 64 << 20;
-
 /// Of the memory that a merge may use, the part that what is held of its files all the time may
 /// take: with more of them than that, some are left for another merge.
 const FILES_SHARE: u64 = 2;
-
-/// Of the memory that a merge may use, the part that a window's encoded input may take: its output
-/// takes as much, twice for a moment.
-const WINDOW_SHARE: u64 = 16;
 
 /// Which rows stay. Asked on threads that may block.
 pub(crate) trait Keep: Debug + Send + Sync {
@@ -72,7 +67,7 @@ pub(crate) struct MergeRequest {
     pub(crate) id: FileId,
     /// What the key-value metadata says about where the file came from.
     pub(crate) origin: FileOrigin,
-    /// Rows of a row group.
+    /// Rows of a row group that a flush makes.
     pub(crate) row_group_rows_max: usize,
     /// What is held at most, about.
     pub(crate) memory_bytes_max: u64,
@@ -88,22 +83,26 @@ pub(crate) struct Merger {
     hour: UnixNanos,
     inputs: Arc<Vec<Input>>,
     columns: Arc<Columns>,
-    keys: Option<KeyMerge>,
+    /// What comes after the layer at hand.
+    layers: std::vec::IntoIter<Layer>,
+    layer: Option<LayerMerge>,
     encoder: Option<Encoder>,
-    shape: WindowShape,
+    /// The times of the rows of the layers before, and how many they are.
+    taken: (Option<TimeRange>, u64),
+}
+
+/// A layer under way.
+struct LayerMerge {
+    keys: KeyMerge,
+    lanes: Arc<Vec<Lane>>,
+    group_rows: usize,
+    groups: usize,
 }
 
 /// The columns of the output.
 struct Columns {
     fields: Vec<FieldRef>,
     chosen: Chosen,
-}
-
-/// How much goes into a row group and into a window.
-#[derive(Debug, Clone, Copy)]
-struct WindowShape {
-    group_rows: usize,
-    groups: usize,
 }
 
 /// The file so far.
@@ -146,15 +145,14 @@ impl Merger {
         let chosen = decide(&bucket, &inputs).await?;
         let columns = Arc::new(Columns::new(table, chosen));
         let path = layout::path(table, hour, request.id);
-        let file = FileEncoder::new(
-            table,
-            &columns.fields,
-            row_group_rows(table, request.row_group_rows_max),
-        )
-        .map_err(|source| write_failed(&path, source))?;
-        let shape = WindowShape::new(table, &inputs, &request);
+        let layers = layers(&inputs, &request);
+        let rows_max = layers.as_slice().iter().map(|layer| layer.group_rows).max();
+        let file = FileEncoder::new(table, &columns.fields, rows_max.unwrap_or(1))
+            .map_err(|source| write_failed(&path, source))?;
         Ok(Self {
-            keys: Some(KeyMerge::new(table, Arc::clone(&inputs), request.keep.clone())),
+            layers,
+            layer: None,
+            taken: (None, 0),
             encoder: Some(Encoder {
                 table,
                 path,
@@ -169,7 +167,6 @@ impl Merger {
             hour,
             inputs,
             columns,
-            shape,
         })
     }
 
@@ -187,21 +184,19 @@ impl Merger {
     /// The next bytes of the file, a row group each; none where all rows are in, and only the
     /// footer is missing.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
-        let (Some(keys), Some(mut encoder)) = (self.keys.take(), self.encoder.take()) else {
+        let Some(mut encoder) = self.encoder.take() else {
             let reason = "it failed before".to_owned();
             return Err(Error::Rows { table: self.table, reason });
         };
-        let WindowShape { group_rows, groups } = self.shape;
-        let (keys, window) = keys.advance(&self.bucket, groups, group_rows).await?;
-        self.keys = Some(keys);
-        let Some(window) = window else {
+        let Some((window, lanes)) = self.window().await? else {
             self.encoder = Some(encoder);
             return Ok(None);
         };
-        let fetched = fetch(&self.bucket, &self.inputs, &window).await?;
+        let fetched = fetch(&self.bucket, &self.inputs, &lanes, &window).await?;
         let (inputs, columns) = (Arc::clone(&self.inputs), Arc::clone(&self.columns));
         let work = move || {
-            let bytes = encoder.encode(&columns, &inputs, &fetched, &window)?;
+            let from = From { inputs: &inputs, lanes: &lanes, fetched: &fetched };
+            let bytes = encoder.encode(&columns, &from, &window)?;
             Ok((encoder, bytes))
         };
         let (encoder, bytes) = off_runtime("merging rows", work).await?;
@@ -209,12 +204,39 @@ impl Merger {
         Ok(Some(bytes))
     }
 
+    /// The next window, and what it is of; none after the last layer.
+    async fn window(&mut self) -> Result<Option<(Window, Arc<Vec<Lane>>)>, Error> {
+        loop {
+            let layer =
+                self.layer.take().or_else(|| self.layers.next().map(|next| self.begin(next)));
+            let Some(layer) = layer else { return Ok(None) };
+            let LayerMerge { keys, lanes, group_rows, groups } = layer;
+            let (keys, window) = keys.advance(&self.bucket, groups, group_rows).await?;
+            if let Some(window) = window {
+                let of = Arc::clone(&lanes);
+                self.layer = Some(LayerMerge { keys, lanes, group_rows, groups });
+                return Ok(Some((window, of)));
+            }
+            let (time, rows) = keys.taken();
+            let before = self.taken;
+            let both = before.0.zip(time).map(|(before, time)| before.union(&time));
+            self.taken = (both.or(before.0).or(time), before.1 + rows);
+        }
+    }
+
+    fn begin(&self, layer: Layer) -> LayerMerge {
+        let Layer { lanes, group_rows, groups } = layer;
+        let lanes = Arc::new(lanes);
+        let (inputs, keep) = (Arc::clone(&self.inputs), self.request.keep.clone());
+        let keys = KeyMerge::new(self.table, inputs, Arc::clone(&lanes), keep);
+        LayerMerge { keys, lanes, group_rows, groups }
+    }
+
     /// The last bytes and the file's entry; none where no row stayed. `rows` that went in are all
     /// accounted for: they are in the file, or they were not to stay.
     pub(crate) fn finish(self) -> Result<Option<MergedFile>, Error> {
         let (table, hour, path) = (self.table, self.hour, self.path());
-        let taken = self.keys.map(|keys| keys.taken());
-        let Some((Some(time), rows)) = taken else { return Ok(None) };
+        let (Some(time), rows) = self.taken else { return Ok(None) };
         let Some(Encoder { file, seen, prints, bytes, .. }) = self.encoder else { return Ok(None) };
         let chosen = self.columns.chosen.clone();
         let plan = describe(chosen, seen);
@@ -236,27 +258,16 @@ impl Merger {
     }
 }
 
-/// The first files, two at least, of which no more is held all the time than there is memory for.
-fn within(mut inputs: Vec<Input>, request: &MergeRequest) -> Vec<Input> {
-    let mut held = 0;
-    let fits = |input: &&Input| {
-        held += input.held_bytes(&key_roots(input, request.keep.is_some()));
-        held <= request.memory_bytes_max / FILES_SHARE
-    };
-    let fitting = inputs.iter().take_while(fits).count();
-    inputs.truncate(fitting.max(2));
-    inputs
-}
-
 /// Every column of the rows that a window takes.
 async fn fetch(
     bucket: &Arc<dyn ObjectStore>,
     inputs: &[Input],
+    lanes: &[Lane],
     window: &Window,
 ) -> Result<Vec<Stretches>, Error> {
-    let fetches = inputs.iter().zip(&window.rows);
+    let fetches = lanes.iter().zip(&window.rows);
     let fetches: Vec<_> =
-        fetches.map(|(input, rows)| input.fetch(bucket, rows, |_| true)).collect();
+        fetches.map(|(lane, rows)| inputs[lane.input].fetch(bucket, rows, |_| true)).collect();
     stream::iter(fetches).buffered(FETCHES_PARALLEL).try_collect().await
 }
 
@@ -280,21 +291,32 @@ impl Columns {
     }
 }
 
-impl WindowShape {
-    fn new(table: Table, inputs: &[Input], request: &MergeRequest) -> Self {
-        let rows: u64 = inputs.iter().map(|input| input.entry.rows).sum::<u64>().max(1);
-        let bytes: u64 = inputs.iter().map(|input| input.entry.bytes).sum();
-        let decoded: u64 = inputs.iter().map(Input::decoded_bytes_all).sum();
-        let memory = request.memory_bytes_max;
-        let by_bytes = GROUP_BYTES_MAX.min(memory / 2) * rows / decoded.max(1);
-        let most = row_group_rows(table, request.row_group_rows_max) as u64;
-        let most = most.min(by_bytes).max(1);
-        // As many as come closest: a few rows more or less, and no row group of a few rows.
-        let groups_all = ((rows + most / 2) / most).max(1);
-        let group_rows = rows.div_ceil(groups_all);
-        let groups = memory / WINDOW_SHARE * rows / bytes.max(1) / group_rows;
-        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        Self { group_rows: count(group_rows), groups: count(groups).max(1) }
+/// Where a window's rows come from.
+struct From<'a> {
+    inputs: &'a [Input],
+    lanes: &'a [Lane],
+    /// One a lane.
+    fetched: &'a [Stretches],
+}
+
+impl<'a> From<'a> {
+    /// What each lane has of a column; none where it has nothing of it.
+    fn sources(
+        &self,
+        field: &FieldRef,
+        chosen: &Chosen,
+        window: &Window,
+    ) -> Result<Vec<Option<Source<'a>>>, Error> {
+        let lanes = self.lanes.iter().zip(self.fetched).zip(&window.rows);
+        let sources = lanes.map(|((lane, fetched), rows)| {
+            let input = &self.inputs[lane.input];
+            let Some(make) = Make::of(input, field, chosen).filter(|_| !rows.is_empty()) else {
+                return Ok(None);
+            };
+            let reader = input.decode(fetched, rows, &make.roots())?;
+            Ok(Some(Source::new(input, make, reader, field.data_type())))
+        });
+        sources.collect()
     }
 }
 
@@ -303,23 +325,13 @@ impl Encoder {
     fn encode(
         &mut self,
         columns: &Columns,
-        inputs: &[Input],
-        fetched: &[Stretches],
+        from: &From<'_>,
         window: &Window,
     ) -> Result<Vec<Bytes>, Error> {
         let mut chunks: Vec<Vec<Chunk>> = Vec::new();
         chunks.resize_with(window.groups.len(), Vec::new);
         for field in &columns.fields {
-            let mut sources = Vec::with_capacity(inputs.len());
-            for ((input, fetched), rows) in inputs.iter().zip(fetched).zip(&window.rows) {
-                sources.push(match Make::of(input, field, &columns.chosen) {
-                    Some(make) if rows.start < rows.end => {
-                        let reader = input.decode(fetched, rows, &make.roots())?;
-                        Some(Source::new(input, make, reader, field.data_type()))
-                    }
-                    _ => None,
-                });
-            }
+            let sources = from.sources(field, &columns.chosen, window)?;
             let mut splicer = Splicer::new(field.data_type(), sources);
             for (group, chunks) in window.groups.iter().zip(&mut chunks) {
                 chunks.extend(self.column(field, &mut splicer, group)?);

@@ -4,12 +4,13 @@ use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray,
     TimestampNanosecondArray, UInt64Array, new_null_array,
 };
-use arrow::compute::{cast, filter_record_batch, take_record_batch};
+use arrow::compute::{cast, concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, TimestampNanosecondType, UInt32Type};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use ulid::Ulid;
 
 use super::*;
@@ -160,6 +161,14 @@ impl Bench {
         merge(&self.bucket, &memory, request).await
     }
 
+    /// The rows of each row group.
+    async fn groups(&self, file: &FileEntry) -> Vec<usize> {
+        let object = self.bucket.objects().get(&Path::from(file.path())).await.unwrap();
+        let reader = SerializedFileReader::new(object.bytes().await.unwrap()).unwrap();
+        let groups = reader.metadata().row_groups().iter();
+        groups.map(|group| usize::try_from(group.num_rows()).unwrap()).collect()
+    }
+
     async fn read(&self, file: &FileEntry) -> Vec<RecordBatch> {
         let file = Arc::new(file.clone());
         let rows = read_rows(self.bucket.objects(), &file, TimeRange::ALL, None);
@@ -178,7 +187,8 @@ fn rows(inputs: &Hours) -> Vec<RecordBatch> {
 /// Scenario: random files of every table, whose attribute columns, types and overflows differ,
 /// are merged with room for all and with next to no memory; what came out is merged again with
 /// more files.
-/// Guarantees: the rows are those of a model in memory, no more and no less, in the file's order;
+/// Guarantees: the rows are those of a model in memory, no more and no less, each row group's in
+/// order;
 /// the entry says what the file is, and the traces are those of the rows. With next to no memory
 /// two files are merged, and never fewer.
 #[tokio::test]
@@ -200,7 +210,7 @@ async fn a_merge_keeps_every_row() {
             assert_eq!(canonical(table, &read), canonical(table, &rows(&model)), "{table}");
             let time = model.iter().map(|(file, _)| file.time).reduce(|one, two| one.union(&two));
             assert_eq!((Some(output.time), dropped), (time, 0));
-            assert_sorted(table, &read);
+            assert_sorted(table, &read, &bench.groups(&output).await);
             let again = (Arc::new(output), rows(&model));
             model = bench.inputs(table, 1).await;
             model.push(again);
@@ -208,28 +218,82 @@ async fn a_merge_keeps_every_row() {
     }
 }
 
-fn assert_sorted(table: Table, rows: &[RecordBatch]) {
-    let text = |batch: &RecordBatch, name: &str, row: usize| {
-        let texts = cast(batch.column_by_name(name).unwrap(), &DataType::Utf8);
+/// That the rows of each row group are in order, and for metrics those of all.
+fn assert_sorted(table: Table, rows: &[RecordBatch], groups: &[usize]) {
+    let rows = concat_batches(&rows[0].schema(), rows).unwrap();
+    let text = |rows: &RecordBatch, name: &str, row: usize| {
+        let texts = cast(rows.column_by_name(name).unwrap(), &DataType::Utf8);
         texts.unwrap().as_string::<i32>().value(row).to_owned()
     };
-    let mut before: Option<(String, String, i64)> = None;
-    for batch in rows {
-        let times = batch.column_by_name(table.time_column()).unwrap();
+    let groups = if table == Table::Metrics { &[rows.num_rows()][..] } else { groups };
+    assert_eq!(groups.iter().sum::<usize>(), rows.num_rows());
+    let mut start = 0;
+    for length in groups {
+        let rows = rows.slice(start, *length);
+        start += length;
+        let times = rows.column_by_name(table.time_column()).unwrap();
         let times = times.as_primitive::<TimestampNanosecondType>();
-        for row in 0..batch.num_rows() {
-            let key = match table {
-                Table::Spans => {
-                    (text(batch, "service_name", row), text(batch, "name", row), times.value(row))
-                }
-                Table::Metrics => {
-                    (text(batch, "metric_name", row), text(batch, "service_name", row), 0)
-                }
-                _ => (text(batch, "service_name", row), String::new(), times.value(row)),
-            };
-            assert!(before.as_ref().is_none_or(|before| *before <= key), "{before:?} {key:?}");
-            before = Some(key);
-        }
+        let keys = (0..*length).map(|row| match table {
+            Table::Spans => {
+                (text(&rows, "service_name", row), text(&rows, "name", row), times.value(row))
+            }
+            Table::Metrics => {
+                (text(&rows, "metric_name", row), text(&rows, "service_name", row), 0)
+            }
+            _ => (text(&rows, "service_name", row), String::new(), times.value(row)),
+        });
+        assert!(keys.is_sorted(), "{table}");
+    }
+}
+
+/// The first and the last time of each row group, in nanoseconds.
+async fn spans_of_groups(bench: &Bench, file: &FileEntry) -> Vec<(i64, i64)> {
+    let read = bench.read(file).await;
+    let read = concat_batches(&read[0].schema(), &read).unwrap();
+    let times = read.column_by_name("start_time").unwrap();
+    let mut times = times.as_primitive::<TimestampNanosecondType>().values().iter();
+    let groups = bench.groups(file).await.into_iter().map(|rows| {
+        let times: Vec<i64> = times.by_ref().take(rows).copied().collect();
+        (*times.iter().min().unwrap(), *times.iter().max().unwrap())
+    });
+    groups.collect()
+}
+
+/// Scenario: two processes flushed every minute; what they flushed at first is merged, and then that
+/// with what they flushed later; with memory for everything, and for hardly a lane.
+/// Guarantees: each row group of the output has the rows of minutes that follow one another, of
+/// both processes; a second merge leaves row groups in the order of time.
+#[tokio::test]
+async fn rows_of_one_time_stay_together() {
+    const MINUTE: i64 = 60_000_000_000;
+    let mut bench = Bench::new(604);
+    let hour = UnixNanos(1_700_000_000_000_000_000).hour().0;
+    let mut flushed = Vec::new();
+    for minute in (0..12).flat_map(|minute| [minute, minute]) {
+        let rows = bench.generator.batch(Table::Spans, 200);
+        let schema = rows.schema();
+        let fields = schema.fields().iter().zip(rows.columns());
+        let columns = fields.map(|(field, column)| match field.name() == "start_time" {
+            true => {
+                let times = vec![hour + minute * MINUTE; rows.num_rows()];
+                Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC"))
+            }
+            false => Arc::clone(column),
+        });
+        let rows = RecordBatch::try_new(rows.schema(), columns.collect()).unwrap();
+        flushed.extend(entries(&bench.put_rows(Table::Spans, rows, 1000).await));
+    }
+    let later = flushed.split_off(18);
+    let first = bench.merge(&flushed, None, 64 << 20).await.unwrap().output.unwrap();
+    let groups = spans_of_groups(&bench, &first).await;
+    assert!(groups.len() > 1, "{groups:?}");
+    assert!(groups.is_sorted_by(|before, after| before.1 <= after.0), "{groups:?}");
+
+    for memory in [64 << 20, 100_000] {
+        let inputs = [later.clone(), vec![Arc::new(first.clone())]].concat();
+        let output = bench.merge(&inputs, None, memory).await.unwrap().output.unwrap();
+        let groups = spans_of_groups(&bench, &output).await;
+        assert!(groups.is_sorted_by_key(|(_, last)| *last), "{groups:?}");
     }
 }
 

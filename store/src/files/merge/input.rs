@@ -17,6 +17,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
 
 use super::super::footer::{Fetching, failed, fetch_metadata, types};
 use super::super::tally::ReadTally;
@@ -88,7 +89,7 @@ impl Input {
     }
 
     /// The row groups that have some of these rows.
-    fn groups_of(&self, rows: &Range<u64>) -> impl Iterator<Item = (usize, Range<u64>)> {
+    pub(super) fn groups_of(&self, rows: &Range<u64>) -> impl Iterator<Item = (usize, Range<u64>)> {
         let (start, end) = (rows.start, rows.end);
         self.groups().filter(move |(_, group)| group.start < end && start < group.end)
     }
@@ -115,24 +116,42 @@ impl Input {
         chunks.map(|chunk| self.decoded_bytes(chunk)).sum()
     }
 
-    /// About what is held of it for as long as it is merged, whatever the window: its footer, the
+    /// What the footer takes.
+    pub(super) fn footer_bytes(&self) -> u64 {
+        self.metadata().memory_size() as u64
+    }
+
+    /// About what is held of some rows for as long as they are merged, whatever the window: the
     /// keys of a row group, and of the column in the making a dictionary, twice, and a batch.
-    pub(super) fn held_bytes(&self, keys: &[String]) -> u64 {
+    pub(super) fn lane_bytes(&self, rows: &Range<u64>, keys: &[String]) -> u64 {
         let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
-        let (mut keys_most, mut column_most) = (0, 0);
-        for group in self.metadata().row_groups() {
-            let chunks = group.columns().iter();
-            let of_keys = chunks.filter(|chunk| keys.iter().any(|key| key == root_of(chunk)));
+        let (mut keys_most, mut column_most, mut batch_most) = (0, 0, 0);
+        for (at, _) in self.groups_of(rows) {
+            let columns = self.metadata().row_group(at).columns();
+            let of_keys =
+                columns.iter().filter(|chunk| keys.iter().any(|key| key == root_of(chunk)));
             keys_most = keys_most.max(of_keys.map(|chunk| unsigned(chunk.compressed_size())).sum());
-            let decoded = |chunk: &ColumnChunkMetaData| match chunk.dictionary_page_offset() {
-                Some(_) => unsigned(chunk.uncompressed_size()).min(DICTIONARY_BYTES_MAX),
-                None => 0,
-            };
-            let most = group.columns().iter().map(decoded).max();
-            column_most = column_most.max(most.unwrap_or_default());
+            for chunk in columns {
+                let whole = unsigned(chunk.uncompressed_size());
+                batch_most = batch_most.max(whole.min(BATCH_BYTES as u64));
+                if chunk.dictionary_page_offset().is_some() {
+                    column_most = column_most.max(whole.min(DICTIONARY_BYTES_MAX));
+                }
+            }
         }
-        let footer = self.metadata().memory_size() as u64;
-        footer + keys_most + 2 * column_most + BATCH_BYTES as u64
+        keys_most + 2 * column_most + batch_most
+    }
+
+    /// The last time in a row group, in microseconds; the file's where its statistics are silent.
+    pub(super) fn until(&self, group: usize) -> i64 {
+        let time = self.entry.table.time_column();
+        let mut columns = self.metadata().row_group(group).columns().iter();
+        let column = columns.find(|chunk| root_of(chunk) == time);
+        match column.and_then(ColumnChunkMetaData::statistics) {
+            Some(Statistics::Int64(times)) => times.max_opt().copied(),
+            _ => None,
+        }
+        .unwrap_or(self.entry.time.end().0 / 1_000)
     }
 
     /// What must be there to decode these rows of these columns.

@@ -1,7 +1,7 @@
-//! In which order the rows of sorted files follow one another in one.
+//! In which order the rows of sorted lanes follow one another in one.
 //!
 //! Invariant: each row is taken once or, where it is not to stay, passed over once; rows of one
-//! file stay in its order. Of each file some keys are held at a time, and never its other columns.
+//! lane stay in its order. Of each lane some keys are held at a time, and never its other columns.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Schema, TimestampNanosecondType};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::super::order::{series, sort_columns};
 use super::super::shape::{from_file, parts};
-use super::Keep;
 use super::input::Input;
+use super::lanes::Lane;
+use super::{FETCHES_PARALLEL, Keep};
 use crate::error::Error;
 use crate::model::{Table, TimeRange, UnixNanos};
 use crate::schema::{MapColumn, fixed_fields};
@@ -24,12 +26,12 @@ use crate::work::off_runtime;
 /// Rows that are spliced together at a time.
 pub(super) const STEP_ROWS: u32 = 8_192;
 
-/// Rows of one file that follow one another in the output, too.
+/// Rows of one lane that follow one another in the output, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Run {
-    /// Of which file.
-    pub(super) input: u32,
-    /// Rows passed over since that file's last run.
+    /// Of which lane.
+    pub(super) lane: u32,
+    /// Rows passed over since that lane's last run.
     pub(super) skip: u32,
     /// Rows taken.
     pub(super) take: u32,
@@ -55,7 +57,7 @@ impl Group {
         self.step_rows += run.take;
         let Some(step) = self.steps.last_mut() else { return };
         match step.last_mut() {
-            Some(last) if last.input == run.input && run.skip == 0 => last.take += run.take,
+            Some(last) if last.lane == run.lane && run.skip == 0 => last.take += run.take,
             _ => step.push(run),
         }
     }
@@ -69,15 +71,15 @@ impl Group {
     }
 }
 
-/// Some row groups of the output, and the rows of each file that they take or pass over.
+/// Some row groups of the output, and the rows of each lane that they take or pass over.
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) groups: Vec<Group>,
-    /// One an input.
+    /// One a lane.
     pub(super) rows: Vec<Range<u64>>,
 }
 
-/// The keys of some rows that follow each other in a file.
+/// The keys of some rows that follow each other in a lane.
 #[derive(Debug)]
 struct Keys {
     texts: Vec<(Int32Array, StringArray)>,
@@ -108,7 +110,7 @@ impl Keys {
     }
 }
 
-/// Where the merge stands in one file.
+/// Where the merge stands in one lane.
 struct Cursor {
     /// The row groups whose keys were not read yet.
     groups: std::vec::IntoIter<Range<u64>>,
@@ -124,7 +126,7 @@ struct Cursor {
 
 /// Why merging paused.
 enum Pause {
-    /// The keys of some file's next row group must be read.
+    /// The keys of some lane's next row group must be read.
     Load,
     Full,
     Done,
@@ -134,26 +136,35 @@ enum Pause {
 pub(super) struct KeyMerge {
     table: Table,
     inputs: Arc<Vec<Input>>,
+    lanes: Arc<Vec<Lane>>,
     keep: Option<Arc<dyn Keep>>,
     cursors: Vec<Cursor>,
-    /// Files with keys at hand, in the order of those.
+    /// Lanes with keys at hand, in the order of those.
     order: Vec<usize>,
     time: Option<TimeRange>,
     rows: u64,
 }
 
 impl KeyMerge {
-    pub(super) fn new(table: Table, inputs: Arc<Vec<Input>>, keep: Option<Arc<dyn Keep>>) -> Self {
-        let cursors = inputs.iter().map(|input| Cursor {
-            groups: input.groups().map(|(_, rows)| rows).collect::<Vec<_>>().into_iter(),
-            reader: None,
-            keys: None,
-            at: 0,
-            skipped: 0,
-            taken_to: 0,
+    pub(super) fn new(
+        table: Table,
+        inputs: Arc<Vec<Input>>,
+        lanes: Arc<Vec<Lane>>,
+        keep: Option<Arc<dyn Keep>>,
+    ) -> Self {
+        let cursors = lanes.iter().map(|lane| {
+            let groups = inputs[lane.input].groups_of(&lane.rows).map(|(_, rows)| rows);
+            Cursor {
+                groups: groups.collect::<Vec<_>>().into_iter(),
+                reader: None,
+                keys: None,
+                at: 0,
+                skipped: 0,
+                taken_to: lane.rows.start,
+            }
         });
         let cursors = cursors.collect();
-        Self { table, inputs, keep, cursors, order: Vec::new(), time: None, rows: 0 }
+        Self { table, inputs, lanes, keep, cursors, order: Vec::new(), time: None, rows: 0 }
     }
 
     /// The times of the rows taken so far, and how many they are.
@@ -189,23 +200,29 @@ impl KeyMerge {
         Ok((self, window))
     }
 
-    /// Fetches the keys of the next row group of every file that has none at hand.
+    /// Fetches the keys of the next row group of every lane that has none at hand.
     async fn load(&mut self, bucket: &Arc<dyn ObjectStore>) -> Result<(), Error> {
-        for (input, cursor) in self.inputs.iter().zip(&mut self.cursors) {
+        let whole = self.keep.is_some();
+        let mut fetches = Vec::new();
+        for (lane, cursor) in self.lanes.iter().zip(&mut self.cursors) {
             if cursor.reader.is_some() || cursor.keys.is_some() {
                 continue;
             }
             let Some(rows) = cursor.groups.next() else { continue };
-            let roots = key_roots(input, self.keep.is_some());
-            let wanted = |root: &str| roots.iter().any(|name| name == root);
-            let fetched = input.fetch(bucket, &rows, wanted).await?;
-            let roots: Vec<&str> = roots.iter().map(String::as_str).collect();
-            cursor.reader = Some(input.decode(&fetched, &rows, &roots)?);
+            let input = &self.inputs[lane.input];
+            fetches.push(async move {
+                let roots = key_roots(input, whole);
+                let wanted = |root: &str| roots.iter().any(|name| name == root);
+                let fetched = input.fetch(bucket, &rows, wanted).await?;
+                let roots: Vec<&str> = roots.iter().map(String::as_str).collect();
+                cursor.reader = Some(input.decode(&fetched, &rows, &roots)?);
+                Ok(())
+            });
         }
-        Ok(())
+        stream::iter(fetches).buffer_unordered(FETCHES_PARALLEL).try_collect().await
     }
 
-    /// Merges until a file needs its next row group, or there are enough rows.
+    /// Merges until a lane needs its next row group, or there are enough rows.
     fn merge(
         &mut self,
         groups: &mut Vec<Group>,
@@ -236,11 +253,12 @@ impl KeyMerge {
         }
     }
 
-    /// Puts a file at its place among those with keys at hand; `false` where its next row group
-    /// must be read first. A file that has come to its end has no place.
+    /// Puts a lane at its place among those with keys at hand; `false` where its next row group
+    /// must be read first. A lane that has come to its end has no place.
     fn enter(&mut self, at: usize) -> Result<bool, Error> {
         let keep = self.keep.as_deref();
-        if !self.cursors[at].find_row(self.table, &self.inputs[at], keep)? {
+        let input = &self.inputs[self.lanes[at].input];
+        if !self.cursors[at].find_row(self.table, input, keep)? {
             return Ok(self.cursors[at].groups.len() == 0);
         }
         let place = self.order.partition_point(|other| self.compare(*other, at).is_lt());
@@ -252,7 +270,7 @@ impl KeyMerge {
         self.compare_row(one, self.cursors[one].at, other)
     }
 
-    /// A row of a file against the next one of another; of equal ones the earlier file's is first.
+    /// A row of a lane against the next one of another; of equal ones the earlier lane's is first.
     fn compare_row(&self, one: usize, row: usize, other: usize) -> Ordering {
         let (here, there) = (&self.cursors[one], &self.cursors[other]);
         let keys = here.keys.as_ref().zip(there.keys.as_ref());
@@ -261,7 +279,7 @@ impl KeyMerge {
         order.then(one.cmp(&other))
     }
 
-    /// Takes as many rows of a file as come before the next row of any other.
+    /// Takes as many rows of a lane as come before the next row of any other.
     fn take_run(&mut self, first: usize, room: usize) -> Run {
         let cursor = &self.cursors[first];
         let (at, rows) = (cursor.at, cursor.keys.as_ref().map_or(0, |keys| keys.times.len()));
@@ -285,7 +303,7 @@ impl KeyMerge {
         let skip = std::mem::take(&mut cursor.skipped);
         cursor.at += take as usize;
         cursor.taken_to += u64::from(skip) + u64::from(take);
-        Run { input: u32::try_from(first).expect("files are bounded"), skip, take }
+        Run { lane: u32::try_from(first).expect("lanes are bounded"), skip, take }
     }
 }
 

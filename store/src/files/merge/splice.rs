@@ -1,6 +1,6 @@
-//! One column of the output, spliced from the inputs run by run.
+//! One column of the output, spliced from the lanes run by run.
 //!
-//! Invariant: a column of every input is decoded once, in order; of each a batch is held.
+//! Invariant: a column of every lane is decoded once, in order; of each a batch is held.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ const RUN_ROWS_MIN: usize = 4;
 const TEXTS_MAX: usize = 16_384;
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
-/// One input's part in a column.
+/// One lane's part in a column.
 pub(super) struct Source<'a> {
     input: &'a Input,
     make: Make,
@@ -86,11 +86,11 @@ struct Piece {
     rows: usize,
 }
 
-/// Rows of the output: which rows of which arrays, and from which input each array is.
+/// Rows of the output: which rows of which arrays, and from which lane each array is.
 #[derive(Default)]
 struct Pieces {
     arrays: Vec<ArrayRef>,
-    inputs: Vec<usize>,
+    lanes: Vec<usize>,
     pieces: Vec<Piece>,
     rows: usize,
 }
@@ -98,7 +98,7 @@ struct Pieces {
 /// See the module.
 pub(super) struct Splicer<'a> {
     data_type: DataType,
-    /// One an input; none where it has nothing of the column.
+    /// One a lane; none where it has nothing of the column.
     sources: Vec<Option<Source<'a>>>,
     absent: ArrayRef,
     texts: Texts,
@@ -128,12 +128,12 @@ impl<'a> Splicer<'a> {
     fn pieces(&mut self, runs: &[&[Run]]) -> Result<Pieces, Error> {
         let mut pieces = Pieces::default();
         let absent = self.sources.len();
-        // Where each input's batch at hand is among the arrays.
+        // Where each lane's batch at hand is among the arrays.
         let mut places: Vec<Option<usize>> = vec![None; absent + 1];
         for run in runs.iter().copied().flatten() {
-            let input = run.input as usize;
+            let lane = run.lane as usize;
             let mut left = run.take as usize;
-            let Some(source) = &mut self.sources[input] else {
+            let Some(source) = &mut self.sources[lane] else {
                 let place = *places[absent]
                     .get_or_insert_with(|| pieces.add(Arc::clone(&self.absent), absent));
                 pieces.push(place, 0, left);
@@ -143,10 +143,10 @@ impl<'a> Splicer<'a> {
             while left > 0 {
                 let decoded = source.at == source.batch.len();
                 let rows = source.at_hand()?.min(left);
-                if decoded || places[input].is_none() {
-                    places[input] = Some(pieces.add(Arc::clone(&source.batch), input));
+                if decoded || places[lane].is_none() {
+                    places[lane] = Some(pieces.add(Arc::clone(&source.batch), lane));
                 }
-                let place = places[input].unwrap_or_default();
+                let place = places[lane].unwrap_or_default();
                 pieces.push(place, source.at, rows);
                 source.at += rows;
                 left -= rows;
@@ -157,9 +157,9 @@ impl<'a> Splicer<'a> {
 }
 
 impl Pieces {
-    fn add(&mut self, array: ArrayRef, input: usize) -> usize {
+    fn add(&mut self, array: ArrayRef, lane: usize) -> usize {
         self.arrays.push(array);
-        self.inputs.push(input);
+        self.lanes.push(lane);
         self.arrays.len() - 1
     }
 
@@ -171,7 +171,7 @@ impl Pieces {
 
 /// Any column; runs are copied whole where they are long enough.
 fn splice_any(pieces: &Pieces) -> Result<ArrayRef, ArrowError> {
-    let Pieces { arrays, inputs: _, pieces, rows } = pieces;
+    let Pieces { arrays, lanes: _, pieces, rows } = pieces;
     if let [Piece { array, start, rows }] = pieces.as_slice() {
         return Ok(arrays[*array].slice(*start, *rows));
     }
@@ -192,7 +192,7 @@ fn splice_any(pieces: &Pieces) -> Result<ArrayRef, ArrowError> {
 }
 
 fn splice_ids(pieces: &Pieces, width: i32) -> Result<ArrayRef, ArrowError> {
-    let Pieces { arrays, inputs: _, pieces, rows } = pieces;
+    let Pieces { arrays, lanes: _, pieces, rows } = pieces;
     let bytes = usize::try_from(width).unwrap_or_default();
     let arrays: Vec<&FixedSizeBinaryArray> =
         arrays.iter().map(|array| array.as_fixed_size_binary()).collect();
@@ -210,13 +210,13 @@ fn splice_ids(pieces: &Pieces, width: i32) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(FixedSizeBinaryArray::try_new(width, values.into(), nulls)?))
 }
 
-/// The texts of a column, over all inputs, and where each input's own are among them.
+/// The texts of a column, over all lanes, and where each lane's own are among them.
 struct Texts {
     places: HashMap<Arc<str>, i32>,
     texts: Vec<Arc<str>>,
     bytes: usize,
     values: Option<ArrayRef>,
-    /// One an input: its dictionary, and the places found so far.
+    /// One a lane: its dictionary, and the places found so far.
     known: Vec<Option<(ArrayRef, Vec<i32>)>>,
 }
 
@@ -224,13 +224,13 @@ struct Texts {
 const UNKNOWN: i32 = -1;
 
 impl Texts {
-    fn new(inputs: usize) -> Self {
+    fn new(lanes: usize) -> Self {
         Self {
             places: HashMap::new(),
             texts: Vec::new(),
             bytes: 0,
             values: None,
-            known: (0..inputs).map(|_| None).collect(),
+            known: (0..lanes).map(|_| None).collect(),
         }
     }
 
@@ -238,11 +238,11 @@ impl Texts {
         if self.texts.len() > TEXTS_MAX || self.bytes > TEXT_BYTES_MAX {
             *self = Self::new(self.known.len());
         }
-        let Pieces { arrays, inputs, pieces, rows } = pieces;
+        let Pieces { arrays, lanes, pieces, rows } = pieces;
         let mut keys = Vec::with_capacity(*rows);
         for Piece { array, start, rows } in pieces {
             let shared = arrays[*array].as_dictionary::<Int32Type>();
-            self.translate(inputs[*array], shared, *start..start + rows, &mut keys);
+            self.translate(lanes[*array], shared, *start..start + rows, &mut keys);
         }
         let nulls = keys.iter().map(|key| *key != UNKNOWN).collect::<NullBuffer>();
         let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
@@ -255,16 +255,16 @@ impl Texts {
         Ok(Arc::new(DictionaryArray::try_new(keys, Arc::clone(values))?))
     }
 
-    /// Appends the places of an input's texts; [`UNKNOWN`] for null.
+    /// Appends the places of a lane's texts; [`UNKNOWN`] for null.
     fn translate(
         &mut self,
-        input: usize,
+        lane: usize,
         shared: &DictionaryArray<Int32Type>,
         rows: Range<usize>,
         out: &mut Vec<i32>,
     ) {
         let values = shared.values();
-        let mut known = match self.known[input].take() {
+        let mut known = match self.known[lane].take() {
             Some((dictionary, known)) if Arc::ptr_eq(&dictionary, values) => known,
             _ => vec![UNKNOWN; values.len()],
         };
@@ -281,7 +281,7 @@ impl Texts {
             }
             out.push(known[key]);
         }
-        self.known[input] = Some((Arc::clone(values), known));
+        self.known[lane] = Some((Arc::clone(values), known));
     }
 
     fn place(&mut self, text: &str) -> i32 {
