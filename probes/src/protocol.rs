@@ -13,6 +13,7 @@ pub mod http2;
 mod kafka;
 mod kept;
 mod memcached;
+mod mqtt;
 mod mysql;
 mod nats;
 mod opening;

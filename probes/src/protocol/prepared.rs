@@ -50,6 +50,12 @@ impl<K: Hash + Eq + Clone, V> Recent<K, V> {
         }
     }
 
+    /// Forgets all but those of which the name fulfils this.
+    pub(super) fn retain(&mut self, keep: impl Fn(&K) -> bool) {
+        self.by_name.retain(|name, _| keep(name));
+        self.order.retain(keep);
+    }
+
     pub(super) fn clear(&mut self) {
         self.by_name.clear();
         self.order.clear();

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use super::opening::{Log, Look, Opening};
-use super::{Limits, Protocol, Role, http1, http2, kafka, memcached, mysql, nats, postgres, redis};
+use super::{
+    Limits, Protocol, Role, http1, http2, kafka, memcached, mqtt, mysql, nats, postgres, redis,
+};
 
 /// A protocol: how it is told, and who parses it.
 pub(super) struct Row {
@@ -24,6 +26,7 @@ const ROWS: &[Row] = &[
     Row { name: "redis", look: redis::look, parser: redis::parser },
     Row { name: "memcached", look: memcached::look, parser: memcached::parser },
     Row { name: "nats", look: nats::look, parser: nats::parser },
+    Row { name: "mqtt", look: mqtt::look, parser: mqtt::parser },
     Row { name: "kafka", look: kafka::look, parser: kafka::parser },
 ];
 

@@ -1,6 +1,8 @@
 //! Brokers of messages: a real one, a real client that writes down what it did, and every operation
 //! there once on each side.
 
+use std::process::Command;
+
 use crate::databases::{MESSAGING, PUSHING, Subject, check, server};
 use crate::peers::free_port;
 
@@ -45,4 +47,31 @@ async fn nats() {
     };
     let (system, words) = (["nats"; 2], &PUSHING);
     check(&Subject { system, port, client: "nats_client.py", setup: &[], words }).await;
+}
+
+/// Scenario: mosquitto under paho-mqtt, versions 3.1.1 and 5: messages of every quality of service, kept
+/// ones, by aliases and with properties, subscriptions by pattern, shared and several at once, some that
+/// are not allowed, wrong credentials, four clients at once, one connection that is older than the agent.
+/// Guarantees: a span on each side for each operation and for each message that came, with topic, error
+/// and size, until its handshake is through; no record is refused; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn mqtt() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let (path, passwords) = (folder.path(), folder.path().join("passwords"));
+    let mut made = Command::new("mosquitto_passwd");
+    if made.arg("-b").arg("-c").arg(&passwords).args(["someone", "pa55word"]).status().is_err() {
+        return println!("skipped: mosquitto is not installed");
+    }
+    std::fs::write(path.join("rules"), "topic deny forbidden\ntopic readwrite #\n").unwrap();
+    let config = format!(
+        "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\npassword_file {}\nacl_file {}\n\
+         max_queued_messages 0\nmax_inflight_messages 0\n",
+        passwords.display(),
+        path.join("rules").display()
+    );
+    std::fs::write(path.join("server.conf"), config).unwrap();
+    let Some(_broker) = server("mosquitto", &["-c", "server.conf"], path) else { return };
+    let (system, words) = (["mqtt"; 2], &PUSHING);
+    check(&Subject { system, port, client: "mqtt_client.py", setup: &[], words }).await;
 }
