@@ -100,7 +100,7 @@ impl Default for Config {
             log_bytes_max: 4 << 30,
             sync_bytes_max: 512 << 10,
             log_queue_max: 1024,
-            live_cache_bytes_max: 96 << 20,
+            live_cache_bytes_max: 32 << 20,
             paced_from_bytes: 384 << 20,
             paced_wait_max: Duration::from_millis(500),
             flush_bytes: 192 << 20,

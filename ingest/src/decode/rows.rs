@@ -179,7 +179,7 @@ impl Rows {
     /// No rows yet, of which these keys are wanted.
     pub(super) fn of(wanted: Wanted) -> Self {
         let mut rows = Self::default();
-        let Wanted { attributes, resource } = wanted;
+        let Wanted { attributes, resource, .. } = wanted;
         rows.map.keys = attributes;
         rows.shared.map.keys = resource;
         rows

@@ -137,8 +137,8 @@ impl Block {
         signal != Signal::Traces || self.traces.may_have(trace)
     }
 
-    /// The rows of one signal with at least the keys that are wanted, kept for the next one who
-    /// asks where the cache has room.
+    /// The rows of one signal with at least the columns and keys that are wanted, and hardly more,
+    /// kept for the next one who asks where the cache has room.
     ///
     /// # Errors
     /// [`PortError::Trimmed`] once the log is gone, which is after the store has the rows; and
@@ -162,8 +162,9 @@ impl Block {
         // Two who ask in turns for different keys must not make each other's rows anew for ever.
         let others = decoded.take().map(|cached| cached.wanted.union(wanted));
         let wanted = others.unwrap_or_else(|| wanted.clone());
-        let rows = self.read(signal, &wanted, tail, cache)?;
+        let mut rows = self.read(signal, &wanted, tail, cache)?;
         self.missing(signal, &rows)?;
+        rows.iter_mut().for_each(|rows| rows.rows = wanted.only(&rows.rows));
         let bytes = rows.iter().map(|rows| rows.rows.get_array_memory_size() as u64).sum();
         if cache.take(bytes) {
             let cache = Arc::clone(cache);

@@ -246,6 +246,29 @@ fn a_query_makes_what_it_asks_for() {
     assert_eq!(keys(&other.read(Some(&[key])).unwrap()), [map.column("service.name")]);
 }
 
+/// Scenario: a query asks for the names of spans, one for their kinds, and a flush for all.
+/// Guarantees: what is kept of a block is what was asked for and nothing else, of both queries after
+/// the second, and the flush has every column all the same.
+#[test]
+fn only_what_was_asked_for_is_kept() {
+    let mut setup = setup(ROOMY);
+    setup.add(&["one"; 1000]);
+    let [block] = &setup.blocks()[..] else { panic!("one block") };
+    let read = |name: &str| {
+        let rows = block.read(Some(&[ReadColumn::Fixed(name.to_owned())])).unwrap();
+        assert_eq!(rows[0].rows.num_rows(), 1000);
+        let schema = rows[0].rows.schema();
+        schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(read("name"), ["name"]);
+    let used = setup.live.cache.used.load(Ordering::Acquire);
+    assert!((4_000..20_000).contains(&used), "{used} bytes of a thousand names");
+    assert_eq!(read("kind"), ["name", "kind"]);
+    let prefix = setup.live.prefix().unwrap();
+    let piece = prefix.pieces().next().unwrap().unwrap();
+    assert!(piece.rows.num_columns() > 20, "{:?}", piece.rows.schema());
+}
+
 /// Scenario: time passes over a request, and then it is covered.
 /// Guarantees: the age is that of the oldest request, and zero where there is none.
 #[test]
