@@ -301,6 +301,49 @@ mod tests {
         assert_eq!(limit(&pace), Some(75.0), "the newest counts as much as all before it");
     }
 
+    /// Scenario: a sender that sends ten times what can be stored, over a bucket whose puts take three
+    /// times as long as making files, from the first moment of a process on, for two minutes.
+    /// Guarantees: never more waits than a third beyond the bound and a request, and the flush never
+    /// waits for the sender.
+    #[test]
+    fn what_waits_stays_bounded_over_slow_puts() {
+        const REQUEST: u64 = 5;
+        let clock = Arc::new(TestClock::default());
+        let pace = pace(&clock);
+        let (step, ends) = (Duration::from_millis(10), seconds(120));
+        let (mut waiting, mut most, mut stored) = (0, 0, 0);
+        let (mut flush, mut turn) = (None, Duration::ZERO);
+        while clock.elapsed() < ends {
+            let now = clock.elapsed();
+            if now >= turn
+                && let Ok(wait) = pace.claim(5, now, SETTINGS.wait_max)
+            {
+                turn = now + wait;
+                waiting += REQUEST;
+            }
+            most = most.max(waiting);
+            match flush {
+                None if waiting >= SETTINGS.flush_bytes => {
+                    pace.began();
+                    flush = Some(now);
+                }
+                Some(began) if now == began + seconds(2) => {
+                    pace.made(SETTINGS.flush_bytes, seconds(2));
+                }
+                Some(began) if now == began + seconds(8) => {
+                    pace.stored(SETTINGS.flush_bytes);
+                    (flush, stored) = (None, stored + SETTINGS.flush_bytes);
+                    waiting -= SETTINGS.flush_bytes;
+                }
+                _ => {}
+            }
+            pace.waiting(waiting);
+            clock.advance(step);
+        }
+        assert!(most <= 1200 + REQUEST, "{most} bytes waited");
+        assert!(stored >= 14 * SETTINGS.flush_bytes, "{stored} bytes were stored");
+    }
+
     /// Scenario: the puts of a flush do not end; they fail; a next one takes very long; then the
     /// bucket is as fast as ever.
     /// Guarantees: while the bucket is away it slows nobody: requests come in at the rate of making
