@@ -69,6 +69,9 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "units::duration")]
     pub(crate) query_timeout: Duration,
     pub(crate) queries_max: usize,
+    pub(crate) queries_per_client_max: usize,
+    pub(crate) query_fetched_bytes_max: Bytes,
+    pub(crate) query_rows_max: usize,
     pub(crate) script_dir: String,
     pub(crate) forward: Vec<Forward>,
     pub(crate) forward_headers: Vec<Header>,

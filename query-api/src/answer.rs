@@ -11,6 +11,7 @@ mod parquet_file;
 mod stats;
 mod value;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +26,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::format::Format;
 pub(crate) use self::stats::Stats;
+pub(crate) use self::value::type_name;
 use crate::Error;
 use crate::engine::{Engine, Question, Running};
-use crate::limits::{Limits, Threads};
+use crate::limits::{Limits, Threads, Turn};
 use crate::metrics::{Metrics, Outcome};
+use crate::running::{Caller, Entry, Listed, Queries};
 
 /// Pieces that wait for a slow caller; each is at most what one batch encodes to.
 const PIECES_WAITING_MAX: usize = 4;
@@ -74,6 +77,8 @@ pub(crate) struct Head {
 
 /// An answer that began. Dropping the body ends the query.
 pub(crate) struct Answer {
+    /// The id under which the query is listed while it runs.
+    pub(crate) id: String,
     /// Known before the rows.
     pub(crate) head: Head,
     /// The encoded rows.
@@ -88,6 +93,21 @@ pub(crate) struct Answers {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) threads: Threads,
+    pub(crate) queries: Arc<Queries>,
+}
+
+/// A query whose turn it is.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    listed: Listed,
+    _turn: Turn,
+}
+
+impl Admitted {
+    /// Its place in the list.
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.listed
+    }
 }
 
 impl Answers {
@@ -97,34 +117,55 @@ impl Answers {
         self: &Arc<Self>,
         question: Question,
         format: Format,
+        caller: &Caller,
     ) -> Result<Answer, Error> {
-        let turn = self.turn().await?;
+        let admitted = self.admit(caller, &question.sql).await?;
+        let id = admitted.listed.id().to_owned();
         let (head, headed) = oneshot::channel();
         let (pieces, waiting) = mpsc::channel(PIECES_WAITING_MAX);
         let (answers, sink) = (Arc::clone(self), Sink { head: Some(head), pieces });
         let work = self.threads.spawn(async move {
-            answers.run(&question, format, sink).await;
-            drop(turn);
+            answers.run(&question, format, sink, admitted.entry()).await;
+            drop(admitted);
         });
         let head = headed.await.unwrap_or(Err(Error::Lost))?;
         let body = stream::unfold(work.map(|work| (waiting, work)), next_piece);
-        Ok(Answer { head, body: body.boxed() })
+        Ok(Answer { id, head, body: body.boxed() })
     }
 
-    /// Waits for a turn, and counts a query that gets none.
-    pub(crate) async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Error> {
-        let turn = self.limits.turn().await;
-        turn.inspect_err(|error| self.metrics.turned_away(error.kind()))
+    /// Lists a query and waits for its turn; counts one that gets none.
+    pub(crate) async fn admit(&self, caller: &Caller, sql: &str) -> Result<Admitted, Error> {
+        let listed = self.queries.list(caller, sql)?;
+        let turn = tokio::select! {
+            turn = self.limits.turn(caller.client) => turn,
+            () = listed.ended() => Err(Error::Cancelled),
+        };
+        let turn = turn.inspect_err(|error| self.metrics.turned_away(Outcome::of(error)))?;
+        listed.started();
+        Ok(Admitted { listed, _turn: turn })
     }
 
-    async fn run(&self, question: &Question, format: Format, mut sink: Sink) {
+    /// Work under the bounds of one query: its time, what it may fetch, and whoever ends it.
+    pub(crate) async fn bounded<T>(
+        &self,
+        entry: &Entry,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            error = self.limits.passed(entry) => Err(error),
+            () = entry.ended() => Err(Error::Cancelled),
+        }
+    }
+
+    async fn run(&self, question: &Question, format: Format, mut sink: Sink, entry: &Entry) {
         let counted = Counted::begin(&self.metrics, &self.clock);
-        let produced = self.produce(question, format, &mut sink, &counted);
-        let ended = tokio::time::timeout(self.limits.time_max, produced).await;
-        match ended.unwrap_or_else(|_late| Err(self.limits.too_long())) {
+        let produced = self.produce(question, format, &mut sink, (entry, &counted));
+        match self.bounded(entry, produced).await {
             Ok(outcome) => counted.end(outcome),
             Err(error) => {
-                counted.end(Outcome::Failed(error.kind()));
+                counted.end(Outcome::of(&error));
                 sink.fail(error).await;
             }
         }
@@ -135,34 +176,41 @@ impl Answers {
         question: &Question,
         format: Format,
         sink: &mut Sink,
-        counted: &Counted<'_>,
+        (entry, counted): (&Entry, &Counted<'_>),
     ) -> Result<Outcome, Error> {
         let Running { schema, mut rows, snapshot, stats, notes } =
             self.engine.start(question, &self.limits).await?;
+        entry.reads(&stats);
         let encode_error =
             |source| Error::Encode { format: format.name(), source: Box::new(source) };
         let mut first = rows.next().await.transpose().map_err(|e| self.limits.explain(e))?;
+        self.limits.check(first.as_ref().map_or(0, RecordBatch::num_rows), entry)?;
         let mut encoder = format.encoder(&schema).map_err(encode_error)?;
         let incomplete = snapshot.incomplete.clone();
         if !incomplete.is_empty() {
             self.metrics.incomplete();
         }
         let head = Head { snapshot: snapshot.files.id(), incomplete };
-        let stats = |rows: u64| {
-            Stats::new(&snapshot, stats.figures(), rows, counted.elapsed(), notes.clone())
+        let stats = |rows: usize| {
+            Stats::new(&snapshot, stats.figures(), rows as u64, counted.elapsed(), notes.clone())
         };
         if !sink.begin(head, encoder.begin().map_err(encode_error)?).await {
             return Ok(Outcome::Cancelled);
         }
-        let mut sent = 0;
+        let mut sent = 0_usize;
         while let Some(batch) = first.take() {
+            entry.sent(batch.num_rows());
             let encoded = send_batch(&batch, &schema, encoder.as_mut(), sink, &self.metrics).await;
-            sent += batch.num_rows() as u64;
+            sent += batch.num_rows();
             let next = match encoded.map_err(encode_error) {
                 Ok(false) => return Ok(Outcome::Cancelled),
                 Ok(true) => rows.next().await.transpose().map_err(|e| self.limits.explain(e)),
                 Err(error) => Err(error),
             };
+            let next = next.and_then(|next| {
+                let more = next.as_ref().map_or(0, RecordBatch::num_rows);
+                self.limits.check(sent + more, entry).map(|()| next)
+            });
             first = match next {
                 Ok(next) => next,
                 Err(error) => return sink.break_off(encoder.as_mut(), error, &stats(sent)).await,
@@ -240,9 +288,9 @@ impl Sink {
         stats: &Stats,
     ) -> Result<Outcome, Error> {
         let Some(words) = encoder.fail(&error, stats) else { return Err(error) };
-        let kind = error.kind();
+        let outcome = Outcome::of(&error);
         self.send(Ok(words)).await;
-        Ok(Outcome::Failed(kind))
+        Ok(outcome)
     }
 
     /// Tells the error in the place that is left: the status, or the broken end of the body.

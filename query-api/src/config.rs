@@ -23,11 +23,17 @@ pub struct Config {
     pub threads: usize,
     /// Queries that run at one time; more wait for [`Config::query_wait`].
     pub queries_running_max: usize,
+    /// Queries of one address that run at one time, so that one caller leaves room for others.
+    pub queries_per_client_max: usize,
     /// How long a query waits for its turn before it is refused with 429.
     pub query_wait: Duration,
     /// Memory that one query may hold in joins, sorts and groups. All queries together hold at
     /// most this times [`Config::queries_running_max`].
     pub query_memory_bytes_max: usize,
+    /// Bytes of files that one query may fetch; looked at every 20 ms.
+    pub query_fetched_bytes_max: u64,
+    /// Rows that one answer may have.
+    pub query_rows_max: usize,
     /// How long one query may run, from its start to the last byte of its answer.
     pub query_time_max: Duration,
     /// The longest request body: the SQL text and its parameters.
@@ -50,8 +56,11 @@ impl Default for Config {
             script_dir: None,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             queries_running_max: 8,
+            queries_per_client_max: 6,
             query_wait: Duration::from_secs(5),
             query_memory_bytes_max: 256 << 20,
+            query_fetched_bytes_max: 64 << 30,
+            query_rows_max: 50_000_000,
             query_time_max: Duration::from_secs(60),
             request_bytes_max: 1 << 20,
             live_wait: Duration::from_secs(2),
@@ -67,12 +76,17 @@ impl Config {
         let counts = [
             ("threads", self.threads),
             ("queries_running_max", self.queries_running_max),
+            ("queries_per_client_max", self.queries_per_client_max),
+            ("query_rows_max", self.query_rows_max),
             ("query_memory_bytes_max", self.query_memory_bytes_max),
             ("request_bytes_max", self.request_bytes_max),
             ("batch_rows", self.batch_rows),
         ];
         if let Some((setting, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
             return Err(Error::Setting { setting });
+        }
+        if self.query_fetched_bytes_max == 0 {
+            return Err(Error::Setting { setting: "query_fetched_bytes_max" });
         }
         if self.query_time_max.is_zero() {
             return Err(Error::Setting { setting: "query_time_max" });

@@ -143,6 +143,16 @@ impl Engine {
         &self.live_reads
     }
 
+    /// The names of all functions.
+    pub(crate) fn functions(&self) -> Vec<String> {
+        let base = &self.base;
+        let names = base.scalar_functions().keys().chain(base.aggregate_functions().keys());
+        let mut names: Vec<String> = names.chain(base.window_functions().keys()).cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// Where files are read from.
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.store

@@ -26,6 +26,12 @@ pub enum ErrorKind {
     MemoryLimit,
     /// The query needs more time than one query may take.
     TimeLimit,
+    /// The query fetches more than one query may.
+    ScanLimit,
+    /// The answer has more rows than one may have.
+    RowLimit,
+    /// Somebody ended the query.
+    Cancelled,
     /// The store could not be read; try again.
     Unavailable,
     /// A fault of ours.
@@ -34,13 +40,16 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Invalid,
         Self::Refused,
         Self::NotFound,
         Self::Busy,
         Self::MemoryLimit,
         Self::TimeLimit,
+        Self::ScanLimit,
+        Self::RowLimit,
+        Self::Cancelled,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -55,6 +64,9 @@ impl ErrorKind {
             Self::Busy => "busy",
             Self::MemoryLimit => "memory_limit",
             Self::TimeLimit => "time_limit",
+            Self::ScanLimit => "scan_limit",
+            Self::RowLimit => "row_limit",
+            Self::Cancelled => "cancelled",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
@@ -68,7 +80,10 @@ impl ErrorKind {
             Self::Refused => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
-            Self::MemoryLimit => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::MemoryLimit | Self::ScanLimit | Self::RowLimit => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::Cancelled => StatusCode::CONFLICT,
             Self::TimeLimit => StatusCode::GATEWAY_TIMEOUT,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -209,6 +224,34 @@ pub enum Error {
         /// What asked for more.
         source: Box<DataFusionError>,
     },
+    /// The query fetched too much.
+    #[error("the query fetched more than {bytes_max} bytes of files")]
+    ScanLimit {
+        /// The bound.
+        bytes_max: u64,
+    },
+    /// The answer is too long.
+    #[error("the answer has more than {rows_max} rows")]
+    RowLimit {
+        /// The bound.
+        rows_max: usize,
+    },
+    /// Somebody ended the query.
+    #[error("the query was cancelled")]
+    Cancelled,
+    /// No query with this id is under way.
+    #[error("no query `{0}` is under way")]
+    UnknownQuery(String),
+    /// The caller has too many queries under way.
+    #[error("{client} has {running_max} queries running and none ended within {waited:?}")]
+    BusyClient {
+        /// Whose they are.
+        client: std::net::IpAddr,
+        /// The bound on its running queries.
+        running_max: usize,
+        /// How long it waited.
+        waited: Duration,
+    },
     /// The store could not be read.
     #[error("cannot read the store: {reason}")]
     Store {
@@ -284,12 +327,16 @@ impl Error {
             | Self::Setting { .. }
             | Self::Encode { .. } => ErrorKind::Invalid,
             Self::Statement { .. } | Self::Foreign(_) | Self::EraseOff => ErrorKind::Refused,
-            Self::UnknownTrace(_) | Self::UnknownHold(_) | Self::UnknownScript { .. } => {
-                ErrorKind::NotFound
-            }
-            Self::Busy { .. } | Self::Erasing => ErrorKind::Busy,
+            Self::UnknownTrace(_)
+            | Self::UnknownHold(_)
+            | Self::UnknownQuery(_)
+            | Self::UnknownScript { .. } => ErrorKind::NotFound,
+            Self::Busy { .. } | Self::BusyClient { .. } | Self::Erasing => ErrorKind::Busy,
             Self::MemoryLimit { .. } => ErrorKind::MemoryLimit,
             Self::TimeLimit { .. } => ErrorKind::TimeLimit,
+            Self::ScanLimit { .. } => ErrorKind::ScanLimit,
+            Self::RowLimit { .. } => ErrorKind::RowLimit,
+            Self::Cancelled => ErrorKind::Cancelled,
             Self::Store { .. } => ErrorKind::Unavailable,
             Self::Bind { .. }
             | Self::ScriptFolder { .. }
@@ -356,6 +403,13 @@ impl Error {
             Self::MemoryLimit { .. } => {
                 "narrow the time range, group by fewer values, or raise `query_memory_bytes_max`"
             }
+            Self::ScanLimit { .. } => {
+                "narrow the time range or ask for fewer columns, or raise `query_fetched_bytes_max`"
+            }
+            Self::RowLimit { .. } => "add a LIMIT, or raise `query_rows_max`",
+            Self::Cancelled => "ask again where that was not meant",
+            Self::UnknownQuery(_) => "GET /api/v1/queries lists those that are",
+            Self::BusyClient { .. } => "try again in a moment, or raise `queries_per_client_max`",
             Self::Encode { .. } => "ask for another format, or CAST the column to a plainer type",
             Self::Store { .. } => "`icecore doctor` tells whether the bucket can be reached",
             _ => "the log of Icecore says more",

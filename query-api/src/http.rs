@@ -9,6 +9,8 @@ mod errors;
 mod guard;
 mod holds;
 mod page;
+mod queries;
+mod schema;
 mod scripts;
 mod sql;
 mod traces;
@@ -73,6 +75,9 @@ pub(crate) fn router(
         .route("/api/v1/holds", get(holds::list))
         .route("/api/v1/holds/{name}", put(holds::put).delete(holds::delete))
         .route("/api/v1/erase", post(erase::answer))
+        .route("/api/v1/queries", get(queries::list))
+        .route("/api/v1/queries/{id}", get(queries::show).delete(queries::end))
+        .route("/api/v1/schema", get(schema::answer))
         .merge(page::routes())
         .with_state(Arc::new(shared))
         .fallback(no_such_path)
@@ -83,7 +88,7 @@ pub(crate) fn router(
 
 async fn no_such_path(uri: Uri) -> Response {
     let hint = "the paths are /, /api/v1/sql, /api/v1/traces/{trace_id}, /api/v1/scripts, \
-                /api/v1/holds and /api/v1/erase";
+                /api/v1/holds, /api/v1/queries, /api/v1/schema and /api/v1/erase";
     let text = format!("there is no path `{}`", uri.path());
     ErrorBody::new("not_found", text, hint).into_response(StatusCode::NOT_FOUND)
 }
@@ -96,6 +101,7 @@ async fn no_such_method(method: Method, uri: Uri) -> Response {
         path if path.starts_with("/api/v1/scripts/") => {
             "GET it, or POST {\"params\": {…}} with Content-Type: application/json"
         }
+        path if path.starts_with("/api/v1/queries/") => "GET or DELETE it",
         path if path.starts_with("/api/v1/holds/") => "PUT or DELETE it",
         _ => "GET it",
     };

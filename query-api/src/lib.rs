@@ -16,6 +16,7 @@ mod http;
 mod limits;
 mod metrics;
 mod plan;
+mod running;
 mod scripts;
 mod service;
 mod snapshot;

@@ -1,10 +1,12 @@
 //! What one query may use, and the threads that all of them share.
 //!
-//! Invariant: at most `queries_running_max` queries run, each holds at most
-//! `query_memory_bytes_max`, and none writes to disk.
+//! Invariant: at most `queries_running_max` queries run, of one address at most
+//! `queries_per_client_max`; each holds at most `query_memory_bytes_max`, and none writes to disk.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
@@ -16,21 +18,37 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::hint::Asked;
+use crate::running::Entry;
 use crate::{Config, Error};
 
 /// How long a thread that makes live rows stays without work: with it goes the memory that it
 /// allocated and others gave back.
 const IDLE_THREAD_STAYS: Duration = Duration::from_millis(20);
 
+/// How often it is looked at what a query has fetched.
+const FETCHED_LOOKED_AT: Duration = Duration::from_millis(20);
+/// Addresses whose turns are counted before those without a query are forgotten.
+const CLIENTS_KEPT: usize = 64;
+
 /// The bounds of [`Config`], in force.
 #[derive(Debug)]
 pub(crate) struct Limits {
     turns: Arc<Semaphore>,
     running_max: usize,
+    of_clients: Mutex<HashMap<IpAddr, Weak<Semaphore>>>,
+    of_client_max: usize,
     wait: Duration,
     memory_bytes_max: usize,
-    /// How long one query may run.
-    pub(crate) time_max: Duration,
+    fetched_bytes_max: u64,
+    rows_max: usize,
+    time_max: Duration,
+}
+
+/// The right to run one query, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _of_client: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
 impl Limits {
@@ -39,19 +57,43 @@ impl Limits {
         Self {
             turns: Arc::new(Semaphore::new(config.queries_running_max)),
             running_max: config.queries_running_max,
+            of_clients: Mutex::default(),
+            of_client_max: config.queries_per_client_max,
             wait: config.query_wait,
             memory_bytes_max: config.query_memory_bytes_max,
+            fetched_bytes_max: config.query_fetched_bytes_max,
+            rows_max: config.query_rows_max,
             time_max: config.query_time_max,
         }
     }
 
-    /// Waits for a turn; it lasts until the permit is dropped.
-    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let turn = tokio::time::timeout(self.wait, Arc::clone(&self.turns).acquire_owned()).await;
-        match turn {
-            Ok(Ok(turn)) => Ok(turn),
+    /// Waits for a turn: first among the queries of `client`, so that what waits for one of its
+    /// own keeps nobody else waiting, then among all.
+    pub(crate) async fn turn(&self, client: IpAddr) -> Result<Turn, Error> {
+        let end = tokio::time::Instant::now() + self.wait;
+        let own = tokio::time::timeout_at(end, self.of_client(client).acquire_owned()).await;
+        let Ok(Ok(of_client)) = own else {
+            let running_max = self.of_client_max;
+            return Err(Error::BusyClient { client, running_max, waited: self.wait });
+        };
+        let all = tokio::time::timeout_at(end, Arc::clone(&self.turns).acquire_owned()).await;
+        match all {
+            Ok(Ok(of_all)) => Ok(Turn { _of_client: of_client, _of_all: of_all }),
             _ => Err(Error::Busy { running_max: self.running_max, waited: self.wait }),
         }
+    }
+
+    fn of_client(&self, client: IpAddr) -> Arc<Semaphore> {
+        let mut clients = self.of_clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turns) = clients.get(&client).and_then(Weak::upgrade) {
+            return turns;
+        }
+        if clients.len() >= CLIENTS_KEPT {
+            clients.retain(|_, turns| turns.strong_count() > 0);
+        }
+        let turns = Arc::new(Semaphore::new(self.of_client_max));
+        clients.insert(client, Arc::downgrade(&turns));
+        turns
     }
 
     /// The memory of one query.
@@ -63,6 +105,35 @@ impl Limits {
             .build_arc()
     }
 
+    /// Whether an answer may have so many rows, and fetch what it has fetched for them.
+    pub(crate) fn check(&self, rows: usize, entry: &Entry) -> Result<(), Error> {
+        let rows_max = self.rows_max;
+        if rows > rows_max {
+            return Err(Error::RowLimit { rows_max });
+        }
+        self.check_fetched(entry)
+    }
+
+    fn check_fetched(&self, entry: &Entry) -> Result<(), Error> {
+        let bytes_max = self.fetched_bytes_max;
+        if entry.fetched_bytes() > bytes_max { Err(Error::ScanLimit { bytes_max }) } else { Ok(()) }
+    }
+
+    /// Returns when a query has run too long or fetched too much, perhaps without any row yet.
+    pub(crate) async fn passed(&self, entry: &Entry) -> Error {
+        let end = tokio::time::Instant::now() + self.time_max;
+        let mut look = tokio::time::interval(FETCHED_LOOKED_AT);
+        loop {
+            if let Err(error) = self.check_fetched(entry) {
+                return error;
+            }
+            if tokio::time::Instant::now() >= end {
+                return Error::TimeLimit { time_max: self.time_max };
+            }
+            look.tick().await;
+        }
+    }
+
     /// What an error of the engine means under these bounds.
     pub(crate) fn explain(&self, error: DataFusionError) -> Error {
         self.explain_of(error, &Asked::default())
@@ -72,11 +143,6 @@ impl Limits {
     pub(crate) fn explain_of(&self, error: DataFusionError, asked: &Asked<'_>) -> Error {
         let bytes_max = self.memory_bytes_max;
         crate::hint::explain(error, &Asked { bytes_max, ..*asked })
-    }
-
-    /// The error of a query that ran too long.
-    pub(crate) fn too_long(&self) -> Error {
-        Error::TimeLimit { time_max: self.time_max }
     }
 }
 
@@ -123,17 +189,46 @@ impl Drop for Threads {
 mod tests {
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn limits(queries_running_max: usize, queries_per_client_max: usize) -> Limits {
+        let query_wait = Duration::from_millis(5);
+        let defaults = Config::default();
+        Limits::new(&Config { queries_running_max, queries_per_client_max, query_wait, ..defaults })
+    }
+
     /// Scenario: more queries than may run.
     /// Guarantees: the one too many is refused by name after its wait, and gets a turn later.
     #[tokio::test]
     async fn turns_are_bounded() {
-        let query_wait = Duration::from_millis(5);
-        let config = Config { queries_running_max: 1, query_wait, ..Config::default() };
-        let limits = Limits::new(&config);
-        let first = limits.turn().await.unwrap();
-        let refused = limits.turn().await.unwrap_err();
+        let limits = limits(1, 6);
+        let first = limits.turn(HERE).await.unwrap();
+        let refused = limits.turn(THERE).await.unwrap_err();
         assert!(refused.to_string().contains("1 queries are running"), "{refused}");
         drop(first);
-        assert!(limits.turn().await.is_ok());
+        assert!(limits.turn(HERE).await.is_ok());
+    }
+
+    /// Scenario: one caller takes all turns that it may have, and asks for one more.
+    /// Guarantees: it is refused with its own bound; another caller gets a turn at once.
+    #[tokio::test]
+    async fn one_caller_leaves_room_for_others() {
+        let limits = limits(3, 2);
+        let _own = (limits.turn(HERE).await.unwrap(), limits.turn(HERE).await.unwrap());
+        let refused = limits.turn(HERE).await.unwrap_err();
+        assert!(refused.to_string().contains("127.0.0.1 has 2 queries running"), "{refused}");
+        assert!(limits.turn(THERE).await.is_ok());
+    }
+
+    /// Scenario: many addresses that asked once.
+    /// Guarantees: they are forgotten.
+    #[tokio::test]
+    async fn nothing_is_kept_for_ever() {
+        let limits = limits(3, 2);
+        for host in 0..1000_u32 {
+            drop(limits.turn(IpAddr::from(host.to_be_bytes())).await.unwrap());
+        }
+        assert!(limits.of_clients.lock().unwrap().len() <= CLIENTS_KEPT);
     }
 }

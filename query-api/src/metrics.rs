@@ -9,17 +9,27 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::ErrorKind;
+use crate::{Error, ErrorKind};
 
 /// How a query ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     /// With its whole answer.
     Answered,
-    /// The caller went away.
+    /// The caller went away, or somebody ended it.
     Cancelled,
     /// With an error of this kind.
     Failed(ErrorKind),
+}
+
+impl Outcome {
+    /// How a query ended that ended with this error.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Cancelled => Self::Cancelled,
+            kind => Self::Failed(kind),
+        }
+    }
 }
 
 impl EncodeLabelValue for Outcome {
@@ -82,8 +92,8 @@ impl Metrics {
     }
 
     /// A query was turned away before it began.
-    pub(crate) fn turned_away(&self, kind: ErrorKind) {
-        self.queries.get_or_create(&OutcomeLabels { outcome: Outcome::Failed(kind) }).inc();
+    pub(crate) fn turned_away(&self, outcome: Outcome) {
+        self.queries.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// A piece of an answer was handed on.

@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::http::router;
 use crate::limits::{Limits, Threads};
 use crate::metrics::Metrics;
+use crate::running::Queries;
 use crate::scripts::Scripts;
 use crate::{Config, Error};
 
@@ -62,6 +63,7 @@ impl Query {
         let answers = Answers {
             engine: Engine::new(&config, store, live, Arc::clone(&clock)),
             limits: Limits::new(&config),
+            queries: Arc::new(Queries::new(Arc::clone(&clock))),
             metrics: Metrics::register(registry),
             clock,
             threads: Threads::start(config.threads)?,
@@ -88,7 +90,8 @@ impl Query {
         // Answers are streamed: a last small piece must not wait for the one before it to be
         // acknowledged, which takes 40 ms on many clients.
         let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let served = axum::serve(listener, self.routes)
+        let routes = self.routes.into_make_service_with_connect_info::<SocketAddr>();
+        let served = axum::serve(listener, routes)
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
         let overdue = async {

@@ -132,6 +132,9 @@ pub(super) async fn open_query(
         script_dir: Some(PathBuf::from(&settings.script_dir))
             .filter(|dir| !dir.as_os_str().is_empty()),
         query_memory_bytes_max: settings.query_memory_bytes_max.as_usize(),
+        queries_per_client_max: settings.queries_per_client_max,
+        query_fetched_bytes_max: settings.query_fetched_bytes_max.0,
+        query_rows_max: settings.query_rows_max,
         query_time_max: settings.query_timeout,
         ..Default::default()
     };

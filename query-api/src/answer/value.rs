@@ -87,7 +87,7 @@ impl Encoder for Raw<'_> {
 }
 
 /// The name of a column's type in JSON answers.
-pub(super) fn type_name(field: &Field) -> String {
+pub(crate) fn type_name(field: &Field) -> String {
     if is_json(field) { "Json".to_owned() } else { data_type_name(field.data_type()) }
 }
 

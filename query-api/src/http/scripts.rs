@@ -13,6 +13,7 @@ use super::sql::{answer_question, check_json};
 use super::{Shared, json_response, read_body};
 use crate::Error;
 use crate::answer::Format;
+use crate::running::Caller;
 use crate::scripts::{Listed, Script, Scripts};
 
 /// What a run is told: values for parameters.
@@ -46,6 +47,7 @@ pub(super) async fn show(
 pub(super) async fn run(
     State(shared): State<Arc<Shared>>,
     Path(name): Path<String>,
+    caller: Caller,
     request: Request,
 ) -> Result<Response, Error> {
     check_json(request.headers())?;
@@ -63,7 +65,7 @@ pub(super) async fn run(
     }
     let script = find(&shared.scripts, name).await?;
     let question = script.question(&params, shared.answers.clock.now())?;
-    answer_question(&shared, question, format).await
+    answer_question(&shared, question, format, &caller).await
 }
 
 async fn find(scripts: &Scripts, name: String) -> Result<Script, Error> {

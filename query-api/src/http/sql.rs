@@ -15,6 +15,7 @@ use crate::Error;
 use crate::answer::{Answer, Format, Head};
 use crate::engine::Question;
 use crate::expand::Params;
+use crate::running::Caller;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +29,7 @@ struct SqlRequest {
 #[tracing::instrument(name = "query", skip_all)]
 pub(super) async fn answer(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     request: Request,
 ) -> Result<Response, Error> {
     check_json(request.headers())?;
@@ -37,7 +39,7 @@ pub(super) async fn answer(
     let SqlRequest { query: sql, params } = serde_json::from_slice(&body)
         .map_err(|error| Error::Request(format!("the body is no {{\"query\": …}}: {error}")))?;
     let params = Params::of_request(&params)?;
-    answer_question(&shared, Question { sql, params }, format).await
+    answer_question(&shared, Question { sql, params }, format, &caller).await
 }
 
 /// Streams the answer of a question.
@@ -45,21 +47,25 @@ pub(super) async fn answer_question(
     shared: &Shared,
     question: Question,
     format: Format,
+    caller: &Caller,
 ) -> Result<Response, Error> {
-    let Answer { head, body } = shared.answers.answer(question, format).await?;
+    let Answer { id, head, body } = shared.answers.answer(question, format, caller).await?;
     let mut response = Response::new(Body::from_stream(body.map(|piece| piece.map_err(broken))));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     headers.insert(VARY, HeaderValue::from_static("accept"));
-    describe(headers, &head);
+    describe(headers, &head, id);
     Ok(response)
 }
 
 /// What formats without stats have to say of themselves.
-fn describe(headers: &mut HeaderMap, head: &Head) {
+fn describe(headers: &mut HeaderMap, head: &Head, id: String) {
     let Head { snapshot, incomplete } = head;
-    let texts =
-        [("icecore-snapshot", snapshot.clone()), ("icecore-incomplete", incomplete.join("; "))];
+    let texts = [
+        ("icecore-query-id", id),
+        ("icecore-snapshot", snapshot.clone()),
+        ("icecore-incomplete", incomplete.join("; ")),
+    ];
     for (name, text) in texts {
         if let Some(value) = HeaderValue::from_str(&text).ok().filter(|value| !value.is_empty()) {
             headers.insert(name, value);

@@ -16,6 +16,7 @@ use super::Shared;
 use crate::Error;
 use crate::answer::{Answers, Counted};
 use crate::metrics::Outcome;
+use crate::running::{Caller, Entry};
 
 /// Files that are read at one time.
 const FILES_READ_MAX: usize = 8;
@@ -25,15 +26,16 @@ const FILES_READ_MAX: usize = 8;
 pub(super) async fn answer(
     State(shared): State<Arc<Shared>>,
     Path(text): Path<String>,
+    caller: Caller,
 ) -> Result<Response, Error> {
     let id: TraceId = text
         .parse()
         .map_err(|error| Error::Request(format!("{error}: a trace id has 32 of them")))?;
     let answers = Arc::clone(&shared.answers);
-    let turn = answers.turn().await?;
+    let admitted = answers.admit(&caller, &format!("trace {text}")).await?;
     let work = shared.answers.threads.spawn(async move {
-        let found = counted(&answers, id).await;
-        drop(turn);
+        let found = counted(&answers, id, admitted.entry()).await;
+        drop(admitted);
         found
     });
     let Some(work) = work else { return Err(Error::Lost) };
@@ -43,11 +45,10 @@ pub(super) async fn answer(
     Ok(([(CONTENT_TYPE, json)], body).into_response())
 }
 
-async fn counted(answers: &Answers, id: TraceId) -> Result<Option<Vec<u8>>, Error> {
+async fn counted(answers: &Answers, id: TraceId, entry: &Entry) -> Result<Option<Vec<u8>>, Error> {
     let counted = Counted::begin(&answers.metrics, &answers.clock);
-    let found = tokio::time::timeout(answers.limits.time_max, trace_json(answers, id)).await;
-    let found = found.unwrap_or_else(|_late| Err(answers.limits.too_long()));
-    counted.end(found.as_ref().map_or_else(|e| Outcome::Failed(e.kind()), |_| Outcome::Answered));
+    let found = answers.bounded(entry, trace_json(answers, id)).await;
+    counted.end(found.as_ref().map_or_else(Outcome::of, |_| Outcome::Answered));
     found
 }
 

@@ -8,6 +8,7 @@ mod formats;
 mod holds;
 mod http;
 mod kin;
+mod limits;
 mod page;
 mod places;
 mod rows;

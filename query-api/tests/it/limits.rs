@@ -1,0 +1,142 @@
+//! What one query may use, how it is ended, and what it leaves to others.
+
+use std::time::Duration;
+
+use icecore_query::Config;
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Place, config};
+use crate::places::fixture;
+
+/// Rows for as long as anybody takes them.
+const ENDLESS: &str = "SELECT a.value AS n FROM generate_series(1, 2000000) AS a
+    CROSS JOIN generate_series(1, 300) AS b";
+/// Much work and no row before its end.
+const HEAVY: &str = "SELECT sum(a.value * b.value % 7) FROM generate_series(1, 2000000) AS a
+    CROSS JOIN generate_series(1, 2000) AS b";
+async fn running(bench: &Bench) -> Vec<Value> {
+    let list = bench.client.get(bench.url("/api/v1/queries")).send().await.unwrap();
+    list.json::<Value>().await.unwrap()["queries"].as_array().unwrap().clone()
+}
+
+/// Waits until the service says so of its queries.
+async fn wait_until(bench: &Bench, is_so: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    for _ in 0..500 {
+        let list = running(bench).await;
+        if is_so(&list) {
+            return list;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{:#?}", running(bench).await)
+}
+
+async fn ask_as(bench: &Bench, id: &str, sql: &str) -> reqwest::Response {
+    let request = bench.client.post(bench.url("/api/v1/sql")).header("icecore-query-id", id);
+    request.json(&json!({ "query": sql })).send().await.unwrap()
+}
+
+async fn code(response: reqwest::Response, status: u16) -> String {
+    assert_eq!(response.status().as_u16(), status);
+    let answer: Value = response.json().await.unwrap();
+    answer["error"]["code"].as_str().unwrap().to_owned()
+}
+
+/// Scenario: a query that streams is looked at and ended by its id; so is one without a row yet.
+/// Guarantees: the list says how far it is; the first breaks off, the second says `cancelled`;
+/// both are gone from the list, and their turns are free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_is_ended_by_its_id() {
+    let config = Config { queries_running_max: 1, ..config() };
+    let bench = Bench::with(fixture(), Place::Live, config, false).await;
+    let streamed = ask_as(&bench, "one", ENDLESS).await;
+    assert_eq!(streamed.headers()["icecore-query-id"], "one");
+    let list = wait_until(&bench, |list| list.len() == 1 && list[0]["rows"] != 0).await;
+    assert_eq!((&list[0]["id"], &list[0]["state"]), (&json!("one"), &json!("running")));
+    assert_eq!(list[0]["client"], "127.0.0.1");
+    let end = bench.client.delete(bench.url("/api/v1/queries/one")).send().await.unwrap();
+    assert_eq!(end.json::<Value>().await.unwrap()["cancelled"]["id"], "one");
+    assert!(streamed.bytes().await.is_err(), "it breaks off");
+    wait_until(&bench, <[Value]>::is_empty).await;
+    let ended = async {
+        wait_until(&bench, |list| list.len() == 1 && list[0]["state"] == "running").await;
+        bench.client.delete(bench.url("/api/v1/queries/two")).send().await.unwrap()
+    };
+    let (answer, ended) = tokio::join!(ask_as(&bench, "two", HEAVY), ended);
+    assert_eq!(ended.status(), 200);
+    assert_eq!(code(answer, 409).await, "cancelled");
+    let again = bench.client.delete(bench.url("/api/v1/queries/two")).send().await.unwrap();
+    assert_eq!(code(again, 404).await, "not_found");
+    assert_eq!(bench.rows("SELECT 1").await, [json!([1])]);
+}
+
+/// Scenario: an answer of as many rows as there may be, of one more, and of more in one batch.
+/// Guarantees: the first is whole; the others say `row_limit`, with the rows that fit or none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_bounded() {
+    let config = Config { query_rows_max: 3, batch_rows: 2, ..config() };
+    let bench = Bench::with(fixture(), Place::Live, config, false).await;
+    let series = |rows: u32| format!("SELECT value FROM generate_series(1, {rows})");
+    assert_eq!(bench.rows(&series(3)).await.len(), 3);
+    let broken = bench.json(&series(4)).await;
+    assert_eq!(broken["error"]["code"], "row_limit", "{broken:#}");
+    assert_eq!(broken["rows"].as_array().unwrap().len(), 2);
+    let config = Config { query_rows_max: 3, ..crate::bench::config() };
+    let bench = Bench::with(fixture(), Place::Live, config, false).await;
+    let refused = bench.ask(json!({ "query": series(4) }), "text/csv").await;
+    assert_eq!(code(refused, 422).await, "row_limit");
+}
+
+/// Scenario: a query fetches more bytes of files than it may; one that reads no file.
+/// Guarantees: the first says `scan_limit` and names the setting, the second is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fetched_bytes_are_bounded() {
+    let config = Config { query_fetched_bytes_max: 10, ..config() };
+    let bench = Bench::with(fixture(), Place::Files, config, false).await;
+    let refused = bench.json("SELECT name, attributes FROM spans").await;
+    assert_eq!(refused["error"]["code"], "scan_limit", "{refused:#}");
+    assert!(refused["error"]["hint"].as_str().unwrap().contains("query_fetched_bytes_max"));
+    assert_eq!(bench.rows("SELECT 1").await, [json!([1])]);
+}
+
+/// Scenario: light queries alone, and beside as many heavy ones as a caller may run.
+/// Guarantees: half of the light ones are answered within ten times what half of them need alone,
+/// and a light one is never as slow as a heavy one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_light_query_does_not_wait_for_heavy_ones() {
+    let config = Config { queries_running_max: 4, queries_per_client_max: 4, ..config() };
+    let bench = Bench::with(fixture(), Place::Both, config, false).await;
+    let alone = light(&bench).await;
+    let heavy: Vec<_> = (0..3)
+        .map(|number| {
+            let request = bench.client.post(bench.url("/api/v1/sql"));
+            let request = request.header("icecore-query-id", format!("heavy-{number}"));
+            tokio::spawn(request.json(&json!({ "query": HEAVY })).send())
+        })
+        .collect();
+    wait_until(&bench, |list| list.iter().filter(|it| it["state"] == "running").count() == 3).await;
+    let beside = light(&bench).await;
+    let still = running(&bench).await;
+    assert_eq!(still.len(), 3, "the heavy ones outlast the light ones: {still:#?}");
+    let ratio = beside.as_secs_f64() / alone.as_secs_f64();
+    println!(
+        "a light query took {alone:?} alone and {beside:?} beside three heavy ones: {ratio:.1}"
+    );
+    assert!(ratio < 10.0, "{alone:?} alone, {beside:?} beside heavy ones");
+    for heavy in heavy {
+        heavy.abort();
+    }
+}
+
+/// What half of the light queries need.
+async fn light(bench: &Bench) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..21 {
+        let start = tokio::time::Instant::now();
+        let rows = bench.rows("SELECT service_name, count(*) FROM spans GROUP BY 1").await;
+        times.push(start.elapsed());
+        assert_eq!(rows.len(), 2);
+    }
+    times.sort_unstable();
+    times[times.len() / 2]
+}
