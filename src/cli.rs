@@ -37,8 +37,10 @@ fn services() -> Vec<Command> {
 /// What talks to a running Icecore.
 fn clients() -> Vec<Command> {
     let sql = Command::new("sql")
-        .about("Run SQL; `-` reads it from standard input")
-        .arg(Arg::new("query").required(true).value_name("SQL"))
+        .about(
+            "Run SQL; `-` reads it from standard input, and without any it is typed at a terminal",
+        )
+        .arg(Arg::new("query").value_name("SQL"))
         .arg(output())
         .arg(
             Arg::new("param")

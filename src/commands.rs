@@ -2,6 +2,7 @@
 
 #[cfg(feature = "ingest")]
 mod check;
+mod client;
 #[cfg(feature = "deploy")]
 mod deploy;
 mod doctor;
@@ -9,10 +10,15 @@ mod erase;
 mod hold;
 mod script;
 mod service;
+mod shell;
 mod sql;
 #[cfg(feature = "ingest")]
 mod store;
+mod table;
+mod terminal;
 mod trace;
+mod units;
+mod watch;
 
 use std::io::Write as _;
 
@@ -48,6 +54,11 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
 pub(crate) fn tell(failure: &Failure) {
     // There is nobody left to tell where standard error is closed.
     drop(writeln!(std::io::stderr(), "icecore: {failure}"));
+}
+
+/// Tells what is worth knowing and no failure.
+fn note(text: &str) {
+    drop(writeln!(std::io::stderr(), "note: {}", terminal::one_line(text)));
 }
 
 /// Writes a text to standard output; a reader that has gone away is not a fault.

@@ -43,6 +43,11 @@ impl Failure {
         Self { kind: Kind::NothingFound, message: message.into() }
     }
 
+    /// Whether what was asked for is not there.
+    pub(crate) fn is_nothing_found(&self) -> bool {
+        self.kind == Kind::NothingFound
+    }
+
     /// Wraps an error of a part, its causes appended.
     pub(crate) fn from_error(context: &str, error: &(dyn Error + 'static)) -> Self {
         Self::failed(format!("{context}: {}", chain(error)))

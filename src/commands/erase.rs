@@ -6,8 +6,9 @@ use clap::ArgMatches;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::client::ask;
 use super::print;
-use super::sql::{ask, printable};
+use super::terminal::printable;
 use crate::error::{Failure, Outcome};
 
 /// Asks the running Icecore, tells what it is at, and says what came of it.

@@ -1,12 +1,13 @@
 //! `icecore hold`: windows that are kept beyond retention.
 
 use clap::ArgMatches;
-use comfy_table::{ContentArrangement, Table, TableComponent, presets};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::client::{ask, get, json_of};
 use super::print;
-use super::sql::{ask, get, printable};
+use super::table::Table;
+use super::terminal::{self, printable};
 use crate::error::{Failure, Outcome};
 
 /// Runs one of the subcommands.
@@ -59,13 +60,8 @@ fn path(name: &str) -> String {
 }
 
 fn render(holds: &[Value]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.remove_style(TableComponent::HorizontalLines);
-    table.remove_style(TableComponent::MiddleIntersections);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
     let names = ["name", "from", "to", "where", "tables", "made", "files", "rows", "bytes"];
-    table.set_header(names);
+    let mut table = Table::of_texts(names, terminal::columns());
     for hold in holds {
         let cell = |name: &str| match &hold[if name == "made" { "at" } else { name }] {
             Value::Null => String::new(),
@@ -75,18 +71,13 @@ fn render(holds: &[Value]) -> String {
             }
             other => other.to_string(),
         };
-        table.add_row(names.map(cell));
+        table.add(names.map(cell));
     }
     let count = match holds.len() {
         1 => "1 hold".to_owned(),
         count => format!("{count} holds"),
     };
-    format!("{table}\n{count}; files with rows of the window, whatever `where` says")
-}
-
-async fn json_of(response: reqwest::Response) -> Result<Value, Failure> {
-    let answer = response.json().await;
-    answer.map_err(|error| Failure::from_error("the answer is not JSON", &error))
+    format!("{}{count}; files with rows of the window, whatever `where` says", table.render())
 }
 
 fn list_of(value: &Value) -> &[Value] {

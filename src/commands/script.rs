@@ -1,11 +1,13 @@
 //! `icecore script`: questions that have a name.
 
 use clap::ArgMatches;
-use comfy_table::{ContentArrangement, Table, TableComponent, presets};
 use serde_json::{Map, Value, json};
 
-use super::print;
-use super::sql::{answer, get, printable};
+use super::client::{get_json, url};
+use super::sql::answer;
+use super::table::Table;
+use super::terminal::printable;
+use super::{print, terminal};
 use crate::error::{Failure, Outcome};
 
 /// Runs one of the subcommands.
@@ -21,15 +23,15 @@ pub(super) async fn run(matches: &ArgMatches) -> Outcome {
 }
 
 async fn list(matches: &ArgMatches) -> Outcome {
-    let answer = json_of(get(url(matches), "/api/v1/scripts").await?).await?;
-    let mut table = plain_table();
-    table.set_header(["name", "what it answers", "parameters"]);
+    let answer = get_json(url(matches), "/api/v1/scripts").await?;
+    let names = ["name", "what it answers", "parameters"];
+    let mut table = Table::of_texts(names, terminal::columns());
     for script in list_of(&answer["scripts"]) {
         let parameters = list_of(&script["parameters"]).iter().map(|p| text(&p["name"]));
         let parameters = parameters.collect::<Vec<_>>().join(" ");
-        table.add_row([text(&script["name"]), text(&script["title"]), parameters]);
+        table.add([text(&script["name"]), text(&script["title"]), parameters]);
     }
-    let mut said = format!("{table}\n{} scripts\n", list_of(&answer["scripts"]).len());
+    let mut said = format!("{}{} scripts\n", table.render(), list_of(&answer["scripts"]).len());
     for fault in list_of(&answer["faults"]) {
         said.push_str(&format!("{}\n", text(fault)));
     }
@@ -37,23 +39,23 @@ async fn list(matches: &ArgMatches) -> Outcome {
 }
 
 async fn show(matches: &ArgMatches) -> Outcome {
-    let answer = json_of(get(url(matches), &path(matches)).await?).await?;
-    print(&shown(&answer["script"]))
+    let answer = get_json(url(matches), &path(matches)).await?;
+    print(&shown(&answer["script"], terminal::columns()))
 }
 
-fn shown(script: &Value) -> String {
+fn shown(script: &Value, columns: Option<usize>) -> String {
     let mut said = format!(
         "{}: {}\n{}\n",
         text(&script["name"]),
         text(&script["title"]),
         text(&script["about"])
     );
-    let mut part = |name: &str, rows: Vec<[String; 3]>| {
-        let mut table = plain_table();
+    let mut part = |names: [&str; 3], rows: Vec<[String; 3]>| {
+        let mut table = Table::of_texts(names, columns);
         for row in rows {
-            table.add_row(row);
+            table.add(row);
         }
-        said.push_str(&format!("\n{name}\n{table}\n"));
+        said.push_str(&format!("\n{}", table.render()));
     };
     let parameters = list_of(&script["parameters"]).iter().map(|p| {
         [
@@ -62,12 +64,12 @@ fn shown(script: &Value) -> String {
             text(&p["about"]),
         ]
     });
-    part("parameters", parameters.collect());
+    part(["parameter", "type and default", "what it is"], parameters.collect());
     let columns = list_of(&script["columns"]).iter().map(|column| {
         let kind = format!("{} {}", text(&column["type"]), text(&column["unit"]));
         [text(&column["name"]), kind, text(&column["about"])]
     });
-    part("columns", columns.collect());
+    part(["column", "type and unit", "what it is"], columns.collect());
     said.push_str(&format!("\n{}\n", printable(script["sql"].as_str().unwrap_or_default())));
     said
 }
@@ -95,30 +97,12 @@ fn path(matches: &ArgMatches) -> String {
     format!("/api/v1/scripts/{}", segment.replace('+', "%20"))
 }
 
-fn url(matches: &ArgMatches) -> &str {
-    matches.get_one::<String>("url").map(String::as_str).unwrap_or_default()
-}
-
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.remove_style(TableComponent::HorizontalLines);
-    table.remove_style(TableComponent::MiddleIntersections);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table
-}
-
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => printable(text),
         other => other.to_string(),
     }
-}
-
-async fn json_of(response: reqwest::Response) -> Result<Value, Failure> {
-    let answer = response.json().await;
-    answer.map_err(|error| Failure::from_error("the answer is not JSON", &error))
 }
 
 fn list_of(value: &Value) -> &[Value] {
@@ -139,7 +123,7 @@ mod tests {
             "columns": [{"name": "p99", "type": "float", "unit": "ms", "about": "99 of 100 are faster"}],
             "draw": {"kind": "table"}, "sql": "SELECT 1\nFROM spans"
         });
-        let said = shown(&script);
+        let said = shown(&script, Some(100));
         for part in
             ["slow: Slow ones", "The slowest.", "time = 15m", "float ms", "SELECT 1\nFROM spans"]
         {

@@ -1,112 +1,99 @@
-//! `icecore sql`: one query, one answer, in the form asked for.
+//! `icecore sql`: one query and its answer in the form asked for; without a query, at a terminal,
+//! as many as are typed.
 
-use std::io::Read as _;
-use std::time::Duration;
+use std::io::{IsTerminal as _, Read as _};
 
 use clap::ArgMatches;
-use comfy_table::{ContentArrangement, Table, TableComponent, presets};
 use serde_json::{Value, json};
 
-use super::{print, print_bytes};
+use super::client::{checked, http, json_of, said, url};
+use super::table::Table;
+use super::watch::Watch;
+use super::{note, print, print_bytes, shell, terminal, units};
 use crate::error::{Failure, Outcome};
 
 /// Sends the query and prints the answer.
 pub(super) async fn run(matches: &ArgMatches) -> Outcome {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
-    let query = match text("query") {
-        "-" => from_stdin()?,
-        query => query.to_owned(),
+    let query = match matches.get_one::<String>("query").map(String::as_str) {
+        None if std::io::stdin().is_terminal() => return shell::run(url(matches)).await,
+        None | Some("-") => from_stdin()?,
+        Some(query) => query.to_owned(),
     };
     let params: Vec<Value> =
         matches.get_many::<String>("param").into_iter().flatten().map(|text| param(text)).collect();
     let body = json!({ "query": query, "params": params });
-    answer(text("url"), "/api/v1/sql", &body, text("output")).await
+    answer(url(matches), "/api/v1/sql", &body, text("output")).await
 }
 
 /// Asks for rows and prints them in the form asked for.
 pub(super) async fn answer(url: &str, path: &str, body: &Value, output: &str) -> Outcome {
-    let mut response = post(url, path, body, accept(output)).await?;
     if output == "table" {
-        let answer: Value = response
-            .json()
-            .await
-            .map_err(|error| Failure::from_error("the answer is not JSON", &error))?;
-        return print(&format!("{}\n", render(&answer)));
+        let answer = json_answer(url, path, body).await?;
+        return print_table(&answer, false);
     }
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| Failure::from_error("the answer broke off", &error))?
-    {
-        print_bytes(&chunk)?;
-    }
-    if output == "json" { print("\n") } else { Ok(()) }
-}
-
-/// Sends a request to the query API; an error answer becomes a failure with its hint.
-pub(super) async fn get(url: &str, path: &str) -> Result<reqwest::Response, Failure> {
-    let address = format!("{}{path}", url.trim_end_matches('/'));
-    checked(http()?.get(&address).send().await, url).await
-}
-
-/// Sends a request that may have a body in JSON.
-pub(super) async fn ask(
-    method: reqwest::Method,
-    url: &str,
-    path: &str,
-    body: Option<&Value>,
-) -> Result<reqwest::Response, Failure> {
-    let address = format!("{}{path}", url.trim_end_matches('/'));
-    let request = http()?.request(method, &address);
-    let request = match body {
-        Some(body) => request.json(body),
-        None => request,
+    let watch = Watch::new(url, terminal::shows_progress(true));
+    let streamed = async {
+        let mut response = post(&watch, url, path, body, accept(output)).await?;
+        let broken = |error| Failure::from_error("the answer broke off", &error);
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            print_bytes(&chunk)?;
+        }
+        if output == "json" { print("\n") } else { Ok(()) }
     };
-    checked(request.send().await, url).await
+    watch.over(streamed).await
+}
+
+/// Asks for rows as JSON.
+pub(super) async fn json_answer(url: &str, path: &str, body: &Value) -> Result<Value, Failure> {
+    let watch = Watch::new(url, terminal::shows_progress(false));
+    let asked = async { json_of(post(&watch, url, path, body, "application/json").await?).await };
+    watch.over(asked).await
 }
 
 async fn post(
+    watch: &Watch,
     url: &str,
     path: &str,
     body: &Value,
     accept: &str,
 ) -> Result<reqwest::Response, Failure> {
     let address = format!("{}{path}", url.trim_end_matches('/'));
-    let request = http()?.post(&address).header("accept", accept).json(body);
+    let request = http()?.post(&address).header("accept", accept);
+    let request = request.header("icecore-query-id", &watch.id).json(body);
     checked(request.send().await, url).await
 }
 
-fn http() -> Result<reqwest::Client, Failure> {
-    reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(10))
-        .build()
-        .map_err(|error| Failure::from_error("cannot make an HTTP client", &error))
+/// Prints an answer as a table; one that broke off is a failure that comes behind its rows.
+pub(super) fn print_table(answer: &Value, expanded: bool) -> Outcome {
+    let columns = terminal::columns();
+    let mut table = Table::of_answer(answer, columns);
+    table.expanded = expanded;
+    print(&format!("{}{}\n", table.render(), summary(answer, columns.is_some())))?;
+    for said in answer["stats"]["notes"].as_array().into_iter().flatten().filter_map(Value::as_str)
+    {
+        note(said);
+    }
+    match said(&answer["error"]) {
+        Some(error) => Err(Failure::failed(format!("the answer broke off: {error}"))),
+        None => Ok(()),
+    }
 }
 
-async fn checked(
-    sent: Result<reqwest::Response, reqwest::Error>,
-    url: &str,
-) -> Result<reqwest::Response, Failure> {
-    let response = sent.map_err(|error| {
-        let why = crate::error::chain(&error);
-        Failure::failed(format!(
-            "no answer from {url}: {why}; is `icecore run` up, and is --url right?"
-        ))
-    })?;
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
+/// How many rows there are, what they cost, and what is missing.
+fn summary(answer: &Value, costs: bool) -> String {
+    let rows = answer["rows"].as_array().map_or(0, Vec::len);
+    let mut said = format!("{} {}", rows, if rows == 1 { "row" } else { "rows" });
+    let stats = &answer["stats"];
+    if costs && let Some(elapsed) = stats["elapsed_ms"].as_f64() {
+        let fetched = units::bytes(stats["fetched_bytes"].as_f64().unwrap_or_default());
+        said.push_str(&format!(" in {}, {fetched} fetched", units::duration(elapsed * 1e6)));
     }
-    let error: Value = response.json().await.unwrap_or_default();
-    let part = |name: &str| error["error"][name].as_str().unwrap_or_default().to_owned();
-    let (message, hint) = (part("message"), part("hint"));
-    let message = if message.is_empty() { format!("{url} answered {status}") } else { message };
-    let text = if hint.is_empty() { message } else { format!("{message}; {hint}") };
-    Err(if status == reqwest::StatusCode::NOT_FOUND {
-        Failure::nothing_found(text)
-    } else {
-        Failure::failed(text)
-    })
+    let incomplete = stats["incomplete"].as_array().filter(|list| !list.is_empty());
+    if let Some(list) = incomplete {
+        said.push_str(&format!("; incomplete: {}", Value::Array(list.clone())));
+    }
+    said
 }
 
 fn accept(output: &str) -> &'static str {
@@ -131,64 +118,21 @@ fn from_stdin() -> Result<String, Failure> {
     Ok(query)
 }
 
-/// The answer as a table, fitted to the terminal, with a line that says how many rows.
-fn render(answer: &Value) -> String {
-    let columns = answer["columns"].as_array().map_or(&[][..], Vec::as_slice);
-    let rows = answer["rows"].as_array().map_or(&[][..], Vec::as_slice);
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.remove_style(TableComponent::HorizontalLines);
-    table.remove_style(TableComponent::MiddleIntersections);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(columns.iter().map(|column| cell(&column["name"])));
-    for row in rows {
-        table.add_row(row.as_array().map_or(&[][..], Vec::as_slice).iter().map(cell));
-    }
-    let count = match rows.len() {
-        1 => "1 row".to_owned(),
-        count => format!("{count} rows"),
-    };
-    let incomplete = answer["stats"]["incomplete"].as_array().filter(|list| !list.is_empty());
-    let warning = incomplete.map(|list| format!("; incomplete: {}", Value::Array(list.clone())));
-    format!("{table}\n{count}{}", warning.unwrap_or_default())
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => printable(text),
-        other => printable(&other.to_string()),
-    }
-}
-
-/// A text that cannot steer the terminal: whoever is observed chose it.
-pub(super) fn printable(text: &str) -> String {
-    let control = |c: char| c.is_control() && c != '\n';
-    if !text.contains(control) {
-        return text.to_owned();
-    }
-    let escape = |c: char| if control(c) { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escape).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Scenario: an answer with every JSON type, and one that is incomplete.
-    /// Guarantees: nulls are empty, texts bare, all else as JSON; what is missing is said.
+    /// Scenario: an answer that is incomplete, in a pipe and on a terminal.
+    /// Guarantees: rows are counted, what is missing is said, and on a terminal what it cost.
     #[test]
-    fn answers_become_tables() {
+    fn answers_are_summed_up() {
         let answer = json!({
-            "columns": [{"name": "a"}, {"name": "b"}],
             "rows": [[null, "text"], [1, {"k": true}]],
-            "stats": {"incomplete": ["ingest-1"]}
+            "stats": {"incomplete": ["ingest-1"], "elapsed_ms": 12.5, "fetched_bytes": 1_500}
         });
-        let text = render(&answer);
-        for part in ["a", "text", "{\"k\":true}", "2 rows; incomplete: [\"ingest-1\"]"] {
-            assert!(text.contains(part), "{text}");
-        }
-        assert_eq!(printable("a\u{1b}[31m\nb"), "a\\u{1b}[31m\nb");
+        assert_eq!(summary(&answer, false), "2 rows; incomplete: [\"ingest-1\"]");
+        let expected = "2 rows in 12.5 ms, 1.5 kB fetched; incomplete: [\"ingest-1\"]";
+        assert_eq!(summary(&answer, true), expected);
         assert_eq!(param("5"), json!(5));
         assert_eq!(param("a b"), json!("a b"));
     }

@@ -19,3 +19,4 @@ mod scripts;
 mod sdk;
 mod servers;
 mod signals;
+mod terminal;
