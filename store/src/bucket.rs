@@ -4,8 +4,8 @@
 //! and nobody above knows where in the bucket Icecore lives: a copied folder is as good as the
 //! original.
 //!
-//! Invariant: nothing in Icecore overwrites an object, except [`owner`], which exists only where
-//! a bucket ignores create-only puts.
+//! Invariant: nothing in Icecore puts two contents under one name, but for the signs of life of
+//! [`owner`], which exist only where a bucket ignores create-only puts.
 
 mod answers;
 #[cfg(test)]
@@ -18,13 +18,16 @@ mod probe;
 mod retrying;
 mod upload;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
+use crate::catalog::epochs::{Epoch, Epochs};
+use crate::catalog::record::Sequence;
 use crate::error::Error;
 use crate::model::UnixNanos;
 
@@ -41,6 +44,17 @@ pub(crate) struct Bucket {
     storage: Arc<str>,
     puts: Puts,
     part_bytes: usize,
+    epochs: Arc<RwLock<Arc<Epochs>>>,
+    seat: Arc<tokio::sync::Mutex<Option<Seat>>>,
+}
+
+/// The right of this process to append where a bucket overwrites.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// The epoch of its ownership.
+    pub(crate) epoch: Epoch,
+    /// The number of the next record of every sequence that has one.
+    pub(crate) next: BTreeMap<Sequence, u64>,
 }
 
 /// What a create-only put came to.
@@ -55,7 +69,14 @@ pub(crate) enum Created {
 impl Bucket {
     /// A bucket that is known to answer.
     pub(crate) fn new(objects: Arc<dyn ObjectStore>, storage: &str, puts: Puts) -> Self {
-        Self { objects, storage: storage.into(), puts, part_bytes: upload::PART_BYTES }
+        Self {
+            objects,
+            storage: storage.into(),
+            puts,
+            part_bytes: upload::PART_BYTES,
+            epochs: Arc::default(),
+            seat: Arc::default(),
+        }
     }
 
     /// The same with uploads in parts of so many bytes: a simulation has no large files.
@@ -77,6 +98,38 @@ impl Bucket {
     /// What the bucket does with a create-only put.
     pub(crate) const fn puts(&self) -> Puts {
         self.puts
+    }
+
+    /// Which records count, as far as it is known.
+    pub(crate) fn epochs(&self) -> Arc<Epochs> {
+        Arc::clone(&self.epochs.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on these say which records count, if they are newer; whether they are.
+    pub(crate) fn follow(&self, epochs: Epochs) -> bool {
+        let mut known = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
+        let newer = epochs.newest() > known.newest();
+        if newer {
+            *known = Arc::new(epochs);
+        }
+        newer
+    }
+
+    /// Held while a record is appended; none where this process does not own the bucket.
+    pub(crate) async fn seat(&self) -> tokio::sync::MutexGuard<'_, Option<Seat>> {
+        self.seat.lock().await
+    }
+
+    /// Where the record of this number stands, or will.
+    pub(crate) fn record_path(&self, sequence: Sequence, number: u64) -> String {
+        self.epochs().path(sequence, number)
+    }
+
+    /// The numbers of those of these objects that are records of a sequence and count.
+    pub(crate) fn record_numbers(&self, sequence: Sequence, listed: &[ObjectMeta]) -> Vec<u64> {
+        let epochs = self.epochs();
+        let numbers = listed.iter().map(|object| object.location.as_ref());
+        numbers.filter_map(|path| epochs.number_at(sequence, path)).collect()
     }
 
     /// The whole object; `None` where there is none.

@@ -12,6 +12,7 @@ pub(crate) mod check;
 pub(crate) mod checkpoint;
 pub(crate) mod collect;
 mod entry;
+pub(crate) mod epochs;
 mod file_set;
 pub(crate) mod invariants;
 pub(crate) mod layouts;

@@ -79,6 +79,13 @@ pub enum Error {
         /// How long ago its last sign of life is.
         age: Duration,
     },
+    /// Where a bucket has one writer, what was to be written was decided on before another owner,
+    /// or this process anew, began. The same call made again decides anew.
+    #[error("the owner of storage `{storage}` changed meanwhile")]
+    OwnerChanged {
+        /// The storage URL.
+        storage: String,
+    },
     /// The sign of life that keeps other writers away could not be renewed in time.
     #[error("the ownership of storage `{storage}` was not renewed for {silent:?}; not writing")]
     OwnershipStale {
@@ -238,6 +245,7 @@ impl Error {
             | Self::Owned { .. } => ErrorKind::Setup,
             Self::Bucket { source, .. } => bucket_kind(source),
             Self::OwnershipStale { .. }
+            | Self::OwnerChanged { .. }
             | Self::CommitRows { .. }
             | Self::LiveRows { .. }
             | Self::Flush { .. } => ErrorKind::Unavailable,

@@ -6,6 +6,7 @@
 //!
 //! Invariant: the same seed gives the same run, event by event, so that a failure is found again.
 
+mod epochs;
 mod grounds;
 mod ingesting;
 mod keeping;
@@ -96,6 +97,19 @@ fn cast(world: &Arc<World>) -> Vec<Process> {
         let world = Arc::clone(world);
         processes.push(Process { world, name: name.into(), number, roles });
     };
+    if world.overwrites {
+        // Each is a whole Icecore, and would be the one that writes.
+        for number in 0..1 + world.below(3) {
+            let mut roles = vec![Role::Ingest(writer(number)), Role::Refresh, Role::Compact];
+            roles.extend([Role::Retain, Role::Collect, Role::Checkpoint, Role::Query]);
+            if world.below(2) == 0 {
+                roles.extend([Role::Hold, Role::Erase]);
+            }
+            add(format!("all-{number}"), roles);
+        }
+        add("query".to_owned(), vec![Role::Query]);
+        return processes;
+    }
     for number in 0..[1, 2, 2, 3][usize::try_from(world.below(4)).unwrap_or(0)] {
         let mut roles = vec![Role::Ingest(writer(number))];
         // Some are a whole Icecore in one process.

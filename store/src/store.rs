@@ -6,22 +6,23 @@
 mod commit;
 mod loops;
 mod open;
+mod owning;
 pub(crate) mod partition;
 mod rebuild;
 mod report;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use ulid::Ulid;
 
 use crate::bucket::owner::Ownership;
 use crate::bucket::{Bucket, Puts};
-use crate::catalog::read::read_new;
+use crate::catalog::read::{Run, read_new};
 use crate::catalog::state::{Change, State};
 use crate::catalog::{FileEntry, Snapshot};
 use crate::chance::{Chance, Machine};
@@ -63,6 +64,8 @@ pub struct Store {
     /// One commit at a time: its record number must not be taken by another of this process.
     turn: tokio::sync::Mutex<()>,
     ownership: tokio::sync::Mutex<Option<Ownership>>,
+    /// Some records that were applied may be of an epoch that is over.
+    doubtful: AtomicBool,
     /// Records that the newest checkpoint holds; `u64::MAX` until somebody looked.
     pub(crate) checkpointed: AtomicU64,
     /// What understands SQL conditions; none where nobody gave it.
@@ -104,10 +107,8 @@ impl Store {
 
     /// Reads what other processes wrote since, and returns the snapshot after it.
     pub async fn refresh(&self) -> Result<Arc<Snapshot>, Error> {
-        let next = self.state.lock().await.next_numbers();
         let began = self.clock.elapsed();
-        let runs = read_new(&self.bucket, &next).await?;
-        let mut state = self.state.lock().await;
+        let (mut state, runs) = self.read_on().await?;
         let mut changes = Vec::new();
         let applied = runs.into_iter().try_for_each(|run| state.apply_run(run, &mut changes));
         // What was applied before a damaged record counts, here and in the index.
@@ -117,6 +118,21 @@ impl Store {
         self.refreshed_ms.fetch_max(began_ms, Ordering::AcqRel);
         self.metrics.refreshed(self.clock.now().0 / 1_000_000_000);
         Ok(self.snapshot())
+    }
+
+    /// The records that the state lacks. Once it is in hand it is still what they follow.
+    async fn read_on(&self) -> Result<(MutexGuard<'_, State>, Vec<Run>), Error> {
+        loop {
+            self.follow_epochs().await?;
+            let (next, epochs) =
+                (self.state.lock().await.next_numbers(), self.bucket.epochs().newest());
+            let runs = read_new(&self.bucket, &next).await?;
+            let state = self.state.lock().await;
+            let same = epochs == self.bucket.epochs().newest();
+            if same && !self.doubtful.load(Ordering::Acquire) {
+                return Ok((state, runs));
+            }
+        }
     }
 
     /// Some columns of some rows of one file.
@@ -197,39 +213,6 @@ impl Store {
     pub(crate) async fn forget(&self, deleted: Vec<FileId>) {
         self.state.lock().await.forget(&deleted);
         self.index.forget(deleted).await;
-    }
-
-    /// Makes sure that this process may write, claiming the bucket where it needs an owner. A
-    /// writer's name is the better one: its next life is let in at once.
-    pub(crate) async fn own(&self, who: String) -> Result<(), Error> {
-        match self.bucket.puts() {
-            Puts::CreateOnly => return Ok(()),
-            Puts::Refused => {
-                let storage = self.bucket.storage().to_owned();
-                let reason = "this key may read but not write there".to_owned();
-                return Err(Error::Config { storage, reason });
-            }
-            Puts::Overwrite => {}
-        }
-        let mut ownership = self.ownership.lock().await;
-        if let Some(ownership) = &*ownership
-            && (ownership.owner() == who || who == self.process_name())
-        {
-            return ownership.check();
-        }
-        let timeout = self.config.owner_timeout;
-        let claim = Ownership::claim(&self.bucket, &self.clock, who, self.process, timeout);
-        *ownership = Some(claim.await?);
-        Ok(())
-    }
-
-    /// Claims the bucket for loops that have no writer's name.
-    pub(crate) async fn own_as_process(&self) -> Result<(), Error> {
-        self.own(self.process_name()).await
-    }
-
-    fn process_name(&self) -> String {
-        format!("process {}", self.process)
     }
 
     pub(crate) fn mint(&self) -> Ulid {

@@ -5,6 +5,7 @@
 
 use tracing::warn;
 
+use crate::bucket::owner::confirm;
 use crate::bucket::{Bucket, Created, Puts};
 use crate::catalog::record::{Record, Sequence};
 use crate::error::Error;
@@ -29,12 +30,10 @@ pub(crate) async fn append(
     number: u64,
     record: &Record,
 ) -> Result<Appended, Error> {
-    let path = sequence.path(number);
-    if bucket.puts() == Puts::Overwrite
-        && let Some(found) = read_record(bucket, &path).await?
-    {
-        return Ok(Appended::Taken(found));
+    if bucket.puts() == Puts::Overwrite {
+        return append_seated(bucket, sequence, number, record).await;
     }
+    let path = bucket.record_path(sequence, number);
     for _ in 0..ATTEMPTS {
         if bucket.create(&path, record.encode()).await? == Created::New {
             return Ok(Appended::Ours);
@@ -47,6 +46,32 @@ pub(crate) async fn append(
     }
     let reason = "the bucket says both that it exists and that it does not".to_owned();
     Err(Error::Damaged { path, reason })
+}
+
+/// The same where a bucket overwrites, one record of this process at a time. Whatever keeps us from
+/// knowing that the record counts ends our epoch: no other is ever put under its name, and
+/// whether it counts is for our next fence to say.
+async fn append_seated(
+    bucket: &Bucket,
+    sequence: Sequence,
+    number: u64,
+    record: &Record,
+) -> Result<Appended, Error> {
+    let mut seat = bucket.seat().await;
+    let path = bucket.record_path(sequence, number);
+    if let Some(found) = read_record(bucket, &path).await? {
+        return Ok(Appended::Taken(found));
+    }
+    let expected = seat.as_ref().map(|seat| seat.next.get(&sequence).copied().unwrap_or(0));
+    let Some(mut seated) = seat.take_if(|_| expected == Some(number)) else {
+        // The number was of an epoch that is over.
+        return Err(Error::OwnerChanged { storage: bucket.storage().to_owned() });
+    };
+    bucket.create(&path, record.encode()).await?;
+    confirm(bucket, seated.epoch).await?;
+    seated.next.insert(sequence, number + 1);
+    *seat = Some(seated);
+    Ok(Appended::Ours)
 }
 
 /// The record at a path; `None` where there is none yet. It is dated from when it landed: a put

@@ -102,7 +102,7 @@ pub(crate) async fn agrees(bucket: &Bucket, state: &State) -> Result<bool, Error
 
 async fn agrees_at(bucket: &Bucket, sequence: Sequence, applied: Applied) -> Result<bool, Error> {
     let Some(last) = applied.next.checked_sub(1) else { return Ok(true) };
-    let found = match read_record(bucket, &sequence.path(last)).await {
+    let found = match read_record(bucket, &bucket.record_path(sequence, last)).await {
         Err(Error::Damaged { .. }) => None,
         found => found?,
     };

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tracing::info;
 
-use crate::bucket::{Bucket, Puts};
+use crate::bucket::Bucket;
 use crate::catalog::Snapshot;
 use crate::catalog::append::{Appended, append, read_record};
 use crate::catalog::record::{Body, Record, Sequence, place_of};
@@ -99,8 +99,8 @@ impl Store {
             let mut prospect = prospect(&self.bucket, &state, id, &path).await?;
             if let Prospect::Waits(sequence, number) = prospect
                 && number == state.next(sequence)
-                && let Some(record) = self.close(&state, sequence, number).await?
             {
+                let record = self.close(&state, sequence, number).await?;
                 prospect = Prospect::of(&record, id);
             }
             if prospect == Prospect::Never {
@@ -108,6 +108,8 @@ impl Store {
             }
         }
         let (ids, paths): (Vec<_>, Vec<_>) = doomed.into_iter().unzip();
+        // None of them is of an owner that came after the listing.
+        self.confirm_owner().await?;
         let deleted = self.bucket.delete(paths).await?;
         if deleted > 0 {
             info!(deleted, "deleted files that do not count");
@@ -118,16 +120,8 @@ impl Store {
     }
 
     /// Takes a number that somebody wanted and never came for, with a record that does nothing;
-    /// what stands there then. Not where a bucket overwrites: it could replace a late record.
-    async fn close(
-        &self,
-        state: &State,
-        sequence: Sequence,
-        number: u64,
-    ) -> Result<Option<Record>, Error> {
-        if self.bucket.puts() != Puts::CreateOnly {
-            return Ok(None);
-        }
+    /// what stands there then.
+    async fn close(&self, state: &State, sequence: Sequence, number: u64) -> Result<Record, Error> {
         let body = match sequence {
             Sequence::Writer(writer) => {
                 let covered = state.snapshot().covered_to(writer).unwrap_or_default();
@@ -136,13 +130,13 @@ impl Store {
             Sequence::Compaction => Body::Compaction { adds: Vec::new(), removes: Vec::new() },
         };
         let record = Record { id: self.mint(), at: self.clock.now(), body };
-        Ok(Some(match append(&self.bucket, sequence, number, &record).await? {
+        Ok(match append(&self.bucket, sequence, number, &record).await? {
             Appended::Ours => {
                 info!(%sequence, number, "took the number of a commit that was never finished");
                 record
             }
             Appended::Taken(found) => found,
-        }))
+        })
     }
 }
 
@@ -198,7 +192,7 @@ pub(crate) async fn prospect(
         // and deleted, and a put that somebody had given up on brought it back.
         return Ok(Prospect::Never);
     }
-    let found = read_record(bucket, &origin.record).await?;
+    let found = read_record(bucket, &bucket.record_path(sequence, number)).await?;
     Ok(found.map_or(Prospect::Waits(sequence, number), |record| Prospect::of(&record, file)))
 }
 

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use crate::bucket::Bucket;
 use crate::catalog::append::read_record;
-use crate::catalog::record::{FOLDER, Record, Sequence, number_of};
+use crate::catalog::record::{FOLDER, Record, Sequence};
 use crate::error::Error;
 
 /// Records that are read at once.
@@ -52,15 +52,15 @@ pub(crate) async fn read_new(
 async fn read_run(bucket: &Bucket, sequence: Sequence, first: u64) -> Result<Run, Error> {
     let mut records = Vec::new();
     for number in first..first + PROBES {
-        match read_record(bucket, &sequence.path(number)).await? {
+        match read_record(bucket, &bucket.record_path(sequence, number)).await? {
             Some(record) => records.push(record),
             None => return Ok(Run { sequence, first, records }),
         }
     }
-    let after = sequence.path(first + PROBES - 1);
+    let after = bucket.record_path(sequence, first + PROBES - 1);
     let listed = bucket.list_after(&sequence.folder(), &after).await?;
-    let numbers = listed.iter().filter_map(|object| number_of(object.location.as_ref()));
-    let Some(last) = numbers.max() else { return Ok(Run { sequence, first, records }) };
+    let numbers = bucket.record_numbers(sequence, &listed);
+    let Some(last) = numbers.into_iter().max() else { return Ok(Run { sequence, first, records }) };
     debug!(%sequence, first, last, "reading catalog records");
     let reads: Vec<_> = (first + PROBES..=last).collect();
     let reads = futures::stream::iter(reads).map(|number| read_listed(bucket, sequence, number));
@@ -75,7 +75,7 @@ pub(crate) async fn read_listed(
     sequence: Sequence,
     number: u64,
 ) -> Result<Record, Error> {
-    let path = sequence.path(number);
+    let path = bucket.record_path(sequence, number);
     let missing = "it is missing, though later records of its sequence exist";
     read_record(bucket, &path)
         .await?

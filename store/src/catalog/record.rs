@@ -48,6 +48,11 @@ impl Sequence {
     pub(crate) fn path(self, number: u64) -> String {
         format!("{FOLDER}/{self}/{number:020}.json")
     }
+
+    /// The path of one record of an epoch.
+    pub(crate) fn path_in(self, number: u64, epoch: Ulid) -> String {
+        format!("{FOLDER}/{self}/{number:020}-{epoch}.json")
+    }
 }
 
 impl fmt::Display for Sequence {
@@ -65,9 +70,10 @@ pub(crate) fn place_of(path: &str) -> Option<(Sequence, u64)> {
     Some((Sequence::of_folder(folder)?, number_of(path)?))
 }
 
-/// The number in a record's path.
+/// The number in a record's path, of whichever epoch.
 pub(crate) fn number_of(path: &str) -> Option<u64> {
-    path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()
+    let name = path.rsplit('/').next()?.strip_suffix(".json")?;
+    name.split_once('-').map_or(name, |(number, _)| number).parse().ok()
 }
 
 /// One record.

@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::bucket::Bucket;
 use crate::catalog::read::{Run, read_listed};
-use crate::catalog::record::{FOLDER, Sequence, number_of};
+use crate::catalog::record::{FOLDER, Sequence};
 use crate::catalog::state::{Change, State};
 use crate::error::Error;
 
@@ -85,10 +85,13 @@ async fn missing(
     next: u64,
 ) -> Result<(Sequence, Range<u64>), Error> {
     let listed = match next.checked_sub(1) {
-        Some(last) => bucket.list_after(&sequence.folder(), &sequence.path(last)).await?,
+        Some(last) => {
+            let last = bucket.record_path(sequence, last);
+            bucket.list_after(&sequence.folder(), &last).await?
+        }
         None => bucket.list(&sequence.folder()).await?,
     };
-    let numbers = listed.iter().filter_map(|object| number_of(object.location.as_ref()));
-    let end = numbers.max().map_or(next, |last| last + 1);
+    let numbers = bucket.record_numbers(sequence, &listed);
+    let end = numbers.into_iter().max().map_or(next, |last| last + 1);
     Ok((sequence, next..end.max(next)))
 }

@@ -108,6 +108,8 @@ impl Store {
         let records = state.snapshot().records();
         self.checkpointed.store(newest, Ordering::Release);
         if records >= newest.saturating_add(records_min) {
+            // No record of it is of an epoch that is over.
+            self.confirm_owner().await?;
             checkpoint::write(&self.bucket, &state, self.mint()).await?;
             self.checkpointed.store(records, Ordering::Release);
         }
@@ -174,7 +176,10 @@ impl Store {
             inputs: inputs.to_vec(),
             keep,
             id: FileId(self.mint()),
-            origin: FileOrigin { record: Sequence::Compaction.path(number), log: None },
+            origin: FileOrigin {
+                record: self.bucket.record_path(Sequence::Compaction, number),
+                log: None,
+            },
             row_group_rows_max: self.config.row_group_rows_max,
             memory_bytes_max: self.config.compaction.memory_bytes_max,
             traced: self.traces.are_kept(),

@@ -300,7 +300,7 @@ impl Store {
             let body = Body::Erasure(erasure.clone());
             let record = Record { id: self.mint(), at: self.clock.now(), body };
             if self.append_at(number, &record).await? {
-                let path = Sequence::Compaction.path(number);
+                let path = self.bucket.record_path(Sequence::Compaction, number);
                 let (left, held) = (report.left, report.held);
                 info!(record = path, by = erasure.by, rows, left, held, "erased");
                 (report.record, report.salt) = (Some(path), Some(salt));

@@ -105,6 +105,7 @@ impl Store {
         self.own_as_process().await?;
         let doomed = leftovers.iter().filter(|leftover| leftover.gone_by.is_some());
         let paths: Vec<String> = doomed.map(|leftover| leftover.path.clone()).collect();
+        self.confirm_owner().await?;
         let deleted = self.bucket.delete(paths.clone()).await?;
         info!(deleted, "deleted files with erased rows at once");
         self.metrics.deleted(deleted);

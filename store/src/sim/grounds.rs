@@ -52,6 +52,11 @@ impl Grounds {
         *self.asked.entry(text.to_owned()).or_default() |= now;
     }
 
+    /// Holds will land again.
+    pub(super) fn forget_holds(&mut self) {
+        self.holds.clear();
+    }
+
     /// A hold landed. One with the name of one that stands is void.
     pub(super) fn hold(
         &mut self,

@@ -139,7 +139,7 @@ impl Link {
         let mut inside = self.world.inside();
         match change {
             Change::Put { path, bytes, create } => {
-                if *create && inside.objects.contains_key(path) {
+                if *create && !self.world.overwrites && inside.objects.contains_key(path) {
                     inside.tell(now, path, "exists");
                     let source = "it is there".into();
                     return Err(Error::AlreadyExists { path: path.clone(), source });
@@ -181,10 +181,18 @@ impl Link {
         let now = self.world.schedule.now();
         inside.tell(now, path, "lands");
         let object = Object { bytes: bytes.clone(), modified: now };
-        inside.objects.insert(path.to_owned(), object);
+        let before = inside.objects.insert(path.to_owned(), object);
+        let same = before.is_none_or(|before| before.bytes == *bytes);
+        assert!(same || path.ends_with(".claim.json"), "{path} is put with two contents");
+        let (objects, wall) = (&inside.objects, self.world.wall(now));
+        let moment = Moment { objects, now, wall };
         if is_record(path) {
-            let (objects, wall) = (&inside.objects, self.world.wall(now));
-            inside.oracle.landed(path, bytes, Moment { objects, now, wall });
+            if !inside.oracle.landed(path, bytes, moment) {
+                inside.tell(now, path, "counts for nothing");
+            }
+        } else if path.ends_with(".fence.json") {
+            let dropped = inside.oracle.fenced(path, bytes, moment);
+            inside.tell(now, path, &format!("says that {dropped} records count no more"));
         }
     }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::epochs::Epochs;
 use super::grounds::{Grounds, Rule};
 use super::world::{GRACE, Object, SKEW_MAX};
 use crate::catalog::FileEntry;
@@ -26,8 +27,13 @@ pub(super) type Bodies = Arc<Vec<String>>;
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
     pub(super) grounds: Grounds,
+    epochs: Epochs,
     /// Numbers taken, by folder.
     numbers: BTreeMap<String, u64>,
+    /// Every record that ever counted, as it landed.
+    history: Vec<Landed>,
+    /// Rows that were gone by a record that counts no more.
+    doubtful: BTreeSet<String>,
     files: BTreeMap<FileId, Bodies>,
     live: BTreeSet<FileId>,
     /// When each was removed.
@@ -38,6 +44,15 @@ pub(super) struct Oracle {
     gone: BTreeMap<String, Duration>,
     /// Files that were deleted without their grace, and when the last of them was.
     hurried: (BTreeSet<FileId>, Option<Duration>),
+}
+
+/// A record, and when it landed.
+#[derive(Debug, Clone)]
+struct Landed {
+    path: String,
+    bytes: Bytes,
+    now: Duration,
+    wall: UnixNanos,
 }
 
 /// The bucket at one moment.
@@ -55,14 +70,56 @@ impl Oracle {
         Self { grounds: Grounds::ruled_by(rules), ..Self::default() }
     }
 
-    /// A record landed.
-    pub(super) fn landed(&mut self, path: &str, bytes: &[u8], moment: Moment<'_>) {
-        let record = Record::decode(path, bytes).expect("only records are put there");
-        let (folder, name) = path.rsplit_once('/').expect("a record is in a folder");
-        let number: u64 = name.strip_suffix(".json").and_then(|name| name.parse().ok()).unwrap();
-        let next = self.numbers.entry(folder.to_owned()).or_default();
-        assert_eq!(number, *next, "`{path}` leaves a gap");
-        *next += 1;
+    /// A record landed; whether it counts. Where owners follow one another, one that is not of the
+    /// epoch that its number is of does not; and it may land twice.
+    pub(super) fn landed(&mut self, path: &str, bytes: &Bytes, moment: Moment<'_>) -> bool {
+        let (folder, number, epoch) = place(path);
+        let next = self.numbers.get(&folder).copied().unwrap_or(0);
+        if self.epochs.at(&folder, number) != epoch || (epoch.is_some() && number < next) {
+            return false;
+        }
+        assert_eq!(number, next, "`{path}` leaves a gap");
+        let (path, bytes) = (path.to_owned(), bytes.clone());
+        self.history.push(Landed { path, bytes, now: moment.now, wall: moment.wall });
+        self.numbers.insert(folder, number + 1);
+        self.count(self.history.len() - 1, moment.objects);
+        true
+    }
+
+    /// A fence landed. Of the records that counted, so many count no more.
+    pub(super) fn fenced(&mut self, path: &str, bytes: &[u8], moment: Moment<'_>) -> usize {
+        if !self.epochs.fence(path, bytes) {
+            return 0;
+        }
+        let counts = |landed: &Landed| {
+            let (folder, number, epoch) = place(&landed.path);
+            self.epochs.at(&folder, number) == epoch
+        };
+        let counted = self.history.len();
+        let stay: Vec<Landed> =
+            self.history.iter().filter(|landed| counts(landed)).cloned().collect();
+        self.history = stay;
+        if self.history.len() == counted {
+            return 0;
+        }
+        self.grounds.forget_holds();
+        let gone = std::mem::take(&mut self.gone);
+        self.doubtful.extend(gone.into_keys());
+        (self.live, self.rows) = (BTreeSet::new(), BTreeSet::new());
+        (self.numbers, self.removed) = (BTreeMap::new(), BTreeMap::new());
+        for at in 0..self.history.len() {
+            let (folder, number, _) = place(&self.history[at].path);
+            self.numbers.insert(folder, number + 1);
+            self.count(at, moment.objects);
+        }
+        counted - self.history.len()
+    }
+
+    /// Counts a record of the history, all before it being counted.
+    fn count(&mut self, at: usize, objects: &BTreeMap<String, Object>) {
+        let Landed { path, bytes, now, wall } = self.history[at].clone();
+        let moment = Moment { objects, now, wall };
+        let record = Record::decode(&path, &bytes).expect("only records are put there");
         match record.body {
             Body::Commit { adds, .. } => self.replace(&[], &adds, None, moment),
             Body::Compaction { adds, removes } => self.replace(&removes, &adds, None, moment),
@@ -120,6 +177,9 @@ impl Oracle {
         let FileEntry { id, rows, .. } = file;
         assert!(!self.removed.contains_key(id), "{id} comes back");
         assert!(self.live.insert(*id), "{id} is added twice");
+        if self.files.contains_key(id) {
+            return;
+        }
         let object = moment.objects.get(&file.path());
         let object = object.unwrap_or_else(|| panic!("{id} counts and is not there"));
         let bodies = bodies(&object.bytes);
@@ -166,10 +226,26 @@ impl Oracle {
         self.rows.contains(body)
     }
 
+    /// Whether the row was gone by a record that counts no more.
+    pub(super) fn is_doubtful(&self, body: &str) -> bool {
+        self.doubtful.contains(body)
+    }
+
     /// When the row went.
     pub(super) fn gone(&self, body: &str) -> Option<Duration> {
         self.gone.get(body).copied()
     }
+}
+
+/// Folder, number and epoch of the record at a path.
+fn place(path: &str) -> (String, u64, Option<String>) {
+    let (folder, name) = path.rsplit_once('/').expect("a record is in a folder");
+    let name = name.strip_suffix(".json").expect("a record is JSON");
+    let (number, epoch) = match name.split_once('-') {
+        Some((number, epoch)) => (number, Some(epoch.to_owned())),
+        None => (name, None),
+    };
+    (folder.to_owned(), number.parse().expect("a record has a number"), epoch)
 }
 
 /// The bodies in a file, by nothing of ours.

@@ -119,7 +119,8 @@ impl Process {
         let index = shelf.as_ref().map(|shelf| shelf.folder.clone());
         let config = config(&self.world, index);
         let objects = Arc::new(stack(link, &config, &machine, &metrics));
-        let bucket = Bucket::new(objects, "memory:///", Puts::CreateOnly).in_parts_of(PART_BYTES);
+        let puts = if self.world.overwrites { Puts::Overwrite } else { Puts::CreateOnly };
+        let bucket = Bucket::new(objects, "memory:///", puts).in_parts_of(PART_BYTES);
         let store = Store::open_over(config, machine, metrics, bucket, process).await?;
         store.understand(Arc::new(BodyConditions))?;
         Ok((store, shelf))
@@ -161,8 +162,9 @@ impl Process {
         let kind = error.kind();
         // Errors hold ids, which differ from run to run.
         self.world.note(&self.name, &format!("cannot {what}: {kind:?}"));
+        let owned = self.world.overwrites && matches!(error, Error::Owned { .. });
         assert!(
-            matches!(kind, ErrorKind::Unavailable | ErrorKind::Conflict),
+            owned || matches!(kind, ErrorKind::Unavailable | ErrorKind::Conflict),
             "{} cannot {what}: {kind:?}: {error}, {:?}",
             self.name,
             std::error::Error::source(error)
@@ -178,6 +180,10 @@ fn config(world: &World, index: Option<PathBuf>) -> Config {
     config.compaction.settle_after = Duration::from_secs(20);
     config.garbage_grace = GRACE;
     config.retries_max = 2;
+    if world.hasty {
+        // Owners that live and work are replaced all the time.
+        config.owner_timeout = Duration::from_secs(2);
+    }
     config.retention = world.rules.iter().map(rule).collect();
     config
 }

@@ -53,6 +53,9 @@ const EVENTS: &[&str] = &[
     "finds an index that is rubbish",
     "finds an index of another version",
     "finds no index",
+    ".fence.json lands",
+    "counts for nothing",
+    "says that 1 records count no more",
 ];
 
 /// Scenario: some seeds.

@@ -75,6 +75,10 @@ pub(super) struct World {
     pub(super) rules: &'static [Rule],
     /// Whether processes have an index on disk.
     pub(super) indexed: bool,
+    /// Whether the bucket ignores create-only puts.
+    pub(super) overwrites: bool,
+    /// Whether an owner that is silent for a moment counts as gone.
+    pub(super) hasty: bool,
     calm: AtomicBool,
     inside: Mutex<Inside>,
 }
@@ -85,6 +89,8 @@ impl World {
         let mut numbers = StdRng::seed_from_u64(of(2));
         let rules = RULES[numbers.random_range(0..RULES.len())];
         let indexed = numbers.random_range(0..3) == 0;
+        let overwrites = numbers.random_range(0..3) == 0;
+        let hasty = numbers.random_range(0..2) == 0;
         let inside = Inside {
             objects: BTreeMap::new(),
             uploads: BTreeMap::new(),
@@ -101,6 +107,8 @@ impl World {
             schedule: Schedule::new(of(3)),
             rules,
             indexed,
+            overwrites,
+            hasty,
             calm: AtomicBool::new(false),
             inside: Mutex::new(inside),
         })

@@ -80,6 +80,8 @@ impl Store {
         let _turn = self.turn.lock().await;
         let began = self.clock.elapsed();
         for _ in 0..ATTEMPTS {
+            // What a last attempt came to is known once the bucket is ours again.
+            self.own(format!("writer {}", commit.writer)).await?;
             let Standing::Open { number } = self.standing(&commit).await? else {
                 return Ok(Publication::Void);
             };
@@ -117,7 +119,7 @@ impl Store {
 
     async fn put_files(&self, commit: &Commit, number: u64) -> Result<Vec<FileEntry>, Error> {
         let &Commit { writer, covers_from, covers_to, ref rows } = commit;
-        let record = Sequence::Writer(writer).path(number);
+        let record = self.bucket.record_path(Sequence::Writer(writer), number);
         let origin = FileOrigin { record, log: Some((writer, covers_from, covers_to)) };
         let written = self.encode(Arc::clone(rows), origin).await?;
         let puts = written.into_iter().map(|file| self.put_file(file));
@@ -175,15 +177,17 @@ impl Store {
         let sequence = Sequence::Writer(writer);
         let body = Body::Commit { covers_from, covers_to, adds };
         let record = Record { id: self.mint(), at: self.clock.now(), body };
-        let (ours, record) = match append(&self.bucket, sequence, number, &record).await? {
-            Appended::Ours => (true, record),
-            Appended::Taken(found) => {
-                warn!(%writer, number, "a late record of this writer is there already");
-                (false, found)
+        match append(&self.bucket, sequence, number, &record).await? {
+            Appended::Ours => {
+                self.apply(sequence, number, record).await?;
+                Ok(true)
             }
-        };
-        self.apply(sequence, number, record).await?;
-        Ok(ours)
+            Appended::Taken(_) => {
+                warn!(%writer, number, "a late record of this writer is there already");
+                self.refresh().await?;
+                Ok(false)
+            }
+        }
     }
 
     /// Applies a record that this process knows to stand at `number`.

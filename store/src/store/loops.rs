@@ -104,8 +104,12 @@ impl Store {
         if self.bucket.puts() != Puts::Overwrite {
             return Ok(());
         }
-        let ownership = self.ownership.lock().await;
-        match ownership.as_ref().map_or(Ok(()), Ownership::check) {
+        let held = self.ownership.lock().await.as_ref().map_or(Ok(()), Ownership::check);
+        if !matches!(held, Err(Error::Owned { .. })) {
+            return Ok(());
+        }
+        // A claim that was put long ago may have landed only now.
+        match self.own_as_process().await {
             Err(lost @ Error::Owned { .. }) => {
                 error!(%lost, "stopping");
                 Err(lost)

@@ -1,7 +1,7 @@
 //! From a bucket that answered to a store that knows its catalog.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use ulid::Ulid;
 
 use crate::bucket::Bucket;
+use crate::catalog::epochs::Epochs;
 use crate::catalog::replay::{Replay, Replayed, STEP};
 use crate::catalog::state::State;
 use crate::catalog::{Snapshot, checkpoint};
@@ -35,6 +36,7 @@ impl Store {
             Some(folder) => Index::open(folder, Arc::clone(&metrics)).await?,
             None => (Index::off(Arc::clone(&metrics)), State::default()),
         };
+        bucket.follow(Epochs::read(&bucket).await?);
         if !checkpoint::agrees(&bucket, &state).await? {
             warn!(storage = bucket.storage(), "the index is of another bucket, making it anew");
             index.clear(RebuildReason::Foreign).await;
@@ -65,6 +67,7 @@ impl Store {
             writers: Mutex::new(BTreeSet::new()),
             turn: tokio::sync::Mutex::new(()),
             ownership: tokio::sync::Mutex::new(None),
+            doubtful: AtomicBool::new(false),
             checkpointed: AtomicU64::new(u64::MAX),
             conditions: OnceLock::new(),
             examined: Arc::default(),

@@ -2,9 +2,11 @@
 
 use std::io::{Error as IoError, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tracing::info;
 
+use crate::bucket::Puts;
 use crate::catalog::replay::{Replay, Replayed};
 use crate::catalog::state::State;
 use crate::error::Error;
@@ -69,6 +71,8 @@ impl Store {
             changes.extend(more);
         }
         *state = fresh;
+        // Where a bucket has owners, another may have come meanwhile.
+        self.doubtful.store(self.bucket.puts() != Puts::CreateOnly, Ordering::Release);
         self.index.resume();
         self.publish(&state, changes).await;
         Ok(self.snapshot())

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use object_store::ObjectMeta;
 
-use crate::bucket::Puts;
 use crate::catalog::FileEntry;
 use crate::catalog::check::Findings;
 use crate::catalog::check::records::NOT_OURS;
@@ -84,7 +83,7 @@ impl Store {
         }
         let made_ms = i64::try_from(id.0.timestamp_ms()).unwrap_or(i64::MAX);
         let made = UnixNanos(made_ms.saturating_mul(1_000_000));
-        let (due, closes) = (due(made), self.bucket.puts() == Puts::CreateOnly);
+        let due = due(made);
         Ok(match prospect(&self.bucket, state, id, path).await? {
             Prospect::Counts => "a younger record names it".to_owned(),
             Prospect::Unknown => {
@@ -96,12 +95,9 @@ impl Store {
             Prospect::Never => {
                 "no record will ever name it; the next collection deletes it".to_owned()
             }
-            Prospect::Waits(sequence, number) if closes => {
-                let record = sequence.path(number);
-                format!("`{record}` was never written; the next collection takes its number")
-            }
             Prospect::Waits(sequence, number) => {
-                format!("it waits for `{}`", sequence.path(number))
+                let record = self.bucket.record_path(sequence, number);
+                format!("`{record}` was never written; the next collection takes its number")
             }
         })
     }

@@ -44,6 +44,13 @@ pub(super) async fn fold(bucket: &Bucket, findings: &Findings<'_>) -> Result<Sta
 /// Why an object is there that Icecore has no use for.
 pub(super) const NOT_OURS: &str = "it is nothing of Icecore's, so nothing deletes it";
 
+/// Whether a path is that of a record, of whichever epoch.
+fn is_late(sequence: Sequence, path: &str) -> bool {
+    let epoch = path.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+    let epoch = epoch.and_then(|name| name.split_once('-')?.1.parse().ok());
+    number_of(path).zip(epoch).is_some_and(|(number, id)| sequence.path_in(number, id) == path)
+}
+
 /// The numbers that a sequence has, in order.
 async fn numbers(
     bucket: &Bucket,
@@ -53,8 +60,10 @@ async fn numbers(
     let mut numbers = Vec::new();
     for object in bucket.list(&sequence.folder()).await? {
         let path = object.location.as_ref();
-        match number_of(path).filter(|number| sequence.path(*number) == path) {
+        match bucket.epochs().number_at(sequence, path) {
             Some(number) => numbers.push(number),
+            // It came after its owner had lost the bucket, and counts for nothing.
+            None if is_late(sequence, path) => {}
             None => findings.orphan(path, object.size, NOT_OURS),
         }
     }
@@ -70,7 +79,7 @@ async fn fold_sequence(
     findings: &Findings<'_>,
 ) -> Result<(), Error> {
     for numbers in numbers.chunks(PARALLEL) {
-        let paths = numbers.iter().map(|number| sequence.path(*number));
+        let paths = numbers.iter().map(|number| bucket.record_path(sequence, *number));
         let reads: Vec<_> = paths.map(|path| read(bucket, path)).collect();
         for (number, read) in numbers.iter().zip(join_all(reads).await) {
             fold_one(state, (sequence, *number), read, findings)?;
