@@ -1,8 +1,10 @@
 //! Connections as user space sees them: who talks to whom, and how far each direction has come.
 
+mod datagrams;
 mod handshake;
 mod stream;
 mod table;
 
 pub use handshake::Tls;
+pub(crate) use datagrams::Datagrams;
 pub(crate) use table::{Figures, Table, TableConfig, Verdict};

@@ -31,6 +31,8 @@ pub(crate) enum Instrument {
     MessagingServer,
     MessagingClient,
     MessagingProcess,
+    DnsServer,
+    DnsClient,
 }
 
 /// Upper bounds in seconds, as the semantic conventions advise for requests.
@@ -42,7 +44,7 @@ const DATABASE_BOUNDS: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 
 const SESSION_BOUNDS: &[f64] = &[0.1, 1.0, 10.0, 60.0, 300.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0];
 
 impl Instrument {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::HttpServer,
         Self::HttpClient,
         Self::DatabaseServer,
@@ -54,6 +56,8 @@ impl Instrument {
         Self::MessagingServer,
         Self::MessagingClient,
         Self::MessagingProcess,
+        Self::DnsServer,
+        Self::DnsClient,
     ];
 
     /// The conventions have no histogram for the side of a database's server or of a broker, nor for
@@ -71,6 +75,8 @@ impl Instrument {
             Self::MessagingServer => "icecore.messaging.server.operation.duration",
             Self::MessagingClient => "messaging.client.operation.duration",
             Self::MessagingProcess => "messaging.process.duration",
+            Self::DnsServer => "icecore.dns.server.lookup.duration",
+            Self::DnsClient => "dns.lookup.duration",
         }
     }
 
@@ -89,6 +95,8 @@ impl Instrument {
                 "Duration of messaging operation initiated by a producer or consumer client."
             }
             Self::MessagingProcess => "Duration of processing operation.",
+            Self::DnsServer => "Time taken to answer a DNS lookup.",
+            Self::DnsClient => "Time taken to perform a DNS lookup.",
         }
     }
 

@@ -54,8 +54,10 @@ pub struct ConnectionInfo {
     pub netns: u32,
     /// The owner's end. IPv4-mapped IPv6 addresses may be given as they are.
     pub local: SocketAddr,
-    /// The other end.
+    /// The other end; port 0 where a datagram does not say from whom it came.
     pub remote: SocketAddr,
+    /// `network.transport`
+    pub transport: &'static str,
     /// When the connection was established, wall clock in nanoseconds; none where it is older than
     /// the probe. Both ends on one node see it within microseconds of each other.
     pub opened: Option<u64>,

@@ -5,6 +5,7 @@
 //! byte that it was fed is counted once in its [`Counts`], as parsed, unparsed or passed.
 
 mod dialogue;
+pub(crate) mod dns;
 mod exchange;
 mod follow;
 mod grpc;
@@ -28,7 +29,7 @@ mod table;
 mod websocket;
 
 pub use exchange::{
-    BodySize, DatabaseCall, Detail, Exchange, Failure, Handling, HttpCall, MessagingCall, RpcCall,
+    BodySize, DatabaseCall, Detail, DnsCall, Exchange, Failure, Handling, HttpCall, MessagingCall, RpcCall,
     Said, SocketCall,
 };
 pub use follow::{Followed, Following};
@@ -182,6 +183,10 @@ pub struct Limits {
     pub header_table_bytes_max: usize,
     /// An answer that nobody has to give is waited for so long, in nanoseconds.
     pub answer_nanos_max: u64,
+    /// Questions in datagrams, of all sockets, that may wait for their answer; the oldest is shed.
+    pub dns_waiting_max: usize,
+    /// A question without an answer for so long counts as unanswered.
+    pub dns_wait_nanos_max: u64,
     /// Request headers that are kept, in lower case.
     pub request_headers: Vec<String>,
     /// Response headers that are kept, in lower case.
@@ -205,6 +210,8 @@ impl Default for Limits {
             streams_max: 1_024,
             header_table_bytes_max: 64 << 10,
             answer_nanos_max: 10_000_000_000,
+            dns_waiting_max: 4_096,
+            dns_wait_nanos_max: 10_000_000_000,
             request_headers: names(&[
                 "host",
                 "user-agent",

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use icecore_probe_events::{
-    COUNTERS, Connection, FLAG_TLS, Piece, Record, Told, VERDICT_COPY, VERDICT_IGNORE,
+    COUNTERS, Connection, FLAG_DATAGRAM, FLAG_TLS, Piece, Record, Told, VERDICT_COPY, VERDICT_IGNORE,
     VERDICT_WATCH,
 };
 use tokio::time::MissedTickBehavior;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::tls::Hints;
 use crate::balance::Balance;
 use crate::clock::{WallClock, monotonic};
-use crate::connection::{Table, TableConfig, Verdict};
+use crate::connection::{Datagrams, Table, TableConfig, Verdict};
 use crate::emit::OwnSockets;
 use crate::error::Error;
 use crate::load::{Connections, Figures, Verdicts};
@@ -46,6 +46,7 @@ pub(crate) struct Reader {
 struct Follower {
     maps: Maps,
     table: Table,
+    datagrams: Datagrams,
     clock: WallClock,
     pipeline: Pipeline,
     own: OwnSockets,
@@ -72,6 +73,7 @@ impl Reader {
     ) -> Self {
         let follower = Follower {
             maps,
+            datagrams: Datagrams::new(&table.limits),
             table: Table::new(table),
             clock: WallClock::new(),
             pipeline,
@@ -128,6 +130,9 @@ impl Reader {
 impl Follower {
     fn take(&mut self, record: Record<'_>) {
         match record {
+            Record::Piece(piece, payload) if piece.flags & FLAG_DATAGRAM != 0 => {
+                self.take_datagram(&piece, payload);
+            }
             Record::Piece(piece, payload) => self.take_piece(&piece, payload),
             Record::End(end) => {
                 self.balance.ends += 1;
@@ -135,6 +140,15 @@ impl Follower {
                 table.end(&end, clock, &mut |info, exchange| pipeline.exchange(info, exchange));
             }
         }
+    }
+
+    fn take_datagram(&mut self, piece: &Piece, payload: &[u8]) {
+        let Self { datagrams, clock, pipeline, balance, .. } = self;
+        balance.followed += 1;
+        pipeline.process_seen(piece.owner.pid, piece.owner.started);
+        datagrams.feed(piece, payload, clock, &mut |info, exchange| {
+            pipeline.exchange(info, exchange);
+        });
     }
 
     fn take_piece(&mut self, piece: &Piece, payload: &[u8]) {
@@ -174,23 +188,28 @@ impl Follower {
 
     fn keep_house(&mut self) {
         self.clock.sync();
-        let Self { table, clock, pipeline, .. } = self;
+        let Self { table, datagrams, clock, pipeline, .. } = self;
         let now = monotonic();
-        table.expire(now, clock, &mut |info, exchange| pipeline.exchange(info, exchange));
+        let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
+        table.expire(now, clock, &mut sink);
+        datagrams.expire(clock.wall(now), &mut sink);
         self.show();
         self.pipeline.tick(self.clock.wall(now));
     }
 
     fn show(&mut self) {
         self.balance.kernel = sums(&self.maps.figures).unwrap_or(self.balance.kernel);
-        let (figures, counts) = self.table.take_figures();
+        let (figures, mut counts) = self.table.take_figures();
+        counts.add(self.datagrams.take_counts());
         self.pipeline.counts(counts);
         self.metrics.show(&self.balance, figures, self.table.len());
     }
 
     fn finish(mut self) {
-        let Self { table, clock, pipeline, .. } = &mut self;
-        table.close_all(clock, &mut |info, exchange| pipeline.exchange(info, exchange));
+        let Self { table, datagrams, clock, pipeline, .. } = &mut self;
+        let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
+        table.close_all(clock, &mut sink);
+        datagrams.close(clock.wall(monotonic()), &mut sink);
         self.show();
         log_balance(&self.balance);
         self.pipeline.finish(self.clock.wall(monotonic()));

@@ -5,6 +5,7 @@
 
 pub(crate) mod attribute;
 mod database;
+mod dns;
 pub(crate) mod facts;
 mod http;
 pub(crate) mod link;

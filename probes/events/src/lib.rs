@@ -32,6 +32,9 @@ pub const FLAG_TLS: u32 = 32;
 /// the socket with this bit turned over: no cookie and no kernel address gives another one's.
 pub const PLAIN: u64 = 1 << 62;
 
+/// Of a piece: a datagram, which is a connection of its own.
+pub const FLAG_DATAGRAM: u32 = 64;
+
 /// Nobody has told the protocol yet: the first bytes are copied, and behind them calls that may
 /// begin a request.
 pub const VERDICT_UNDECIDED: u32 = 0;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use icecore_probe_events::{
-    End, FLAG_FROM_START, FLAG_IPV6, FLAG_LOOKING, FLAG_PLAIN, FLAG_RESET, FLAG_TLS, INBOUND,
+    End, FLAG_DATAGRAM, FLAG_FROM_START, FLAG_IPV6, FLAG_LOOKING, FLAG_PLAIN, FLAG_RESET, FLAG_TLS, INBOUND,
     Owner, PLAIN, Piece,
 };
 
@@ -343,11 +343,11 @@ impl Tracked {
     }
 }
 
-fn direction(piece: &Piece) -> Direction {
+pub(super) fn direction(piece: &Piece) -> Direction {
     if piece.direction == u16::from(INBOUND) { Direction::Inbound } else { Direction::Outbound }
 }
 
-fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
+pub(super) fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
     let flow = &piece.flow;
     let ipv6 = piece.flags & FLAG_IPV6 != 0;
     let from_start = piece.flags & FLAG_FROM_START != 0;
@@ -356,6 +356,7 @@ fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
         netns: flow.netns,
         local: SocketAddr::new(address(flow.local_addr, ipv6), flow.local_port),
         remote: SocketAddr::new(address(flow.remote_addr, ipv6), flow.remote_port),
+        transport: if piece.flags & FLAG_DATAGRAM == 0 { "tcp" } else { "udp" },
         opened: from_start.then(|| clock.wall(piece.generation)),
         pid: piece.owner.pid,
         process_started: piece.owner.started,

@@ -102,6 +102,8 @@ pub enum Said {
     Socket(SocketCall),
     /// A broker of messages.
     Messaging(MessagingCall),
+    /// A question to the domain name system.
+    Dns(DnsCall),
 }
 
 /// What an HTTP exchange says.
@@ -241,6 +243,23 @@ pub struct SocketCall {
     pub close_code: Option<u16>,
 }
 
+/// What a question and its answer say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DnsCall {
+    /// `dns.question.name`
+    pub name: String,
+    /// The kind of record that was asked for.
+    pub kind: String,
+    /// `dns.answers`: the addresses among the records of the answer.
+    pub answers: Vec<String>,
+    /// The name of the response code; none where nobody answered.
+    pub code: Option<String>,
+    /// How often the same question was asked again before it was answered.
+    pub retries: u64,
+    /// The answer did not fit.
+    pub truncated: bool,
+}
+
 impl Exchange {
     /// The server began it, and not its client.
     #[must_use]
@@ -256,7 +275,7 @@ impl Exchange {
             Said::Rpc(call) => &call.headers,
             Said::Socket(call) => &call.headers,
             Said::Messaging(call) => &call.headers,
-            Said::Database(_) => return None,
+            Said::Database(_) | Said::Dns(_) => return None,
         };
         headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }

@@ -64,6 +64,13 @@ pub(super) fn told(exchange: &Exchange) -> String {
             let status = call.error.as_deref().unwrap_or("ok");
             format!("{} {destination} -> {status} {sizes}{failure}", call.operation)
         }
+        Said::Dns(call) => {
+            let code = call.code.as_deref().unwrap_or("-");
+            let retries =
+                if call.retries > 0 { format!(" again {}", call.retries) } else { String::new() };
+            let answers = call.answers.join(",");
+            format!("{} {} {code} [{answers}]{retries} {sizes}{failure}", call.kind, call.name)
+        }
         Said::Http(call) => {
             let status = call.status.map_or("-".to_owned(), |status| status.to_string());
             format!("{} {} {status} {sizes}{failure}", call.method, call.target)

@@ -4,7 +4,7 @@
 //! here.
 
 use super::attribute::Attribute;
-use super::{database, http, messaging, rpc, websocket};
+use super::{database, dns, http, messaging, rpc, websocket};
 use crate::connection::Tls;
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
@@ -33,6 +33,7 @@ impl Facts {
             Said::Http(call) => http::facts(connection, exchange, call),
             Said::Database(call) => database::facts(connection, exchange, call),
             Said::Rpc(call) => rpc::facts(connection, exchange, call),
+            Said::Dns(call) => dns::facts(connection, exchange, call),
             Said::Socket(call) => websocket::facts(connection, exchange, call),
             Said::Messaging(call) => messaging::facts(connection, exchange, call),
         }
@@ -46,7 +47,13 @@ pub(super) fn error_type_of(exchange: &Exchange, status: Option<String>) -> Opti
 
 /// The other end of the connection.
 pub(super) fn peer(list: &mut Vec<Attribute>, connection: &ConnectionInfo, role: Role) {
+    list.push(Attribute::integer("network.local.port", i64::from(connection.local.port())));
+    list.push(Attribute::text("network.transport", connection.transport));
     let peer = connection.remote;
+    if peer.port() == 0 {
+        // A socket that receives from everybody, and nobody was answered.
+        return;
+    }
     let (address, port) = (peer.ip().to_canonical().to_string(), i64::from(peer.port()));
     if role == Role::Server {
         list.push(Attribute::text("client.address", address.clone()));
@@ -54,8 +61,6 @@ pub(super) fn peer(list: &mut Vec<Attribute>, connection: &ConnectionInfo, role:
     }
     list.push(Attribute::text("network.peer.address", address));
     list.push(Attribute::integer("network.peer.port", port));
-    list.push(Attribute::integer("network.local.port", i64::from(connection.local.port())));
-    list.push(Attribute::text("network.transport", "tcp"));
     if let Some(known) = &connection.tls {
         tls(list, known);
     }

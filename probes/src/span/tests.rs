@@ -17,6 +17,7 @@ pub(crate) fn connection(role: Role) -> ConnectionInfo {
         netns: 4_026_531_840,
         local,
         remote,
+        transport: "tcp",
         opened: Some(1_700_000_000_500_000_000),
         pid: 7,
         process_started: 0,

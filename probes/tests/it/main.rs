@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may panic")]
 
 mod databases;
+mod dns;
 mod http2;
 mod peers;
 mod queues;

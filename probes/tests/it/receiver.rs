@@ -106,3 +106,13 @@ pub(crate) fn boolean(span: &Span, key: &str) -> Option<bool> {
         _ => None,
     }
 }
+
+/// Texts among the attributes.
+pub(crate) fn list<'s>(span: &'s Span, key: &str) -> Vec<&'s str> {
+    let Some(Value::ArrayValue(list)) = value(span, key) else { return Vec::new() };
+    let texts = list.values.iter().map(|one| match &one.value {
+        Some(Value::StringValue(text)) => text.as_str(),
+        _ => "",
+    });
+    texts.collect()
+}

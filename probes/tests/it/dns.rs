@@ -1,0 +1,125 @@
+//! DNS: a real server and real resolvers, over UDP and TCP, and each question once on each side.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+
+use icecore_probes::{Config, RungChoice};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use serde::Deserialize;
+
+use crate::http2::watched_by;
+use crate::peers::{Peer, check_figures, free_port, listening};
+use crate::receiver::{Received, int, list, text};
+use crate::requests::of_ports;
+
+/// One question, as the client saw it. What it does not know is null.
+#[derive(Debug, Deserialize)]
+struct Record {
+    name: String,
+    kind: String,
+    code: Option<String>,
+    answers: Vec<String>,
+    transport: String,
+    /// Bytes of the answer.
+    received: Option<i64>,
+    retries: i64,
+    start: u64,
+    end: u64,
+}
+
+/// Scenario: dnsmasq under dig (UDP and TCP), Node.js (120 questions at once) and sockets that are
+/// connected and not, of several calls: addresses, names that do not exist or are refused, a
+/// question that nobody answers and that is asked three times; by the socket tracepoints.
+/// Guarantees: one span on each side for each question, with name, type, code, addresses and sizes,
+/// inside the client's own times; the unanswered one is an error; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn dns_is_seen_by_socket_tracepoints() {
+    check_dns(RungChoice::BtfTracepoints).await;
+}
+
+/// Scenario: the same, seen by the system call tracepoints.
+/// Guarantees: the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn dns_is_seen_by_system_call_tracepoints() {
+    check_dns(RungChoice::SyscallTracepoints).await;
+}
+
+async fn check_dns(rung: RungChoice) {
+    let port = free_port();
+    let Some(_server) = dnsmasq(port) else { return };
+    listening(port).await;
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ports = [port, nobody.local_addr().unwrap().port()];
+    let mut config = Config::default();
+    config.capture.rung = rung;
+    config.limits.dns_wait_nanos_max = 2_000_000_000;
+    let Some((records, received, registry)) =
+        watched_by::<Record>(config, "dns_client.py", &ports, 2).await
+    else {
+        return;
+    };
+    assert!(records.len() >= 200, "{} questions", records.len());
+    for kind in [SpanKind::Server, SpanKind::Client] {
+        check_spans(&received, &ports, &records, kind);
+    }
+    check_figures(&registry);
+    println!("{rung:?}: {} questions on both sides", records.len());
+}
+
+fn dnsmasq(port: u16) -> Option<Peer> {
+    let mut command = Command::new("dnsmasq");
+    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]);
+    command.args(["--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file="]);
+    command.args(["--address=/some.test/192.0.2.7", "--address=/some.test/2001:db8::7"]);
+    command.args(["--address=/none.test/", &format!("--port={port}"), "--user=root"]);
+    match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+        Ok(child) => Some(Peer(child)),
+        Err(error) => {
+            println!("skipped: dnsmasq cannot be started: {error}");
+            None
+        }
+    }
+}
+
+fn check_spans(received: &Received, ports: &[u16], records: &[Record], kind: SpanKind) {
+    let mut spans: BTreeMap<String, Span> = BTreeMap::new();
+    for span in of_ports(received, ports).into_iter().filter(|span| span.kind() == kind) {
+        let name = text(&span, "dns.question.name").unwrap().to_owned();
+        let twice = spans.insert(name, span);
+        assert!(twice.is_none(), "{kind:?} is there twice: {twice:?}");
+    }
+    for record in records {
+        // Who does not read has seen no question.
+        if record.code.is_none() && kind == SpanKind::Server {
+            continue;
+        }
+        let span = spans.remove(&record.name);
+        check_span(record, &span.unwrap_or_else(|| panic!("no {kind:?} span of {record:?}")));
+    }
+    assert!(spans.is_empty(), "nobody asked {spans:?}");
+}
+
+fn check_span(record: &Record, span: &Span) {
+    let shown = || format!("{record:?}: {span:?}");
+    assert_eq!(text(span, "icecore.dns.question.type"), Some(&*record.kind), "{}", shown());
+    let code = text(span, "icecore.dns.response_code");
+    assert_eq!(code, record.code.as_deref(), "{}", shown());
+    assert_eq!(text(span, "network.transport"), Some(&*record.transport), "{}", shown());
+    assert_eq!(list(span, "dns.answers"), record.answers, "{}", shown());
+    assert_eq!(int(span, "icecore.dns.retries").unwrap_or(0), record.retries, "{}", shown());
+    let size = int(span, "icecore.response.size");
+    assert!(record.received.is_none() || size == record.received, "{}", shown());
+    let error = match (&record.code, span.kind()) {
+        (None, _) => Some("timeout"),
+        (Some(code), SpanKind::Client) if code != "NOERROR" => Some(&**code),
+        _ => None,
+    };
+    assert_eq!(text(span, "error.type"), error, "{}", shown());
+    assert_eq!(int(span, "network.peer.port").is_some(), true, "{}", shown());
+    let slack = 5_000_000;
+    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
+    let inside = end <= record.end + slack || record.code.is_none();
+    assert!(start <= end && start + slack >= record.start && inside, "{}", shown());
+}
