@@ -1,11 +1,11 @@
 //! Where system calls keep their number and arguments, and what their numbers are.
 
-/// Offsets into `struct pt_regs`: the number, then the first four arguments.
+/// Offsets into `struct pt_regs`: the number, then the first five arguments.
 #[cfg(bpf_target_arch = "x86_64")]
-pub const REGISTERS: [usize; 5] = [120, 112, 104, 96, 56];
+pub const REGISTERS: [usize; 6] = [120, 112, 104, 96, 56, 72];
 /// The first argument stands in `orig_x0`, which the result does not overwrite.
 #[cfg(bpf_target_arch = "aarch64")]
-pub const REGISTERS: [usize; 5] = [280, 272, 8, 16, 24];
+pub const REGISTERS: [usize; 6] = [280, 272, 8, 16, 24, 32];
 
 /// The numbers of the calls that move bytes.
 #[cfg(bpf_target_arch = "x86_64")]

@@ -9,11 +9,11 @@ use icecore_probe_events::{INBOUND, OUTBOUND};
 use crate::arch::number;
 use crate::maps::{MESSAGES, MessageCursor};
 
-/// A system call: its number and first four arguments.
+/// A system call: its number and first five arguments.
 #[derive(Clone, Copy)]
 pub struct Call {
     pub number: u32,
-    pub args: [u64; 4],
+    pub args: [u64; 5],
 }
 
 /// Where the bytes lie.
@@ -86,12 +86,22 @@ impl Call {
     /// Where the bytes of this call lie, for a call of one message.
     #[inline(always)]
     pub fn source(&self, shape: Shape) -> Source {
-        let [_, second, third, _] = self.args;
+        let [_, second, third, ..] = self.args;
         match shape {
             Shape::Buffer => Source { at: second, len: third, vector: 0, vector_len: 0 },
             Shape::Vector => Source { at: 0, len: 0, vector: second, vector_len: third },
             Shape::Message => message(second),
             Shape::Messages | Shape::Elsewhere => NOWHERE,
+        }
+    }
+
+    /// Where the name of the receiver lies, for a call of one message; 0: nowhere.
+    #[inline(always)]
+    pub fn name(&self, shape: Shape) -> u64 {
+        match shape {
+            Shape::Buffer if self.number == number::SENDTO => self.args[4],
+            Shape::Message => name(self.args[1]),
+            _ => 0,
         }
     }
 
@@ -102,7 +112,7 @@ impl Call {
     #[inline(always)]
     pub fn next_message(&self, moved: u64) -> Source {
         let thread = bpf_get_current_pid_tgid();
-        let [_, vector, count, _] = self.args;
+        let [_, vector, count, ..] = self.args;
         // SAFETY: the value is copied out at once.
         let cursor = unsafe { MESSAGES.get(&thread) }.copied();
         let mut index = match cursor {
@@ -119,6 +129,13 @@ impl Call {
         let _ = MESSAGES.insert(&thread, &cursor, 0);
         source
     }
+}
+
+/// Where the name of the other end lies, by a `user_msghdr`; 0: nowhere.
+#[inline(always)]
+pub fn name(at: u64) -> u64 {
+    // SAFETY: the helper checks the address; the name comes first.
+    unsafe { bpf_probe_read_user(at as *const u64) }.unwrap_or(0)
 }
 
 /// Reads a `user_msghdr`.

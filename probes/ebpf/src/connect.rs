@@ -18,7 +18,8 @@ use crate::tls;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-const IPPROTO_TCP: u16 = 6;
+pub const IPPROTO_TCP: u16 = 6;
+pub const IPPROTO_UDP: u16 = 17;
 /// Both directions: the owner has closed the socket, or it was reset.
 const SHUTDOWN_BOTH: u8 = 3;
 
@@ -39,11 +40,17 @@ pub fn field<T: Copy>(object: u64, offset: u32) -> Option<T> {
 /// A socket is TCP over IPv4 or IPv6.
 #[inline(always)]
 pub fn is_tcp(sk: u64) -> bool {
+    protocol(sk) == IPPROTO_TCP
+}
+
+/// The protocol of a socket of IPv4 or IPv6; 0: of another family.
+#[inline(always)]
+pub fn protocol(sk: u64) -> u16 {
     let family: u16 = field(sk, setting!(sk_family)).unwrap_or(0);
     if family != AF_INET && family != AF_INET6 {
-        return false;
+        return 0;
     }
-    field::<u16>(sk, setting!(sk_protocol)) == Some(IPPROTO_TCP)
+    field::<u16>(sk, setting!(sk_protocol)).unwrap_or(0)
 }
 
 /// The identity of a socket whose cookie cannot be asked for: the cookie if it has one, else its
@@ -85,7 +92,7 @@ fn begin(id: u64, sk: u64, flags: u32) {
 }
 
 #[inline(always)]
-fn flow(sk: u64) -> Option<(Flow, u32)> {
+pub fn flow(sk: u64) -> Option<(Flow, u32)> {
     let family: u16 = field(sk, setting!(sk_family))?;
     let mut flow = Flow {
         local_addr: [0; 16],

@@ -67,7 +67,7 @@ pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u
 
 /// The first bytes of the call, and how many of them there are.
 #[inline(always)]
-fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
+pub fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
     let mut source = source;
     // Empty stretches before the first byte are as good as unheard of; two are looked at.
     if source.len == 0 && source.vector_len > 0 {

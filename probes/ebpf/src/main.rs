@@ -12,6 +12,7 @@ mod arch;
 mod call;
 mod connect;
 mod copy;
+mod datagram;
 mod look;
 mod maps;
 mod tls;
@@ -28,7 +29,7 @@ use icecore_probe_events::{Counter, INBOUND, OUTBOUND};
 
 use arch::{REGISTERS, number};
 use call::{Call, MESSAGE_LEN_AT, MESSAGE_STRIDE, NOWHERE, Shape, Source};
-use connect::{entry, field, identity, is_tcp};
+use connect::{IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, is_tcp, protocol};
 use copy::Moved;
 use maps::{TRACEPOINTS, count, setting};
 
@@ -117,7 +118,8 @@ fn socket_call(ctx: &BtfTracePointContext, direction: u8) {
     };
     // SAFETY: the first argument is a socket.
     let id = unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
-    record(id, sk, direction, source, moved);
+    let name = call.shape().map_or(0, |(_, shape)| call.name(shape));
+    record(id, sk, direction, source, moved, name);
 }
 
 /// Counts a call as seen, and filters what is not for us.
@@ -128,7 +130,8 @@ fn counted_in(sk: u64, flags: u64) -> bool {
         count(Counter::Own);
         return false;
     }
-    if !is_tcp(sk) {
+    let protocol = protocol(sk);
+    if protocol != IPPROTO_TCP && protocol != IPPROTO_UDP {
         count(Counter::NotTcp);
         return false;
     }
@@ -139,9 +142,13 @@ fn counted_in(sk: u64, flags: u64) -> bool {
     true
 }
 
+/// `name`: where the receiver of a datagram is named, or 0.
 #[inline(always)]
-fn record(id: u64, sk: u64, direction: u8, source: Source, moved: u64) {
-    match entry(id, sk) {
+fn record(id: u64, sk: u64, direction: u8, source: Source, moved: u64, name: u64) {
+    let tcp = is_tcp(sk);
+    let found =
+        if tcp { entry(id, sk) } else { datagram::entry(sk, direction, source, moved, name) };
+    match found {
         // SAFETY: the pointer is valid while the program runs. Two threads that use one direction
         // of one socket at the same time may lose a step of its position, which then shows as a
         // piece that overlaps.
@@ -152,7 +159,8 @@ fn record(id: u64, sk: u64, direction: u8, source: Source, moved: u64) {
                 Moved { direction, source, bytes: moved, time: 0, scratch: TRACEPOINTS },
             );
         }
-        None => count(Counter::Untracked),
+        None if tcp => count(Counter::Untracked),
+        None => count(Counter::NotTcp),
     }
 }
 
@@ -164,7 +172,7 @@ fn task_call() -> Call {
     unsafe {
         let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
         let read = |index: usize| registers.add(REGISTERS[index]).cast::<u64>().read_volatile();
-        Call { number: read(0) as u32, args: [read(1), read(2), read(3), read(4)] }
+        Call { number: read(0) as u32, args: [read(1), read(2), read(3), read(4), read(5)] }
     }
 }
 
@@ -172,7 +180,7 @@ fn task_call() -> Call {
 #[inline(always)]
 fn system_call(registers: u64, moved: u64) {
     let read = |index: usize| field::<u64>(registers, REGISTERS[index] as u32).unwrap_or(0);
-    let call = Call { number: read(0) as u32, args: [read(1), read(2), read(3), read(4)] };
+    let call = Call { number: read(0) as u32, args: [read(1), read(2), read(3), read(4), read(5)] };
     if call.number == number::SPLICE {
         spliced(&call, moved);
         return;
@@ -190,7 +198,7 @@ fn system_call(registers: u64, moved: u64) {
     }
     if counted_in(sk, flags) {
         let source = if flags & MSG_TRUNC == 0 { call.source(shape) } else { NOWHERE };
-        record(identity(sk), sk, direction, source, moved);
+        record(identity(sk), sk, direction, source, moved, call.name(shape));
     }
 }
 
@@ -203,7 +211,7 @@ fn spliced(call: &Call, moved: u64) {
         (None, None) => return,
     };
     if counted_in(sk, 0) {
-        record(identity(sk), sk, direction, NOWHERE, moved);
+        record(identity(sk), sk, direction, NOWHERE, moved, 0);
     }
 }
 
@@ -222,7 +230,8 @@ fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
             unsafe { aya_ebpf::helpers::bpf_probe_read_user((at + MESSAGE_LEN_AT) as *const u32) };
         let Ok(len) = len else { break };
         if len > 0 && counted_in(sk, 0) {
-            record(identity(sk), sk, direction, call::message(at), u64::from(len));
+            let source = call::message(at);
+            record(identity(sk), sk, direction, source, u64::from(len), call::name(at));
         }
     }
 }

@@ -22,6 +22,9 @@ pub static VERDICTS: LruHashMap<u64, Told> = LruHashMap::with_max_entries(1024, 
 pub static FIGURES: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(SCRATCHES, 0);
+/// What stands for a connection while a datagram is copied.
+#[map]
+pub static DATAGRAM: PerCpuArray<Connection> = PerCpuArray::with_max_entries(1, 0);
 /// Where a thread is in a call that moves several messages.
 #[map]
 pub static MESSAGES: LruHashMap<u64, MessageCursor> = LruHashMap::with_max_entries(1024, 0);

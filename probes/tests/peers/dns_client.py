@@ -30,8 +30,7 @@ def dig(kind, zone, *how):
                            capture_output=True, check=True, text=True).stdout
     code = re.search(r"status: (\w+)", shown)[1]
     size = int(re.search(r"MSG SIZE +rcvd: (\d+)", shown)[1])
-    answers = re.findall(r"IN\s+(?:A|AAAA)\s+(\S+)", shown)
-    answers = [one for one in answers if not one.endswith(".test.")]
+    answers = re.findall(r"IN[ \t]+(?:A|AAAA)[ \t]+([0-9a-f.:]+)$", shown, re.MULTILINE)
     note(name, kind, code, answers, "tcp" if "+tcp" in how else "udp", size, start)
 
 

@@ -1,0 +1,99 @@
+//! Datagrams to and from the domain name system, whatever the port.
+//!
+//! Invariant: a datagram is copied only if it begins as a question or an answer does; any other is
+//! counted and left alone, and nothing is remembered of the socket.
+
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user};
+use icecore_probe_events::{Connection, FLAG_DATAGRAM, Flow, OUTBOUND, VERDICT_COPY};
+
+use crate::call::Source;
+use crate::connect::flow;
+use crate::look::head;
+use crate::maps::DATAGRAM;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// The head of a message, and the shortest question.
+const MESSAGE_BYTES_MIN: u64 = 12 + 5;
+/// Longer messages are not sent in datagrams.
+const MESSAGE_BYTES_MAX: u64 = 1 << 13;
+
+/// `struct sockaddr_in6`
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Name {
+    family: u16,
+    port: u16,
+    flow_info: u32,
+    v6: [u8; 16],
+}
+
+/// What stands for a connection while a datagram is copied; none for one that is not.
+#[inline(always)]
+pub fn entry(sk: u64, direction: u8, source: Source, moved: u64, name: u64) -> Option<*mut Connection> {
+    if moved < MESSAGE_BYTES_MIN || moved > MESSAGE_BYTES_MAX || !is_dns(source, moved) {
+        return None;
+    }
+    // What is received says from whom only when it has reached the caller.
+    let name = if direction == OUTBOUND { name } else { 0 };
+    if prepare(sk, name) == 0 {
+        return None;
+    }
+    DATAGRAM.get_ptr_mut(0)
+}
+
+/// Makes the entry: 1 where it is ready. Not inlined: the caller's stack is full.
+#[inline(never)]
+fn prepare(sk: u64, name: u64) -> u64 {
+    let Some(entry) = DATAGRAM.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the entry is this CPU's while the program runs.
+    let entry = unsafe { &mut *entry };
+    let Some((flow, family_flag)) = flow(sk) else { return 0 };
+    entry.flow = flow;
+    entry.flags = FLAG_DATAGRAM | family_flag;
+    // SAFETY: always allowed.
+    entry.generation = unsafe { bpf_ktime_get_ns() };
+    entry.passed = [0; 2];
+    // So that the owner is looked up.
+    entry.owner.pid = 0;
+    entry.verdict = VERDICT_COPY;
+    if entry.flow.remote_port == 0 && name != 0 {
+        receiver(&mut entry.flow, name);
+    }
+    1
+}
+
+/// As a message begins: a plain query or its answer, about one name.
+#[inline(always)]
+fn is_dns(source: Source, moved: u64) -> bool {
+    let Some(([_, _, flags, more, high, low, answers, _], 8)) = head(source, moved) else {
+        return false;
+    };
+    let plain = flags & 0x78 == 0 && more & 0x40 == 0;
+    plain && high == 0 && low == 1 && answers < 4 && (flags & 0x80 != 0 || answers == 0)
+}
+
+/// To whom a socket that is not connected sends. An answer says so; a question is known by it.
+#[inline(always)]
+fn receiver(flow: &mut Flow, name: u64) {
+    // SAFETY: the helper checks the address.
+    let Ok(family) = (unsafe { bpf_probe_read_user(name as *const u16) }) else { return };
+    if family == AF_INET {
+        // SAFETY: the helper checks the address.
+        let Ok([_, port, address @ ..]) =
+            (unsafe { bpf_probe_read_user(name as *const [u16; 4]) })
+        else {
+            return;
+        };
+        flow.remote_port = u16::from_be(port);
+        let [a, b] = address;
+        let ([a, b], [c, d]) = (a.to_ne_bytes(), b.to_ne_bytes());
+        [flow.remote_addr[0], flow.remote_addr[1], flow.remote_addr[2], flow.remote_addr[3]] =
+            [a, b, c, d];
+    } else if family == AF_INET6 {
+        // SAFETY: the helper checks the address.
+        let Ok(name) = (unsafe { bpf_probe_read_user(name as *const Name) }) else { return };
+        flow.remote_port = u16::from_be(name.port);
+        flow.remote_addr = name.v6;
+    }
+}
