@@ -5,6 +5,6 @@ mod handshake;
 mod stream;
 mod table;
 
-pub use handshake::Tls;
 pub(crate) use datagrams::Datagrams;
+pub use handshake::Tls;
 pub(crate) use table::{Figures, Table, TableConfig, Verdict};

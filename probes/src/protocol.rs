@@ -29,8 +29,8 @@ mod table;
 mod websocket;
 
 pub use exchange::{
-    BodySize, DatabaseCall, Detail, DnsCall, Exchange, Failure, Handling, HttpCall, MessagingCall, RpcCall,
-    Said, SocketCall,
+    BodySize, DatabaseCall, Detail, DnsCall, Exchange, Failure, Handling, HttpCall, MessagingCall,
+    RpcCall, Said, SocketCall,
 };
 pub use follow::{Followed, Following};
 pub use table::{names, parser};
@@ -185,8 +185,6 @@ pub struct Limits {
     pub answer_nanos_max: u64,
     /// Questions in datagrams, of all sockets, that may wait for their answer; the oldest is shed.
     pub dns_waiting_max: usize,
-    /// A question without an answer for so long counts as unanswered.
-    pub dns_wait_nanos_max: u64,
     /// Request headers that are kept, in lower case.
     pub request_headers: Vec<String>,
     /// Response headers that are kept, in lower case.
@@ -211,7 +209,6 @@ impl Default for Limits {
             header_table_bytes_max: 64 << 10,
             answer_nanos_max: 10_000_000_000,
             dns_waiting_max: 4_096,
-            dns_wait_nanos_max: 10_000_000_000,
             request_headers: names(&[
                 "host",
                 "user-agent",

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use icecore_probe_events::{
-    COUNTERS, Connection, FLAG_DATAGRAM, FLAG_TLS, Piece, Record, Told, VERDICT_COPY, VERDICT_IGNORE,
-    VERDICT_WATCH,
+    COUNTERS, Connection, FLAG_DATAGRAM, FLAG_TLS, Piece, Record, Told, VERDICT_COPY,
+    VERDICT_IGNORE, VERDICT_WATCH,
 };
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;

@@ -22,7 +22,7 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     pub(crate) fn new(limits: &Arc<Limits>) -> Self {
-        let questions = Questions::new(limits.dns_waiting_max, limits.dns_wait_nanos_max);
+        let questions = Questions::new(limits.dns_waiting_max, limits.answer_nanos_max);
         Self { questions, counts: Counts::default() }
     }
 

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use icecore_probe_events::{
-    End, FLAG_DATAGRAM, FLAG_FROM_START, FLAG_IPV6, FLAG_LOOKING, FLAG_PLAIN, FLAG_RESET, FLAG_TLS, INBOUND,
-    Owner, PLAIN, Piece,
+    End, FLAG_DATAGRAM, FLAG_FROM_START, FLAG_IPV6, FLAG_LOOKING, FLAG_PLAIN, FLAG_RESET, FLAG_TLS,
+    INBOUND, Owner, PLAIN, Piece,
 };
 
 use super::handshake::Handshake;

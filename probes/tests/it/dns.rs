@@ -9,10 +9,10 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde::Deserialize;
 
-use crate::http2::watched_by;
 use crate::peers::{Peer, check_figures, free_port, listening};
 use crate::receiver::{Received, int, list, text};
 use crate::requests::of_ports;
+use crate::watch::watched;
 
 /// One question, as the client saw it. What it does not know is null.
 #[derive(Debug, Deserialize)]
@@ -54,12 +54,10 @@ async fn check_dns(rung: RungChoice) {
     let ports = [port, nobody.local_addr().unwrap().port()];
     let mut config = Config::default();
     config.capture.rung = rung;
-    config.limits.dns_wait_nanos_max = 2_000_000_000;
-    let Some((records, received, registry)) =
-        watched_by::<Record>(config, "dns_client.py", &ports, 2).await
-    else {
-        return;
-    };
+    config.limits.answer_nanos_max = 2_000_000_000;
+    let arguments = ports.map(|port| port.to_string());
+    let watched = watched::<Record>(config, "dns_client.py", &arguments, &ports, 2).await;
+    let Some((records, received, registry)) = watched else { return };
     assert!(records.len() >= 200, "{} questions", records.len());
     for kind in [SpanKind::Server, SpanKind::Client] {
         check_spans(&received, &ports, &records, kind);

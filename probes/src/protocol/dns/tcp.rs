@@ -45,7 +45,7 @@ pub(in crate::protocol) fn parser(
     Box::new(Tcp {
         role,
         counts: Counts::default(),
-        questions: Questions::new(limits.pending_max, limits.dns_wait_nanos_max),
+        questions: Questions::new(limits.pending_max, limits.answer_nanos_max),
         ordinal: from_start.then_some(0),
         client: lane(),
         server: lane(),

@@ -112,7 +112,7 @@ fn over_tcp() {
 #[test]
 fn in_datagrams() {
     let limits = Arc::new(Limits::default());
-    let mut questions = Questions::new(2, limits.dns_wait_nanos_max);
+    let mut questions = Questions::new(2, limits.answer_nanos_max);
     let read = |flags| Message::read(&message(5, flags, "a.test", 1, &[])).unwrap();
     let passed = |socket, role| Passed { socket, role, ordinal: None, time: 1, bytes: 24 };
     assert!(questions.ask(passed(1, Role::Client), read(QUERY), "a").is_none());
@@ -125,6 +125,6 @@ fn in_datagrams() {
     assert!(questions.ask(passed(2, Role::Server), read(QUERY), "c").is_none());
     let shed = questions.ask(passed(2, Role::Server), read(QUERY), "d").unwrap();
     assert_eq!(shed.by, "b");
-    assert!(questions.overdue(limits.dns_wait_nanos_max).is_none());
-    assert_eq!(questions.overdue(limits.dns_wait_nanos_max + 1).unwrap().by, "c");
+    assert!(questions.overdue(limits.answer_nanos_max).is_none());
+    assert_eq!(questions.overdue(limits.answer_nanos_max + 1).unwrap().by, "c");
 }
