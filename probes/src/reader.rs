@@ -199,8 +199,10 @@ impl Follower {
 
     fn show(&mut self) {
         self.balance.kernel = sums(&self.maps.figures).unwrap_or(self.balance.kernel);
-        let (figures, mut counts) = self.table.take_figures();
-        counts.add(self.datagrams.take_counts());
+        let (mut figures, mut counts) = self.table.take_figures();
+        let (datagrams, of_datagrams) = self.datagrams.take_counts();
+        figures.pieces_followed += datagrams;
+        counts.add(of_datagrams);
         self.pipeline.counts(counts);
         self.metrics.show(&self.balance, figures, self.table.len());
     }

@@ -3,12 +3,12 @@
 //! Invariant: a datagram is copied only if it begins as a question or an answer does; any other is
 //! counted and left alone, and nothing is remembered of the socket.
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user};
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user, generated};
 use icecore_probe_events::{Connection, FLAG_DATAGRAM, Flow, OUTBOUND, VERDICT_COPY};
 
-use crate::call::Source;
+use crate::call::{Source, Stretch};
 use crate::connect::flow;
-use crate::look::head;
+use crate::copy::{opaque, stretch};
 use crate::maps::DATAGRAM;
 
 const AF_INET: u16 = 2;
@@ -61,6 +61,46 @@ fn prepare(sk: u64, name: u64) -> u64 {
         receiver(&mut entry.flow, name);
     }
     1
+}
+
+/// The first bytes of a datagram, and how many of them there are. They may lie in two stretches: the
+/// head of a message apart from the rest of it. (For streams the verifier has no patience left.)
+#[inline(always)]
+fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
+    if source.len > 0 || source.vector_len == 0 {
+        let (head, known) = beginning(source.at, source.len.min(moved))?;
+        return (known > 0).then_some((head.to_ne_bytes(), known));
+    }
+    let first = stretch(source.vector)?;
+    let (mut head, mut known) = beginning(first.at, first.len.min(moved))?;
+    if known < 8 && source.vector_len > 1 && moved > known {
+        let second = stretch(source.vector + size_of::<Stretch>() as u64)?;
+        let (more, behind) = beginning(second.at, second.len.min(moved - known))?;
+        head |= more << (8 * known);
+        known = (known + behind).min(8);
+    }
+    (known > 0).then_some((head.to_ne_bytes(), known))
+}
+
+/// Up to eight bytes of a stretch of this length, the first one lowest, and how many they are.
+#[inline(always)]
+fn beginning(at: u64, len: u64) -> Option<(u64, u64)> {
+    let mut bytes = 0_u64;
+    if len >= 8 {
+        // SAFETY: the helper checks the address.
+        let bytes = unsafe { bpf_probe_read_user(at as *const u64) }.ok()?;
+        return Some((bytes, 8));
+    }
+    let size = opaque(len) & 7;
+    if size == 0 {
+        return Some((0, 0));
+    }
+    // SAFETY: at most 7 bytes go into 8; the helper checks the address.
+    let result = unsafe {
+        let to = (&raw mut bytes).cast();
+        generated::bpf_probe_read_user(to, size as u32, at as *const _)
+    };
+    (result == 0).then_some((bytes, size))
 }
 
 /// As a message begins: a plain query or its answer, about one name.

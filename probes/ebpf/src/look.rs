@@ -9,7 +9,7 @@ use icecore_probe_events::{
     Connection, FLAG_TLS, VERDICT_COPY, VERDICT_IGNORE, VERDICT_TLS, VERDICT_UNDECIDED,
 };
 
-use crate::call::{Source, Stretch};
+use crate::call::Source;
 use crate::copy::{opaque, stretch};
 use crate::maps::{VERDICTS, setting};
 
@@ -65,44 +65,33 @@ pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u
     allowed
 }
 
-/// The first bytes of the call, and how many of them there are. They may lie in two stretches: who
-/// sends the head of a message apart from the rest of it.
+/// The first bytes of the call, and how many of them there are.
 #[inline(always)]
-pub fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
-    if source.len > 0 || source.vector_len == 0 {
-        let (head, known) = beginning(source.at, source.len.min(moved))?;
-        return (known > 0).then_some((head.to_ne_bytes(), known));
+fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
+    let mut source = source;
+    // Empty stretches before the first byte are as good as unheard of; two are looked at.
+    if source.len == 0 && source.vector_len > 0 {
+        let first = stretch(source.vector)?;
+        source.at = first.at;
+        source.len = first.len;
     }
-    let first = stretch(source.vector)?;
-    let (mut head, mut known) = beginning(first.at, first.len.min(moved))?;
-    if known < 8 && source.vector_len > 1 && moved > known {
-        let second = stretch(source.vector + size_of::<Stretch>() as u64)?;
-        let (more, behind) = beginning(second.at, second.len.min(moved - known))?;
-        head |= more << (8 * known);
-        known = (known + behind).min(8);
+    let known = source.len.min(moved);
+    if known == 0 {
+        return None;
     }
-    (known > 0).then_some((head.to_ne_bytes(), known))
-}
-
-/// Up to eight bytes of a stretch of this length, the first one lowest, and how many they are.
-#[inline(always)]
-fn beginning(at: u64, len: u64) -> Option<(u64, u64)> {
-    let mut bytes = 0_u64;
-    if len >= 8 {
+    let mut head = [0_u8; 8];
+    if known >= 8 {
         // SAFETY: the helper checks the address.
-        let bytes = unsafe { bpf_probe_read_user(at as *const u64) }.ok()?;
-        return Some((bytes, 8));
+        head = unsafe { bpf_probe_read_user(source.at as *const [u8; 8]) }.ok()?;
+        return Some((head, 8));
     }
-    let size = opaque(len) & 7;
-    if size == 0 {
-        return Some((0, 0));
-    }
+    let size = opaque(known) & 7;
     // SAFETY: at most 7 bytes go into 8; the helper checks the address.
     let result = unsafe {
-        let to = (&raw mut bytes).cast();
-        generated::bpf_probe_read_user(to, size as u32, at as *const _)
+        let to = head.as_mut_ptr().cast();
+        generated::bpf_probe_read_user(to, size as u32, source.at as *const _)
     };
-    (result == 0).then_some((bytes, size))
+    (result == 0).then_some((head, known))
 }
 
 /// As an HTTP/1 request or response may begin: `HTTP/1.`, or a word in capitals and a space; or as

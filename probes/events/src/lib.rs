@@ -238,7 +238,7 @@ pub enum Counter {
     Seen = 0,
     /// Made by the agent itself.
     Own,
-    /// Not on TCP over IPv4 or IPv6.
+    /// Neither on TCP over IPv4 or IPv6 nor a datagram of DNS.
     NotTcp,
     /// The bytes were only looked at by their owner and will be seen again.
     Peeked,

@@ -18,12 +18,13 @@ use crate::protocol::{Counts, Direction, Failure, Limits, Role};
 pub(crate) struct Datagrams {
     questions: Questions<ConnectionInfo>,
     counts: Counts,
+    followed: u64,
 }
 
 impl Datagrams {
     pub(crate) fn new(limits: &Arc<Limits>) -> Self {
         let questions = Questions::new(limits.dns_waiting_max, limits.answer_nanos_max);
-        Self { questions, counts: Counts::default() }
+        Self { questions, counts: Counts::default(), followed: 0 }
     }
 
     /// A datagram passed.
@@ -34,6 +35,7 @@ impl Datagrams {
         clock: &WallClock,
         sink: Sink<'_>,
     ) {
+        self.followed += 1;
         let bytes = payload.len() as u64 + piece.omitted;
         let Some(message) = Message::read(payload) else {
             self.counts.unparsed_bytes += bytes;
@@ -91,9 +93,9 @@ impl Datagrams {
         }
     }
 
-    /// What became of payload since the last call.
-    pub(crate) fn take_counts(&mut self) -> Counts {
-        std::mem::take(&mut self.counts)
+    /// Datagrams since the last call, and what became of their payload.
+    pub(crate) fn take_counts(&mut self) -> (u64, Counts) {
+        (std::mem::take(&mut self.followed), std::mem::take(&mut self.counts))
     }
 }
 

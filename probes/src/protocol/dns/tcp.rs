@@ -182,7 +182,10 @@ impl Protocol for Tcp {
             self.lose(asks, time, out);
         }
         while let Some(asked) = self.questions.overdue(time) {
-            out.push(asked.unanswered(time, Failure::Unanswered).0);
+            // Its answer may be among what was lost.
+            let missed = self.server.lost || self.answers_missed;
+            let failure = if missed { Failure::Unseen } else { Failure::Unanswered };
+            out.push(asked.unanswered(time, failure).0);
         }
         let mut input = segment.captured;
         let lane = self.lane(asks);
