@@ -115,7 +115,7 @@ fn check_span(record: &Record, span: &Span) {
         _ => None,
     };
     assert_eq!(text(span, "error.type"), error, "{}", shown());
-    assert_eq!(int(span, "network.peer.port").is_some(), true, "{}", shown());
+    assert!(int(span, "network.peer.port").is_some(), "{}", shown());
     let slack = 5_000_000;
     let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
     let inside = end <= record.end + slack || record.code.is_none();
