@@ -4,7 +4,8 @@
 
 FILES_LIST names the Parquet files that count, one a line, under Hive-style paths. What each row says
 is put together as docs/decisions/0001-row-shape.md has it: a timestamp is microseconds and the
-nanoseconds beside them, an attribute is a column of its own or in the overflow text.
+nanoseconds beside them, an attribute is a column of its own or in the overflow text, an integer is
+a double, a mark, and itself where no double is it (0043).
 """
 
 import datetime
@@ -126,7 +127,14 @@ def whole(row):
         elif value is not None:
             maps[first].update(unmarked(json.loads(value)))
     check_partition(fixed)
+    if table == "metrics":
+        fixed["value_int"] = integer(fixed)
     return struct(fixed) | maps
+
+
+def integer(row):
+    exact, marked = row.pop("value_int_exact"), row.pop("value_is_int")
+    return int(row["value"]) if exact is None and marked else exact
 
 
 def check_partition(row):
