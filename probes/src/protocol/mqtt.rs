@@ -15,9 +15,9 @@ use std::sync::Arc;
 pub(super) use look::look;
 use packet::{Fields, Kind, Properties, Start};
 
-use super::dialogue::{Call, Correlated, Correlation, Head, Pending, Read, Side, Unit};
+use super::dialogue::{Correlated, Correlation, Head, Pending, Read, Side, Unit};
 use super::prepared::Recent;
-use super::{Detail, Handling, Limits, MessagingCall, Protocol, Role, Said};
+use super::{Detail, Handling, Limits, MessagingCall, Protocol, Role};
 
 /// The version that has properties.
 const FIVE: u8 = 5;
@@ -67,17 +67,7 @@ impl Key {
     }
 }
 
-/// A packet that waits for its answer.
-#[derive(Debug)]
-struct Waiting(MessagingCall);
-
-impl Call for Waiting {
-    fn said(self) -> Option<Said> {
-        Some(Said::Messaging(self.0))
-    }
-}
-
-type Waits = Pending<Key, Waiting>;
+type Waits = Pending<Key, MessagingCall>;
 
 impl Mqtt {
     fn call(&self, operation: &'static str) -> MessagingCall {
@@ -125,7 +115,7 @@ impl Mqtt {
             Kind::Disconnect if side == Side::Responses => {
                 let error = fields.u8().and_then(reason::name);
                 let call = MessagingCall { error, pushed: true, ..self.call("disconnect") };
-                pending.told(side, pending.draft(unit), Waiting(call));
+                pending.told(side, pending.draft(unit), call);
             }
             Kind::Release | Kind::Ping | Kind::Pong | Kind::Disconnect | Kind::Authenticate => {}
         }
@@ -145,7 +135,7 @@ impl Mqtt {
 
     fn finish(key: Key, error: Option<String>, unit: &Unit<'_>, pending: &mut Waits) {
         match pending.answer(&key, unit) {
-            Some(open) => open.call.0.error = error,
+            Some(open) => open.call.error = error,
             None => pending.unasked(),
         }
         pending.finish(&key);
@@ -166,7 +156,7 @@ impl Mqtt {
         call.details
             .push(("network.protocol.version", Detail::Text(version_name(version).to_owned())));
         let draft = pending.draft(unit).without_content();
-        pending.ask(Side::Requests, draft, Key::Connect, Waiting(call));
+        pending.ask(Side::Requests, draft, Key::Connect, call);
         Some(())
     }
 
@@ -199,8 +189,8 @@ impl Mqtt {
         }
         let draft = pending.draft(unit);
         match id {
-            Some(id) => pending.ask(side, draft, Key::new(side, id), Waiting(call)),
-            None => pending.told(side, draft, Waiting(call)),
+            Some(id) => pending.ask(side, draft, Key::new(side, id), call),
+            None => pending.told(side, draft, call),
         }
         Some(())
     }
@@ -240,7 +230,7 @@ impl Mqtt {
                 call.group = group.map(|(group, _)| self.text(group));
             }
         }
-        pending.ask(Side::Requests, pending.draft(unit), key, Waiting(call));
+        pending.ask(Side::Requests, pending.draft(unit), key, call);
         Some(())
     }
 }
@@ -255,7 +245,7 @@ fn version_name(version: u8) -> &'static str {
 
 impl Correlated for Mqtt {
     type Key = Key;
-    type Call = Waiting;
+    type Call = MessagingCall;
 
     fn head(&self, side: Side, bytes: &[u8]) -> Head {
         match packet::start(side, bytes) {

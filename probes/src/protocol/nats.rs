@@ -19,9 +19,9 @@ use jetstream::{Acknowledged, Outcome};
 use line::{Line, Message, Operation};
 pub(super) use look::look;
 
-use super::dialogue::{Call, Correlated, Correlation, Head, Pending, Read, Side, Unit};
+use super::dialogue::{Correlated, Correlation, Head, Pending, Read, Side, Unit};
 use super::prepared::Recent;
-use super::{Detail, Handling, Limits, MessagingCall, Protocol, Role, Said};
+use super::{Detail, Handling, Limits, MessagingCall, Protocol, Role};
 
 /// Payload that is looked at: an answer of the server's own is short.
 const LOOKED_AT_BYTES_MAX: usize = 512;
@@ -78,17 +78,7 @@ enum Key {
     Confirmed(u64),
 }
 
-/// An operation that waits for its answer.
-#[derive(Debug)]
-struct Waiting(MessagingCall);
-
-impl Call for Waiting {
-    fn said(self) -> Option<Said> {
-        Some(Said::Messaging(self.0))
-    }
-}
-
-type Waits = Pending<Key, Waiting>;
+type Waits = Pending<Key, MessagingCall>;
 
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -115,9 +105,9 @@ impl Nats {
         let draft = pending.draft(unit);
         match self.number() {
             Some(number) => {
-                pending.ask(Side::Requests, draft, Key::Confirmed(number), Waiting(call));
+                pending.ask(Side::Requests, draft, Key::Confirmed(number), call);
             }
-            None => pending.told(Side::Requests, draft, Waiting(call)),
+            None => pending.told(Side::Requests, draft, call),
         }
     }
 
@@ -168,7 +158,7 @@ impl Nats {
             call.details.extend(value.map(|value| (key, text(value))));
         }
         let draft = pending.draft(unit).without_content();
-        pending.ask(Side::Requests, draft, Key::Connect, Waiting(call));
+        pending.ask(Side::Requests, draft, Key::Connect, call);
     }
 
     fn publish(&mut self, unit: &Unit<'_>, message: Message<'_>, pending: &mut Waits) {
@@ -200,7 +190,7 @@ impl Nats {
         };
         self.number();
         let draft = pending.draft(unit);
-        pending.ask(Side::Requests, draft, Key::Reply(inbox.to_vec()), Waiting(call));
+        pending.ask(Side::Requests, draft, Key::Reply(inbox.to_vec()), call);
     }
 
     /// What is sent to this subject comes back on this connection. What is fetched is known by its
@@ -226,7 +216,7 @@ impl Nats {
 
     fn connected(unit: &Unit<'_>, error: Option<String>, pending: &mut Waits) {
         if let Some(open) = pending.answer(&Key::Connect, unit) {
-            open.call.0.error = error;
+            open.call.error = error;
             pending.finish(&Key::Connect);
         }
     }
@@ -241,7 +231,7 @@ impl Nats {
         }
         let key = Key::Confirmed(number);
         if let Some(open) = pending.answer(&key, unit) {
-            open.call.0.error = error;
+            open.call.error = error;
             pending.finish(&key);
         }
     }
@@ -263,7 +253,7 @@ impl Nats {
         }
         let subject = subject.map(str::as_bytes);
         let call = MessagingCall { error, pushed: true, ..self.call("error", subject) };
-        pending.told(Side::Responses, pending.draft(unit), Waiting(call));
+        pending.told(Side::Responses, pending.draft(unit), call);
     }
 
     fn deliver(&mut self, unit: &Unit<'_>, message: Message<'_>, pending: &mut Waits) {
@@ -299,7 +289,7 @@ impl Nats {
             how.tell(&mut call);
             self.unacknowledged.insert(reply.to_vec(), lossy(subject));
         }
-        pending.told(Side::Responses, pending.draft(unit), Waiting(call));
+        pending.told(Side::Responses, pending.draft(unit), call);
     }
 
     /// What was fetched comes under its own subject, for the subscription to the inbox.
@@ -308,8 +298,8 @@ impl Nats {
         if !one.subject.starts_with(INBOX) {
             return;
         }
-        let fetch = |key: &Key, waiting: &Waiting| match key {
-            Key::Reply(inbox) => waiting.0.operation == "fetch" && matches(&one.subject, inbox),
+        let fetch = |key: &Key, waiting: &MessagingCall| match key {
+            Key::Reply(inbox) => waiting.operation == "fetch" && matches(&one.subject, inbox),
             _ => false,
         };
         let Some(Key::Reply(inbox)) = pending.find_by(fetch) else { return };
@@ -332,7 +322,7 @@ fn reply_to(
         return;
     }
     let Some(open) = pending.answer(key, unit) else { return };
-    let call = &mut open.call.0;
+    let call = &mut open.call;
     let fetches = call.operation == "fetch";
     let status = headers.status.filter(|status| !(fetches && NOTHING.contains(status)));
     if fetches && headers.status.is_some() {
@@ -395,7 +385,7 @@ fn matches(pattern: &[u8], subject: &[u8]) -> bool {
 
 impl Correlated for Nats {
     type Key = Key;
-    type Call = Waiting;
+    type Call = MessagingCall;
 
     fn head(&self, side: Side, bytes: &[u8]) -> Head {
         match line::read(side, bytes) {
@@ -446,9 +436,9 @@ impl Correlated for Nats {
         self.confirmed = None;
     }
 
-    fn patience(&self, waiting: &Waiting, doubtful: bool) -> Option<u64> {
+    fn patience(&self, waiting: &MessagingCall, doubtful: bool) -> Option<u64> {
         // Whoever fetches says how long it waits, and is told when that is over.
-        let replies = waiting.0.handling == Some(Handling::Send);
+        let replies = waiting.handling == Some(Handling::Send);
         (replies || doubtful).then_some(self.patience)
     }
 }

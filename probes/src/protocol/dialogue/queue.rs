@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::lane::Unit;
-use crate::protocol::{BodySize, Closing, Exchange, Failure, Limits, Role, Said};
+use crate::protocol::{BodySize, Closing, Exchange, Failure, Limits, MessagingCall, Role, Said};
 
 /// What a grammar remembers of a request.
 pub(crate) trait Call: std::fmt::Debug + Send {
@@ -15,6 +15,13 @@ pub(crate) trait Call: std::fmt::Debug + Send {
     /// How it went is known, though more was to come.
     fn settled(&self) -> bool {
         false
+    }
+}
+
+/// A call of messaging whose kind says all that is to be remembered.
+impl Call for MessagingCall {
+    fn said(self) -> Option<Said> {
+        Some(Said::Messaging(self))
     }
 }
 
