@@ -12,6 +12,9 @@ use crate::peers::{PATIENCE, line, open, python};
 use crate::receiver::{Received, serve};
 use crate::requests::of_ports;
 
+/// The longest that a client may take: many times what any of them takes.
+const CLIENT_TAKES_MAX: Duration = Duration::from_secs(300);
+
 /// The agent as it is set by default, on one rung.
 pub(crate) fn on(rung: RungChoice) -> Config {
     let mut config = Config::default();
@@ -47,7 +50,8 @@ pub(crate) async fn watched<T: for<'a> Deserialize<'a>>(
     let output = tokio::task::spawn_blocking(move || {
         lines.read_to_string(&mut output).map(|_| output).unwrap()
     });
-    let rows: Vec<T> = serde_json::from_str(&output.await.unwrap()).unwrap();
+    let output = tokio::time::timeout(CLIENT_TAKES_MAX, output).await.expect("a client hangs");
+    let rows: Vec<T> = serde_json::from_str(&output.unwrap()).unwrap();
     let end = tokio::time::Instant::now() + PATIENCE;
     let some = || of_ports(&received, ports).len();
     while some() < spans_each * rows.len() && tokio::time::Instant::now() < end {

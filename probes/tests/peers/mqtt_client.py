@@ -4,8 +4,8 @@ Operations are written down where they are asked for and where the library says 
 messages where it hands them out. One connection is older than "ready"; the rest waits for a line on
 standard input.
 """
+import queue
 import sys
-import threading
 import time
 
 import record_keeper as keeper
@@ -27,27 +27,30 @@ def error(reason):
 
 
 class Talker:
-    """A client that is connected, and what it waits for by number."""
+    """A client that is connected, and what it waits for by number.
+
+    The library calls back under its own locks, and takes them where it is asked for something: what it
+    calls back with goes through a queue, so that no lock of ours is ever held around one of its own.
+    """
 
     def __init__(self, name, version, user=None, password=None):
-        self.name, self.waiting, self.done, self.got = name, {}, threading.Condition(), 0
+        self.name, self.waiting, self.over, self.got = name, {}, queue.SimpleQueue(), 0
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=version,
                                   reconnect_on_failure=False)
         self.client.max_inflight_messages_set(0)
         self.five = version == mqtt.MQTTv5
         if user:
             self.client.username_pw_set(user, password)
-        self.client.on_connect = lambda client, data, flags, reason, properties: self.over("connect", [reason])
-        self.client.on_publish = lambda client, data, mid, reason, properties: self.over(mid, [reason])
-        self.client.on_subscribe = lambda client, data, mid, reasons, properties: self.over(mid, reasons)
-        self.client.on_unsubscribe = lambda client, data, mid, reasons, properties: self.over(mid, reasons)
+        self.client.on_connect = lambda client, data, flags, reason, properties: self.end("connect", [reason])
+        self.client.on_publish = lambda client, data, mid, reason, properties: self.end(mid, [reason])
+        self.client.on_subscribe = lambda client, data, mid, reasons, properties: self.end(mid, reasons)
+        self.client.on_unsubscribe = lambda client, data, mid, reasons, properties: self.end(mid, reasons)
         self.client.on_message = self.message
         start = time.time_ns()
-        with self.done:
-            self.client.connect("127.0.0.1", server, keepalive=60)
-            self.port = self.client.socket().getsockname()[1]
-            self.waiting["connect"] = self.note("connect", None, start=start)
-            self.client.loop_start()
+        self.client.connect("127.0.0.1", server, keepalive=60)
+        self.port = self.client.socket().getsockname()[1]
+        self.waiting["connect"] = self.note("connect", None, start=start)
+        self.client.loop_start()
         self.wait()
 
     def note(self, operation, topic, **known):
@@ -58,18 +61,18 @@ class Talker:
             keeper.records.append(entry)
         return entry
 
-    def over(self, number, reasons):
-        with self.done:
-            entry = self.waiting.pop(number, None)
-            if entry is not None:
-                entry.update(status=next((error(one) for one in reasons if error(one)), None))
-                if entry["received"] is None:
-                    entry["end"] = time.time_ns()
-            self.done.notify_all()
+    def end(self, number, reasons):
+        self.over.put((number, next((error(one) for one in reasons if error(one)), None), time.time_ns()))
 
     def wait(self):
-        with self.done:
-            assert self.done.wait_for(lambda: not self.waiting, 20), self.waiting
+        while self.waiting:
+            try:
+                number, status, now = self.over.get(timeout=20)
+            except queue.Empty:
+                raise AssertionError(f"{self.name} waits in vain for {self.waiting}") from None
+            entry = self.waiting.pop(number, None)
+            if entry is not None:
+                entry.update(status=status, end=entry["end"] if entry["received"] == 0 else now)
 
     def wait_for_messages(self, at_least):
         """Until nothing more comes: the broker may drop what nobody has to acknowledge."""
@@ -81,16 +84,13 @@ class Talker:
 
     def message(self, client, data, message):
         self.note("deliver", message.topic, body=len(message.payload), start=1)
-        with self.done:
-            self.got += 1
-            self.done.notify_all()
+        self.got += 1
 
     def publish(self, topic, payload, qos, retain=False, properties=None):
         start = time.time_ns()
-        with self.done:
-            info = self.client.publish(topic, payload, qos, retain, properties)
-            self.waiting[info.mid] = self.note("publish", topic, body=self.body(payload), start=start,
-                                               received=0 if qos == 0 else None)
+        info = self.client.publish(topic, payload, qos, retain, properties)
+        self.waiting[info.mid] = self.note("publish", topic, body=self.body(payload), start=start,
+                                           received=0 if qos == 0 else None)
 
     def body(self, payload):
         """Without the beginning of a connection, its version is not known, and so where payload begins."""
@@ -98,9 +98,8 @@ class Talker:
 
     def ask(self, operation, topic, *what):
         start = time.time_ns()
-        with self.done:
-            _, mid = getattr(self.client, operation)(*what)
-            self.waiting[mid] = self.note(operation, topic, start=start)
+        _, mid = getattr(self.client, operation)(*what)
+        self.waiting[mid] = self.note(operation, topic, start=start)
         self.wait()
 
     def close(self):

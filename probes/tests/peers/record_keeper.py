@@ -4,12 +4,15 @@ An operation is [connection, operation, text, collection, status, sent, received
 the connection is the local port. Bytes are counted at the socket, so that nobody's word but the
 wire's is taken for them.
 """
+import faulthandler
 import json
 import socket
 import sys
 import threading
 import time
 
+# Whoever waits for ever says where, and the test fails.
+faulthandler.dump_traceback_later(240, exit=True)
 records = []
 lock = threading.Lock()
 counted = threading.local()
