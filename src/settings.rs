@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) refresh_interval: Duration,
     pub(crate) row_group_rows_max: usize,
     pub(crate) footer_cache_bytes_max: Bytes,
+    pub(crate) dictionary_cache_bytes_max: Bytes,
     pub(crate) fetched_bytes_max: Bytes,
     pub(crate) work_memory_bytes_max: Bytes,
     pub(crate) compaction: bool,

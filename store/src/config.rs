@@ -30,6 +30,8 @@ pub struct Config {
     /// 100 columns and 8 row groups takes about 200 KB; a file whose footer is not in memory costs
     /// a query one request more.
     pub footers_bytes_max: usize,
+    /// Memory for dictionaries of texts that look-ups of few rows unpacked.
+    pub dictionaries_bytes_max: usize,
     /// What one part of a scan may have fetched and not decoded yet; a query has about as many parts
     /// as threads. Less makes a query over a bucket that is far away wait more often; one wait
     /// brings up to 4 MiB whatever this says.
@@ -75,6 +77,7 @@ impl Config {
             refresh_interval: Duration::from_secs(10),
             row_group_rows_max: 65_536,
             footers_bytes_max: 64 << 20,
+            dictionaries_bytes_max: 16 << 20,
             fetched_bytes_max: 32 << 20,
             work_bytes_max: 192 << 20,
             compaction: CompactionConfig::default(),

@@ -18,6 +18,7 @@ mod gather;
 mod hybrid;
 mod inspect;
 mod ints;
+mod lately;
 pub(crate) mod layout;
 mod merge;
 mod metadata;
@@ -42,8 +43,9 @@ mod write;
 pub(crate) use describe::describe;
 pub(crate) use encoding::row_group_rows;
 pub use filter::{OneOf, select};
-pub(crate) use footers::{FooterMetrics, Footers};
+pub(crate) use footers::{FooterMetrics, Footers, KeptMax};
 pub(crate) use inspect::inspect;
+pub(crate) use lately::LatelyMetrics;
 pub(crate) use merge::{Keep, MergeRequest, MergedFile, Merger, verify};
 #[cfg(feature = "fuzz")]
 pub(crate) use metadata::described as footer_description;

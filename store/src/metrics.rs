@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::bucket::Puts;
 use crate::catalog::Snapshot;
 use crate::catalog::record::Cause;
-use crate::files::{FooterMetrics, RoomMetrics};
+use crate::files::{FooterMetrics, LatelyMetrics, RoomMetrics};
 use crate::model::Table;
 use crate::retention::DeletionReport;
 use crate::store::MergeReport;
@@ -315,7 +315,8 @@ impl Metrics {
     }
 
     fn register_footers(&self, registry: &mut Registry) {
-        let FooterMetrics { bytes, hits, misses } = self.footers.clone();
+        let FooterMetrics { footers, dictionaries } = self.footers.clone();
+        let LatelyMetrics { bytes, hits, misses } = footers;
         let about =
             "Memory of footers of files that were read lately, at most footer_cache_bytes_max";
         registry.register_with_unit("icecore_store_footer_cache", about, Unit::Bytes, bytes);
@@ -329,6 +330,14 @@ impl Metrics {
             "Files opened whose footer had to be fetched",
             misses,
         );
+        let LatelyMetrics { bytes, hits, misses } = dictionaries;
+        let about = "Memory of dictionaries that look-ups of few rows unpacked lately, at most dictionary_cache_bytes_max";
+        registry.register_with_unit("icecore_store_dictionary_cache", about, Unit::Bytes, bytes);
+        let about = "Dictionaries that look-ups of few rows found unpacked";
+        registry.register("icecore_store_dictionary_hits", about, hits);
+        let about =
+            "Dictionaries that look-ups of few rows unpacked and kept, or were too large to keep";
+        registry.register("icecore_store_dictionary_misses", about, misses);
         let RoomMetrics { bytes, waits } = self.working.clone();
         let about =
             "Memory planned by flushes and merges that are at work, at most work_memory_bytes_max";

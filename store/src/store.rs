@@ -138,7 +138,8 @@ impl Store {
     /// Some columns of some rows of one file.
     #[must_use]
     pub fn read(&self, request: ReadRequest) -> RowStream {
-        crate::files::read(self.bucket.objects(), Arc::clone(&self.footers), request)
+        let (bucket, footers) = (self.bucket.objects(), Arc::clone(&self.footers));
+        crate::files::read(bucket, footers, request, self.is_far())
     }
 
     /// Whole rows of one file in row shape. Of rows out of `time` some may come back.

@@ -20,14 +20,39 @@ use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length, SerializedPageReader};
 
 use super::footer::Footer;
+use super::footers::Dictionaries;
 
 /// Stretches of a file that were fetched.
 #[derive(Debug, Default)]
 pub(super) struct Fetched {
     pieces: BTreeMap<u64, Bytes>,
+    /// Those that need not be fetched, of a file whose footer is kept.
+    dictionaries: Option<Dictionaries>,
 }
 
 impl Fetched {
+    /// Nothing yet of a file some of whose dictionaries may be kept.
+    pub(super) fn with(dictionaries: Option<Dictionaries>) -> Self {
+        Self { pieces: BTreeMap::new(), dictionaries }
+    }
+
+    /// Whether the dictionary of a column of a row group is here, unpacked; then it stays.
+    pub(super) fn recall(&mut self, group: usize, leaf: usize) -> bool {
+        self.dictionaries.as_mut().is_some_and(|kept| kept.recall(group, leaf))
+    }
+
+    /// A dictionary that was recalled.
+    pub(super) fn dictionary(&self, group: usize, leaf: usize) -> Option<&Page> {
+        self.dictionaries.as_ref()?.get(group, leaf)
+    }
+
+    /// Keeps a dictionary that was unpacked for the next reader.
+    pub(super) fn keep(&self, group: usize, leaf: usize, page: &Page) {
+        if let Some(kept) = &self.dictionaries {
+            kept.keep(group, leaf, page);
+        }
+    }
+
     /// Keeps a stretch.
     pub(super) fn add(&mut self, start: u64, bytes: Bytes) {
         self.pieces.insert(start, bytes);
@@ -89,7 +114,8 @@ impl RowGroups for Group<'_> {
         let fetched = Arc::clone(self.fetched);
         let pages = SerializedPageReader::new(fetched, column, self.num_rows(), pages)?;
         let zstd = self.footer.zstd(self.at, leaf);
-        Ok(Box::new(One(Some(Box::new(Pages { pages, zstd })))))
+        let recalled = self.fetched.dictionary(self.at, leaf).cloned();
+        Ok(Box::new(One(Some(Box::new(Pages { pages, zstd, recalled })))))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
@@ -118,6 +144,8 @@ impl PageIterator for One {}
 struct Pages {
     pages: SerializedPageReader<Fetched>,
     zstd: bool,
+    /// The dictionary, where it was not fetched.
+    recalled: Option<Page>,
 }
 
 impl Iterator for Pages {
@@ -130,6 +158,11 @@ impl Iterator for Pages {
 
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
+        if self.recalled.is_some() && self.pages.peek_next_page()?.is_some_and(|next| next.is_dict)
+        {
+            self.pages.skip_next_page()?;
+            return Ok(self.recalled.take());
+        }
         let page = self.pages.get_next_page()?;
         if self.zstd { page.map(unpacked).transpose() } else { Ok(page) }
     }

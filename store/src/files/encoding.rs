@@ -12,8 +12,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{
-    DEFAULT_WRITE_BATCH_SIZE, EnabledStatistics, WriterProperties, WriterPropertiesBuilder,
-    WriterVersion,
+    BloomFilterPosition, DEFAULT_WRITE_BATCH_SIZE, EnabledStatistics, WriterProperties,
+    WriterPropertiesBuilder, WriterVersion,
 };
 use parquet::schema::types::ColumnPath;
 
@@ -134,11 +134,18 @@ pub(super) fn properties(
         let path = ColumnPath::from(*name);
         properties = properties.set_column_data_page_size_limit(path, SORTED_PAGE_BYTES);
     }
-    if schema.field_with_name("trace_id").is_ok() {
+    if let Ok(at) = schema.index_of("trace_id") {
         let path = || ColumnPath::from("trace_id");
         properties = properties
+            // One behind the other, so that all of them are one request.
+            .set_bloom_filter_position(BloomFilterPosition::End)
             .set_column_bloom_filter_enabled(path(), true)
             .set_column_bloom_filter_fpp(path(), BLOOM_FALSE_POSITIVES);
+        if let Some(ids) = columns.get(at) {
+            // Otherwise it has room for an id in each row, four times what there are.
+            properties =
+                properties.set_column_bloom_filter_max_ndv(path(), distinct(ids).max(1) as u64);
+        }
     }
     properties.build()
 }
@@ -266,9 +273,14 @@ fn leaf_properties(
 /// Whether ids repeat so often that a dictionary and places in it are shorter than the ids.
 fn dictionary_pays(column: &ArrayRef) -> bool {
     let ids = column.as_fixed_size_binary();
-    let distinct: HashSet<&[u8]> = ids.iter().flatten().collect();
+    let distinct = distinct(column);
     let width = usize::try_from(ids.value_length()).unwrap_or_default();
     let here = ids.len() - ids.null_count();
-    let place_bits = usize::BITS - distinct.len().leading_zeros();
-    distinct.len() * width + here * place_bits as usize / 8 < here * width
+    let place_bits = usize::BITS - distinct.leading_zeros();
+    distinct * width + here * place_bits as usize / 8 < here * width
+}
+
+/// How many different ids there are.
+fn distinct(column: &ArrayRef) -> usize {
+    column.as_fixed_size_binary().iter().flatten().collect::<HashSet<_>>().len()
 }

@@ -28,8 +28,10 @@ use crate::error::Error;
 use crate::schema::text_type;
 use crate::work::off_runtime;
 
-/// What is read at the end of a file in the hope that it holds the whole footer.
+/// What is read at the end of a file in the hope that it holds the whole footer and the bloom
+/// filters before it, and for each so many bytes of a long file another one.
 const TAIL_BYTES: u64 = 128 << 10;
+const TAIL_SHARE: u64 = 128;
 
 /// Stretches that lie this close together are fetched as one, which costs less than asking twice. A
 /// bucket that is far away joins more of them itself.
@@ -52,10 +54,16 @@ pub(super) struct Footer {
 
 impl Footer {
     /// Takes up to milliseconds for a large footer: call it off the runtime.
-    fn new(metadata: ParquetMetaData, path: &str) -> Result<Self, Error> {
+    fn new(metadata: ParquetMetaData, tail: &Tail, path: &str) -> Result<Self, Error> {
         // Refuses files of a later version.
         description(&metadata, path)?;
-        Self::of(metadata).map_err(|source| failed(path, source))
+        let footer = Self::of(metadata).map_err(|source| failed(path, source))?;
+        let ranges = footer.bloom_ranges();
+        if let Some(here) = ranges.iter().flatten().map(|range| tail.cut(range)).collect() {
+            let here: Vec<Bytes> = here;
+            footer.blooms.set(blooms(&ranges, here, path)?).ok();
+        }
+        Ok(footer)
     }
 
     /// Of any file, whatever it says of itself.
@@ -70,6 +78,14 @@ impl Footer {
     /// Rows of one group.
     pub(super) fn rows(&self, group: usize) -> usize {
         usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or_default()
+    }
+
+    /// Where the columns of one group are, one behind the other.
+    pub(super) fn group_range(&self, group: usize) -> Range<u64> {
+        let columns = self.metadata.row_group(group).columns().iter();
+        let ranges = columns.map(|column| column.byte_range());
+        let joined = ranges.map(|(start, length)| start..start + length);
+        joined.reduce(|one, next| one.start.min(next.start)..one.end.max(next.end)).unwrap_or(0..0)
     }
 
     /// Whether the pages of a column are packed with zstd.
@@ -90,11 +106,16 @@ impl Footer {
 
     /// Memory of it, bloom filters included whether they are there yet or not.
     pub(super) fn bytes(&self) -> usize {
-        let blooms = (0..self.zstd.len()).filter_map(|group| self.bloom_range(group));
-        let blooms: u64 = blooms.map(|range| range.end - range.start).sum();
+        let blooms = self.bloom_ranges();
+        let blooms: u64 = blooms.iter().flatten().map(|range| range.end - range.start).sum();
         let constants = self.constants.iter().map(|group| size_of_val(group.as_slice()));
         let blooms = usize::try_from(blooms).unwrap_or(usize::MAX);
         self.metadata.memory_size().saturating_add(blooms).saturating_add(constants.sum())
+    }
+
+    /// By row group.
+    fn bloom_ranges(&self) -> Vec<Option<Range<u64>>> {
+        (0..self.zstd.len()).map(|group| self.bloom_range(group)).collect()
     }
 
     fn bloom_range(&self, group: usize) -> Option<Range<u64>> {
@@ -117,16 +138,26 @@ impl Footer {
     }
 
     async fn fetch_blooms(&self, from: Fetching<'_>) -> Result<Vec<Option<Sbbf>>, Error> {
-        let ranges: Vec<_> = (0..self.zstd.len()).map(|group| self.bloom_range(group)).collect();
+        let ranges = self.bloom_ranges();
         let wanted: Vec<_> = ranges.iter().flatten().cloned().collect();
-        let mut fetched = from.fetch(&wanted).await?.into_iter();
-        let blooms = ranges.iter().map(|range| {
-            let bytes = range.as_ref().and_then(|_| fetched.next());
-            let bloom = bytes.map(|(_, bytes)| Sbbf::from_bytes(&bytes)).transpose();
-            bloom.map_err(|source| failed(from.path, source))
-        });
-        blooms.collect()
+        let fetched = from.fetch(&wanted).await?;
+        blooms(&ranges, fetched.into_iter().map(|(_, bytes)| bytes).collect(), from.path)
     }
+}
+
+/// The filters that stand in these bytes, one for each row group that has one.
+fn blooms(
+    ranges: &[Option<Range<u64>>],
+    bytes: Vec<Bytes>,
+    path: &str,
+) -> Result<Vec<Option<Sbbf>>, Error> {
+    let mut bytes = bytes.into_iter();
+    let blooms = ranges.iter().map(|range| {
+        let bytes = range.as_ref().and_then(|_| bytes.next());
+        let bloom = bytes.map(|bytes| Sbbf::from_bytes(&bytes)).transpose();
+        bloom.map_err(|source| failed(path, source))
+    });
+    blooms.collect()
 }
 
 fn packed(group: &RowGroupMetaData) -> Vec<bool> {
@@ -175,8 +206,8 @@ pub(super) fn description(metadata: &ParquetMetaData, path: &str) -> Result<File
 /// The footer of a file, from the bucket: one request where it is not longer than usual.
 pub(super) async fn fetch_footer(from: Fetching<'_>, file_bytes: u64) -> Result<Footer, Error> {
     let path = from.path.to_owned();
-    let metadata = fetch_metadata(from, file_bytes).await?;
-    off_runtime("decoding a footer", move || Footer::new(metadata, &path)).await
+    let (metadata, tail) = fetch_end(from, file_bytes).await?;
+    off_runtime("decoding a footer", move || Footer::new(metadata, &tail, &path)).await
 }
 
 /// The same as Parquet has it.
@@ -184,15 +215,33 @@ pub(super) async fn fetch_metadata(
     from: Fetching<'_>,
     file_bytes: u64,
 ) -> Result<ParquetMetaData, Error> {
+    fetch_end(from, file_bytes).await.map(|(metadata, _)| metadata)
+}
+
+/// What is at the end of a file, from this byte on.
+struct Tail(u64, Bytes);
+
+impl Tail {
+    fn cut(&self, range: &Range<u64>) -> Option<Bytes> {
+        let from = usize::try_from(range.start.checked_sub(self.0)?).ok()?;
+        let to = usize::try_from(range.end.checked_sub(self.0)?).ok()?;
+        (from <= to && to <= self.1.len()).then(|| self.1.slice(from..to))
+    }
+}
+
+async fn fetch_end(from: Fetching<'_>, file_bytes: u64) -> Result<(ParquetMetaData, Tail), Error> {
     let decoder = ParquetMetaDataPushDecoder::try_new(file_bytes)
         .map_err(|source| failed(from.path, source))?
         .with_page_index_policy(PageIndexPolicy::Optional);
-    let tail = file_bytes.saturating_sub(TAIL_BYTES)..file_bytes;
-    let mut wanted = Vec::from([tail]);
+    let tail_bytes = TAIL_BYTES.max(file_bytes / TAIL_SHARE);
+    let start = file_bytes.saturating_sub(tail_bytes);
+    let mut wanted: Vec<_> = std::iter::once(start..file_bytes).collect();
+    let mut tail = None;
     let mut decoder = Some(decoder);
     // The tail, what the footer is longer, the page index: never more rounds than that.
     while let Some(mut decoding) = decoder.take() {
         let fetched = from.fetch(&wanted).await?;
+        tail = tail.or_else(|| fetched.first().map(|(_, bytes)| Tail(start, bytes.clone())));
         let name = from.path.to_owned();
         let work = move || -> Result<_, Error> {
             let failed = |source| failed(&name, source);
@@ -205,7 +254,9 @@ pub(super) async fn fetch_metadata(
             })
         };
         match off_runtime("decoding a footer", work).await? {
-            Progress::Done(metadata) => return Ok(*metadata),
+            Progress::Done(metadata) => {
+                return Ok((*metadata, tail.unwrap_or(Tail(file_bytes, Bytes::new()))));
+            }
             Progress::Ended => break,
             Progress::Wants(decoding, ranges) => {
                 decoder = Some(decoding);

@@ -1,49 +1,49 @@
-//! Footers that were read lately.
+//! Footers and dictionaries that were read lately.
 //!
-//! Invariant: they take no more memory than they may. A file never changes and its id is never
-//! reused, so that a footer kept is always right.
+//! Invariant: a file never changes and its id is never reused, so that what is kept is always right.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
+use parquet::column::page::Page;
 
 use super::footer::{Fetching, Footer, fetch_footer};
+use super::lately::{Lately, LatelyMetrics};
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::model::FileId;
 
-/// What the footers in memory come to.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct FooterMetrics {
-    /// Memory of them.
-    pub(crate) bytes: Gauge,
-    /// Times that a footer was there.
-    pub(crate) hits: Counter,
-    /// Times that it had to be fetched.
-    pub(crate) misses: Counter,
-}
+/// Shorter dictionaries are unpacked again as soon as they are found.
+const DICTIONARY_BYTES_MIN: usize = 16 << 10;
 
-/// The footers that one process keeps.
+/// What one process keeps of files: see the module.
 #[derive(Debug)]
 pub(crate) struct Footers {
-    bytes_max: usize,
-    metrics: FooterMetrics,
-    kept: Mutex<Kept>,
+    footers: Lately<FileId, Arc<Footer>>,
+    /// Unpacked, by file, row group and leaf.
+    dictionaries: Lately<(FileId, usize, usize), Page>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    footers: HashMap<FileId, (Arc<Footer>, usize, u64)>,
-    bytes: usize,
-    uses: u64,
+/// How much is kept at most, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct KeptMax {
+    pub(crate) footers: usize,
+    pub(crate) dictionaries: usize,
+}
+
+/// What is kept comes to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FooterMetrics {
+    pub(crate) footers: LatelyMetrics,
+    pub(crate) dictionaries: LatelyMetrics,
 }
 
 impl Footers {
     /// None yet, and never more than so many bytes of them.
-    pub(crate) fn new(bytes_max: usize, metrics: FooterMetrics) -> Self {
-        Self { bytes_max, metrics, kept: Mutex::default() }
+    pub(crate) fn new(max: KeptMax, metrics: FooterMetrics) -> Self {
+        let footers = Lately::new(max.footers, metrics.footers);
+        let dictionaries = Lately::new(max.dictionaries, metrics.dictionaries);
+        Self { footers, dictionaries }
     }
 
     /// The footer of a file, from memory where it is there.
@@ -52,61 +52,58 @@ impl Footers {
         file: &FileEntry,
         from: Fetching<'_>,
     ) -> Result<Arc<Footer>, Error> {
-        if let Some(kept) = self.with(|kept| kept.find(file.id)) {
-            self.metrics.hits.inc();
+        if let Some(kept) = self.footers.find(file.id) {
             return Ok(kept);
         }
-        self.metrics.misses.inc();
         let footer = Arc::new(fetch_footer(from, file.bytes).await?);
-        let bytes = self.with(|kept| {
-            kept.keep(file.id, &footer, self.bytes_max);
-            kept.bytes
-        });
-        self.metrics.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.footers.keep(file.id, Arc::clone(&footer), footer.bytes());
         Ok(footer)
     }
 
-    /// Lets go of those of files that left the catalog: hardly anybody asks for them again.
+    /// Lets go of what is of files that left the catalog: hardly anybody asks for them again.
     pub(crate) fn forget(&self, files: impl Iterator<Item = FileId>) {
-        let bytes = self.with(|kept| {
-            files.for_each(|id| kept.remove(id));
-            kept.bytes
-        });
-        self.metrics.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
-        // A footer is put in whole or not at all, so that a panic elsewhere leaves nothing torn.
-        work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+        let gone: std::collections::HashSet<FileId> = files.collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.footers.forget(|file| gone.contains(file));
+        self.dictionaries.forget(|(file, _, _)| gone.contains(file));
     }
 }
 
-impl Kept {
-    fn find(&mut self, id: FileId) -> Option<Arc<Footer>> {
-        self.uses += 1;
-        let (footer, _, used) = self.footers.get_mut(&id)?;
-        *used = self.uses;
-        Some(Arc::clone(footer))
+/// The dictionaries of one file that need not be fetched.
+#[derive(Debug, Clone)]
+pub(super) struct Dictionaries {
+    footers: Arc<Footers>,
+    file: FileId,
+    /// Those that a reading goes on with, whoever lets go of them meanwhile.
+    here: HashMap<(usize, usize), Page>,
+}
+
+impl Dictionaries {
+    pub(super) fn new(footers: Arc<Footers>, file: FileId) -> Self {
+        Self { footers, file, here: HashMap::new() }
     }
 
-    fn keep(&mut self, id: FileId, footer: &Arc<Footer>, bytes_max: usize) {
-        let bytes = footer.bytes();
-        if bytes > bytes_max || self.footers.contains_key(&id) {
-            return;
+    /// Whether the dictionary of a column of a row group is here; then it stays.
+    pub(super) fn recall(&mut self, group: usize, leaf: usize) -> bool {
+        if self.here.contains_key(&(group, leaf)) {
+            return true;
         }
-        while self.bytes + bytes > bytes_max {
-            let oldest = self.footers.iter().min_by_key(|(_, (_, _, used))| *used);
-            let Some(oldest) = oldest.map(|(id, _)| *id) else { break };
-            self.remove(oldest);
-        }
-        self.uses += 1;
-        self.bytes += bytes;
-        self.footers.insert(id, (Arc::clone(footer), bytes, self.uses));
+        let found = self.footers.dictionaries.find((self.file, group, leaf));
+        found.map(|page| self.here.insert((group, leaf), page)).is_some()
     }
 
-    fn remove(&mut self, id: FileId) {
-        if let Some((_, gone, _)) = self.footers.remove(&id) {
-            self.bytes -= gone;
+    /// A dictionary that is here.
+    pub(super) fn get(&self, group: usize, leaf: usize) -> Option<&Page> {
+        self.here.get(&(group, leaf))
+    }
+
+    /// Keeps one for the next reader if that is worth it.
+    pub(super) fn keep(&self, group: usize, leaf: usize, page: &Page) {
+        let bytes = page.buffer().len();
+        if bytes >= DICTIONARY_BYTES_MIN {
+            self.footers.dictionaries.keep((self.file, group, leaf), page.clone(), bytes);
         }
     }
 }

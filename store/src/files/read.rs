@@ -19,7 +19,7 @@ use object_store::ObjectStore;
 use super::chunks::Fetched;
 use super::filter::of_trace;
 use super::footer::{Fetching, Footer, description, failed, fetch_footer, fetch_metadata, length};
-use super::footers::Footers;
+use super::footers::{Dictionaries, Footers};
 use super::point::Points;
 use super::prune::Pruning;
 use super::request::{Bound, ReadRequest, RowFilter, RowStream, Values};
@@ -39,22 +39,25 @@ const BATCHES_A_TURN: usize = 4;
 /// Row groups are fetched together up to about so many bytes, and one at least.
 const FETCHED_BYTES_MAX: u64 = 4 << 20;
 
+/// The same of a bucket that is far away, where each wait takes as long as some megabytes do.
+const FETCHED_FAR_BYTES_MAX: u64 = 16 << 20;
+
 /// A trace is in all columns of a file, and in many places of each. From a bucket that is far away
 /// a file that is no larger is fetched whole: at 90 MB a second that takes as long as asking twice.
 const WHOLE_BYTES_MAX: u64 = 8 << 20;
 
-/// Some columns of some rows of one file.
+/// Some columns of some rows of one file, from a bucket that is `far` away or not.
 pub(crate) fn read(
     bucket: Arc<dyn ObjectStore>,
     footers: Arc<Footers>,
     request: ReadRequest,
+    far: bool,
 ) -> RowStream {
     let ReadRequest { file, columns, bounds, filters, room, tally } = request;
     let columns = Some(columns);
-    let (footers, path) = (Some(footers), file.path());
-    let (in_one, whole) = (InOne::Never, OnceLock::new());
-    Job { bucket, footers, file, path, columns, bounds, filters, room, tally, in_one, whole }
-        .stream()
+    let fetched_max = if far { FETCHED_FAR_BYTES_MAX } else { FETCHED_BYTES_MAX };
+    let job = Job::new(bucket, Some(footers), file);
+    Job { columns, bounds, filters, room, tally, fetched_max, ..job }.stream()
 }
 
 /// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
@@ -78,7 +81,8 @@ pub(crate) fn read_kept(
     whole_rows(bucket, Some(footers), file, time, None, InOne::Never)
 }
 
-/// The same of one trace, with leave to fetch the file in one request if it is not large.
+/// The same of one trace, with leave to fetch the file in one request if it is not large, and each
+/// row group of it in one if it is.
 pub(crate) fn read_trace(
     bucket: Arc<dyn ObjectStore>,
     footers: Arc<Footers>,
@@ -86,15 +90,18 @@ pub(crate) fn read_trace(
     trace_id: TraceId,
     in_one: InOne,
 ) -> RowStream {
-    let in_one = if file.bytes <= WHOLE_BYTES_MAX { in_one } else { InOne::Never };
+    let large = in_one != InOne::Never && file.bytes > WHOLE_BYTES_MAX;
+    let in_one = if large { InOne::Groups } else { in_one };
     whole_rows(bucket, Some(footers), file, TimeRange::ALL, Some(trace_id), in_one)
 }
 
-/// When a file is fetched in one request.
+/// What of a file is fetched in one request, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InOne {
     /// A request costs hardly more than its bytes.
     Never,
+    /// Each row group that its own filters let in: the file is large.
+    Groups,
     /// Once its own filters let it in: nobody knows yet that it has nothing of the trace.
     LetIn,
     /// At once: it is known to have rows of the trace.
@@ -114,10 +121,7 @@ fn whole_rows(
         bounds.push(Bound::time(file.table, time));
     }
     let filters = trace_id.map(of_trace).into_iter().collect();
-    let (file, path, tally) = (Arc::clone(file), file.path(), Arc::default());
-    let (columns, room, whole) = (None, None, OnceLock::new());
-    Job { bucket, footers, file, path, columns, bounds, filters, room, tally, in_one, whole }
-        .stream()
+    Job { bounds, filters, in_one, ..Job::new(bucket, footers, Arc::clone(file)) }.stream()
 }
 
 /// The origin in a file's key-value metadata; `None` where there is no such file.
@@ -150,6 +154,8 @@ struct Job {
     /// When the file is fetched in one piece, and that piece.
     in_one: InOne,
     whole: OnceLock<Bytes>,
+    /// Row groups are fetched together up to so many bytes.
+    fetched_max: u64,
 }
 
 /// A row group and the rows of it that are still wanted.
@@ -173,6 +179,28 @@ struct Wave {
 }
 
 impl Job {
+    /// All rows, whole.
+    fn new(
+        bucket: Arc<dyn ObjectStore>,
+        footers: Option<Arc<Footers>>,
+        file: Arc<FileEntry>,
+    ) -> Self {
+        Self {
+            bucket,
+            footers,
+            path: file.path(),
+            file,
+            columns: None,
+            bounds: Vec::new(),
+            filters: Vec::new(),
+            room: None,
+            tally: Arc::default(),
+            in_one: InOne::Never,
+            whole: OnceLock::new(),
+            fetched_max: FETCHED_BYTES_MAX,
+        }
+    }
+
     fn stream(self) -> RowStream {
         let job = Arc::new(self);
         let begin = async move {
@@ -278,12 +306,22 @@ impl Job {
 
     /// The next row groups with the pages of the rows that pass the filters.
     async fn wave(&self, plan: &Arc<Plan>, groups: &mut VecDeque<Wanted>) -> Result<Wave, Error> {
-        let (mut now, bytes) = plan.next(groups);
+        let (mut now, bytes) = plan.next(groups, self.fetched_max);
         let held = match &self.room {
             Some(room) => room.take(bytes).await,
             None => None,
         };
-        let mut fetched = Fetched::default();
+        let kept =
+            self.footers.as_ref().map(|kept| Dictionaries::new(Arc::clone(kept), self.file.id));
+        let mut fetched = Fetched::with(kept);
+        if self.in_one == InOne::Groups {
+            // A trace is in all columns, and in many places of each: nearly all of it is needed.
+            let whole: Vec<_> =
+                now.iter().map(|(group, _)| plan.footer.group_range(*group)).collect();
+            for (range, bytes) in self.from().fetch(&whole).await? {
+                fetched.add(range.start, bytes);
+            }
+        }
         if !plan.filters.is_empty() {
             let sources = plan.filters.iter().map(|(_, source)| source);
             self.fetch(plan, sources, &now, &mut fetched).await?;
@@ -314,11 +352,7 @@ impl Job {
         let mut missing: Vec<Range<u64>> = Vec::new();
         for source in sources {
             for (group, rows) in groups {
-                source.ranges(&plan.footer, *group, rows, &mut |range| {
-                    if !fetched.has(&range) {
-                        missing.push(range);
-                    }
-                });
+                source.missing(&plan.footer, *group, rows, fetched, &mut missing);
             }
         }
         for (range, bytes) in self.from().fetch(&missing).await? {
@@ -334,7 +368,7 @@ fn count(groups: &[Wanted]) -> usize {
 
 impl Plan {
     /// The row groups that are fetched together, and how many bytes of them at most.
-    fn next(&self, groups: &mut VecDeque<Wanted>) -> (Vec<Wanted>, u64) {
+    fn next(&self, groups: &mut VecDeque<Wanted>, bytes_max: u64) -> (Vec<Wanted>, u64) {
         let bytes = |group: usize| {
             let filters = self.filters.iter().map(|(_, source)| source);
             let sources = filters.chain(std::iter::once(&self.answer));
@@ -344,7 +378,7 @@ impl Plan {
         let mut sum = 0;
         while let Some((group, _)) = groups.front() {
             let more = bytes(*group);
-            if sum + more > FETCHED_BYTES_MAX && !here.is_empty() {
+            if sum + more > bytes_max && !here.is_empty() {
                 break;
             }
             sum += more;

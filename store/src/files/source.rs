@@ -82,22 +82,31 @@ impl Source {
         Ok(Self { file: Arc::clone(file), fixed, attributes, columns, levels, leaves, roots })
     }
 
-    /// The bytes of a row group in which its columns have these rows; whole pages, and where there
-    /// are some, the dictionaries before them. For few rows, of which columns that the footer tells
-    /// need none, as in [`Self::decode`]: some of these rows may be decoded then, and no others.
-    pub(super) fn ranges(
+    /// The bytes of a row group in which its columns have these rows and which are not here: whole
+    /// pages, and where there are some, the dictionaries before them. For few rows, of which columns
+    /// that the footer tells need none, and dictionaries that are kept are not needed, as in
+    /// [`Self::decode`]: some of these rows may be decoded then, and no others.
+    pub(super) fn missing(
         &self,
         footer: &Footer,
         group: usize,
         rows: &Rows,
-        wanted: &mut impl FnMut(Range<u64>),
+        fetched: &mut Fetched,
+        missing: &mut Vec<Range<u64>>,
     ) {
         let few = rows.count() <= point::ROWS_MAX;
         for Root { field, leaves } in &self.roots {
             if few && point::needs_no_pages(footer, group, field, leaves) {
                 continue;
             }
-            leaves.iter().for_each(|leaf| leaf_ranges(footer, group, *leaf, rows, wanted));
+            for leaf in leaves {
+                let recalled = few && fetched.recall(group, *leaf);
+                leaf_ranges(footer, group, *leaf, rows, recalled, &mut |range| {
+                    if !fetched.has(&range) {
+                        missing.push(range);
+                    }
+                });
+            }
         }
     }
 
@@ -303,12 +312,13 @@ impl Iterator for Read {
     }
 }
 
-/// The same of one leaf.
+/// The same of one leaf, without its dictionary where that is here already.
 fn leaf_ranges(
     footer: &Footer,
     group: usize,
     leaf: usize,
     rows: &Rows,
+    recalled: bool,
     wanted: &mut impl FnMut(Range<u64>),
 ) {
     let (start, length) = footer.metadata.row_group(group).column(leaf).byte_range();
@@ -319,7 +329,7 @@ fn leaf_ranges(
     let place = |offset: i64| u64::try_from(offset).unwrap_or_default();
     let row = |index: i64| usize::try_from(index).unwrap_or_default();
     let first = place(pages[0].offset);
-    if first > start {
+    if first > start && !recalled {
         wanted(start..first);
     }
     for (at, page) in pages.iter().enumerate() {

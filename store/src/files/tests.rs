@@ -54,7 +54,10 @@ async fn put(file: &WrittenFile) -> (Arc<dyn ObjectStore>, Arc<FileEntry>) {
 
 /// Room for the footers of one test.
 fn footers() -> Arc<Footers> {
-    Arc::new(Footers::new(64 << 20, FooterMetrics::default()))
+    Arc::new(Footers::new(
+        KeptMax { footers: 64 << 20, dictionaries: 16 << 20 },
+        FooterMetrics::default(),
+    ))
 }
 
 async fn all_rows(file: &WrittenFile) -> Vec<RecordBatch> {

@@ -16,7 +16,7 @@ use crate::catalog::{Snapshot, checkpoint};
 use crate::chance::Machine;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::files::{Footers, Room};
+use crate::files::{Footers, KeptMax, Room};
 use crate::index::{Index, Traces};
 use crate::metrics::{Metrics, RebuildReason};
 use crate::store::Store;
@@ -48,7 +48,11 @@ impl Store {
         }
         catch_up(&bucket, &index, &metrics, &mut state, known > 0).await?;
         let traces = open_traces(&config, &metrics, state.snapshot()).await?;
-        let footers = Footers::new(config.footers_bytes_max, metrics.footers.clone());
+        let kept = KeptMax {
+            footers: config.footers_bytes_max,
+            dictionaries: config.dictionaries_bytes_max,
+        };
+        let footers = Footers::new(kept, metrics.footers.clone());
         let working = Room::new(config.work_bytes_max, metrics.working.clone());
         let store = Self {
             footers: Arc::new(footers),

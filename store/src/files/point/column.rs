@@ -100,7 +100,7 @@ impl Leaf<'_> {
         let Some(dictionary) = read else { return Ok(None) };
         if !in_dictionary.is_empty() {
             in_dictionary.sort_unstable();
-            let texts = self.dictionary(dictionary)?;
+            let texts = self.kept_dictionary(dictionary)?;
             let places: Vec<usize> = in_dictionary.iter().map(|(code, _)| *code as usize).collect();
             let found = shape.plain(&texts, &places)?;
             for ((_, at), cell) in in_dictionary.into_iter().zip(found) {
@@ -165,7 +165,8 @@ impl Leaf<'_> {
         while let Some(next) = pages.peek_next_page()? {
             if next.is_dict {
                 let Some(page) = pages.get_next_page()? else { break };
-                let bytes = self.dictionary(Some(page))?;
+                let page = self.dictionary(Some(page))?;
+                let bytes = page.buffer();
                 let wanted = (0..).zip(bytes.chunks_exact(width)).filter(|(_, id)| is_wanted(id));
                 codes = Some(wanted.map(|(code, _)| code).collect());
                 continue;
@@ -187,12 +188,13 @@ impl Leaf<'_> {
                 (Encoding::RLE_DICTIONARY, Some(codes)) if codes.is_empty() => {}
                 (Encoding::RLE_DICTIONARY, Some(codes)) => {
                     let mut runs = places(&values)?;
-                    runs.find(count, |code| codes.contains(&code), &mut found, first)?;
+                    runs.find(count, codes, &mut found, first)?;
                 }
                 _ => return Ok(None),
             }
             first += count;
         }
+        found.sort_unstable();
         Ok(Some(found))
     }
 
@@ -212,7 +214,11 @@ impl Leaf<'_> {
             && let Some(next) = reader.peek_next_page()?
         {
             if next.is_dict {
-                dictionary = reader.get_next_page()?;
+                if self.fetched.dictionary(self.group, self.leaf).is_some() {
+                    reader.skip_next_page()?;
+                } else {
+                    dictionary = reader.get_next_page()?;
+                }
                 continue;
             }
             let first = |at: usize| {
@@ -261,10 +267,19 @@ impl Leaf<'_> {
         }
     }
 
-    fn dictionary(&self, page: Option<Page>) -> Result<Bytes> {
+    fn dictionary(&self, page: Option<Page>) -> Result<Page> {
         let Some(page) = page else { return Err(damaged("a dictionary")) };
-        let zstd = self.footer.zstd(self.group, self.leaf);
-        Ok(if zstd { unpacked(page)? } else { page }.buffer().clone())
+        if self.footer.zstd(self.group, self.leaf) { unpacked(page) } else { Ok(page) }
+    }
+
+    /// The same where the last reader may have kept it, and the next may want it.
+    fn kept_dictionary(&self, page: Option<Page>) -> Result<Bytes> {
+        if let Some(kept) = self.fetched.dictionary(self.group, self.leaf) {
+            return Ok(kept.buffer().clone());
+        }
+        let page = self.dictionary(page)?;
+        self.fetched.keep(self.group, self.leaf, &page);
+        Ok(page.buffer().clone())
     }
 }
 

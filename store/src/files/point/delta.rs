@@ -6,7 +6,7 @@
 use parquet::errors::Result;
 
 use super::damaged;
-use super::runs::{packed_long, varint};
+use super::runs::{each_packed, varint};
 
 /// The numbers at these places, in order.
 pub(super) fn numbers(bytes: &[u8], places: &[usize]) -> Result<Vec<i64>> {
@@ -36,15 +36,23 @@ pub(super) fn numbers(bytes: &[u8], places: &[usize]) -> Result<Vec<i64>> {
             let bytes = part.checked_mul(width).filter(|_| width <= 64).ok_or_else(broken)? / 8;
             let (packed, after) = cut(rest, bytes)?;
             rest = after;
-            for nth in 0..part.min(count - 1 - at) {
-                let more = packed_long(packed, nth, width).cast_signed();
-                sum = sum.wrapping_add(least).wrapping_add(more);
-                at += 1;
+            let all = part.min(count - 1 - at);
+            let mut here = all;
+            while here > 0
+                && let Some(next) = wanted.peek()
+            {
+                // Up to the next that is wanted, or to the end of the part.
+                let step = here.min(next - at);
+                let mut more = 0_i64;
+                let from = all - here;
+                each_packed(packed, from, step, width, |number| {
+                    more = more.wrapping_add(number.cast_signed());
+                });
+                let leasts = least.wrapping_mul(i64::try_from(step).map_err(|_large| broken())?);
+                sum = sum.wrapping_add(leasts).wrapping_add(more);
+                (at, here) = (at + step, here - step);
                 if wanted.next_if_eq(&at).is_some() {
                     numbers.push(sum);
-                    if wanted.peek().is_none() {
-                        return Ok(numbers);
-                    }
                 }
             }
         }

@@ -71,22 +71,25 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// The places of the next numbers that `wanted` says yes to.
+    /// The places of those of the next numbers that are `wanted`.
     pub(super) fn find(
         &mut self,
         count: usize,
-        wanted: impl Fn(u32) -> bool,
+        wanted: &[u32],
         found: &mut Vec<usize>,
         first: usize,
     ) -> Result<()> {
         let mut at = first;
         self.pass(count, |run, width, here| {
             match run {
-                Run::Same(value) if wanted(*value) => found.extend(at..at + here),
+                Run::Same(value) if wanted.contains(value) => found.extend(at..at + here),
                 Run::Same(_) => {}
                 Run::Packed(bytes, from) => {
-                    let is_wanted = |nth: &usize| wanted(packed(bytes, from + nth, width));
-                    found.extend((0..here).filter(is_wanted).map(|nth| at + nth));
+                    for wanted in wanted {
+                        find_packed(bytes, *from..from + here, width, *wanted, |nth| {
+                            found.push(at + nth - from);
+                        });
+                    }
                 }
             }
             at += here;
@@ -202,6 +205,66 @@ pub(super) fn packed_long(bytes: &[u8], at: usize, width: usize) -> u64 {
     };
     let mask = if width >= 64 { u64::MAX } else { (1 << width) - 1 };
     (low | high) & mask
+}
+
+/// Calls `each` with so many numbers of `width` bits, 64 at most, from one of them on.
+pub(super) fn each_packed(
+    bytes: &[u8],
+    from: usize,
+    count: usize,
+    width: usize,
+    mut each: impl FnMut(u64),
+) {
+    let mut at = from;
+    let end = from + count;
+    // A word has a few numbers: all of them are taken from one load.
+    if (1..=28).contains(&width) {
+        let (mask, in_word) = ((1_u64 << width) - 1, 57 / width);
+        while at < end {
+            let bit = at * width;
+            let Some(word) = bytes.get(bit / 8..).and_then(<[u8]>::first_chunk::<8>) else { break };
+            let mut word = u64::from_le_bytes(*word) >> (bit % 8);
+            let here = in_word.min(end - at);
+            for _ in 0..here {
+                each(word & mask);
+                word >>= width;
+            }
+            at += here;
+        }
+    }
+    (at..end).for_each(|at| each(packed_long(bytes, at, width)));
+}
+
+/// Calls `each` with the places, among these, of the numbers of `width` bits that are `wanted`.
+fn find_packed(
+    bytes: &[u8],
+    places: std::ops::Range<usize>,
+    width: usize,
+    wanted: u32,
+    mut each: impl FnMut(usize),
+) {
+    let mut at = places.start;
+    let mut rest = |places: std::ops::Range<usize>| {
+        places.filter(|at| packed(bytes, *at, width) == wanted).for_each(&mut each);
+    };
+    if (1..=28).contains(&width) && u64::from(wanted) >> width == 0 {
+        // All numbers of a word are looked at together: one that is wanted leaves nothing where it
+        // was, and taking one from nothing borrows from the highest bit of its place.
+        let in_word = 57 / width;
+        let lowest = (0..in_word).fold(0_u64, |bits, nth| bits | 1 << (nth * width));
+        let highest = lowest << (width - 1);
+        let pattern = lowest * u64::from(wanted);
+        while at + in_word <= places.end {
+            let bit = at * width;
+            let Some(word) = bytes.get(bit / 8..).and_then(<[u8]>::first_chunk::<8>) else { break };
+            let differs = u64::from_le_bytes(*word) >> (bit % 8) ^ pattern;
+            if differs.wrapping_sub(lowest) & !differs & highest != 0 {
+                rest(at..at + in_word);
+            }
+            at += in_word;
+        }
+    }
+    rest(at..places.end);
 }
 
 /// A number of seven bits a byte.

@@ -258,7 +258,8 @@ proptest! {
             }
         }
         let ids = whole.column_by_name("j").unwrap().as_fixed_size_binary();
-        let sought = vec![ids.value(id % case.rows).to_vec(), vec![7; 16]];
+        let one = |at: usize| ids.value(at % case.rows).to_vec();
+        let sought = vec![one(id), vec![7; 16], one(id / 3)];
         let all = Rows::all(case.rows);
         let leaf = leaves(&footer, footer.types.find("j").unwrap().0)[0];
         let found = points.with_id(leaf, &all, &sought).unwrap().unwrap();
@@ -274,6 +275,7 @@ proptest! {
         drop(delta::numbers(&bytes, &places));
         if let Ok(mut runs) = runs::Runs::new(&bytes, width) {
             drop(runs.skip(3).and_then(|()| runs.next()));
+            drop(runs.find(500, &[0, 5, u32::MAX], &mut Vec::new(), 0));
         }
         if let Ok(mut runs) = runs::Runs::new(&bytes, 1) {
             drop(runs.ones(100).and_then(|_| runs.pass_to_zero(20)));
