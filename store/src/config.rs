@@ -79,7 +79,7 @@ impl Config {
             footers_bytes_max: 64 << 20,
             dictionaries_bytes_max: 16 << 20,
             fetched_bytes_max: 32 << 20,
-            work_bytes_max: 192 << 20,
+            work_bytes_max: 96 << 20,
             compaction: CompactionConfig::default(),
             retention: Vec::new(),
             retention_interval: Duration::from_secs(300),
