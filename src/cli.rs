@@ -55,7 +55,34 @@ fn clients() -> Vec<Command> {
         .about("Show one trace as a waterfall")
         .arg(Arg::new("id").required(true).value_name("TRACE_ID"))
         .arg(url());
-    vec![sql, script(), trace, hold()]
+    vec![sql, script(), trace, tail(), hold()]
+}
+
+fn tail() -> Command {
+    Command::new("tail")
+        .about("Show rows as they arrive; a sample where they are too many, and of how many")
+        .arg(
+            Arg::new("table")
+                .value_name("TABLE")
+                .default_value("spans")
+                .value_parser(["spans", "metrics", "logs", "profiles"]),
+        )
+        .arg(flag("service", "Only rows of this service"))
+        .arg(flag("name", "Only spans, metrics or events of this name"))
+        .arg(switch("errors", "Only spans and log records that tell of an error"))
+        .arg(flag("where", "Only rows that this SQL condition accepts"))
+        .arg(
+            flag("rate", "Rows in a second, at most; 50 on a terminal")
+                .value_parser(clap::value_parser!(u64).range(1..)),
+        )
+        .arg(
+            Arg::new("output")
+                .short('o')
+                .long("output")
+                .value_parser(["table", "ndjson"])
+                .help("A line a row as on a terminal, or JSON as in a pipe"),
+        )
+        .arg(url())
 }
 
 fn script() -> Command {

@@ -15,6 +15,7 @@ mod sql;
 #[cfg(feature = "ingest")]
 mod store;
 mod table;
+mod tail;
 mod terminal;
 mod trace;
 mod units;
@@ -35,6 +36,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
         "sql" => client(sql::run(matches)),
         "trace" => client(trace::run(matches)),
         "script" => client(script::run(matches)),
+        "tail" => client(tail::run(matches)),
         "hold" => client(hold::run(matches)),
         "config" => print(&Layers::read(matches)?.report()),
         "doctor" => doctor::run(&Layers::read(matches)?.settings()?),

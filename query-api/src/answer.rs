@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::format::Format;
+pub(crate) use self::json::JsonLinesEncoder;
 pub(crate) use self::stats::Stats;
 pub(crate) use self::value::type_name;
 use crate::Error;

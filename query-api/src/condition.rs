@@ -42,9 +42,13 @@ impl SqlConditions {
         Self { base: base_session(SessionConfig::new()) }
     }
 
-    fn plan(&self, table: Table, sql: &str, snapshot: &Snapshot) -> EngineResult<SqlCondition> {
-        let types = QuerySnapshot::of_files(snapshot.clone());
-        let access = Arc::new(MapAccess::new(Arc::new(types), Notes::default()));
+    fn plan(
+        &self,
+        table: Table,
+        sql: &str,
+        types: Arc<QuerySnapshot>,
+    ) -> EngineResult<SqlCondition> {
+        let access = Arc::new(MapAccess::new(types, Notes::default()));
         let planners =
             std::iter::once(access as _).chain(self.base.expr_planners().iter().cloned());
         let session = SessionStateBuilder::new_from_existing(self.base.clone())
@@ -67,6 +71,20 @@ impl SqlConditions {
     }
 }
 
+impl SqlConditions {
+    /// A condition whose keys have the types that they have in this snapshot, live rows included.
+    /// Takes long: call it where a thread may be held.
+    pub(crate) fn of_rows(
+        &self,
+        table: Table,
+        sql: &str,
+        types: Arc<QuerySnapshot>,
+    ) -> Result<Arc<dyn Condition>, ConditionError> {
+        let planned = self.plan(table, sql, types).map_err(in_words)?;
+        Ok(Arc::new(planned))
+    }
+}
+
 impl Default for SqlConditions {
     fn default() -> Self {
         Self::new()
@@ -80,8 +98,7 @@ impl Conditions for SqlConditions {
         sql: &str,
         snapshot: &Snapshot,
     ) -> Result<Arc<dyn Condition>, ConditionError> {
-        let planned = self.plan(table, sql, snapshot).map_err(in_words)?;
-        Ok(Arc::new(planned))
+        self.of_rows(table, sql, Arc::new(QuerySnapshot::of_files(snapshot.clone())))
     }
 }
 

@@ -13,6 +13,10 @@ pub struct Config {
     /// [`Config::hosts`] are accepted as `Host`, so that no web page elsewhere can read rows by
     /// pointing a name of its own at this machine.
     pub http_addr: SocketAddr,
+    /// Callers that look on while rows arrive, at one time.
+    pub tails_max: usize,
+    /// Rows that each of them is sent in a second; of more, a sample.
+    pub tail_rows_per_second_max: u64,
     /// Further names under which a loopback address is reached, for example by a local proxy.
     pub hosts: Vec<String>,
     /// Whether rows may be erased through this address; where not given, only on a loopback one.
@@ -51,6 +55,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             http_addr: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            tails_max: 8,
+            tail_rows_per_second_max: 2000,
             hosts: Vec::new(),
             erase: None,
             script_dir: None,
@@ -78,12 +84,16 @@ impl Config {
             ("queries_running_max", self.queries_running_max),
             ("queries_per_client_max", self.queries_per_client_max),
             ("query_rows_max", self.query_rows_max),
+            ("tails_max", self.tails_max),
             ("query_memory_bytes_max", self.query_memory_bytes_max),
             ("request_bytes_max", self.request_bytes_max),
             ("batch_rows", self.batch_rows),
         ];
         if let Some((setting, _)) = counts.into_iter().find(|(_, value)| *value == 0) {
             return Err(Error::Setting { setting });
+        }
+        if self.tail_rows_per_second_max == 0 {
+            return Err(Error::Setting { setting: "tail_rows_per_second_max" });
         }
         if self.query_fetched_bytes_max == 0 {
             return Err(Error::Setting { setting: "query_fetched_bytes_max" });

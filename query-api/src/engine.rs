@@ -138,6 +138,11 @@ impl Engine {
         Arc::new(QuerySnapshot::take(&self.store, live, tables, TimeRange::ALL, wait).await)
     }
 
+    /// Where acknowledged rows are that may not be in files yet.
+    pub(crate) fn live(&self) -> &[Arc<dyn LiveRows>] {
+        &self.live
+    }
+
     /// Where live rows are read.
     pub(crate) const fn live_reads(&self) -> &LiveReads {
         &self.live_reads

@@ -242,6 +242,15 @@ pub enum Error {
     /// No query with this id is under way.
     #[error("no query `{0}` is under way")]
     UnknownQuery(String),
+    /// Too many callers look on while rows arrive.
+    #[error("{tails_max} callers look on already")]
+    Tails {
+        /// The bound.
+        tails_max: usize,
+    },
+    /// Rows do not arrive here.
+    #[error("no rows arrive at this process, so that there is nothing to look on for")]
+    NothingArrives,
     /// The caller has too many queries under way.
     #[error("{client} has {running_max} queries running and none ended within {waited:?}")]
     BusyClient {
@@ -326,12 +335,16 @@ impl Error {
             | Self::Script { .. }
             | Self::Setting { .. }
             | Self::Encode { .. } => ErrorKind::Invalid,
-            Self::Statement { .. } | Self::Foreign(_) | Self::EraseOff => ErrorKind::Refused,
+            Self::Statement { .. } | Self::Foreign(_) | Self::EraseOff | Self::NothingArrives => {
+                ErrorKind::Refused
+            }
             Self::UnknownTrace(_)
             | Self::UnknownHold(_)
             | Self::UnknownQuery(_)
             | Self::UnknownScript { .. } => ErrorKind::NotFound,
-            Self::Busy { .. } | Self::BusyClient { .. } | Self::Erasing => ErrorKind::Busy,
+            Self::Busy { .. } | Self::BusyClient { .. } | Self::Tails { .. } | Self::Erasing => {
+                ErrorKind::Busy
+            }
             Self::MemoryLimit { .. } => ErrorKind::MemoryLimit,
             Self::TimeLimit { .. } => ErrorKind::TimeLimit,
             Self::ScanLimit { .. } => ErrorKind::ScanLimit,
@@ -375,7 +388,7 @@ impl Error {
             }
             Self::Request(_) => {
                 "POST /api/v1/sql takes {\"query\": \"SELECT …\", \"params\": [1, \"a\"]}; \
-                 GET /api/v1/traces/… a trace id in hex"
+                 GET /api/v1/traces/… a trace id in hex; GET /api/v1/tail ?table=spans&where=…"
             }
             Self::Hold(_) => {
                 "PUT /api/v1/holds/NAME takes {\"from\": \"2h\", \"to\": \"now\", \"where\": \"…\", \"tables\": \
@@ -409,6 +422,10 @@ impl Error {
             Self::RowLimit { .. } => "add a LIMIT, or raise `query_rows_max`",
             Self::Cancelled => "ask again where that was not meant",
             Self::UnknownQuery(_) => "GET /api/v1/queries lists those that are",
+            Self::Tails { .. } => "end one of them, or raise `tails_max`",
+            Self::NothingArrives => {
+                "ask an `icecore run` or an `icecore ingest` that has the query API"
+            }
             Self::BusyClient { .. } => "try again in a moment, or raise `queries_per_client_max`",
             Self::Encode { .. } => "ask for another format, or CAST the column to a plainer type",
             Self::Store { .. } => "`icecore doctor` tells whether the bucket can be reached",

@@ -13,6 +13,7 @@ mod queries;
 mod schema;
 mod scripts;
 mod sql;
+mod tail;
 mod traces;
 
 use std::net::SocketAddr;
@@ -28,9 +29,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use icecore_store::Flush;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::errors::ErrorBody;
 use self::guard::Guard;
+use self::tail::Tails;
 use crate::answer::Answers;
 use crate::scripts::Scripts;
 use crate::{Config, Error};
@@ -50,6 +53,10 @@ pub(crate) struct Shared {
     pub(crate) flush: Option<Arc<dyn Flush>>,
     /// What can be asked by name.
     pub(crate) scripts: Scripts,
+    /// Who looks on while rows arrive.
+    pub(crate) tails: Tails,
+    /// Ends what would never end by itself.
+    pub(crate) stop: CancellationToken,
 }
 
 /// All routes of the service, served on `address`.
@@ -59,13 +66,24 @@ pub(crate) fn router(
     scripts: Scripts,
     config: &Config,
     address: SocketAddr,
+    stop: CancellationToken,
 ) -> Router {
     let request_wait = config.query_time_max;
     let request_bytes_max = config.request_bytes_max;
     let erase = config.erase.unwrap_or(address.ip().is_loopback());
     let erasing = Arc::new(Semaphore::new(1));
-    let shared =
-        Shared { answers, request_bytes_max, request_wait, erase, erasing, flush, scripts };
+    let tails = Tails::new(config);
+    let shared = Shared {
+        answers,
+        request_bytes_max,
+        request_wait,
+        erase,
+        erasing,
+        flush,
+        scripts,
+        tails,
+        stop,
+    };
     let guard = Arc::new(Guard::new(address, &config.hosts));
     Router::new()
         .route("/api/v1/sql", post(sql::answer))
@@ -78,6 +96,7 @@ pub(crate) fn router(
         .route("/api/v1/queries", get(queries::list))
         .route("/api/v1/queries/{id}", get(queries::show).delete(queries::end))
         .route("/api/v1/schema", get(schema::answer))
+        .route("/api/v1/tail", get(tail::answer))
         .merge(page::routes())
         .with_state(Arc::new(shared))
         .fallback(no_such_path)
@@ -88,7 +107,7 @@ pub(crate) fn router(
 
 async fn no_such_path(uri: Uri) -> Response {
     let hint = "the paths are /, /api/v1/sql, /api/v1/traces/{trace_id}, /api/v1/scripts, \
-                /api/v1/holds, /api/v1/queries, /api/v1/schema and /api/v1/erase";
+                /api/v1/holds, /api/v1/queries, /api/v1/schema, /api/v1/tail and /api/v1/erase";
     let text = format!("there is no path `{}`", uri.path());
     ErrorBody::new("not_found", text, hint).into_response(StatusCode::NOT_FOUND)
 }

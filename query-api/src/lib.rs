@@ -22,6 +22,7 @@ mod service;
 mod snapshot;
 mod statement;
 mod table;
+mod tail;
 mod views;
 
 pub use condition::SqlConditions;

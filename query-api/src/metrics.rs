@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::tail::Seen;
 use crate::{Error, ErrorKind};
 
 /// How a query ended.
@@ -57,6 +58,42 @@ pub(crate) struct Metrics {
     rows: Counter,
     bytes: Counter,
     live_missing: Counter,
+    tails: Gauge,
+    tailed: Family<TailLabels, Counter>,
+}
+
+/// Somebody looks on for as long as this is held.
+#[derive(Debug)]
+pub(crate) struct Looking(Gauge);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What became of rows that somebody looks on for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Tailed {
+    Arrived,
+    LookedAt,
+    Shown,
+}
+
+impl EncodeLabelValue for Tailed {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        let name = match self {
+            Self::Arrived => "arrived",
+            Self::LookedAt => "looked_at",
+            Self::Shown => "shown",
+        };
+        EncodeLabelValue::encode(&name, encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TailLabels {
+    rows: Tailed,
 }
 
 impl Metrics {
@@ -64,7 +101,8 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let metrics = Self { seconds: Some(seconds.clone()), ..Self::default() };
-        let Self { queries, seconds: _, running, rows, bytes, live_missing } = metrics.clone();
+        let Self { queries, seconds: _, running, rows, bytes, live_missing, tails, tailed } =
+            metrics.clone();
         registry.register("icecore_query_queries", "Queries by how they ended", queries);
         let help = "Time from a query's start to the last byte of its answer";
         registry.register_with_unit("icecore_query_duration", help, Unit::Seconds, seconds);
@@ -74,7 +112,28 @@ impl Metrics {
         registry.register_with_unit("icecore_query_answer", help, Unit::Bytes, bytes);
         let help = "Answers that say that live rows are missing";
         registry.register("icecore_query_incomplete_answers", help, live_missing);
+        registry.register("icecore_query_tails", "Callers that look on while rows arrive", tails);
+        let help = "Rows that callers look on for, by what became of them";
+        registry.register("icecore_query_tail_rows", help, tailed);
         metrics
+    }
+
+    /// Somebody begins to look on.
+    pub(crate) fn looking(&self) -> Looking {
+        self.tails.inc();
+        Looking(self.tails.clone())
+    }
+
+    /// Somebody looked on for a moment.
+    pub(crate) fn tailed(&self, seen: &Seen) {
+        let parts = [
+            (Tailed::Arrived, seen.arrived),
+            (Tailed::LookedAt, seen.looked_at),
+            (Tailed::Shown, seen.shown),
+        ];
+        for (rows, count) in parts {
+            self.tailed.get_or_create(&TailLabels { rows }).inc_by(count);
+        }
     }
 
     /// A query begins.

@@ -42,6 +42,8 @@ pub struct Query {
     listener: TcpListener,
     address: SocketAddr,
     routes: Router,
+    /// Ends what would never end by itself.
+    ending: CancellationToken,
     drain_wait: Duration,
 }
 
@@ -71,9 +73,10 @@ impl Query {
         let bind = |source| Error::Bind { address: config.http_addr, source };
         let listener = TcpListener::bind(config.http_addr).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let routes =
-            router(Arc::new(answers), flush, scripts, &config, address).merge(extra_routes);
-        Ok(Self { listener, address, routes, drain_wait: config.drain_wait })
+        let ending = CancellationToken::new();
+        let routes = router(Arc::new(answers), flush, scripts, &config, address, ending.clone());
+        let routes = routes.merge(extra_routes);
+        Ok(Self { listener, address, routes, ending, drain_wait: config.drain_wait })
     }
 
     /// Where HTTP is served; differs from the setting where that had port 0.
@@ -96,6 +99,7 @@ impl Query {
             .into_future();
         let overdue = async {
             stop.cancelled().await;
+            self.ending.cancel();
             tokio::time::sleep(self.drain_wait).await;
         };
         tokio::select! {

@@ -123,6 +123,8 @@ pub(super) async fn open_query(
 ) -> Outcome {
     let config = icecore_query::Config {
         http_addr: settings.http_addr,
+        tails_max: settings.tails_max,
+        tail_rows_per_second_max: settings.tail_rows_per_second_max,
         hosts: settings.http_hosts.clone(),
         erase: match settings.http_erase {
             HttpErase::Loopback => None,

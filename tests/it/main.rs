@@ -19,4 +19,5 @@ mod scripts;
 mod sdk;
 mod servers;
 mod signals;
+mod tail;
 mod terminal;

@@ -58,6 +58,12 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     found(cache().join("bin").join(name), name)
 }
 
+/// The load generator of this workspace, which is built beside this test.
+pub(crate) fn loadtest() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_BIN_EXE_icecore")).with_file_name("icecore-loadtest");
+    found(beside, "the load generator")
+}
+
 /// The Python of the tests.
 pub(crate) fn python() -> Option<PathBuf> {
     let packages = cache().join("venv/installed.txt");

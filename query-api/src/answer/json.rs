@@ -77,14 +77,15 @@ impl Encode for JsonEncoder {
 }
 
 /// One object a row, each on its own line; one that broke off ends with `{"error":{…}}`.
-pub(super) struct JsonLinesEncoder {
+pub(crate) struct JsonLinesEncoder {
     schema: SchemaRef,
     options: EncoderOptions,
     names: Vec<Vec<u8>>,
 }
 
 impl JsonLinesEncoder {
-    pub(super) fn new(schema: &SchemaRef) -> Self {
+    /// Writes rows of `schema`.
+    pub(crate) fn new(schema: &SchemaRef) -> Self {
         let names = schema.fields().iter().enumerate().map(|(at, field)| {
             let mut name = String::from(if at > 0 { "," } else { "" });
             write_string(&mut name, field.name());

@@ -1,0 +1,176 @@
+//! `GET /api/v1/tail?table=spans&where=…`: server-sent events, one row each.
+//!
+//! Events without a name are rows. `sample` says, about once a second, what became of the rows that
+//! arrived; `error` is the last one. A comment keeps the connection open where nothing arrives.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use bytes::Bytes;
+use futures::stream;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use icecore_store::Table;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{ErrorBody, Shared};
+use crate::answer::{Encode as _, JsonLinesEncoder};
+use crate::metrics::Looking;
+use crate::tail::{Follower, Seen, Wanted};
+use crate::{Config, Error};
+
+/// How often an account is given of what was seen.
+const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
+/// Accounts without a row after which a comment shows that the connection stands.
+const SILENT_ACCOUNTS: u32 = 10;
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    #[serde(default)]
+    table: Option<String>,
+    #[serde(default, rename = "where")]
+    condition: Option<String>,
+    #[serde(default)]
+    rows_per_second: Option<u64>,
+}
+
+/// Who looks on, and how many may.
+#[derive(Debug)]
+pub(crate) struct Tails {
+    turns: Arc<Semaphore>,
+    tails_max: usize,
+    rows_per_second_max: u64,
+}
+
+impl Tails {
+    /// Nobody yet.
+    pub(super) fn new(config: &Config) -> Self {
+        let Config { tails_max, tail_rows_per_second_max: rows_per_second_max, .. } = *config;
+        Self { turns: Arc::new(Semaphore::new(tails_max)), tails_max, rows_per_second_max }
+    }
+
+    fn turn(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let turn = Arc::clone(&self.turns).try_acquire_owned();
+        turn.map_err(|_full| Error::Tails { tails_max: self.tails_max })
+    }
+}
+
+/// Sends rows until the caller leaves or the service stops.
+pub(super) async fn answer(
+    State(shared): State<Arc<Shared>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, Error> {
+    let Query(asked) = asked.map_err(|error| Error::Request(error.body_text()))?;
+    let Asked { table, condition, rows_per_second } = asked;
+    let name = table.as_deref().unwrap_or("spans");
+    let table: Table =
+        name.parse().map_err(|_unknown| Error::Request(format!("there is no table `{name}`")))?;
+    let turn = shared.tails.turn()?;
+    let most = shared.tails.rows_per_second_max;
+    let rows_per_second = rows_per_second.unwrap_or(most).clamp(1, most);
+    let wanted = Wanted { table, condition, rows_per_second };
+    let follower = Follower::start(Arc::clone(&shared.answers), wanted).await?;
+    let encoder = JsonLinesEncoder::new(follower.schema());
+    let seen = Seen::default();
+    let stop = shared.stop.clone();
+    let accounted = shared.answers.clock.elapsed();
+    let looking = shared.answers.metrics.looking();
+    let events = Events {
+        follower,
+        encoder,
+        seen,
+        accounted,
+        silent: 0,
+        shared,
+        _turn: turn,
+        _looking: looking,
+    };
+    let pieces = stream::unfold(Some((events, stop)), |left| async move {
+        let (mut events, stop) = left?;
+        let piece = tokio::select! {
+            piece = events.next() => piece,
+            () = stop.cancelled() => return None,
+        };
+        Some(match piece {
+            Ok(piece) => (Ok::<_, Infallible>(piece), Some((events, stop))),
+            Err(error) => (Ok(event("error", &ErrorBody::of(&error))), None),
+        })
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    Ok(response)
+}
+
+/// What is sent to one caller.
+struct Events {
+    follower: Follower,
+    encoder: JsonLinesEncoder,
+    /// Since the last account.
+    seen: Seen,
+    accounted: Duration,
+    /// Accounts that had nothing to say.
+    silent: u32,
+    shared: Arc<Shared>,
+    _turn: OwnedSemaphorePermit,
+    _looking: Looking,
+}
+
+impl Events {
+    /// The next events; waits for as long as there are none.
+    async fn next(&mut self) -> Result<Bytes, Error> {
+        loop {
+            let (batches, seen) = self.follower.look().await?;
+            self.seen = self.seen.plus(&seen);
+            self.shared.answers.metrics.tailed(&seen);
+            let mut out = Vec::new();
+            for batch in batches {
+                self.rows(&batch, &mut out)?;
+            }
+            let now = self.shared.answers.clock.elapsed();
+            if now.saturating_sub(self.accounted) >= ACCOUNT_EVERY {
+                self.accounted = now;
+                out.extend_from_slice(&self.account());
+            }
+            if !out.is_empty() {
+                return Ok(Bytes::from(out));
+            }
+        }
+    }
+
+    /// An event for each row.
+    fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), Error> {
+        let encode_error = |source| Error::Encode { format: "events", source: Box::new(source) };
+        let lines = self.encoder.rows(batch).map_err(encode_error)?;
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            out.extend_from_slice(b"data: ");
+            out.extend_from_slice(line);
+            out.push(b'\n');
+        }
+        Ok(())
+    }
+
+    fn account(&mut self) -> Bytes {
+        let seen = std::mem::take(&mut self.seen);
+        if seen != Seen::default() {
+            self.silent = 0;
+            return event("sample", &seen);
+        }
+        self.silent += 1;
+        let silence = self.silent.is_multiple_of(SILENT_ACCOUNTS);
+        Bytes::from_static(if silence { b": nothing arrived\n\n" } else { b"" })
+    }
+}
+
+fn event(name: &str, data: &impl serde::Serialize) -> Bytes {
+    let data = serde_json::to_string(data).unwrap_or_default();
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
+}

@@ -1,0 +1,371 @@
+//! Rows as they arrive, for those who look on.
+//!
+//! Invariant: the cost of looking on is bounded whatever arrives: at most so many rows a second are
+//! made, and at most so many handed on. What is left out is counted, and so is what was flushed
+//! before it could be looked at.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+use icecore_store::{
+    Condition, ConditionError, LiveBlock, LogPosition, PortError, ReadColumn, Table, TimeRange,
+    WriterId, select,
+};
+use serde::Serialize;
+
+use crate::Error;
+use crate::answer::Answers;
+use crate::condition::SqlConditions;
+use crate::table::columns::{schema_of, table_columns};
+use crate::table::shown;
+
+/// How often rows are made of what arrived, in milliseconds.
+const LOOKED_EVERY_MS: u64 = 100;
+/// How often it is noted what arrived. Rows that come just before a flush are live for as long as the
+/// flush takes, which is hardly ever less than this.
+const NOTED_EVERY: Duration = Duration::from_millis(10);
+/// Rows that are made for each that may be handed on: a condition rarely accepts all.
+const MADE_FOR_EACH: u64 = 10;
+
+/// What is looked at.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) table: Table,
+    /// A condition on rows, as SQL has it.
+    pub(crate) condition: Option<String>,
+    /// Rows that are handed on in a second, at most.
+    pub(crate) rows_per_second: u64,
+}
+
+/// What became of the rows that arrived since the last look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Seen {
+    /// That arrived.
+    pub(crate) arrived: u64,
+    /// Of these, that were looked at.
+    pub(crate) looked_at: u64,
+    /// Of these, that the condition accepts.
+    pub(crate) accepted: u64,
+    /// Of these, that are handed on.
+    pub(crate) shown: u64,
+    /// Whether others were flushed before they could be looked at.
+    pub(crate) flushed_unseen: bool,
+}
+
+impl Seen {
+    /// This and what was seen later.
+    pub(crate) fn plus(&self, later: &Self) -> Self {
+        Self {
+            arrived: self.arrived + later.arrived,
+            looked_at: self.looked_at + later.looked_at,
+            accepted: self.accepted + later.accepted,
+            shown: self.shown + later.shown,
+            flushed_unseen: self.flushed_unseen || later.flushed_unseen,
+        }
+    }
+}
+
+/// Follows what arrives in one table.
+pub(crate) struct Follower {
+    answers: Arc<Answers>,
+    wanted: Wanted,
+    chooser: Arc<Chooser>,
+    writers: HashMap<WriterId, Place>,
+    begun: bool,
+    noted: Noted,
+}
+
+/// What arrived since the last look. Noted blocks can be read whatever is flushed meanwhile.
+#[derive(Default)]
+struct Noted {
+    fresh: Vec<Fresh>,
+    flushed_unseen: bool,
+}
+
+/// Which rows are chosen, and what is read of them.
+struct Chooser {
+    table: Table,
+    condition: Option<Arc<dyn Condition>>,
+    schema: SchemaRef,
+    reads: Vec<ReadColumn>,
+}
+
+/// How far the rows of one writer were seen.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// The last block with rows of the table, and how many rows it had: it may have more later.
+    last: Option<(LogPosition, u64)>,
+    /// The end of the blocks with rows of the table that were seen.
+    seen_to: LogPosition,
+    /// The end of what was seen of any table.
+    to: LogPosition,
+}
+
+/// A block with rows that were not seen yet.
+struct Fresh {
+    writer: WriterId,
+    block: Arc<dyn LiveBlock>,
+    /// Rows of it that were.
+    skip: usize,
+}
+
+impl Fresh {
+    fn rows(&self) -> u64 {
+        self.block.rows().saturating_sub(self.skip as u64)
+    }
+}
+
+impl Follower {
+    /// Rows that arrive from now on.
+    ///
+    /// # Errors
+    /// Where the condition is none, and where rows do not arrive at this process.
+    pub(crate) async fn start(answers: Arc<Answers>, wanted: Wanted) -> Result<Self, Error> {
+        if answers.engine.live().is_empty() {
+            return Err(Error::NothingArrives);
+        }
+        let columns = table_columns(wanted.table);
+        let chooser = Chooser {
+            table: wanted.table,
+            condition: understood(&answers, &wanted).await?,
+            schema: schema_of(columns),
+            reads: columns.iter().map(|column| column.read.clone()).collect(),
+        };
+        let (chooser, writers) = (Arc::new(chooser), HashMap::new());
+        let noted = Noted::default();
+        let mut follower = Self { answers, wanted, chooser, writers, begun: false, noted };
+        follower.note().await?;
+        follower.noted = Noted::default();
+        follower.begun = true;
+        Ok(follower)
+    }
+
+    /// Of the rows.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.chooser.schema
+    }
+
+    /// What arrived within the next moment.
+    ///
+    /// # Errors
+    /// Where rows cannot be read.
+    pub(crate) async fn look(&mut self) -> Result<(Vec<RecordBatch>, Seen), Error> {
+        let shown_max = (self.wanted.rows_per_second * LOOKED_EVERY_MS).div_ceil(1000);
+        let clock = Arc::clone(&self.answers.clock);
+        let end = clock.elapsed() + Duration::from_millis(LOOKED_EVERY_MS);
+        loop {
+            let left = end.saturating_sub(clock.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            // Noting is cheap, but it cuts live rows into blocks: where a sample is taken anyway
+            // they are left whole.
+            let many = self.noted.fresh.iter().map(Fresh::rows).sum::<u64>() > shown_max;
+            clock.sleep(if many { left } else { left.min(NOTED_EVERY) }).await;
+            self.note().await?;
+        }
+        let Noted { mut fresh, flushed_unseen } = std::mem::take(&mut self.noted);
+        let mut seen = Seen { flushed_unseen, ..Seen::default() };
+        seen.arrived = fresh.iter().map(Fresh::rows).sum();
+        let mut accepted = Vec::new();
+        for fresh in fresh.drain(passed_over(&fresh, shown_max * MADE_FOR_EACH)..) {
+            let chooser = Arc::clone(&self.chooser);
+            let work = move || Ok(chooser.choose(fresh));
+            let read = self.answers.engine.live_reads().read(work).await;
+            let (looked_at, batches) = read.map_err(unread)??;
+            seen.looked_at += looked_at;
+            accepted.extend(batches);
+        }
+        seen.accepted = rows_of(&accepted);
+        let shown = sample(accepted, seen.accepted, shown_max)?;
+        seen.shown = rows_of(&shown);
+        Ok((shown, seen))
+    }
+
+    /// Notes the blocks of the table with rows that were not seen, in order, and whether rows of
+    /// any table were flushed unseen.
+    async fn note(&mut self) -> Result<(), Error> {
+        for source in self.answers.engine.live() {
+            for table in Table::ALL {
+                let live = source.live_rows(table, TimeRange::ALL).await.map_err(unread)?;
+                let place = self.writers.entry(live.writer).or_default();
+                for block in live.blocks {
+                    place.to = place.to.max(block.next());
+                    if table == self.wanted.table {
+                        place
+                            .unseen(live.writer, block)
+                            .into_iter()
+                            .for_each(|it| self.noted.add(it));
+                    }
+                }
+            }
+        }
+        let files = self.answers.engine.store().snapshot();
+        for (writer, place) in &mut self.writers {
+            let covered = files.covered_to(*writer).unwrap_or_default();
+            self.noted.flushed_unseen |= self.begun && covered > place.to;
+            place.to = place.to.max(covered);
+        }
+        Ok(())
+    }
+}
+
+/// The condition that is asked for, compiled where a thread may be held.
+async fn understood(
+    answers: &Answers,
+    wanted: &Wanted,
+) -> Result<Option<Arc<dyn Condition>>, Error> {
+    let (table, Some(sql)) = (wanted.table, wanted.condition.clone()) else { return Ok(None) };
+    let snapshot = answers.engine.snapshot(&[table]).await;
+    let compile = move || SqlConditions::new().of_rows(table, &sql, snapshot);
+    let compiled = tokio::task::spawn_blocking(compile).await.map_err(|_panic| Error::Lost)?;
+    compiled.map(Some).map_err(no_condition)
+}
+
+/// How many of the oldest blocks are passed over so that about `made_max` rows are made of the
+/// others: at least one block, because a block costs what all of its rows do.
+fn passed_over(fresh: &[Fresh], made_max: u64) -> usize {
+    let mut made = 0;
+    let kept = fresh.iter().rev().take_while(|fresh| {
+        let enough = made >= made_max;
+        made += fresh.rows();
+        !enough
+    });
+    fresh.len() - kept.count()
+}
+
+impl Noted {
+    /// A block that has grown since it was noted stands for what it was then.
+    fn add(&mut self, fresh: Fresh) {
+        let place = |fresh: &Fresh| (fresh.writer, fresh.block.position());
+        match self.fresh.last_mut().filter(|last| place(last) == place(&fresh)) {
+            Some(last) => last.block = fresh.block,
+            None => self.fresh.push(fresh),
+        }
+    }
+}
+
+impl Place {
+    /// What of a block was not seen yet; it counts as seen then.
+    fn unseen(&mut self, writer: WriterId, block: Arc<dyn LiveBlock>) -> Option<Fresh> {
+        let (position, rows) = (block.position(), block.rows());
+        let skip = match self.last {
+            Some((last, seen)) if last == position => seen,
+            _ if block.next() <= self.seen_to => return None,
+            _ => 0,
+        };
+        self.seen_to = self.seen_to.max(block.next());
+        if rows <= skip {
+            return None;
+        }
+        self.last = Some((position, rows));
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        Some(Fresh { writer, block, skip })
+    }
+}
+
+impl Chooser {
+    /// The rows of a block that the condition accepts, and how many it was asked about.
+    fn choose(&self, fresh: Fresh) -> Result<(u64, Vec<RecordBatch>), Error> {
+        let Fresh { block, mut skip, .. } = fresh;
+        let mut batches = Vec::new();
+        let mut looked_at = 0;
+        for rows in block.read(None).map_err(unread)? {
+            let all = rows.rows.num_rows();
+            let skipped = skip.min(all);
+            skip -= skipped;
+            looked_at += (all - skipped) as u64;
+            let rows = self.accepted(&rows.rows.slice(skipped, all - skipped))?;
+            if rows.num_rows() > 0 {
+                batches.push(rows);
+            }
+        }
+        Ok((looked_at, batches))
+    }
+
+    /// The rows that the condition accepts, as they are shown.
+    fn accepted(&self, rows: &RecordBatch) -> Result<RecordBatch, Error> {
+        let columns = select(rows, self.table, &self.reads, &[]).map_err(Error::of_store)?;
+        let kept = match &self.condition {
+            None => columns,
+            Some(condition) => {
+                let asked = select(rows, self.table, condition.columns(), &[]);
+                let mask = condition.matches(&asked.map_err(Error::of_store)?);
+                let mask = mask.map_err(no_condition)?;
+                filter_record_batch(&columns, &mask).map_err(not_shown)?
+            }
+        };
+        shown(&kept, &self.schema).map_err(not_shown)
+    }
+}
+
+fn rows_of(batches: &[RecordBatch]) -> u64 {
+    batches.iter().map(|batch| batch.num_rows() as u64).sum()
+}
+
+/// At most `most` of `all` rows, as far from each other as can be.
+fn sample(batches: Vec<RecordBatch>, all: u64, most: u64) -> Result<Vec<RecordBatch>, Error> {
+    if all <= most {
+        return Ok(batches);
+    }
+    let mut at = 0;
+    let mut sampled = Vec::new();
+    for batch in batches {
+        let mask: BooleanArray = (at..at + batch.num_rows() as u64)
+            .map(|row| Some((row + 1) * most / all > row * most / all))
+            .collect();
+        at += mask.len() as u64;
+        sampled.push(filter_record_batch(&batch, &mask).map_err(not_shown)?);
+    }
+    Ok(sampled)
+}
+
+fn no_condition(error: ConditionError) -> Error {
+    Error::Sql { message: error.reason, hint: error.hint, at: None }
+}
+
+fn unread(source: PortError) -> Error {
+    Error::of_store(icecore_store::Error::LiveRows { source })
+}
+
+fn not_shown(source: arrow::error::ArrowError) -> Error {
+    Error::Encode { format: "events", source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+
+    /// Scenario: more and fewer rows than may be shown, over batches of odd sizes.
+    /// Guarantees: exactly as many as may be, in order, from all of the stretch.
+    #[test]
+    fn a_sample_is_spread() {
+        let batches = |sizes: &[i64]| -> Vec<RecordBatch> {
+            let mut next = 0;
+            let batch = |size: &i64| {
+                let values: Int64Array = (next..next + size).collect();
+                next += size;
+                RecordBatch::try_from_iter([("n", Arc::new(values) as _)]).unwrap()
+            };
+            sizes.iter().map(batch).collect()
+        };
+        for (sizes, most) in [(&[3, 0, 7][..], 4_u64), (&[5], 5), (&[1000, 1], 10), (&[], 1)] {
+            let all = sizes.iter().sum::<i64>() as u64;
+            let sampled = sample(batches(sizes), all, most).unwrap();
+            let column = |batch: &RecordBatch| batch.column(0).as_primitive::<Int64Type>().clone();
+            let values: Vec<i64> =
+                sampled.iter().flat_map(|it| column(it).values().to_vec()).collect();
+            assert_eq!(values.len() as u64, all.min(most));
+            assert!(values.is_sorted_by(|a, b| a < b));
+            let wide = values.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(1) as u64;
+            assert!(wide <= all.div_ceil(most.min(all.max(1))) + 1, "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `icecore tail`: a real server, real senders, and somebody who looks on.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::icecore::{Icecore, PATIENCE, Start};
+use crate::otlp::{post, request};
+use crate::peers;
+
+/// `icecore tail` under way. Threads read what it writes, so that it never waits for the test.
+struct Tail {
+    child: Child,
+    rows: JoinHandle<String>,
+    said: JoinHandle<String>,
+}
+
+fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).unwrap();
+        text
+    })
+}
+
+impl Tail {
+    fn start(icecore: &Icecore, args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_icecore"));
+        command.arg("tail").args(args).env("ICECORE_URL", &icecore.api);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (rows, said) = (read(child.stdout.take().unwrap()), read(child.stderr.take().unwrap()));
+        Self { child, rows, said }
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    }
+
+    /// Its exit code, its rows, and what it said.
+    fn ended(mut self) -> (Option<i32>, Vec<Value>, String) {
+        let code = self.child.wait().unwrap().code();
+        let rows = self.rows.join().unwrap();
+        let rows = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (code, rows, self.said.join().unwrap())
+    }
+}
+
+/// A figure of `/metrics`.
+async fn figure(icecore: &Icecore, name: &str) -> u64 {
+    let metrics = icecore.get("/metrics").await.text().await.unwrap();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0, |value| value.parse().unwrap())
+}
+
+/// Waits until a figure of `/metrics` is `wanted`.
+async fn until(icecore: &Icecore, name: &str, wanted: u64) {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let now = figure(icecore, name).await;
+        if now == wanted {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < end, "{name} is {now} and not {wanted}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn numbers(rows: &[Value]) -> Vec<u64> {
+    let number = |row: &Value| row["attributes"]["number"].as_str().unwrap().parse().unwrap();
+    rows.iter().map(number).collect()
+}
+
+/// Scenario: three look on, for all spans, for one name of one service, and for a condition, while
+/// spans arrive slowly and are flushed; one is ended by Ctrl-C, two by the server.
+/// Guarantees: each row that is asked for is shown once and in order, nothing else, and no sample is
+/// spoken of; Ctrl-C ends well, the server's end is told; a wrong condition is told as in SQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_shown_as_they_arrive() {
+    let _held = peers::noisy().await;
+    let folder = tempfile::tempdir().unwrap();
+    let icecore = Start::new(folder.path()).arg("flush-after", "300ms").run();
+    assert!(post(&icecore.http, request("shop", 0, 10)).await.status().is_success());
+    let all = Tail::start(&icecore, &[]);
+    let named = Tail::start(&icecore, &["--service", "shop", "--name", "operation 13"]);
+    let condition = "attributes['number'] LIKE '%7' AND service_name <> 'o''ther'";
+    let chosen = Tail::start(&icecore, &["spans", "--where", condition]);
+    until(&icecore, "icecore_query_tails", 3).await;
+    for round in 0..20 {
+        let service = if round % 4 < 2 { "shop" } else { "o'ther" };
+        let sent = post(&icecore.http, request(service, 10 + round * 10, 10)).await;
+        assert!(sent.status().is_success());
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    until(&icecore, "icecore_query_tail_rows_total{rows=\"arrived\"}", 600).await;
+    named.interrupt();
+    let (code, rows, said) = named.ended();
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert_eq!(numbers(&rows), [13, 53, 93, 133, 173], "of shop, and of one name");
+    until(&icecore, "icecore_query_tails", 2).await;
+    let (code, _, wrong) = icecore.client(&["tail", "--where", "nam = 'x'"]);
+    assert_eq!(code, Some(1), "{wrong}");
+    assert!(wrong.contains("did you mean `name`?"), "{wrong}");
+    let (code, _, wrong) = icecore.client(&["tail", "metrics", "--errors"]);
+    assert_eq!(code, Some(2), "{wrong}");
+    icecore.stop();
+    let (code, rows, said) = all.ended();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("has ended the rows") && !said.contains("sampled"), "{said}");
+    assert_eq!(numbers(&rows), (10..210).collect::<Vec<_>>());
+    let (_, rows, said) = chosen.ended();
+    assert!(!said.contains("sampled"), "{said}");
+    assert_eq!(
+        numbers(&rows),
+        (0..20).filter(|it| it % 4 < 2).map(|it| 17 + it * 10).collect::<Vec<_>>()
+    );
+}
+
+/// Scenario: the load generator sends a hundred thousand spans as fast as the server takes them,
+/// and somebody looks on for failed ones of them, at most a hundred in a second.
+/// Guarantees: no more are shown, each once, and only failed ones; the server says of how many they
+/// are a sample, stays bounded, and has every acknowledged span.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_is_sampled() {
+    let Some(loadtest) = peers::loadtest() else { return };
+    let _held = peers::noisy().await;
+    let folder = tempfile::tempdir().unwrap();
+    let icecore = Start::new(folder.path()).run();
+    let tail = Tail::start(&icecore, &["--where", "duration_ns > 0", "--rate", "100"]);
+    until(&icecore, "icecore_query_tails", 1).await;
+    let start = tokio::time::Instant::now();
+    let mut send = Command::new(loadtest);
+    send.args(["send", "--items", "100000", "--rate", "50000", "--endpoint", &icecore.grpc]);
+    let sent = tokio::task::spawn_blocking(move || send.output().unwrap()).await.unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    assert_eq!(icecore.count("SELECT count(*) FROM spans").await, 100_000);
+    let rows_of = |what: &str| format!("icecore_query_tail_rows_total{{rows=\"{what}\"}}");
+    until(&icecore, &rows_of("arrived"), 100_000).await;
+    let looks = u64::try_from(start.elapsed().as_millis()).unwrap() / 100 + 2;
+    let arrived = figure(&icecore, &rows_of("arrived")).await;
+    let looked_at = figure(&icecore, &rows_of("looked_at")).await;
+    let shown = figure(&icecore, &rows_of("shown")).await;
+    println!("{arrived} arrived, {looked_at} were looked at, {shown} shown in {looks} looks");
+    assert!(shown <= 10 * looks && shown <= looked_at && looked_at <= arrived);
+    // An account is given once a second.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tail.interrupt();
+    let (code, rows, said) = tail.ended();
+    assert_eq!(code, Some(0), "{said}");
+    println!("{said}");
+    assert!(said.contains("sampled: ") && said.contains(" are shown"), "{said}");
+    assert!(!rows.is_empty() && rows.len() as u64 <= shown, "{} of {shown}", rows.len());
+    let ids: std::collections::BTreeSet<_> =
+        rows.iter().map(|row| row["span_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), rows.len(), "each once");
+    icecore.stop();
+}
