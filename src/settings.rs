@@ -91,6 +91,14 @@ pub(crate) struct Settings {
     pub(crate) probe_tls_scan_interval: Duration,
     pub(crate) probe_ring_bytes: Bytes,
     pub(crate) probe_connections_max: usize,
+    pub(crate) probe_network: bool,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) probe_network_interval: Duration,
+    pub(crate) probe_peers_max: usize,
+    pub(crate) probe_connection_records_max: u64,
+    pub(crate) probe_sockets_max: usize,
+    pub(crate) probe_names_max: usize,
+    pub(crate) probe_events_ring_bytes: Bytes,
     pub(crate) probe_queue_spans_max: usize,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) probe_send_interval: Duration,

@@ -2,12 +2,14 @@
 
 pub(crate) mod tls;
 mod tracepoints;
+mod walk;
 
 use aya::{Btf, Ebpf};
 
 use crate::error::Error;
 use crate::kernel::Rung;
 use tracepoints::{attach_raw, attach_typed, load_probe, load_raw, load_typed};
+pub(crate) use walk::{Walk, Walked, load_walk};
 
 /// The state of TCP sockets, on either rung.
 const LIFE: [&str; 2] = ["inet_sock_set_state", "tcp_destroy_sock"];

@@ -2,7 +2,7 @@
 //!
 //! Invariants, whenever no program runs and the rings are empty:
 //! seen = filtered + refused + submitted, in calls; submitted = followed + ignored + malformed, in
-//! pieces and ends.
+//! pieces, ends and accounts.
 
 use icecore_probe_events::{COUNTERS, Counter};
 
@@ -17,6 +17,8 @@ pub(crate) struct Balance {
     pub(crate) ignored: u64,
     /// Ends of connections that were read.
     pub(crate) ends: u64,
+    /// Accounts of connections that were read.
+    pub(crate) accounts: u64,
     /// Records that could not be read.
     pub(crate) malformed: u64,
 }
@@ -44,12 +46,13 @@ impl Balance {
 
     /// Records in the rings.
     pub(crate) fn submitted(&self) -> u64 {
-        self.kernel(Counter::PiecesSubmitted) + self.kernel(Counter::EndsSubmitted)
+        let kinds = [Counter::PiecesSubmitted, Counter::EndsSubmitted, Counter::AccountsSubmitted];
+        kinds.into_iter().map(|kind| self.kernel(kind)).sum()
     }
 
     /// Records that user space has taken.
     pub(crate) fn read(&self) -> u64 {
-        self.followed + self.ignored + self.ends + self.malformed
+        self.followed + self.ignored + self.ends + self.accounts + self.malformed
     }
 
     /// Both sides of both equations are equal.

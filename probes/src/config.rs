@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::emit::EmitConfig;
 use crate::error::Error;
 use crate::identity::IdentityConfig;
+use crate::network::NetworkConfig;
 use crate::pipeline::PipelineConfig;
 use crate::protocol::Limits;
 
@@ -20,6 +21,8 @@ pub struct Config {
     pub limits: Limits,
     /// Spans and histograms.
     pub pipeline: PipelineConfig,
+    /// What TCP connections move, and how they fare.
+    pub network: NetworkConfig,
     /// Processes, containers and pods.
     pub identity: IdentityConfig,
     /// Where everything goes.
@@ -55,6 +58,9 @@ pub struct CaptureConfig {
     pub data_ring_bytes: u32,
     /// The ring for ends of connections, apart so that a flood of payload cannot drop them.
     pub control_ring_bytes: u32,
+    /// The ring for what becomes of connections, apart from their payload: about 180 bytes for each
+    /// that ends. What finds no room is counted.
+    pub events_ring_bytes: u32,
     /// Connections that the kernel programs and the agent each follow; beyond it the one used the
     /// longest ago makes room. About 200 bytes each in the kernel.
     pub connections_max: u32,
@@ -66,6 +72,8 @@ pub struct CaptureConfig {
     pub wake_bytes: u32,
     /// Records that are parsed before other tasks of the process get their turn.
     pub turn_records_max: usize,
+    /// Account for TCP connections: what each moves, and how it begins and ends.
+    pub accounts: bool,
     /// What passes inside TLS.
     pub tls: TlsConfig,
 }
@@ -108,11 +116,13 @@ impl Default for CaptureConfig {
             look_bytes_max: 128 << 10,
             data_ring_bytes: 16 << 20,
             control_ring_bytes: 256 << 10,
+            events_ring_bytes: 1 << 20,
             connections_max: 32_768,
             connection_idle_max: Duration::from_mins(15),
             poll_every: Duration::from_millis(20),
             wake_bytes: 256 << 10,
             turn_records_max: 256,
+            accounts: true,
             tls: TlsConfig::default(),
         }
     }
@@ -127,24 +137,40 @@ impl Config {
             look_bytes_max,
             data_ring_bytes,
             control_ring_bytes,
+            events_ring_bytes,
             connections_max,
             connection_idle_max,
             poll_every,
             wake_bytes,
             turn_records_max,
+            accounts: _,
             tls,
         } = &self.capture;
         within("call_bytes_max", u64::from(*call_bytes_max), 1_024, 1 << 20)?;
         within("look_bytes_max", u64::from(*look_bytes_max), 0, 1 << 20)?;
         ring_size("data_ring_bytes", *data_ring_bytes)?;
         ring_size("control_ring_bytes", *control_ring_bytes)?;
+        ring_size("events_ring_bytes", *events_ring_bytes)?;
         within("connections_max", u64::from(*connections_max), 16, 4 << 20)?;
         within("connection_idle_max in seconds", connection_idle_max.as_secs(), 1, 86_400)?;
         let poll_ms = u64::try_from(poll_every.as_millis()).unwrap_or(u64::MAX);
         within("poll_every in milliseconds", poll_ms, 1, 1_000)?;
         within("wake_bytes", u64::from(*wake_bytes), 0, u64::from(*data_ring_bytes / 2))?;
         within("turn_records_max", *turn_records_max as u64, 1, 65_536)?;
-        tls.check()
+        tls.check()?;
+        self.network.check()
+    }
+}
+
+impl NetworkConfig {
+    fn check(&self) -> Result<(), Error> {
+        let Self { every, peers_max, records_per_second_max, sockets_max, names_max } = self;
+        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        within("network every in milliseconds", every_ms, 100, 3_600_000)?;
+        within("network peers_max", *peers_max as u64, 1, 1 << 20)?;
+        within("network records_per_second_max", *records_per_second_max, 0, 1_000_000)?;
+        within("network sockets_max", *sockets_max as u64, 16, 4 << 20)?;
+        within("network names_max", *names_max as u64, 0, 1 << 20)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sends spans and metrics as OTLP/gRPC.
+//! Sends spans, log records and metrics as OTLP/gRPC.
 //!
 //! Invariants: handing something over never waits; what is held is bounded in items and bytes;
 //! each item is counted once, as sent, refused by the receiver, or dropped with its reason.
@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -37,14 +38,14 @@ pub struct EmitConfig {
     pub headers: Vec<(String, Secret)>,
     /// Compress with zstd.
     pub compress: bool,
-    /// Spans that may wait; one more is dropped and counted.
+    /// Spans and log records that may wait; one more is dropped and counted.
     pub queue_spans_max: usize,
     /// Their bytes on the wire, before compression.
     pub queue_bytes_max: usize,
-    /// Collections of histograms that may wait, apart from the spans: however many spans find no
+    /// Collections of metrics that may wait, apart from the spans: however many spans find no
     /// room, the durations of their requests arrive. Each is as large as the bounds of the series.
     pub queue_collections_max: usize,
-    /// Spans of one request.
+    /// Spans and log records of one request.
     pub batch_spans_max: usize,
     /// Bytes of one request before compression; receivers commonly refuse more than 4 MiB.
     pub batch_bytes_max: usize,
@@ -70,7 +71,7 @@ impl Default for EmitConfig {
             compress: true,
             queue_spans_max: 100_000,
             queue_bytes_max: 64 << 20,
-            queue_collections_max: 4,
+            queue_collections_max: 8,
             batch_spans_max: 4_096,
             batch_bytes_max: 2 << 20,
             batch_after: Duration::from_millis(500),
@@ -120,6 +121,7 @@ pub struct Emitter {
 #[derive(Debug)]
 pub(crate) enum Item {
     Span { resource: Arc<Resource>, span: Box<Span>, bytes: usize },
+    Log { resource: Arc<Resource>, record: Box<LogRecord>, bytes: usize },
     Metrics { metrics: Vec<ResourceMetrics>, bytes: usize },
 }
 
@@ -191,6 +193,16 @@ impl Emitter {
         let item = Item::Span { resource: Arc::clone(resource), span: Box::new(span), bytes };
         if let Err(dropped) = self.offer(item, bytes) {
             self.metrics.spans(dropped, 1);
+        }
+    }
+
+    /// Queues one log record, beside the spans and within their bounds; without room it is dropped and
+    /// counted.
+    pub fn log(&self, resource: &Arc<Resource>, record: LogRecord) {
+        let bytes = record.encoded_len();
+        let item = Item::Log { resource: Arc::clone(resource), record: Box::new(record), bytes };
+        if let Err(dropped) = self.offer(item, bytes) {
+            self.metrics.logs(dropped, 1);
         }
     }
 

@@ -71,6 +71,9 @@ pub enum Error {
     /// The rings could not be waited for.
     #[error("cannot wait for the ring of kernel records")]
     Ring(#[source] std::io::Error),
+    /// The open sockets could not be walked over.
+    #[error("cannot walk over the open sockets")]
+    Walk(#[source] std::io::Error),
     /// The sending side could not be set up.
     #[error("cannot set up the OTLP exporter of the probe")]
     Emit(#[source] EmitError),
@@ -94,6 +97,7 @@ impl Error {
             | Self::Load(_)
             | Self::Map { .. }
             | Self::Ring(_)
+            | Self::Walk(_)
             | Self::Task(_) => ErrorKind::Failed,
         }
     }

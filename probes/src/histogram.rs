@@ -109,8 +109,9 @@ impl Instrument {
     }
 }
 
+/// One histogram.
 #[derive(Debug, Clone)]
-struct Series {
+pub(crate) struct Series {
     start: u64,
     bounds: &'static [f64],
     buckets: Vec<u64>,
@@ -120,13 +121,12 @@ struct Series {
 }
 
 impl Series {
-    fn new(instrument: Instrument, start: u64) -> Self {
-        let bounds = instrument.bounds();
+    pub(crate) fn new(bounds: &'static [f64], start: u64) -> Self {
         let buckets = vec![0; bounds.len() + 1];
         Self { start, bounds, buckets, sum: 0.0, min: f64::INFINITY, max: 0.0 }
     }
 
-    fn record(&mut self, seconds: f64) {
+    pub(crate) fn record(&mut self, seconds: f64) {
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         if let Some(count) = self.buckets.get_mut(bucket) {
             *count += 1;
@@ -136,7 +136,7 @@ impl Series {
         self.max = self.max.max(seconds);
     }
 
-    fn point(&self, attributes: &[Attribute], now: u64) -> HistogramDataPoint {
+    pub(crate) fn point(&self, attributes: &[Attribute], now: u64) -> HistogramDataPoint {
         HistogramDataPoint {
             attributes: attributes.iter().cloned().map(KeyValue::from).collect(),
             start_time_unix_nano: self.start,
@@ -259,7 +259,7 @@ impl OfResource {
             series.record(seconds);
             return Recorded::Series;
         }
-        let new = || Series::new(instrument, start);
+        let new = || Series::new(instrument.bounds(), start);
         if self.series >= series_max {
             of_instrument.overflow.get_or_insert_with(new).record(seconds);
             return Recorded::Overflow;

@@ -19,6 +19,7 @@ pub mod identity;
 mod kernel;
 mod load;
 mod metrics;
+mod network;
 pub mod pipeline;
 pub mod protocol;
 mod reader;
@@ -38,15 +39,19 @@ pub use config::{CaptureConfig, Config, RungChoice, TlsConfig};
 pub use connection::Tls;
 pub use error::{Error, ErrorKind};
 pub use kernel::{Finding, Level, Rung, findings};
+pub use network::NetworkConfig;
 
+use attach::Walk;
 use attach::tls::{Finder, Hooks, TlsMetrics};
 use connection::TableConfig;
 use emit::EmitTask;
 use identity::IdentityTask;
 use load::Loaded;
 use metrics::Metrics;
+use network::Network;
 use pipeline::Pipeline;
-use reader::{Maps, Reader};
+use reader::walker::Walker;
+use reader::{Maps, Parts, Reader};
 use ring::Rings;
 
 /// The agent: hooked into the kernel, not yet reading.
@@ -70,7 +75,7 @@ impl Probes {
     /// error's [`Error::kind`] says so. Takes up to a second, on a thread of its own.
     pub async fn open(config: Config, registry: &mut Registry) -> Result<Self, Error> {
         config.check()?;
-        let Config { capture, limits, pipeline, identity, emit } = config;
+        let Config { capture, limits, pipeline, network, identity, emit } = config;
         let (emitter, emit) = emit::open(emit, registry).map_err(Error::Emit)?;
         let (identity, identity_task) =
             identity::open(identity, registry).await.map_err(Error::Identity)?;
@@ -82,17 +87,33 @@ impl Probes {
             limits: Arc::new(limits),
         };
         let (poll_every, turn_records_max) = (capture.poll_every, capture.turn_records_max);
+        let (accounts, walk_every, sockets_max) =
+            (capture.accounts, network.every, network.sockets_max);
+        let network = Network::new(network, registry);
         let tls = TlsMetrics::new(registry);
         let (hints, hinted) = attach::tls::hints(&tls);
         let loaded = tokio::task::spawn_blocking(move || {
             load::load(&capture).map(|loaded| find_libraries(loaded, capture.tls, tls))
         });
         let (loaded, finder) = loaded.await.map_err(Error::Task)??;
-        let Loaded { rung, programs, data, control, connections, verdicts, figures, .. } = loaded;
-        let rings = Rings::new(data, control, turn_records_max)?;
+        let Loaded { rung, programs, data, control, events, .. } = loaded;
+        let Loaded { connections, verdicts, figures, .. } = loaded;
+        let rings = Rings::new(data, control, events, turn_records_max)?;
+        let walk = accounts.then(|| Walk::new(&programs, sockets_max));
+        let walker = Walker::new(walk, walk_every);
         let maps = Maps { connections, verdicts, figures };
         let metrics = Metrics::new(registry);
-        let reader = Reader::new(rings, maps, table, pipeline, own, hints, metrics);
+        let reader = Reader::new(Parts {
+            rings,
+            walker,
+            maps,
+            table,
+            pipeline,
+            network,
+            own,
+            hints,
+            metrics,
+        });
         Ok(Self {
             rung,
             poll_every,
@@ -126,6 +147,7 @@ impl Probes {
             }
         };
         let (result, found) = tokio::join!(reader.run(poll_every, &stop), find);
+        reader.last_walk().await;
         drop(programs);
         reader.drain().await;
         read_all.cancel();

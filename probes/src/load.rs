@@ -9,7 +9,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use icecore_probe_events::{COUNTERS, Connection, Settings, Told};
 
-use crate::attach::{attach, load_tls};
+use crate::attach::{attach, load_tls, load_walk};
 use crate::config::CaptureConfig;
 use crate::error::Error;
 use crate::kernel::{Rung, Survey, settings};
@@ -31,6 +31,8 @@ pub(crate) struct Loaded {
     pub(crate) programs: Arc<Mutex<Ebpf>>,
     pub(crate) data: RingBuf<MapData>,
     pub(crate) control: RingBuf<MapData>,
+    /// Accounts of connections that have ended.
+    pub(crate) events: RingBuf<MapData>,
     pub(crate) connections: Connections,
     pub(crate) verdicts: Verdicts,
     pub(crate) figures: Figures,
@@ -84,6 +86,8 @@ fn load_rung(
         .override_global("SETTINGS", settings.as_bytes(), true)
         .map_max_entries("DATA", config.data_ring_bytes)
         .map_max_entries("CONTROL", config.control_ring_bytes)
+        .map_max_entries("EVENTS", config.events_ring_bytes)
+        .map_max_entries("OPENED", config.connections_max)
         .map_max_entries("CONNECTIONS", config.connections_max)
         .map_max_entries("VERDICTS", config.connections_max)
         .map_max_entries("TLS_SESSIONS", config.connections_max)
@@ -92,6 +96,7 @@ fn load_rung(
         .map_err(|error| Error::Load(Box::new(error)))?;
     let data = RingBuf::try_from(map(&mut programs, "DATA")?).map_err(unusable("DATA"))?;
     let control = RingBuf::try_from(map(&mut programs, "CONTROL")?).map_err(unusable("CONTROL"))?;
+    let events = RingBuf::try_from(map(&mut programs, "EVENTS")?).map_err(unusable("EVENTS"))?;
     let connections =
         HashMap::try_from(map(&mut programs, "CONNECTIONS")?).map_err(unusable("CONNECTIONS"))?;
     let verdicts =
@@ -99,9 +104,10 @@ fn load_rung(
     let figures =
         PerCpuArray::try_from(map(&mut programs, "FIGURES")?).map_err(unusable("FIGURES"))?;
     let tls_ready = if config.tls.enabled { tls(&mut programs)? } else { None };
+    load_walk(&mut programs, types)?;
     attach(&mut programs, rung, types)?;
     let programs = Arc::new(Mutex::new(programs));
-    Ok(Loaded { rung, programs, data, control, connections, verdicts, figures, tls_ready })
+    Ok(Loaded { rung, programs, data, control, events, connections, verdicts, figures, tls_ready })
 }
 
 /// Makes ready what is put on TLS libraries. A kernel that does not take it sees clear text alone.

@@ -84,6 +84,7 @@ pub(crate) struct Metrics {
     calls_cut: Counter,
     kernel_pieces: Counts,
     kernel_ends: Counts,
+    kernel_accounts: Counts,
     pieces: Counts,
     gaps: Counter,
     gap_bytes: Counter,
@@ -114,6 +115,8 @@ impl Metrics {
         family("icecore_probes_kernel_pieces", kernel_pieces, &metrics.kernel_pieces);
         let kernel_ends = "Ends of connections, by the ring's answer";
         family("icecore_probes_kernel_ends", kernel_ends, &metrics.kernel_ends);
+        let accounts = "Accounts of connections that have ended, by the ring's answer";
+        family("icecore_probes_kernel_accounts", accounts, &metrics.kernel_accounts);
         let pieces = "What became of the pieces that were read";
         family("icecore_probes_pieces", pieces, &metrics.pieces);
         let given_up = "Connections that were given up before their end was seen";
@@ -148,6 +151,8 @@ impl Metrics {
         add(&self.kernel_pieces, Fate::Refused, grown(Figure::PiecesRefused));
         add(&self.kernel_ends, Fate::Submitted, grown(Figure::EndsSubmitted));
         add(&self.kernel_ends, Fate::Refused, grown(Figure::EndsRefused));
+        add(&self.kernel_accounts, Fate::Submitted, grown(Figure::AccountsSubmitted));
+        add(&self.kernel_accounts, Fate::Refused, grown(Figure::AccountsRefused));
         add(&self.pieces, Fate::Malformed, balance.malformed - last.malformed);
         self.show_table(table);
         self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));

@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use crate::connection::Tls;
 use crate::emit::Emitter;
 use crate::histogram::{Histograms, Recorded};
-use crate::identity::Identity;
+use crate::identity::{Identity, Who};
 use crate::protocol::{Counts, Exchange, Role};
 use crate::span::{self, facts::Facts, link};
 use metrics::PipelineMetrics;
@@ -126,6 +126,16 @@ impl Pipeline {
         let ids = link::ids(connection, &exchange);
         let span = span::span(&exchange, facts, ids, self.config.bodies);
         self.emitter.span(&who.resource, span);
+    }
+
+    /// Who a process is; pid 0: nobody knows whose it is.
+    pub(crate) fn who(&mut self, pid: u32, process_started: u64, comm: &str) -> Who {
+        self.identity.resource(pid, process_started, comm)
+    }
+
+    /// Where what is no exchange goes.
+    pub(crate) fn emitter(&self) -> &Emitter {
+        &self.emitter
     }
 
     /// Adds what became of parsed bytes to the metrics.

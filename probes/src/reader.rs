@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use icecore_probe_events::{
-    COUNTERS, Connection, FLAG_DATAGRAM, FLAG_TLS, Piece, Record, Told, VERDICT_COPY,
+    Account, COUNTERS, Connection, FLAG_DATAGRAM, FLAG_TLS, Piece, Record, Told, VERDICT_COPY,
     VERDICT_IGNORE, VERDICT_WATCH,
 };
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::attach::Walked;
 use crate::attach::tls::Hints;
 use crate::balance::Balance;
 use crate::clock::{WallClock, monotonic};
@@ -19,8 +20,13 @@ use crate::emit::OwnSockets;
 use crate::error::Error;
 use crate::load::{Connections, Figures, Verdicts};
 use crate::metrics::{Metrics, log_balance};
+use crate::network::Network;
 use crate::pipeline::Pipeline;
 use crate::ring::{Rings, Turn};
+
+pub(crate) mod walker;
+
+use walker::{Step, Walker};
 
 /// How often figures are read, clocks compared and idle connections looked for.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
@@ -36,9 +42,23 @@ pub(crate) struct Maps {
     pub(crate) figures: Figures,
 }
 
+/// What a reader is made of.
+pub(crate) struct Parts {
+    pub(crate) rings: Rings,
+    pub(crate) walker: Walker,
+    pub(crate) maps: Maps,
+    pub(crate) table: TableConfig,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) network: Network,
+    pub(crate) own: OwnSockets,
+    pub(crate) hints: Hints,
+    pub(crate) metrics: Metrics,
+}
+
 /// Reads until it is stopped.
 pub(crate) struct Reader {
     rings: Rings,
+    walker: Walker,
     follower: Follower,
 }
 
@@ -49,6 +69,7 @@ struct Follower {
     datagrams: Datagrams,
     clock: WallClock,
     pipeline: Pipeline,
+    network: Network,
     own: OwnSockets,
     hints: Hints,
     metrics: Metrics,
@@ -62,27 +83,21 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(
-        rings: Rings,
-        maps: Maps,
-        table: TableConfig,
-        pipeline: Pipeline,
-        own: OwnSockets,
-        hints: Hints,
-        metrics: Metrics,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { rings, walker, maps, table, pipeline, network, own, hints, metrics } = parts;
         let follower = Follower {
             maps,
             datagrams: Datagrams::new(&table.limits),
             table: Table::new(table),
             clock: WallClock::new(),
             pipeline,
+            network,
             own,
             hints,
             metrics,
             balance: Balance::default(),
         };
-        Self { rings, follower }
+        Self { rings, walker, follower }
     }
 
     /// Reads until `stop`.
@@ -100,28 +115,58 @@ impl Reader {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 _ = housekeeping.tick() => self.follower.keep_house(),
+                step = self.walker.next() => self.walk(step).await,
                 _ = poll.tick() => {}
                 woken = self.rings.wait() => woken?,
             }
-            while !self.turn().emptied {
-                tokio::task::yield_now().await;
+            self.read_all().await;
+        }
+    }
+
+    async fn read_all(&mut self) {
+        while !self.turn().emptied {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn walk(&mut self, step: Step) {
+        match step {
+            Step::Due => {
+                self.follower.network.walk_begins();
+                self.walker.begin();
             }
+            Step::Over(Some(walked)) => {
+                // What is not there any more has ended, and must have been told before.
+                self.read_all().await;
+                self.follower.take_walk(&walked);
+            }
+            Step::Over(None) => {}
+        }
+    }
+
+    /// Walks over the sockets once more: what is open will not be seen to end.
+    pub(crate) async fn last_walk(&mut self) {
+        for begins in [false, true] {
+            if begins {
+                self.walk(Step::Due).await;
+            }
+            let walked = self.walker.over().await;
+            self.walk(Step::Over(walked)).await;
         }
     }
 
     /// The hooks are off: takes what is left, closes all connections, and hands on the last of it.
     pub(crate) async fn drain(mut self) {
         tokio::time::sleep(SETTLE).await;
-        while !self.turn().emptied {
-            tokio::task::yield_now().await;
-        }
+        self.read_all().await;
         let Self { follower, .. } = self;
         follower.finish();
     }
 
     fn turn(&mut self) -> Turn {
-        let Self { rings, follower } = self;
-        let turn = rings.turn(&mut |record| follower.take(record));
+        let Self { rings, follower, .. } = self;
+        let mut turn = rings.turn(&mut |record| follower.take(record));
+        rings.accounts(&mut turn, &mut |account| follower.take_account(&account));
         follower.balance.malformed += turn.malformed;
         turn
     }
@@ -143,12 +188,30 @@ impl Follower {
     }
 
     fn take_datagram(&mut self, piece: &Piece, payload: &[u8]) {
-        let Self { datagrams, clock, pipeline, balance, .. } = self;
+        let Self { datagrams, clock, pipeline, network, balance, .. } = self;
         balance.followed += 1;
         pipeline.process_seen(piece.owner.pid, piece.owner.started);
         datagrams.feed(piece, payload, clock, &mut |info, exchange| {
+            network.learn(info, &exchange);
             pipeline.exchange(info, exchange);
         });
+    }
+
+    fn take_account(&mut self, account: &Account) {
+        self.balance.accounts += 1;
+        self.network.ended(account, &self.clock, &mut self.pipeline);
+    }
+
+    fn take_walk(&mut self, walked: &Walked) {
+        self.network.walked(walked, &self.clock, &mut self.pipeline);
+        self.send_network();
+    }
+
+    fn send_network(&mut self) {
+        let metrics = self.network.collect(self.clock.wall(monotonic()));
+        if !metrics.is_empty() {
+            self.pipeline.emitter().metrics(metrics);
+        }
     }
 
     fn take_piece(&mut self, piece: &Piece, payload: &[u8]) {
@@ -214,6 +277,7 @@ impl Follower {
         datagrams.close(clock.wall(monotonic()), &mut sink);
         self.show();
         log_balance(&self.balance);
+        self.send_network();
         self.pipeline.finish(self.clock.wall(monotonic()));
     }
 }

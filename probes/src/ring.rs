@@ -5,16 +5,17 @@
 //! have waited there.
 
 use aya::maps::{MapData, RingBuf};
-use icecore_probe_events::{End, Record};
+use icecore_probe_events::{Account, End, Record};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::error::Error;
 
-/// Both rings.
+/// All rings.
 pub(crate) struct Rings {
     data: AsyncFd<RingBuf<MapData>>,
     control: RingBuf<MapData>,
+    events: RingBuf<MapData>,
     ends: Vec<End>,
     turn_records_max: usize,
 }
@@ -39,12 +40,13 @@ impl Rings {
     pub(crate) fn new(
         data: RingBuf<MapData>,
         control: RingBuf<MapData>,
+        events: RingBuf<MapData>,
         turn_records_max: usize,
     ) -> Result<Self, Error> {
         // SAFETY: a ring keeps its descriptor open, and the same, for as long as it lives.
         let registered = unsafe { AsyncFd::register_with_interest(data, Interest::READABLE) };
         let data = registered.map_err(|error| Error::Ring(error.into()))?;
-        Ok(Self { data, control, ends: Vec::new(), turn_records_max })
+        Ok(Self { data, control, events, ends: Vec::new(), turn_records_max })
     }
 
     /// Returns when the kernel programs wake the agent: many bytes wait.
@@ -73,6 +75,18 @@ impl Rings {
             self.ends.drain(..).for_each(|end| each(Record::End(end)));
         }
         turn
+    }
+
+    /// Hands on accounts of connections that have ended, behind what has passed on them.
+    pub(crate) fn accounts(&mut self, turn: &mut Turn, each: &mut dyn FnMut(Account)) {
+        for _ in 0..self.turn_records_max {
+            let Some(bytes) = self.events.next() else { return };
+            match Account::read(&bytes) {
+                Some(account) => each(account),
+                None => turn.malformed += 1,
+            }
+        }
+        turn.emptied = false;
     }
 
     /// What waits in the small ring is at most its size; what is held is bounded by a turn.

@@ -1,6 +1,6 @@
 -- title: Network flows
 -- about: Bytes between addresses, from a metric that counts them by flow.
--- param: metric text = 'network.flow.io'; the counter of bytes
+-- param: metric text = 'icecore.network.flow.io'; the counter of bytes
 -- param: service text = null; only this service; null for all
 -- param: since time = 15m; from when
 -- param: until time = now; until when

@@ -1,6 +1,6 @@
 -- title: TCP retransmits
 -- about: Segments that were sent again, by connection: a bad path, or a peer that does not keep up.
--- param: metric text = 'network.tcp.retransmits'; the counter
+-- param: metric text = 'icecore.network.tcp.retransmits'; the counter
 -- param: service text = null; only this service; null for all
 -- param: since time = 15m; from when
 -- param: until time = now; until when

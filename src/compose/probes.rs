@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use icecore_probes::secret::Secret;
-use icecore_probes::{CaptureConfig, Config, ErrorKind, Probes, RungChoice, TlsConfig};
+use icecore_probes::{
+    CaptureConfig, Config, ErrorKind, NetworkConfig, Probes, RungChoice, TlsConfig,
+};
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
 
@@ -57,6 +59,13 @@ pub(crate) fn config(
     config.limits.response_headers.extend(settings.probe_capture_headers.iter().cloned());
     config.pipeline.bodies = settings.probe_body_bytes_max.0 > 0;
     config.pipeline.histogram_every = settings.probe_metrics_interval;
+    config.network = NetworkConfig {
+        every: settings.probe_network_interval,
+        peers_max: settings.probe_peers_max,
+        records_per_second_max: settings.probe_connection_records_max,
+        sockets_max: settings.probe_sockets_max,
+        names_max: settings.probe_names_max,
+    };
     config.emit.queue_spans_max = settings.probe_queue_spans_max;
     config.emit.batch_after = settings.probe_send_interval;
     config.emit.endpoint = endpoint(settings, otlp_addr);
@@ -93,6 +102,8 @@ fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {
             ..TlsConfig::default()
         },
         data_ring_bytes,
+        events_ring_bytes: small("probe_events_ring_bytes", settings.probe_events_ring_bytes.0)?,
+        accounts: settings.probe_network,
         wake_bytes: defaults.wake_bytes.min(data_ring_bytes / 4),
         connections_max: small(
             "probe_connections_max",

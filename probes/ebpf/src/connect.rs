@@ -24,11 +24,11 @@ pub const IPPROTO_UDP: u16 = 17;
 const SHUTDOWN_BOTH: u8 = 3;
 
 /// States of `sk->sk_state`.
-const ESTABLISHED: i32 = 1;
-const SYN_SENT: i32 = 2;
-const SYN_RECV: i32 = 3;
-const CLOSE: i32 = 7;
-const CLOSE_WAIT: i32 = 8;
+pub const ESTABLISHED: i32 = 1;
+pub const SYN_SENT: i32 = 2;
+pub const SYN_RECV: i32 = 3;
+pub const CLOSE: i32 = 7;
+pub const CLOSE_WAIT: i32 = 8;
 
 /// Reads a field of a kernel object.
 #[inline(always)]
@@ -93,24 +93,31 @@ fn begin(id: u64, sk: u64, flags: u32) {
 
 #[inline(always)]
 pub fn flow(sk: u64) -> Option<(Flow, u32)> {
+    let mut flow =
+        Flow { local_addr: [0; 16], remote_addr: [0; 16], local_port: 0, remote_port: 0, netns: 0 };
+    let ipv6 = flow_into(&mut flow, sk)?;
+    Some((flow, if ipv6 { FLAG_IPV6 } else { 0 }))
+}
+
+/// Writes down who is connected to whom; true where the addresses are IPv6.
+#[inline(always)]
+pub fn flow_into(flow: &mut Flow, sk: u64) -> Option<bool> {
     let family: u16 = field(sk, setting!(sk_family))?;
-    let mut flow = Flow {
-        local_addr: [0; 16],
-        remote_addr: [0; 16],
-        local_port: field(sk, setting!(sk_num))?,
-        remote_port: u16::from_be(field(sk, setting!(sk_dport))?),
-        netns: netns(sk).unwrap_or(0),
-    };
+    flow.local_port = field(sk, setting!(sk_num))?;
+    flow.remote_port = u16::from_be(field(sk, setting!(sk_dport))?);
+    flow.netns = netns(sk).unwrap_or(0);
     if family == AF_INET6 {
         flow.local_addr = field(sk, setting!(sk_v6_rcv_saddr))?;
         flow.remote_addr = field(sk, setting!(sk_v6_daddr))?;
-        return Some((flow, FLAG_IPV6));
+        return Some(true);
     }
+    flow.local_addr = [0; 16];
+    flow.remote_addr = [0; 16];
     let local: [u8; 4] = field(sk, setting!(sk_rcv_saddr))?;
     let remote: [u8; 4] = field(sk, setting!(sk_daddr))?;
     [flow.local_addr[0], flow.local_addr[1], flow.local_addr[2], flow.local_addr[3]] = local;
     [flow.remote_addr[0], flow.remote_addr[1], flow.remote_addr[2], flow.remote_addr[3]] = remote;
-    Some((flow, 0))
+    Some(false)
 }
 
 #[inline(always)]
@@ -125,14 +132,23 @@ pub fn note_owner(connection: &mut Connection) {
     let current = bpf_get_current_pid_tgid();
     let (pid, thread) = ((current >> 32) as u32, current as u32);
     connection.owner.thread = thread;
-    if connection.owner.pid == pid {
-        return;
+    if connection.owner.pid != pid {
+        connection.owner = current_owner();
     }
-    connection.owner.pid = pid;
-    connection.owner.started = process_started().unwrap_or(0);
-    // SAFETY: always allowed.
-    connection.owner.cgroup = unsafe { bpf_get_current_cgroup_id() };
-    connection.owner.comm = bpf_get_current_comm().unwrap_or([0; 16]);
+}
+
+/// The process that runs now.
+#[inline(always)]
+pub fn current_owner() -> Owner {
+    let current = bpf_get_current_pid_tgid();
+    Owner {
+        pid: (current >> 32) as u32,
+        thread: current as u32,
+        started: process_started().unwrap_or(0),
+        // SAFETY: always allowed.
+        cgroup: unsafe { bpf_get_current_cgroup_id() },
+        comm: bpf_get_current_comm().unwrap_or([0; 16]),
+    }
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@
 #![no_std]
 #![no_main]
 
+mod account;
 mod arch;
 mod call;
 mod connect;
@@ -27,6 +28,7 @@ use aya_ebpf::programs::{
 };
 use icecore_probe_events::{Counter, INBOUND, OUTBOUND};
 
+use account::TaskFile;
 use arch::{REGISTERS, number};
 use call::{Call, MESSAGE_LEN_AT, MESSAGE_STRIDE, NOWHERE, Shape, Source};
 use connect::{IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, is_tcp, protocol};
@@ -61,6 +63,10 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     if is_tcp(sk) {
         // SAFETY: the first argument is a socket.
         let cookie = unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
+        // The account asks the connection for its owner, which is forgotten behind it.
+        if setting!(accounts) != 0 {
+            account::state_changed(sk, old, new);
+        }
         connect::state_changed(cookie, sk, old, new);
     }
     0
@@ -70,6 +76,15 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     connect::ended(identity(sk), sk, 0);
+    0
+}
+
+/// Called for each open file of each process while user space reads.
+// SAFETY: the name is that of no other function, and the section is what the loader looks for.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn sockets(ctx: *const TaskFile) -> i32 {
+    account::walked(ctx);
     0
 }
 
@@ -248,7 +263,12 @@ fn socket(descriptor: u64) -> Option<u64> {
         return None;
     }
     let open: u64 = field(table, setting!(fdt_fd))?;
-    let file: u64 = field(open + u64::from(descriptor) * 8, 0)?;
+    socket_of(field(open + u64::from(descriptor) * 8, 0)?)
+}
+
+/// The socket that an open file is, if it is one.
+#[inline(always)]
+pub(crate) fn socket_of(file: u64) -> Option<u64> {
     let inode: u64 = field(file, setting!(file_inode))?;
     if field::<u16>(inode, setting!(inode_mode))? & 0o170_000 != 0o140_000 {
         return None;

@@ -4,7 +4,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
-use icecore_probe_events::{COUNTERS, Connection, Counter, PIECE_BYTES_MAX, Piece, Settings, Told};
+use icecore_probe_events::{Account, COUNTERS, Connection, Counter, Opened, PIECE_BYTES_MAX, Piece, Settings, Told};
 
 use crate::call::Source;
 
@@ -15,6 +15,15 @@ pub static DATA: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 pub static CONTROL: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 #[map]
 pub static CONNECTIONS: LruHashMap<u64, Connection> = LruHashMap::with_max_entries(1024, 0);
+/// Accounts of connections that have ended.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+/// Where accounts are made: of what ends, and of what is walked over.
+#[map]
+pub static ACCOUNT: PerCpuArray<Account> = PerCpuArray::with_max_entries(2, 0);
+/// By the address of the socket.
+#[map]
+pub static OPENED: LruHashMap<u64, Opened> = LruHashMap::with_max_entries(1024, 0);
 /// Written by user space alone, so that neither side undoes what the other counts.
 #[map]
 pub static VERDICTS: LruHashMap<u64, Told> = LruHashMap::with_max_entries(1024, 0);

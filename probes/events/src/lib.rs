@@ -102,6 +102,77 @@ pub struct Connection {
     pub reserved: u32,
 }
 
+/// What the kernel programs remember of the life of a TCP socket; the value of the map `OPENED`, by the
+/// socket's address.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// When it began to connect, or was accepted by the kernel; monotonic clock in nanoseconds.
+    pub opened: u64,
+    /// When it was established; 0: not yet.
+    pub established: u64,
+    /// Who connected or closed it; pid 0 while neither was seen.
+    pub owner: Owner,
+    /// `ACCOUNT_…`
+    pub flags: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// The owner of a socket connected it.
+pub const ACCOUNT_CLIENT: u32 = 1;
+/// The owner of a socket accepted it.
+pub const ACCOUNT_SERVER: u32 = 2;
+/// The owner was the first to stop sending.
+pub const ACCOUNT_CLOSED_HERE: u32 = 4;
+/// The other end was the first to stop sending.
+pub const ACCOUNT_CLOSED_THERE: u32 = 8;
+/// Addresses are IPv6 (or IPv4 in IPv6), else the first four bytes of each count.
+pub const ACCOUNT_IPV6: u32 = 16;
+
+/// What a TCP socket has done since it was made: in the ring `EVENTS` when its connection ends, and one
+/// for each open socket when all of them are walked over.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// The socket's address: no two have the same at a time.
+    pub socket: u64,
+    /// Now, monotonic clock in nanoseconds.
+    pub time: u64,
+    /// As in [`Opened::opened`]; 0: before the agent came.
+    pub opened: u64,
+    /// As in [`Opened::established`]; 0: never, or before the agent came.
+    pub established: u64,
+    /// Bytes of payload that were sent, those sent again not counted again.
+    pub sent: u64,
+    /// Bytes of payload that were received.
+    pub received: u64,
+    /// Who owns it; pid 0 where nobody is known to.
+    pub owner: Owner,
+    /// Who is connected to whom.
+    pub flow: Flow,
+    /// Segments that were sent, with and without payload.
+    pub segments_sent: u32,
+    /// Segments that were received, with and without payload.
+    pub segments_received: u32,
+    /// Segments that were sent again.
+    pub retransmits: u32,
+    /// The smoothed round trip time in microseconds; 0: not measured.
+    pub rtt_micros: u32,
+    /// The socket's error, an `errno`; 0: none.
+    pub error: u32,
+    /// Of a socket that listens: connections that wait to be accepted.
+    pub backlog: u32,
+    /// Of a socket that listens: how many may.
+    pub backlog_max: u32,
+    /// `ACCOUNT_…`
+    pub flags: u32,
+    /// The socket's state as the kernel numbers them; of one that has ended, the one before.
+    pub state: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
 /// What user space found out of a connection; the value of the map `VERDICTS`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +296,36 @@ pub struct Settings {
     pub inode_mode: u32,
     /// `socket.sk`
     pub socket_sk: u32,
+    /// 1: what TCP sockets do is accounted for.
+    pub accounts: u32,
+    /// `sock.__sk_common.skc_state`
+    pub sk_state: u32,
+    /// `sock.__sk_common.skc_flags`
+    pub sk_flags: u32,
+    /// `sock.sk_ack_backlog`
+    pub sk_ack_backlog: u32,
+    /// `sock.sk_max_ack_backlog`
+    pub sk_max_ack_backlog: u32,
+    /// `inet_sock.inet_sport`
+    pub inet_sport: u32,
+    /// `tcp_sock.bytes_sent`
+    pub tcp_bytes_sent: u32,
+    /// `tcp_sock.bytes_retrans`
+    pub tcp_bytes_retrans: u32,
+    /// `tcp_sock.bytes_received`
+    pub tcp_bytes_received: u32,
+    /// `tcp_sock.segs_out`
+    pub tcp_segs_out: u32,
+    /// `tcp_sock.segs_in`
+    pub tcp_segs_in: u32,
+    /// `tcp_sock.total_retrans`
+    pub tcp_total_retrans: u32,
+    /// `tcp_sock.srtt_us`
+    pub tcp_srtt_us: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
 }
 
 /// Figures that the kernel programs keep on each CPU.
@@ -269,10 +370,14 @@ pub enum Counter {
     EndsSubmitted,
     /// Ends of connections without room.
     EndsRefused,
+    /// Accounts of connections that have ended, in the ring.
+    AccountsSubmitted,
+    /// Accounts of connections that have ended, without room.
+    AccountsRefused,
 }
 
 /// How many figures there are.
-pub const COUNTERS: usize = 17;
+pub const COUNTERS: usize = 19;
 
 impl Counter {
     /// All of them, in order.
@@ -294,6 +399,8 @@ impl Counter {
         Self::Cut,
         Self::EndsSubmitted,
         Self::EndsRefused,
+        Self::AccountsSubmitted,
+        Self::AccountsRefused,
     ];
 }
 
@@ -350,6 +457,16 @@ impl<'a> Record<'a> {
     }
 }
 
+impl Account {
+    /// Reads an account as the kernel programs wrote it; none when its length is not that of one.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        // SAFETY: the length is checked, and any bit pattern is an `Account`.
+        (bytes.len() == size_of::<Self>())
+            .then(|| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+    }
+}
+
 impl Told {
     /// As it stands in the map.
     #[must_use]
@@ -381,6 +498,8 @@ const _: () = assert!(size_of::<Connection>() == 120, "no padding");
 const _: () = assert!(size_of::<Told>() == 16, "no padding");
 const _: () = assert!(size_of::<Piece>() == 128, "no padding");
 const _: () = assert!(size_of::<End>() == 48, "no padding");
-const _: () = assert!(size_of::<Settings>() == 30 * 4, "no padding");
+const _: () = assert!(size_of::<Opened>() == 64, "no padding");
+const _: () = assert!(size_of::<Account>() == 168, "no padding");
+const _: () = assert!(size_of::<Settings>() == 45 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");
-const _: () = assert!(Counter::EndsRefused as usize + 1 == COUNTERS, "ALL is complete");
+const _: () = assert!(Counter::AccountsRefused as usize + 1 == COUNTERS, "ALL is complete");

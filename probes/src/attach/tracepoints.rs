@@ -35,7 +35,7 @@ pub(super) fn load_probe(programs: &mut Ebpf, name: &'static str) -> Result<(), 
     program.load().map_err(refused(name))
 }
 
-fn program<'p, P>(programs: &'p mut Ebpf, name: &'static str) -> Result<&'p mut P, Error>
+pub(super) fn program<'p, P>(programs: &'p mut Ebpf, name: &'static str) -> Result<&'p mut P, Error>
 where
     &'p mut P: TryFrom<&'p mut Program, Error = ProgramError>,
 {
@@ -46,6 +46,6 @@ where
     program.try_into().map_err(refused(name))
 }
 
-fn refused(program: &'static str) -> impl FnOnce(ProgramError) -> Error {
+pub(super) fn refused(program: &'static str) -> impl FnOnce(ProgramError) -> Error {
     move |error| Error::Program { program, source: Box::new(error) }
 }

@@ -366,12 +366,12 @@ pub(super) fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
 }
 
 /// An IPv4 address that an IPv6 socket carries is given as what it is.
-fn address(bytes: [u8; 16], ipv6: bool) -> IpAddr {
+pub(crate) fn address(bytes: [u8; 16], ipv6: bool) -> IpAddr {
     let [a, b, c, d, ..] = bytes;
     if ipv6 { Ipv6Addr::from(bytes).to_canonical() } else { Ipv4Addr::new(a, b, c, d).into() }
 }
 
-fn comm(owner: &Owner) -> String {
+pub(crate) fn comm(owner: &Owner) -> String {
     let name = owner.comm.split(|&byte| byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }

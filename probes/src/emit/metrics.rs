@@ -43,6 +43,7 @@ struct OutcomeLabel {
 #[derive(Debug)]
 pub(super) struct EmitMetrics {
     spans: Family<OutcomeLabel, Counter>,
+    logs: Family<OutcomeLabel, Counter>,
     metrics: Family<OutcomeLabel, Counter>,
     retries: Counter,
 }
@@ -51,6 +52,7 @@ impl EmitMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             spans: Family::default(),
+            logs: Family::default(),
             metrics: Family::default(),
             retries: Counter::default(),
         };
@@ -60,8 +62,13 @@ impl EmitMetrics {
             metrics.spans.clone(),
         );
         registry.register(
+            "icecore_probes_emitted_logs",
+            "Log records that were handed to the emitter, by what became of them",
+            metrics.logs.clone(),
+        );
+        registry.register(
             "icecore_probes_emitted_metric_exports",
-            "Collections of histograms, by what became of them",
+            "Collections of metrics, by what became of them",
             metrics.metrics.clone(),
         );
         registry.register(
@@ -74,6 +81,10 @@ impl EmitMetrics {
 
     pub(super) fn spans(&self, outcome: Outcome, count: u64) {
         self.spans.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
+    }
+
+    pub(super) fn logs(&self, outcome: Outcome, count: u64) {
+        self.logs.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
     }
 
     pub(super) fn metrics(&self, outcome: Outcome, count: u64) {

@@ -9,10 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
@@ -74,6 +77,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 struct Batch {
     spans: Vec<(Arc<Resource>, Box<Span>)>,
+    logs: Vec<(Arc<Resource>, Box<LogRecord>)>,
     metrics: Vec<ResourceMetrics>,
     metrics_items: u64,
     bytes: usize,
@@ -86,6 +90,10 @@ impl Batch {
                 self.spans.push((resource, span));
                 self.bytes += bytes;
             }
+            Item::Log { resource, record, bytes } => {
+                self.logs.push((resource, record));
+                self.bytes += bytes;
+            }
             Item::Metrics { metrics, bytes } => {
                 self.metrics.extend(metrics);
                 self.metrics_items += 1;
@@ -95,7 +103,8 @@ impl Batch {
     }
 
     fn full(&self, config: &EmitConfig) -> bool {
-        self.spans.len() >= config.batch_spans_max || self.bytes >= config.batch_bytes_max
+        self.spans.len() + self.logs.len() >= config.batch_spans_max
+            || self.bytes >= config.batch_bytes_max
     }
 }
 
@@ -162,7 +171,7 @@ impl EmitTask {
     }
 
     async fn deliver(&mut self, batch: Batch, stop: &CancellationToken, deadline: Option<Instant>) {
-        let Batch { spans, metrics, metrics_items, bytes } = batch;
+        let Batch { spans, logs, metrics, metrics_items, bytes } = batch;
         if !spans.is_empty() {
             let count = spans.len() as u64;
             let request = traces(spans);
@@ -170,6 +179,14 @@ impl EmitTask {
             let rejected = rejected.min(count);
             self.metrics.spans(outcome, count - rejected);
             self.metrics.spans(Outcome::Refused, rejected);
+        }
+        if !logs.is_empty() {
+            let count = logs.len() as u64;
+            let request = records(logs);
+            let (outcome, rejected) = self.send(&Export::Logs(request), stop, deadline).await;
+            let rejected = rejected.min(count);
+            self.metrics.logs(outcome, count - rejected);
+            self.metrics.logs(Outcome::Refused, rejected);
         }
         if !metrics.is_empty() {
             let request = ExportMetricsServiceRequest { resource_metrics: metrics };
@@ -246,6 +263,16 @@ impl EmitTask {
                     rejected("spans", partial.rejected_spans, &partial.error_message)
                 }))
             }
+            Export::Logs(logs) => {
+                let mut client = LogsServiceClient::new(self.channel.clone());
+                if self.compress {
+                    client = client.send_compressed(CompressionEncoding::Zstd);
+                }
+                let answer = client.export(self.request(logs.clone())).await?.into_inner();
+                Ok(answer.partial_success.map_or(0, |partial| {
+                    rejected("log records", partial.rejected_log_records, &partial.error_message)
+                }))
+            }
             Export::Metrics(metrics) => {
                 let mut client = MetricsServiceClient::new(self.channel.clone());
                 if self.compress {
@@ -270,6 +297,7 @@ impl EmitTask {
 #[derive(Debug)]
 enum Export {
     Traces(ExportTraceServiceRequest),
+    Logs(ExportLogsServiceRequest),
     Metrics(ExportMetricsServiceRequest),
 }
 
@@ -285,19 +313,37 @@ fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(rand::random_range(0.5..1.0))
 }
 
-fn traces(spans: Vec<(Arc<Resource>, Box<Span>)>) -> ExportTraceServiceRequest {
+/// Items by what they are of.
+fn grouped<T>(items: Vec<(Arc<Resource>, Box<T>)>) -> impl Iterator<Item = (Resource, Vec<T>)> {
     // The resources are held while their addresses stand for them.
-    let mut groups: HashMap<*const Resource, (Arc<Resource>, Vec<Span>)> = HashMap::new();
-    for (resource, span) in spans {
+    let mut groups: HashMap<*const Resource, (Arc<Resource>, Vec<T>)> = HashMap::new();
+    for (resource, item) in items {
         let group = groups.entry(Arc::as_ptr(&resource)).or_insert_with(|| (resource, Vec::new()));
-        group.1.push(*span);
+        group.1.push(*item);
     }
-    let one = |(resource, spans): (Arc<Resource>, Vec<Span>)| ResourceSpans {
-        resource: Some(Resource::clone(&resource)),
+    groups.into_values().map(|(resource, items)| (Resource::clone(&resource), items))
+}
+
+fn traces(spans: Vec<(Arc<Resource>, Box<Span>)>) -> ExportTraceServiceRequest {
+    let one = |(resource, spans)| ResourceSpans {
+        resource: Some(resource),
         scope_spans: vec![ScopeSpans { scope: Some(scope()), spans, schema_url: String::new() }],
         schema_url: String::new(),
     };
-    ExportTraceServiceRequest { resource_spans: groups.into_values().map(one).collect() }
+    ExportTraceServiceRequest { resource_spans: grouped(spans).map(one).collect() }
+}
+
+fn records(logs: Vec<(Arc<Resource>, Box<LogRecord>)>) -> ExportLogsServiceRequest {
+    let one = |(resource, log_records)| ResourceLogs {
+        resource: Some(resource),
+        scope_logs: vec![ScopeLogs {
+            scope: Some(scope()),
+            log_records,
+            schema_url: String::new(),
+        }],
+        schema_url: String::new(),
+    };
+    ExportLogsServiceRequest { resource_logs: grouped(logs).map(one).collect() }
 }
 
 fn headers(config: &EmitConfig) -> Result<MetadataMap, EmitError> {

@@ -35,7 +35,9 @@ pub(crate) fn resource(
         }
     };
     list.push(text("service.instance.id", &instance));
-    list.push(integer("process.pid", i64::from(pid)));
+    if pid != 0 {
+        list.push(integer("process.pid", i64::from(pid)));
+    }
     let mut put = |key: &str, value: Option<&str>| {
         list.extend(value.filter(|value| !value.is_empty()).map(|value| text(key, value)));
     };

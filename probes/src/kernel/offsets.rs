@@ -23,6 +23,7 @@ pub(crate) fn settings(btf: &[u8], config: &CaptureConfig) -> Result<Settings, E
         tls: u32::from(config.tls.enabled),
         wake_bytes: config.wake_bytes,
         crowded_bytes: config.data_ring_bytes / 2,
+        accounts: u32::from(config.accounts),
         ..offsets
     })
 }
@@ -66,5 +67,20 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
         file_private_data: at("file", &["private_data"])?,
         inode_mode: at("inode", &["i_mode"])?,
         socket_sk: at("socket", &["sk"])?,
+        accounts: 0,
+        sk_state: common("skc_state")?,
+        sk_flags: common("skc_flags")?,
+        sk_ack_backlog: at("sock", &["sk_ack_backlog"])?,
+        sk_max_ack_backlog: at("sock", &["sk_max_ack_backlog"])?,
+        inet_sport: at("inet_sock", &["inet_sport"])?,
+        tcp_bytes_sent: at("tcp_sock", &["bytes_sent"])?,
+        tcp_bytes_retrans: at("tcp_sock", &["bytes_retrans"])?,
+        tcp_bytes_received: at("tcp_sock", &["bytes_received"])?,
+        tcp_segs_out: at("tcp_sock", &["segs_out"])?,
+        tcp_segs_in: at("tcp_sock", &["segs_in"])?,
+        tcp_total_retrans: at("tcp_sock", &["total_retrans"])?,
+        tcp_srtt_us: at("tcp_sock", &["srtt_us"])?,
+        task_tgid: at("task_struct", &["tgid"])?,
+        task_comm: at("task_struct", &["comm"])?,
     })
 }

@@ -52,6 +52,7 @@ async fn as_many_samples_as_spans() {
                 spans += 1;
                 ids.insert(span.span_id);
             }
+            Item::Log { record, .. } => panic!("nobody logs here: {record:?}"),
             Item::Metrics { metrics, .. } => collections.push(histograms(metrics)),
         }
     }

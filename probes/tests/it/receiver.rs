@@ -2,6 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -15,6 +21,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
+use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +35,8 @@ use tonic::{Request, Response, Status};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Received {
     spans: Arc<Mutex<Vec<Span>>>,
+    logs: Arc<Mutex<Vec<ResourceLogs>>>,
+    metrics: Arc<Mutex<Vec<ResourceMetrics>>>,
 }
 
 #[tonic::async_trait]
@@ -46,13 +56,42 @@ impl TraceService for Received {
 impl MetricsService for Received {
     async fn export(
         &self,
-        _: Request<ExportMetricsServiceRequest>,
+        request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        self.metrics.lock().unwrap().extend(request.into_inner().resource_metrics);
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
 
+#[tonic::async_trait]
+impl LogsService for Received {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        self.logs.lock().unwrap().extend(request.into_inner().resource_logs);
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
 impl Received {
+    /// Log records of this event, each with the attributes of its resource.
+    pub(crate) fn events(&self, name: &str) -> Vec<(Vec<KeyValue>, LogRecord)> {
+        let mut found = Vec::new();
+        for of_resource in self.logs.lock().unwrap().iter() {
+            let resource = of_resource.resource.clone().unwrap_or_default().attributes;
+            let records = of_resource.scope_logs.iter().flat_map(|scope| &scope.log_records);
+            let wanted = records.filter(|record| record.event_name == name);
+            found.extend(wanted.map(|record| (resource.clone(), record.clone())));
+        }
+        found
+    }
+
+    /// Every collection of metrics, in the order in which they came.
+    pub(crate) fn metrics(&self) -> Vec<ResourceMetrics> {
+        self.metrics.lock().unwrap().clone()
+    }
+
     /// Spans of which this attribute has one of these values.
     pub(crate) fn spans(&self, key: &str, values: &[i64]) -> Vec<Span> {
         let spans = self.spans.lock().unwrap();
@@ -69,6 +108,7 @@ pub(crate) async fn serve(stop: CancellationToken) -> (String, Received) {
     let zstd = CompressionEncoding::Zstd;
     let server = Server::builder()
         .add_service(TraceServiceServer::new(received.clone()).accept_compressed(zstd))
+        .add_service(LogsServiceServer::new(received.clone()).accept_compressed(zstd))
         .add_service(MetricsServiceServer::new(received.clone()).accept_compressed(zstd));
     let incoming = TcpIncoming::from(listener);
     tokio::spawn(server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()));
@@ -76,7 +116,12 @@ pub(crate) async fn serve(stop: CancellationToken) -> (String, Received) {
 }
 
 fn value<'s>(span: &'s Span, key: &str) -> Option<&'s Value> {
-    let found = span.attributes.iter().find(|entry| entry.key == key);
+    of(&span.attributes, key)
+}
+
+/// The value of an attribute.
+pub(crate) fn of<'s>(attributes: &'s [KeyValue], key: &str) -> Option<&'s Value> {
+    let found = attributes.iter().find(|entry| entry.key == key);
     match found {
         Some(KeyValue { value: Some(AnyValue { value }), .. }) => value.as_ref(),
         _ => None,
@@ -87,6 +132,16 @@ fn value<'s>(span: &'s Span, key: &str) -> Option<&'s Value> {
 pub(crate) fn int(span: &Span, key: &str) -> Option<i64> {
     match value(span, key) {
         Some(Value::IntValue(number)) => Some(*number),
+        _ => None,
+    }
+}
+
+/// A whole number or a text among some attributes, as text.
+pub(crate) fn shown(attributes: &[KeyValue], key: &str) -> Option<String> {
+    match of(attributes, key)? {
+        Value::IntValue(number) => Some(number.to_string()),
+        Value::StringValue(text) => Some(text.clone()),
+        Value::BoolValue(truth) => Some(truth.to_string()),
         _ => None,
     }
 }

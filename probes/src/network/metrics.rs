@@ -1,0 +1,107 @@
+//! What accounting tells of itself.
+//!
+//! Invariant: labels come from enums.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::ending::Ending;
+use super::series::Peers;
+use crate::metrics::label_names;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Fate {
+    Recorded,
+    Shed,
+}
+
+label_names!(Fate { Recorded => "recorded", Shed => "shed" });
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FateLabel {
+    outcome: Fate,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndingLabel {
+    ending: &'static str,
+}
+
+#[derive(Debug)]
+pub(super) struct NetworkMetrics {
+    ended: Family<EndingLabel, Counter>,
+    records: Family<FateLabel, Counter>,
+    sockets: Gauge,
+    walks_cut: Counter,
+    forgotten: Counter,
+    remembered: Gauge,
+    peers: Gauge,
+    overflowed: Counter,
+    names: Gauge,
+}
+
+impl NetworkMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            ended: Family::default(),
+            records: Family::default(),
+            sockets: Gauge::default(),
+            walks_cut: Counter::default(),
+            forgotten: Counter::default(),
+            remembered: Gauge::default(),
+            peers: Gauge::default(),
+            overflowed: Counter::default(),
+            names: Gauge::default(),
+        };
+        let ended = "TCP connections whose end was seen, by how they ended";
+        registry.register("icecore_probes_connections_ended", ended, metrics.ended.clone());
+        let records = "Records of connections, by what became of them";
+        registry.register("icecore_probes_connection_records", records, metrics.records.clone());
+        let sockets = "TCP sockets that the last walk has found";
+        registry.register("icecore_probes_sockets", sockets, metrics.sockets.clone());
+        let cut = "Walks over the sockets that found more than are taken";
+        registry.register("icecore_probes_walks_cut", cut, metrics.walks_cut.clone());
+        let forgotten = "Open connections, once a walk, that found no place to be remembered";
+        registry.register("icecore_probes_sockets_forgotten", forgotten, metrics.forgotten.clone());
+        let remembered = "Open connections that are remembered from walk to walk";
+        registry.register("icecore_probes_sockets_known", remembered, metrics.remembered.clone());
+        let peers = "Peers of processes with series of their own";
+        registry.register("icecore_probes_peers", peers, metrics.peers.clone());
+        let overflowed = "Accounts that went into the series of all others";
+        registry.register("icecore_probes_peer_overflows", overflowed, metrics.overflowed.clone());
+        let names = "Addresses whose names are remembered";
+        registry.register("icecore_probes_names", names, metrics.names.clone());
+        metrics
+    }
+
+    pub(super) fn ended(&self, ending: Ending) {
+        self.ended.get_or_create(&EndingLabel { ending: ending.name() }).inc();
+    }
+
+    pub(super) fn recorded(&self) {
+        self.records.get_or_create(&FateLabel { outcome: Fate::Recorded }).inc();
+    }
+
+    pub(super) fn shed(&self) {
+        self.records.get_or_create(&FateLabel { outcome: Fate::Shed }).inc();
+    }
+
+    pub(super) fn forgotten(&self) {
+        self.forgotten.inc();
+    }
+
+    pub(super) fn walked(&self, sockets: usize, cut: bool) {
+        self.sockets.set(i64::try_from(sockets).unwrap_or(i64::MAX));
+        self.walks_cut.inc_by(u64::from(cut));
+    }
+
+    pub(super) fn show(&self, peers: &mut Peers, remembered: usize, names: usize) {
+        self.overflowed.inc_by(peers.take_overflowed());
+        self.peers.set(i64::try_from(peers.len()).unwrap_or(i64::MAX));
+        self.remembered.set(i64::try_from(remembered).unwrap_or(i64::MAX));
+        self.names.set(i64::try_from(names).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,61 @@
+//! The other end of connections, as metrics tell it.
+//!
+//! Invariant: no port that was drawn by chance is part of it, so that the peers of a process are as
+//! many as the machines and services that it talks to.
+
+use std::net::IpAddr;
+
+use icecore_probe_events::Account;
+
+use super::account::Told as _;
+use crate::span::attribute::Attribute;
+
+/// Whom a process talks to, in which role.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    pub(super) client: bool,
+    pub(super) address: IpAddr,
+    /// The server's port, whichever end that is.
+    pub(super) port: u16,
+    /// The name by which the other end was looked up.
+    pub(super) name: Option<String>,
+}
+
+impl Peer {
+    /// `listening`: somebody listens on the local port, which tells the role where nothing else does.
+    pub(super) fn of(account: &Account, listening: bool, name: Option<&str>) -> Self {
+        let client = account.is_client().unwrap_or(!listening);
+        let (local, remote) = (account.local(), account.remote());
+        let port = if client { remote.port() } else { local.port() };
+        Self { client, address: remote.ip(), port, name: name.map(str::to_owned) }
+    }
+
+    /// In a word.
+    pub(super) fn role(&self) -> &'static str {
+        if self.client { "client" } else { "server" }
+    }
+
+    /// As the semantic conventions name it.
+    pub(super) fn attributes(&self) -> Vec<Attribute> {
+        let port = if self.client { "network.peer.port" } else { "network.local.port" };
+        let mut list = vec![
+            Attribute::text("network.transport", "tcp"),
+            Attribute::text("network.type", network_type(self.address)),
+            Attribute::text("icecore.network.role", self.role()),
+            Attribute::text("network.peer.address", self.address.to_string()),
+            Attribute::integer(port, i64::from(self.port)),
+        ];
+        list.extend(self.named());
+        list
+    }
+
+    /// The name, where there is one.
+    pub(super) fn named(&self) -> Option<Attribute> {
+        let key = if self.client { "server.address" } else { "client.address" };
+        self.name.as_ref().map(|name| Attribute::text(key, name.as_str()))
+    }
+}
+
+pub(super) fn network_type(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "ipv4" } else { "ipv6" }
+}

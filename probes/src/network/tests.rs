@@ -1,0 +1,210 @@
+//! Accounts in, metrics and records out.
+
+use icecore_probe_events::{ACCOUNT_CLIENT, ACCOUNT_SERVER, Owner};
+use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value};
+use prometheus_client::encoding::text::encode;
+use tokio::sync::mpsc::Receiver;
+
+use super::*;
+use crate::emit::{Emitter, Item};
+use crate::identity::{self, IdentityConfig, Kubernetes};
+use crate::pipeline::PipelineConfig;
+use crate::protocol::DnsCall;
+
+const ESTABLISHED: u32 = 1;
+const FIN_WAIT2: u32 = 5;
+const SYN_SENT: u32 = 2;
+
+struct Bench {
+    network: Network,
+    pipeline: Pipeline,
+    items: Receiver<Item>,
+    registry: Registry,
+    clock: WallClock,
+}
+
+impl Bench {
+    async fn new(config: NetworkConfig) -> Self {
+        let mut registry = Registry::default();
+        let no_cluster =
+            IdentityConfig { kubernetes: Kubernetes::Off, ..IdentityConfig::default() };
+        let (identity, _task) = identity::open(no_cluster, &mut registry).await.unwrap();
+        let (emitter, items) = Emitter::to_queue(10_000);
+        let pipeline = Pipeline::new(PipelineConfig::default(), identity, emitter, &mut registry);
+        let network = Network::new(config, &mut registry);
+        Self { network, pipeline, items, registry, clock: WallClock::new() }
+    }
+
+    fn walk(&mut self, sockets: &[Account]) {
+        self.network.walk_begins();
+        self.walk_over(sockets);
+    }
+
+    fn walk_over(&mut self, sockets: &[Account]) {
+        let walked = Walked { sockets: sockets.to_vec(), cut: false };
+        self.network.walked(&walked, &self.clock, &mut self.pipeline);
+    }
+
+    fn end(&mut self, account: &Account) {
+        self.network.ended(account, &self.clock, &mut self.pipeline);
+    }
+
+    /// The values of a metric as of now, added up.
+    fn total(&mut self, name: &str) -> i64 {
+        let scopes = self.network.collect(u64::MAX).into_iter();
+        let metrics = scopes.flat_map(|one| one.scope_metrics).flat_map(|scope| scope.metrics);
+        let points = metrics.filter(|metric| metric.name == name).flat_map(|metric| {
+            let Some(Data::Sum(sum)) = metric.data else { panic!("{metric:?}") };
+            sum.data_points
+        });
+        let value = |point: opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| {
+            let Some(Value::AsInt(value)) = point.value else { panic!("{point:?}") };
+            value
+        };
+        points.map(value).sum()
+    }
+
+    fn figure(&self, name: &str) -> String {
+        let mut shown = String::new();
+        encode(&mut shown, &self.registry).unwrap();
+        let line = shown.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name}: {shown}")).trim().to_owned()
+    }
+
+    fn records(&mut self) -> usize {
+        std::iter::from_fn(|| self.items.try_recv().ok()).count()
+    }
+}
+
+/// A client's connection to a port, established 1 ms after it began, that has sent so much.
+fn account(socket: u64, port: u16, sent: u64) -> Account {
+    let mut local_addr = [0; 16];
+    local_addr[..4].copy_from_slice(&[192, 0, 2, 1]);
+    let mut remote_addr = [0; 16];
+    remote_addr[..4].copy_from_slice(&[192, 0, 2, 2]);
+    let local_port = u16::try_from(40_000 + socket % 10_000).unwrap();
+    Account {
+        socket,
+        time: 3_000_000,
+        opened: 1_000_000,
+        established: 2_000_000,
+        sent,
+        received: 0,
+        owner: Owner { pid: 1, thread: 1, started: 0, cgroup: 0, comm: [0; 16] },
+        flow: Flow { local_addr, remote_addr, local_port, remote_port: port, netns: 1 },
+        segments_sent: 0,
+        segments_received: 0,
+        retransmits: 0,
+        rtt_micros: 0,
+        error: 0,
+        backlog: 0,
+        backlog_max: 0,
+        flags: ACCOUNT_CLIENT,
+        state: ESTABLISHED,
+        reserved: 0,
+    }
+}
+
+/// Scenario: a connection is walked over twice and ends; one begins and ends between two walks; one is
+/// older than the agent; one ends while a walk is under way that still shows it.
+/// Guarantees: each byte is counted once, and none from before the agent came.
+#[tokio::test]
+async fn every_byte_is_counted_once() {
+    let mut bench = Bench::new(NetworkConfig::default()).await;
+    let older = |sent| Account { opened: 0, established: 0, flags: 0, ..account(9, 80, sent) };
+    bench.walk(&[account(1, 80, 100), older(5_000)]);
+    bench.walk(&[account(1, 80, 150), older(5_010)]);
+    assert_eq!(bench.total("icecore.network.flow.io"), 160);
+    bench.end(&Account { state: FIN_WAIT2, ..account(1, 80, 175) });
+    bench.end(&Account { state: FIN_WAIT2, ..account(2, 80, 1_000) });
+    bench.network.walk_begins();
+    bench.end(&Account { state: FIN_WAIT2, ..account(3, 80, 10_000) });
+    bench.walk_over(&[account(3, 80, 9_000), older(5_010)]);
+    bench.end(&Account { state: FIN_WAIT2, ..older(5_020) });
+    assert_eq!(bench.total("icecore.network.flow.io"), 175 + 1_000 + 10_000 + 20);
+    assert_eq!(bench.total("icecore.network.connections.ended"), 4);
+    assert_eq!(bench.records(), 4);
+}
+
+/// Scenario: more peers, records and sockets than the bounds allow.
+/// Guarantees: the sums stay whole, in the series of all others; what was left out is counted.
+#[tokio::test]
+async fn bounds_hold_and_show() {
+    let config = NetworkConfig {
+        peers_max: 3,
+        records_per_second_max: 5,
+        sockets_max: 16,
+        ..NetworkConfig::default()
+    };
+    let mut bench = Bench::new(config).await;
+    for at in 0..10_u16 {
+        bench.end(&Account { state: FIN_WAIT2, ..account(at.into(), 1_000 + at, 10) });
+    }
+    assert_eq!(bench.total("icecore.network.flow.io"), 100);
+    assert_eq!(bench.records(), 5);
+    let open: Vec<Account> = (0..40).map(|at| account(100 + at, 1_000, 1)).collect();
+    bench.walk(&open);
+    open.iter().for_each(|one| bench.end(&Account { state: FIN_WAIT2, sent: 2, ..*one }));
+    assert_eq!(bench.total("icecore.network.flow.io"), 10 + 80, "the others have no news");
+    assert_eq!(bench.figure("icecore_probes_connection_records_total{outcome=\"shed\"}"), "45");
+    assert_eq!(bench.figure("icecore_probes_peer_overflows_total"), "7");
+    assert_eq!(bench.figure("icecore_probes_sockets_forgotten_total"), "24");
+}
+
+/// Scenario: the last states of a socket and its errors, as the kernel leaves them.
+/// Guarantees: each is told as what has happened.
+#[test]
+fn endings() {
+    let of = |state, error: i32, flags| {
+        let error = u32::try_from(error).unwrap();
+        let ending = Ending::of(&Account { state, error, flags, ..account(1, 80, 0) });
+        (ending.name(), ending.error())
+    };
+    let here = icecore_probe_events::ACCOUNT_CLOSED_HERE;
+    assert_eq!(of(FIN_WAIT2, 0, here), ("closed_local", None));
+    assert_eq!(of(9, 0, 0), ("closed_remote", None));
+    assert_eq!(of(ESTABLISHED, 0, 0), ("reset_local", Some("ECONNRESET")));
+    assert_eq!(of(ESTABLISHED, libc::ECONNRESET, 0), ("reset_remote", Some("ECONNRESET")));
+    assert_eq!(of(8, libc::EPIPE, 0), ("reset_remote", Some("ECONNRESET")));
+    assert_eq!(of(ESTABLISHED, libc::ETIMEDOUT, 0), ("failed", Some("ETIMEDOUT")));
+    assert_eq!(of(SYN_SENT, libc::ECONNREFUSED, 0), ("not_connected", Some("ECONNREFUSED")));
+    assert_eq!(of(SYN_SENT, 0, 0), ("not_connected", Some("abandoned")));
+    assert_eq!(of(ESTABLISHED, 4_000, 0), ("failed", Some("_OTHER")));
+}
+
+/// Scenario: addresses are answers to questions, more than are remembered; a server's peer has a name,
+/// and one without a role has a listener on its port.
+/// Guarantees: the newest names hold, each in its own network namespace, and ports drawn by chance are
+/// no part of a peer.
+#[test]
+fn peers_have_names_and_no_chance_ports() {
+    let mut names = Names::new(2);
+    let call = |name: &str, answers: &[&str]| DnsCall {
+        name: name.to_owned(),
+        kind: "A".to_owned(),
+        answers: answers.iter().map(|&one| one.to_owned()).collect(),
+        code: None,
+        retries: 0,
+        truncated: false,
+    };
+    names.learn(1, &call("old.test", &["192.0.2.9"]));
+    names.learn(1, &call("shop.test.", &["192.0.2.2", "alias.test"]));
+    names.learn(2, &call("other.test", &["192.0.2.2"]));
+    let remote = account(1, 80, 0).remote().ip();
+    assert_eq!(names.name(1, remote), Some("shop.test"));
+    assert_eq!(names.name(2, remote), Some("other.test"));
+    assert_eq!(names.name(1, "192.0.2.9".parse().unwrap()), None);
+    let client = Peer::of(&account(1, 80, 0), false, names.name(1, remote));
+    assert_eq!(
+        (client.role(), client.port, client.name.as_deref()),
+        ("client", 80, Some("shop.test"))
+    );
+    let unknown = Account { flags: 0, ..account(1, 80, 0) };
+    assert_eq!(
+        (Peer::of(&unknown, true, None).role(), Peer::of(&unknown, true, None).port),
+        ("server", 40_001)
+    );
+    let server =
+        |port| Peer::of(&Account { flags: ACCOUNT_SERVER, ..account(1, port, 0) }, false, None);
+    assert_eq!(server(50_000), server(50_001));
+}
