@@ -4,6 +4,7 @@
 //! received them; whatever it is fed it neither panics nor holds more than its [`Limits`] say; each
 //! byte that it was fed is counted once in its [`Counts`], as parsed, unparsed or passed.
 
+mod amqp;
 mod dialogue;
 pub(crate) mod dns;
 mod exchange;
@@ -176,7 +177,8 @@ pub struct Limits {
     pub failures_max: u32,
     /// Prepared statements that are remembered for a connection; the oldest makes room.
     pub prepared_max: usize,
-    /// Streams of an HTTP/2 connection that may be open; the oldest is shed.
+    /// Streams of an HTTP/2 connection that may be open; the oldest is shed. Also channels of AMQP,
+    /// and messages that are not settled, of which something is remembered.
     pub streams_max: usize,
     /// What is held of the header fields that a side of an HTTP/2 connection refers back to. Where
     /// it sends more of them, the older ones are unknown.

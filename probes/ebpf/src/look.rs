@@ -16,6 +16,9 @@ use crate::maps::{VERDICTS, setting};
 /// How the second version of the PROXY protocol begins.
 const PREAMBLE: [u8; 8] = *b"\r\n\r\n\0\r\nQ";
 
+/// How a connection begins that carries AMQP.
+const AMQP: [u8; 8] = *b"AMQP\0\0\x09\x01";
+
 /// The kind of a TLS record that belongs to a handshake.
 const HANDSHAKE: u8 = 0x16;
 /// What a TLS record may hold: 16 KiB, and 2 KiB that compression and encryption may add.
@@ -141,6 +144,10 @@ fn begins_clearly(head: [u8; 8], known: u64) -> bool {
     if a == 0 && b == 0 && (wish || e == 0 && f == 3 && g == 0) {
         return true;
     }
+    // AMQP: version 0-9-1.
+    if head == AMQP {
+        return true;
+    }
     // MySQL: the greeting of version 10.
     c == 0 && d == 0 && e == 0x0a && f.is_ascii_digit()
 }
@@ -148,13 +155,17 @@ fn begins_clearly(head: [u8; 8], known: u64) -> bool {
 /// As a request may begin, among other things.
 #[inline(always)]
 fn may_begin(head: [u8; 8], known: u64) -> bool {
-    let [a, b, _, d, e, f, ..] = head;
+    let [a, b, _, d, e, f, _, h] = head;
     // PostgreSQL: a query, or the parts of one.
     if known >= 5 && (a == b'Q' || a == b'P' || a == b'B') && b == 0 {
         return true;
     }
     // MySQL: the head of a command, with its text or by itself.
     if known > 5 && d == 0 && e == 3 && (f.is_ascii_alphabetic() || f == b' ' || f == b'/') {
+        return true;
+    }
+    // AMQP: the frame of a method, shorter than 64 KiB.
+    if known >= 8 && a == 1 && d == 0 && e == 0 && h == 0 {
         return true;
     }
     // Memcached: two or more small letters and a space.

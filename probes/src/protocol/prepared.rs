@@ -27,17 +27,33 @@ impl<K: Hash + Eq + Clone, V> Recent<K, V> {
 
     /// It has this name from now on.
     pub(super) fn insert(&mut self, name: K, value: V) {
-        if self.by_name.insert(name.clone(), value).is_none() {
-            self.order.push_back(name);
+        self.make_room(&name);
+        self.by_name.insert(name, value);
+    }
+
+    /// What has this name; a new one where nothing has.
+    pub(super) fn get_or_insert(&mut self, name: K, new: impl FnOnce() -> V) -> &mut V {
+        self.make_room(&name);
+        self.by_name.entry(name).or_insert_with(new)
+    }
+
+    fn make_room(&mut self, name: &K) {
+        if self.by_name.contains_key(name) {
+            return;
         }
-        while self.by_name.len() > self.max {
-            let Some(oldest) = self.order.pop_front() else { return };
+        while self.by_name.len() >= self.max {
+            let Some(oldest) = self.order.pop_front() else { break };
             self.by_name.remove(&oldest);
         }
+        self.order.push_back(name.clone());
     }
 
     pub(super) fn get(&self, name: &K) -> Option<&V> {
         self.by_name.get(name)
+    }
+
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.by_name.values_mut()
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
@@ -45,9 +61,14 @@ impl<K: Hash + Eq + Clone, V> Recent<K, V> {
     }
 
     pub(super) fn remove(&mut self, name: &K) {
-        if self.by_name.remove(name).is_some() {
-            self.order.retain(|one| one != name);
-        }
+        self.take(name);
+    }
+
+    /// Forgets what has this name, and returns it.
+    pub(super) fn take(&mut self, name: &K) -> Option<V> {
+        let taken = self.by_name.remove(name)?;
+        self.order.retain(|one| one != name);
+        Some(taken)
     }
 
     /// Forgets all but those of which the name fulfils this.

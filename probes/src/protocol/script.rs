@@ -180,6 +180,16 @@ pub(super) fn check_cuts(role: Role, limits: &Limits, steps: &[Step]) {
     assert_eq!(play(role, &limits, &bytes.collect::<Vec<_>>()), wanted, "{role:?}, byte by byte");
 }
 
+/// The one is told like the other, of a destination of which the last part is not known.
+fn says_less(one: &str, other: &str) -> bool {
+    match (one.split_once(" -> "), other.split_once(" -> ")) {
+        (Some((less, rest)), Some((whole, rest_too))) => {
+            rest == rest_too && whole.strip_prefix(less).is_some_and(|more| more.starts_with(':'))
+        }
+        _ => false,
+    }
+}
+
 /// Loses every part of a conversation in which each exchange is told differently: chunks of
 /// `chunk` bytes, with their length known (a hole) or not (a gap).
 ///
@@ -225,7 +235,7 @@ pub(super) fn check_losses(
         let mut expected = wanted.iter().chain(&last).chain(&last);
         for one in &whole {
             assert!(
-                expected.any(|other| other == *one),
+                expected.any(|other| other == *one || says_less(one, other)),
                 "chunk {lost} lost, made up {one}: {told:?}"
             );
         }

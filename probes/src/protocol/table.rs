@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::opening::{Log, Look, Opening};
 use super::{
-    Limits, Protocol, Role, dns, http1, http2, kafka, memcached, mqtt, mysql, nats, postgres, redis,
+    Limits, Protocol, Role, amqp, dns, http1, http2, kafka, memcached, mqtt, mysql, nats, postgres,
+    redis,
 };
 
 /// A protocol: how it is told, and who parses it.
@@ -26,6 +27,7 @@ const ROWS: &[Row] = &[
     Row { name: "redis", look: redis::look, parser: redis::parser },
     Row { name: "memcached", look: memcached::look, parser: memcached::parser },
     Row { name: "nats", look: nats::look, parser: nats::parser },
+    Row { name: "amqp", look: amqp::look, parser: amqp::parser },
     Row { name: "mqtt", look: mqtt::look, parser: mqtt::parser },
     Row { name: "kafka", look: kafka::look, parser: kafka::parser },
     Row { name: "dns", look: dns::look, parser: dns::parser },

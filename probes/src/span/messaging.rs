@@ -14,7 +14,8 @@ use crate::protocol::{Exchange, Handling, MessagingCall, Role};
 
 /// Systems whose destinations may be as many as their clients, with what parts of them are set off
 /// by, and what stands for a part that differs: they make no series.
-const UNBOUNDED: [(&str, char, &str); 2] = [("mqtt", '/', "+"), ("nats", '.', "*")];
+const UNBOUNDED: [(&str, &[char], &str); 3] =
+    [("mqtt", &['/'], "+"), ("nats", &['.'], "*"), ("rabbitmq", &[':', '.'], "*")];
 /// Longer parts of a destination are taken for something's name.
 const PART_BYTES_MAX: usize = 24;
 
@@ -91,12 +92,16 @@ fn instrument(call: &MessagingCall, role: Role) -> Instrument {
 /// What destinations of a system without bounds have in common: parts with a digit in them, and long
 /// ones, are left out.
 fn template(call: &MessagingCall) -> Option<String> {
-    let (_, mark, any) = UNBOUNDED.iter().find(|(system, ..)| *system == call.system)?;
+    let (_, marks, any) = UNBOUNDED.iter().find(|(system, ..)| *system == call.system)?;
     let destination = call.destination.as_deref().filter(|_| !call.temporary)?;
     let own =
         |part: &str| part.len() > PART_BYTES_MAX || part.bytes().any(|byte| byte.is_ascii_digit());
-    let parts = destination.split(*mark).map(|part| if own(part) { *any } else { part });
-    Some(parts.collect::<Vec<_>>().join(&mark.to_string()))
+    let parts = destination.split_inclusive(*marks).map(|part| {
+        let name = part.trim_end_matches(*marks);
+        let (_, mark) = part.split_at(name.len());
+        [if own(name) { any } else { name }, mark].concat()
+    });
+    Some(parts.collect())
 }
 
 /// Operation and destination; without one, the server, for what is about none.

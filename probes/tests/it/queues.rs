@@ -1,6 +1,7 @@
 //! Brokers of messages: a real one, a real client that writes down what it did, and every operation
 //! there once on each side.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::databases::{MESSAGING, PUSHING, Subject, check, server};
@@ -74,4 +75,27 @@ async fn mqtt() {
     let Some(_broker) = server("mosquitto", &["-c", "server.conf"], path) else { return };
     let (system, words) = (["mqtt"; 2], &PUSHING);
     check(&Subject { system, port, client: "mqtt_client.py", setup: &[], words }).await;
+}
+
+/// Scenario: RabbitMQ under pika: exchanges, queues and bindings; messages that are confirmed and not, many
+/// before the first confirmation, some that come back or are refused; consumers that acknowledge one by one,
+/// several at once, refuse, or do not; messages that are fetched; transactions; channels that the broker
+/// closes for all kinds of reasons, wrong credentials, no such host; four clients at once, one connection
+/// that is older than the agent.
+/// Guarantees: a span on each side for each method that asks or tells something, and for each message, with
+/// place, error and size, until it is answered or confirmed; no record is refused; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn amqp() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/rabbitmq.sh");
+    if !Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists() {
+        return println!("skipped: RabbitMQ is not installed");
+    }
+    let [daemon, distribution] = [free_port(), free_port()].map(|port| port.to_string());
+    let path = folder.path().to_string_lossy();
+    let arguments = [&*script.to_string_lossy(), &path, &port.to_string(), &daemon, &distribution];
+    let Some(_broker) = server("sh", &arguments, folder.path()) else { return };
+    let (system, words) = (["rabbitmq"; 2], &PUSHING);
+    check(&Subject { system, port, client: "amqp_client.py", setup: &[], words }).await;
 }

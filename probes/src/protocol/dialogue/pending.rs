@@ -56,6 +56,11 @@ impl<K: Eq, C: Call> Pending<K, C> {
         draft
     }
 
+    /// More of a message that begins an exchange.
+    pub(crate) fn add(&self, draft: &mut Draft, unit: &Unit<'_>) {
+        draft.add(unit, self.captured_max);
+    }
+
     /// A message that will be answered by one that names it. What was called so before has had its
     /// answer, which was not seen.
     pub(crate) fn ask(&mut self, side: Side, request: Draft, key: K, call: C) {
@@ -76,6 +81,13 @@ impl<K: Eq, C: Call> Pending<K, C> {
         let ordinal = self.ordinal(side);
         let open = Open::new(call, ordinal, request);
         self.done.extend(open.finish(self.role, None, true));
+    }
+
+    /// A message of which it is not known whether it is answered.
+    pub(crate) fn told_perhaps(&mut self, side: Side, request: Draft, call: C) {
+        let ordinal = self.ordinal(side);
+        let open = Open::new(call, ordinal, request);
+        self.done.extend(open.finish(self.role, Some(Failure::Unseen), false));
     }
 
     /// Both sides count alike: what the client began has even numbers, the server's are odd.
@@ -102,6 +114,14 @@ impl<K: Eq, C: Call> Pending<K, C> {
     pub(crate) fn find_by(&self, wanted: impl Fn(&K, &C) -> bool) -> Option<&K> {
         let mut open = self.open.iter();
         open.find(|entry| wanted(&entry.key, &entry.open.call)).map(|entry| &entry.key)
+    }
+
+    /// More of what is called so has come from who began it.
+    pub(crate) fn ask_more(&mut self, key: &K, unit: &Unit<'_>) {
+        let captured_max = self.captured_max;
+        if let Some(open) = self.find(key) {
+            open.ask(unit, captured_max);
+        }
     }
 
     /// Something is called so.

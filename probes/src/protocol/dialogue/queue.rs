@@ -285,6 +285,11 @@ impl<C: Call> Open<C> {
         Self { call, ordinal, request, response: Draft::default() }
     }
 
+    /// More of it has come from who began it.
+    pub(super) fn ask(&mut self, unit: &Unit<'_>, captured_max: usize) {
+        self.request.add(unit, captured_max);
+    }
+
     /// A part of its answer has come.
     pub(super) fn answer(&mut self, unit: &Unit<'_>, captured_max: usize) {
         self.response.add(unit, captured_max);
