@@ -23,6 +23,10 @@ const SECRET: &str = "secretkey123";
 
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
 
+/// Waves of requests are what is looked at here, and not how fast the server of the test reads its
+/// folder.
+const PATIENCE_SECONDS: u64 = 600;
+
 /// Requests for files of rows have this in their path.
 const DATA: &str = "/data/";
 
@@ -89,6 +93,7 @@ impl Remote {
             Flag::Setting("--storage=s3://bucket".to_owned()),
             Flag::Setting(format!("--s3-endpoint=http://{}", proxy.address)),
             Flag::Setting("--compaction=false".to_owned()),
+            Flag::Setting(format!("--query-timeout={PATIENCE_SECONDS}s")),
             Flag::Variable("AWS_ACCESS_KEY_ID", KEY.to_owned()),
             Flag::Variable("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
         ];

@@ -369,15 +369,15 @@ fn count(groups: &[Wanted]) -> usize {
 impl Plan {
     /// The row groups that are fetched together, and how many bytes of them at most.
     fn next(&self, groups: &mut VecDeque<Wanted>, bytes_max: u64) -> (Vec<Wanted>, u64) {
-        let bytes = |group: usize| {
+        let bytes = |(group, rows): &Wanted| {
             let filters = self.filters.iter().map(|(_, source)| source);
             let sources = filters.chain(std::iter::once(&self.answer));
-            sources.map(|source| source.bytes(&self.footer, group)).sum::<u64>()
+            sources.map(|source| source.bytes(&self.footer, *group, rows)).sum::<u64>()
         };
         let mut here = Vec::new();
         let mut sum = 0;
-        while let Some((group, _)) = groups.front() {
-            let more = bytes(*group);
+        while let Some(group) = groups.front() {
+            let more = bytes(group);
             if sum + more > bytes_max && !here.is_empty() {
                 break;
             }

@@ -110,10 +110,15 @@ impl Source {
         }
     }
 
-    /// About how many bytes of a row group that is at most.
-    pub(super) fn bytes(&self, footer: &Footer, group: usize) -> u64 {
-        let column = |leaf: &usize| footer.metadata.row_group(group).column(*leaf).byte_range().1;
-        self.leaves.iter().map(column).sum()
+    /// How many bytes of a row group that is at most.
+    pub(super) fn bytes(&self, footer: &Footer, group: usize, rows: &Rows) -> u64 {
+        let mut bytes = 0;
+        for leaf in &self.leaves {
+            leaf_ranges(footer, group, *leaf, rows, false, &mut |range| {
+                bytes += range.end - range.start;
+            });
+        }
+        bytes
     }
 
     /// Batches of these rows of a group, in order.
