@@ -98,6 +98,10 @@ pub(crate) struct Settings {
     pub(crate) probe_connection_records_max: u64,
     pub(crate) probe_sockets_max: usize,
     pub(crate) probe_names_max: usize,
+    pub(crate) probe_processes: bool,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) probe_process_interval: Duration,
+    pub(crate) probe_processes_max: usize,
     pub(crate) probe_events_ring_bytes: Bytes,
     pub(crate) probe_queue_spans_max: usize,
     #[serde(deserialize_with = "units::duration")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::emit::EmitConfig;
 use crate::error::Error;
 use crate::identity::IdentityConfig;
+use crate::machine::MachineConfig;
 use crate::network::NetworkConfig;
 use crate::pipeline::PipelineConfig;
 use crate::protocol::Limits;
@@ -23,6 +24,8 @@ pub struct Config {
     pub pipeline: PipelineConfig,
     /// What TCP connections move, and how they fare.
     pub network: NetworkConfig,
+    /// What processes and the machine use.
+    pub machine: MachineConfig,
     /// Processes, containers and pods.
     pub identity: IdentityConfig,
     /// Where everything goes.
@@ -158,7 +161,11 @@ impl Config {
         within("wake_bytes", u64::from(*wake_bytes), 0, u64::from(*data_ring_bytes / 2))?;
         within("turn_records_max", *turn_records_max as u64, 1, 65_536)?;
         tls.check()?;
-        self.network.check()
+        self.network.check()?;
+        let MachineConfig { enabled: _, every, processes_max } = &self.machine;
+        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        within("machine every in milliseconds", every_ms, 100, 3_600_000)?;
+        within("machine processes_max", *processes_max as u64, 0, 4 << 20)
     }
 }
 

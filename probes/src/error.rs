@@ -74,6 +74,9 @@ pub enum Error {
     /// The open sockets could not be walked over.
     #[error("cannot walk over the open sockets")]
     Walk(#[source] std::io::Error),
+    /// Processes could not be listed.
+    #[error("cannot list the processes of the machine")]
+    Proc(#[source] std::io::Error),
     /// The sending side could not be set up.
     #[error("cannot set up the OTLP exporter of the probe")]
     Emit(#[source] EmitError),
@@ -98,6 +101,7 @@ impl Error {
             | Self::Map { .. }
             | Self::Ring(_)
             | Self::Walk(_)
+            | Self::Proc(_)
             | Self::Task(_) => ErrorKind::Failed,
         }
     }

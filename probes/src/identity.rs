@@ -194,6 +194,11 @@ impl Identity {
         known.who.clone()
     }
 
+    /// The OTLP resource of the machine.
+    pub(crate) fn host(&self) -> Resource {
+        resource::host(&self.host)
+    }
+
     /// What is held is of the process that is meant, and not of another that had the pid.
     fn is_known(&self, pid: u32, process_started: u64) -> bool {
         let Some(known) = self.known.get(&pid) else { return false };

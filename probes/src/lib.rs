@@ -18,6 +18,7 @@ mod histogram;
 pub mod identity;
 mod kernel;
 mod load;
+mod machine;
 mod metrics;
 mod network;
 pub mod pipeline;
@@ -39,6 +40,7 @@ pub use config::{CaptureConfig, Config, RungChoice, TlsConfig};
 pub use connection::Tls;
 pub use error::{Error, ErrorKind};
 pub use kernel::{Finding, Level, Rung, findings};
+pub use machine::MachineConfig;
 pub use network::NetworkConfig;
 
 use attach::Walk;
@@ -47,10 +49,11 @@ use connection::TableConfig;
 use emit::EmitTask;
 use identity::IdentityTask;
 use load::Loaded;
+use machine::ReadingMetrics;
 use metrics::Metrics;
 use network::Network;
 use pipeline::Pipeline;
-use reader::walker::Walker;
+use reader::rounds::{Rounds, Work};
 use reader::{Maps, Parts, Reader};
 use ring::Rings;
 
@@ -75,8 +78,9 @@ impl Probes {
     /// error's [`Error::kind`] says so. Takes up to a second, on a thread of its own.
     pub async fn open(config: Config, registry: &mut Registry) -> Result<Self, Error> {
         config.check()?;
-        let Config { capture, limits, pipeline, network, identity, emit } = config;
+        let Config { capture, limits, pipeline, network, machine, identity, emit } = config;
         let (emitter, emit) = emit::open(emit, registry).map_err(Error::Emit)?;
+        let proc_dir = identity.proc_dir.clone();
         let (identity, identity_task) =
             identity::open(identity, registry).await.map_err(Error::Identity)?;
         let own = emitter.own_sockets();
@@ -90,6 +94,10 @@ impl Probes {
         let (accounts, walk_every, sockets_max) =
             (capture.accounts, network.every, network.sockets_max);
         let network = Network::new(network, registry);
+        let look = machine
+            .enabled
+            .then(|| Arc::new(machine::reader(proc_dir, machine.processes_max)) as Work<_>);
+        let readings = ReadingMetrics::new(registry);
         let tls = TlsMetrics::new(registry);
         let (hints, hinted) = attach::tls::hints(&tls);
         let loaded = tokio::task::spawn_blocking(move || {
@@ -100,16 +108,20 @@ impl Probes {
         let Loaded { connections, verdicts, figures, .. } = loaded;
         let rings = Rings::new(data, control, events, turn_records_max)?;
         let walk = accounts.then(|| Walk::new(&programs, sockets_max));
-        let walker = Walker::new(walk, walk_every);
+        let walk = walk.map(|walk| Arc::new(move || walk.take()) as Work<_>);
+        let walks = Rounds::new(walk, walk_every);
+        let looks = Rounds::new(look, machine.every);
         let maps = Maps { connections, verdicts, figures };
         let metrics = Metrics::new(registry);
         let reader = Reader::new(Parts {
             rings,
-            walker,
+            walks,
+            looks,
             maps,
             table,
             pipeline,
             network,
+            readings,
             own,
             hints,
             metrics,

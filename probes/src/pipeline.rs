@@ -10,6 +10,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus_client::registry::Registry;
 
 use crate::connection::Tls;
@@ -131,6 +132,11 @@ impl Pipeline {
     /// Who a process is; pid 0: nobody knows whose it is.
     pub(crate) fn who(&mut self, pid: u32, process_started: u64, comm: &str) -> Who {
         self.identity.resource(pid, process_started, comm)
+    }
+
+    /// The machine itself.
+    pub(crate) fn host(&self) -> Resource {
+        self.identity.host()
     }
 
     /// Where what is no exchange goes.

@@ -19,19 +19,22 @@ use crate::connection::{Datagrams, Table, TableConfig, Verdict};
 use crate::emit::OwnSockets;
 use crate::error::Error;
 use crate::load::{Connections, Figures, Verdicts};
+use crate::machine::{Reading, ReadingMetrics};
 use crate::metrics::{Metrics, log_balance};
 use crate::network::Network;
 use crate::pipeline::Pipeline;
 use crate::ring::{Rings, Turn};
 
-pub(crate) mod walker;
+pub(crate) mod rounds;
 
-use walker::{Step, Walker};
+use rounds::{Rounds, Step};
 
 /// How often figures are read, clocks compared and idle connections looked for.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 /// A program that was running when the hooks were taken off is done after this.
 const SETTLE: Duration = Duration::from_millis(20);
+/// Processes that are told before the rings are read again.
+const PROCESSES_AT_A_TIME: usize = 8;
 /// Writes an entry of a map only if it is there.
 const EXISTING: u64 = 2;
 
@@ -45,11 +48,13 @@ pub(crate) struct Maps {
 /// What a reader is made of.
 pub(crate) struct Parts {
     pub(crate) rings: Rings,
-    pub(crate) walker: Walker,
+    pub(crate) walks: Rounds<Walked>,
+    pub(crate) looks: Rounds<Reading>,
     pub(crate) maps: Maps,
     pub(crate) table: TableConfig,
     pub(crate) pipeline: Pipeline,
     pub(crate) network: Network,
+    pub(crate) readings: ReadingMetrics,
     pub(crate) own: OwnSockets,
     pub(crate) hints: Hints,
     pub(crate) metrics: Metrics,
@@ -58,7 +63,8 @@ pub(crate) struct Parts {
 /// Reads until it is stopped.
 pub(crate) struct Reader {
     rings: Rings,
-    walker: Walker,
+    walks: Rounds<Walked>,
+    looks: Rounds<Reading>,
     follower: Follower,
 }
 
@@ -70,6 +76,7 @@ struct Follower {
     clock: WallClock,
     pipeline: Pipeline,
     network: Network,
+    readings: ReadingMetrics,
     own: OwnSockets,
     hints: Hints,
     metrics: Metrics,
@@ -84,7 +91,8 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { rings, walker, maps, table, pipeline, network, own, hints, metrics } = parts;
+        let Parts { rings, walks, looks, maps, table, pipeline, .. } = parts;
+        let Parts { network, readings, own, hints, metrics, .. } = parts;
         let follower = Follower {
             maps,
             datagrams: Datagrams::new(&table.limits),
@@ -92,12 +100,13 @@ impl Reader {
             clock: WallClock::new(),
             pipeline,
             network,
+            readings,
             own,
             hints,
             metrics,
             balance: Balance::default(),
         };
-        Self { rings, walker, follower }
+        Self { rings, walks, looks, follower }
     }
 
     /// Reads until `stop`.
@@ -115,7 +124,8 @@ impl Reader {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 _ = housekeeping.tick() => self.follower.keep_house(),
-                step = self.walker.next() => self.walk(step).await,
+                step = self.walks.next() => self.walk(step).await,
+                step = self.looks.next() => self.look(step).await,
                 _ = poll.tick() => {}
                 woken = self.rings.wait() => woken?,
             }
@@ -129,11 +139,11 @@ impl Reader {
         }
     }
 
-    async fn walk(&mut self, step: Step) {
+    async fn walk(&mut self, step: Step<Walked>) {
         match step {
             Step::Due => {
                 self.follower.network.walk_begins();
-                self.walker.begin();
+                self.walks.begin();
             }
             Step::Over(Some(walked)) => {
                 // What is not there any more has ended, and must have been told before.
@@ -144,13 +154,36 @@ impl Reader {
         }
     }
 
+    async fn look(&mut self, step: Step<Reading>) {
+        match step {
+            Step::Due => self.looks.begin(),
+            Step::Over(Some(reading)) => self.tell(&reading).await,
+            Step::Over(None) => {}
+        }
+    }
+
+    /// Processes may be many, and new ones are looked up: the rings are read in between.
+    async fn tell(&mut self, reading: &Reading) {
+        let now = self.follower.clock.wall(monotonic());
+        let mut metrics = Vec::new();
+        for some in reading.shown.chunks(PROCESSES_AT_A_TIME) {
+            let pipeline = &mut self.follower.pipeline;
+            metrics.extend(reading.tell_processes(some, now, pipeline));
+            self.read_all().await;
+        }
+        let Follower { pipeline, readings, .. } = &self.follower;
+        metrics.extend(reading.tell_machine(now, &pipeline.host()));
+        readings.show(reading);
+        pipeline.emitter().metrics(metrics);
+    }
+
     /// Walks over the sockets once more: what is open will not be seen to end.
     pub(crate) async fn last_walk(&mut self) {
         for begins in [false, true] {
             if begins {
                 self.walk(Step::Due).await;
             }
-            let walked = self.walker.over().await;
+            let walked = self.walks.over().await;
             self.walk(Step::Over(walked)).await;
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use icecore_probes::secret::Secret;
 use icecore_probes::{
-    CaptureConfig, Config, ErrorKind, NetworkConfig, Probes, RungChoice, TlsConfig,
+    CaptureConfig, Config, ErrorKind, MachineConfig, NetworkConfig, Probes, RungChoice, TlsConfig,
 };
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
@@ -65,6 +65,11 @@ pub(crate) fn config(
         records_per_second_max: settings.probe_connection_records_max,
         sockets_max: settings.probe_sockets_max,
         names_max: settings.probe_names_max,
+    };
+    config.machine = MachineConfig {
+        enabled: settings.probe_processes,
+        every: settings.probe_process_interval,
+        processes_max: settings.probe_processes_max,
     };
     config.emit.queue_spans_max = settings.probe_queue_spans_max;
     config.emit.batch_after = settings.probe_send_interval;

@@ -61,6 +61,20 @@ pub(crate) fn resource(
     Resource { attributes: list, ..Resource::default() }
 }
 
+/// The resource of the machine itself.
+pub(crate) fn host(host: &Host) -> Resource {
+    let pairs = [
+        ("service.name", Some("icecore.host")),
+        ("host.name", host.name.as_deref()),
+        ("host.id", host.id.as_deref()),
+        ("os.type", Some("linux")),
+        ("telemetry.distro.name", Some("icecore")),
+        ("telemetry.distro.version", Some(env!("CARGO_PKG_VERSION"))),
+    ];
+    let known = pairs.into_iter().filter_map(|(key, value)| Some(text(key, value?)));
+    Resource { attributes: known.collect(), ..Resource::default() }
+}
+
 fn kubernetes(list: &mut Vec<KeyValue>, placed: &Placed) {
     let Placed { pod, container } = placed;
     list.push(text("k8s.pod.name", &pod.name));

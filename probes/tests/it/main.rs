@@ -7,6 +7,7 @@ mod databases;
 mod dns;
 mod http2;
 mod peers;
+mod processes;
 mod queues;
 mod receiver;
 mod requests;

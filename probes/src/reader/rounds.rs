@@ -1,0 +1,75 @@
+//! Work that is done now and then, on a thread where it may wait.
+//!
+//! Invariant: of one kind of work, one round is under way at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::error::Error;
+
+/// What is done in a round.
+pub(crate) type Work<T> = Arc<dyn Fn() -> Result<T, Error> + Send + Sync>;
+
+/// Rounds of one kind of work.
+pub(crate) struct Rounds<T> {
+    /// None: never.
+    work: Option<Work<T>>,
+    every: Interval,
+    under_way: Option<JoinHandle<Result<T, Error>>>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Step<T> {
+    /// It is time to [`Rounds::begin`].
+    Due,
+    /// A round is over; none where it has failed.
+    Over(Option<T>),
+}
+
+impl<T: Send + 'static> Rounds<T> {
+    /// Must be called on a runtime.
+    pub(crate) fn new(work: Option<Work<T>>, every: Duration) -> Self {
+        let mut every = tokio::time::interval(every);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { work, every, under_way: None }
+    }
+
+    /// Waits for what comes next; never returns where there are no rounds. May be dropped at any time.
+    pub(super) async fn next(&mut self) -> Step<T> {
+        if self.work.is_none() {
+            std::future::pending::<()>().await;
+        }
+        let Some(task) = &mut self.under_way else {
+            self.every.tick().await;
+            return Step::Due;
+        };
+        let found = task.await.map_err(Error::Task).flatten();
+        self.under_way = None;
+        Step::Over(told(found))
+    }
+
+    /// Begins a round.
+    pub(super) fn begin(&mut self) {
+        if let Some(work) = self.work.clone() {
+            self.under_way = Some(tokio::task::spawn_blocking(move || work()));
+        }
+    }
+
+    /// Waits for the round that is under way.
+    pub(super) async fn over(&mut self) -> Option<T> {
+        let task = self.under_way.take()?;
+        told(task.await.map_err(Error::Task).flatten())
+    }
+}
+
+fn told<T>(found: Result<T, Error>) -> Option<T> {
+    let warn = |error: &Error| {
+        let error: &dyn std::error::Error = error;
+        tracing::warn!(error, "a look at the machine failed");
+    };
+    found.inspect_err(warn).ok()
+}
