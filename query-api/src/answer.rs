@@ -4,6 +4,7 @@
 //! cannot be finished never looks finished.
 
 mod arrow_stream;
+mod batches;
 mod csv;
 mod format;
 mod json;
@@ -24,6 +25,8 @@ use icecore_store::Clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+pub(crate) use self::arrow_stream::{plain_rows, plain_schema};
+pub(crate) use self::batches::Batches;
 pub(crate) use self::format::Format;
 pub(crate) use self::json::JsonLinesEncoder;
 pub(crate) use self::stats::Stats;
@@ -74,6 +77,18 @@ pub(crate) struct Head {
     pub(crate) snapshot: String,
     /// What is missing, and why.
     pub(crate) incomplete: Vec<String>,
+}
+
+impl Head {
+    /// What forms without stats have to say of themselves, by the names of headers.
+    pub(crate) fn describe(&self, id: String) -> [(&'static str, String); 3] {
+        let Self { snapshot, incomplete } = self;
+        [
+            ("icecore-query-id", id),
+            ("icecore-snapshot", snapshot.clone()),
+            ("icecore-incomplete", incomplete.join("; ")),
+        ]
+    }
 }
 
 /// An answer that began. Dropping the body ends the query.

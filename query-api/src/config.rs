@@ -13,6 +13,8 @@ pub struct Config {
     /// [`Config::hosts`] are accepted as `Host`, so that no web page elsewhere can read rows by
     /// pointing a name of its own at this machine.
     pub http_addr: SocketAddr,
+    /// Where Arrow Flight SQL is served; nowhere where not given.
+    pub grpc_addr: Option<SocketAddr>,
     /// Callers that look on while rows arrive, at one time.
     pub tails_max: usize,
     /// Rows that each of them is sent in a second; of more, a sample.
@@ -55,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             http_addr: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            grpc_addr: None,
             tails_max: 8,
             tail_rows_per_second_max: 2000,
             hosts: Vec::new(),

@@ -62,6 +62,17 @@ pub(crate) struct Running {
     pub(crate) notes: Vec<String>,
 }
 
+/// A query that can be started, or only looked at.
+pub(crate) struct Prepared {
+    /// Of the rows, without marks that only this crate understands.
+    pub(crate) schema: SchemaRef,
+    plan: Arc<dyn ExecutionPlan>,
+    session: SessionState,
+    snapshot: Arc<QuerySnapshot>,
+    stats: Arc<ScanStats>,
+    notes: Notes,
+}
+
 /// Plans queries over one store and its live rows.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -102,6 +113,21 @@ impl Engine {
         question: &Question,
         limits: &Limits,
     ) -> Result<Running, Error> {
+        let prepared = self.prepare(question, limits).await?;
+        let Prepared { schema, plan, session, snapshot, stats, notes } = prepared;
+        let explain =
+            |error| limits.explain_of(error, &Asked { sql: &question.sql, ..Asked::default() });
+        let rows = execute_stream(plan, session.task_ctx()).map_err(explain)?;
+        let notes = written_about(&notes, &question.sql);
+        Ok(Running { schema, rows, snapshot, stats, notes })
+    }
+
+    /// Plans the query.
+    pub(crate) async fn prepare(
+        &self,
+        question: &Question,
+        limits: &Limits,
+    ) -> Result<Prepared, Error> {
         let sql = question.sql.as_str();
         let asked = Asked { sql, ..Asked::default() };
         let explain = |error| limits.explain_of(error, &asked);
@@ -127,9 +153,9 @@ impl Engine {
         check_plan(&plan, sql)?;
         let plan = rewrite(plan).map_err(explain)?;
         let plan = session.create_physical_plan(&plan).await.and_then(interruptible);
-        let rows = execute_stream(plan.map_err(explain)?, session.task_ctx()).map_err(explain)?;
-        let notes = written_about(&notes, sql);
-        Ok(Running { schema: public_schema(&rows.schema()), rows, snapshot, stats, notes })
+        let plan = plan.map_err(explain)?;
+        let schema = public_schema(&plan.schema());
+        Ok(Prepared { schema, plan, session, snapshot, stats, notes })
     }
 
     /// Live rows and files of these tables at this moment.

@@ -116,6 +116,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Serving Arrow Flight SQL ended by itself.
+    #[error("serving Arrow Flight SQL failed")]
+    ServeGrpc(#[source] tonic::transport::Error),
     /// Serving HTTP ended by itself.
     #[error("serving HTTP failed")]
     Serve(#[source] std::io::Error),
@@ -355,6 +358,7 @@ impl Error {
             | Self::ScriptFolder { .. }
             | Self::Threads { .. }
             | Self::Serve(_)
+            | Self::ServeGrpc(_)
             | Self::Engine { .. }
             | Self::Json { .. }
             | Self::Lost => ErrorKind::Internal,

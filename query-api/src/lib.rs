@@ -10,6 +10,7 @@ mod config;
 mod engine;
 mod error;
 mod expand;
+mod flight;
 mod functions;
 mod hint;
 mod http;

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::answer::Answers;
 use crate::engine::Engine;
+use crate::flight::FlightSql;
 use crate::http::router;
 use crate::limits::{Limits, Threads};
 use crate::metrics::Metrics;
@@ -36,12 +37,13 @@ pub struct QueryParts {
     pub extra_routes: Router,
 }
 
-/// The query API and the page, bound to an address.
+/// The query API and the page, and the same over Arrow Flight SQL, bound to their addresses.
 #[derive(Debug)]
 pub struct Query {
     listener: TcpListener,
     address: SocketAddr,
     routes: Router,
+    flight: Option<(FlightSql, TcpListener)>,
     /// Ends what would never end by itself.
     ending: CancellationToken,
     drain_wait: Duration,
@@ -70,13 +72,19 @@ impl Query {
             clock,
             threads: Threads::start(config.threads)?,
         };
-        let bind = |source| Error::Bind { address: config.http_addr, source };
-        let listener = TcpListener::bind(config.http_addr).await.map_err(bind)?;
-        let address = listener.local_addr().map_err(bind)?;
+        let answers = Arc::new(answers);
+        let (listener, address) = bind(config.http_addr).await?;
+        let flight = match config.grpc_addr {
+            Some(address) => {
+                let service = FlightSql::new(Arc::clone(&answers), config.request_bytes_max);
+                Some((service, bind(address).await?.0))
+            }
+            None => None,
+        };
         let ending = CancellationToken::new();
-        let routes = router(Arc::new(answers), flush, scripts, &config, address, ending.clone());
+        let routes = router(answers, flush, scripts, &config, address, ending.clone());
         let routes = routes.merge(extra_routes);
-        Ok(Self { listener, address, routes, ending, drain_wait: config.drain_wait })
+        Ok(Self { listener, address, routes, flight, ending, drain_wait: config.drain_wait })
     }
 
     /// Where HTTP is served; differs from the setting where that had port 0.
@@ -85,29 +93,49 @@ impl Query {
         self.address
     }
 
+    /// Where Arrow Flight SQL is served, if it is.
+    #[must_use]
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.flight.as_ref().and_then(|(_, listener)| listener.local_addr().ok())
+    }
+
     /// Serves until `stop`, then lets the answers under way end, for at most `drain_wait`.
     ///
     /// # Errors
-    /// Where the listener fails.
+    /// Where a listener fails.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         // Answers are streamed: a last small piece must not wait for the one before it to be
         // acknowledged, which takes 40 ms on many clients.
-        let listener = self.listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let routes = self.routes.into_make_service_with_connect_info::<SocketAddr>();
-        let served = axum::serve(listener, routes)
+        let Self { listener, routes, flight, ending, drain_wait, .. } = self;
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
+        let http = axum::serve(listener, routes)
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
+        let http = async { http.await.map_err(Error::Serve) };
+        let grpc = async {
+            let Some((service, listener)) = flight else { return Ok(()) };
+            service.run(listener, stop.clone()).await.map_err(Error::ServeGrpc)
+        };
         let overdue = async {
             stop.cancelled().await;
-            self.ending.cancel();
-            tokio::time::sleep(self.drain_wait).await;
+            ending.cancel();
+            tokio::time::sleep(drain_wait).await;
         };
         tokio::select! {
-            served = served => served.map_err(Error::Serve),
+            served = async { tokio::try_join!(http, grpc) } => served.map(drop),
             () = overdue => {
-                warn!(waited = ?self.drain_wait, "answers under way were cut off");
+                warn!(waited = ?drain_wait, "answers under way were cut off");
                 Ok(())
             }
         }
     }
+}
+
+/// Takes an address; where it is, which differs where it had port 0.
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }

@@ -66,7 +66,11 @@ fn ports(settings: &Settings) -> Vec<Line> {
         ("OTLP/HTTP port", "--otlp-http-addr", settings.otlp_http_addr),
         ("query API port", "--http-addr", settings.http_addr),
     ];
-    ports.map(|(name, flag, addr)| port(name, flag, addr)).into()
+    let mut lines: Vec<Line> = ports.map(|(name, flag, addr)| port(name, flag, addr)).into();
+    // One that is left out or is no address is told by whoever starts it.
+    let flight = settings.grpc_addr.parse().ok();
+    lines.extend(flight.map(|addr| port("Arrow Flight SQL port", "--grpc-addr", addr)));
+    lines
 }
 
 fn port(name: &str, flag: &str, addr: SocketAddr) -> Line {

@@ -123,6 +123,7 @@ pub(super) async fn open_query(
 ) -> Outcome {
     let config = icecore_query::Config {
         http_addr: settings.http_addr,
+        grpc_addr: address("grpc_addr", &settings.grpc_addr)?,
         tails_max: settings.tails_max,
         tail_rows_per_second_max: settings.tail_rows_per_second_max,
         hosts: settings.http_hosts.clone(),
@@ -147,8 +148,23 @@ pub(super) async fn open_query(
         .await
         .map_err(|error| Failure::from_error("cannot open the query API", &error))?;
     tracing::info!(address = %query.address(), "answering SQL; the page is at /");
+    if let Some(address) = query.grpc_address() {
+        tracing::info!(%address, "answering Arrow Flight SQL");
+    }
     parts.add("query", Order::Query, move |stop| query.run(stop));
     Ok(())
+}
+
+/// An address that may be left out.
+#[cfg(feature = "query")]
+fn address(setting: &str, text: &str) -> Result<Option<std::net::SocketAddr>, Failure> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address = text.parse().map_err(|_none| {
+        Failure::usage(format!("`{setting}`: `{text}` is no address such as `127.0.0.1:7071`"))
+    });
+    address.map(Some)
 }
 
 /// Opens the bridge where there is anywhere to forward to.

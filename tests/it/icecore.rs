@@ -17,6 +17,8 @@ pub(crate) struct Icecore {
     pub(crate) grpc: String,
     pub(crate) http: String,
     pub(crate) api: String,
+    /// Where Arrow Flight SQL is answered.
+    pub(crate) flight: String,
 }
 
 /// How to start one.
@@ -53,7 +55,7 @@ impl Start {
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(["--otlp-grpc-addr=127.0.0.1:0", "--otlp-http-addr=127.0.0.1:0"])
-            .args(["--http-addr=127.0.0.1:0", "--log-format=json"])
+            .args(["--http-addr=127.0.0.1:0", "--grpc-addr=127.0.0.1:0", "--log-format=json"])
             .args(&self.args)
             .envs(self.env.iter().cloned())
             .stderr(Stdio::piped());
@@ -75,7 +77,8 @@ impl Start {
                 drop(tell.try_send(line));
             }
         });
-        let (mut grpc, mut http, mut api) = (String::new(), String::new(), String::new());
+        let (mut grpc, mut http) = (String::new(), String::new());
+        let (mut api, mut flight) = (String::new(), String::new());
         let mut seen = Vec::new();
         loop {
             let line = told.recv_timeout(PATIENCE).unwrap_or_else(|_| {
@@ -89,12 +92,16 @@ impl Start {
                 Some("answering SQL; the page is at /") => {
                     api = format!("http://{}", field("address"))
                 }
+                Some("answering Arrow Flight SQL") => {
+                    flight = format!("grpc://{}", field("address"));
+                }
                 Some("ready") => break,
                 _ => {}
             }
             seen.push(line);
         }
-        Icecore { child, grpc: format!("http://{grpc}"), http: format!("http://{http}"), api }
+        let (grpc, http) = (format!("http://{grpc}"), format!("http://{http}"));
+        Icecore { child, grpc, http, api, flight }
     }
 
     /// Runs `icecore store …` on its bucket.

@@ -3,8 +3,10 @@
 #![allow(clippy::panic, reason = "a test may panic")]
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
+mod access;
 mod copies;
 mod crash;
+mod examples;
 mod forward;
 mod hostile;
 mod icecore;

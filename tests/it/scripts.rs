@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::icecore::{Icecore, Start};
 
 /// The capture is of these ten minutes, of which the second half is worse than the first.
-const SINCE: &str = "2026-11-21T10:00:00Z";
+pub(crate) const SINCE: &str = "2026-11-21T10:00:00Z";
 const AT: &str = "2026-11-21T10:08:00Z";
 const UNTIL: &str = "2026-11-21T10:16:00Z";
 
@@ -38,7 +38,7 @@ async fn send(icecore: &Icecore, signal: &str, capture: &'static str) {
     assert_eq!(answer["partialSuccess"].as_object().map_or(0, |part| part.len()), 0, "{answer}");
 }
 
-async fn captured(folder: &std::path::Path) -> Icecore {
+pub(crate) async fn captured(folder: &std::path::Path) -> Icecore {
     let icecore = Start::new(folder).run();
     send(&icecore, "traces", include_str!("capture/traces.json")).await;
     send(&icecore, "metrics", include_str!("capture/metrics.json")).await;

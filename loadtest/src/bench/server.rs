@@ -85,7 +85,7 @@ fn command(icecore: &Path, data_dir: &Path, flags: &[Flag]) -> Command {
     command
         .args(["--probes=false", "--log-format=json", &interval])
         .args(["--otlp-grpc-addr=127.0.0.1:0", "--otlp-http-addr=127.0.0.1:0"])
-        .args(["--http-addr=127.0.0.1:0", "--data-dir"])
+        .args(["--http-addr=127.0.0.1:0", "--grpc-addr=", "--data-dir"])
         .arg(data_dir)
         .stdout(Stdio::null())
         .stderr(Stdio::piped());

@@ -50,12 +50,12 @@ impl Encode for ArrowEncoder {
 }
 
 /// The schema with `Utf8` for every text, because not every reader knows views, and without marks.
-pub(super) fn plain_schema(schema: &Schema) -> SchemaRef {
+pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(plain_field).collect::<Vec<_>>()))
 }
 
 /// The rows under the schema of [`plain_schema`].
-pub(super) fn plain_rows(
+pub(crate) fn plain_rows(
     rows: &RecordBatch,
     schema: &SchemaRef,
 ) -> Result<RecordBatch, ArrowError> {

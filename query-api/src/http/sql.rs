@@ -60,13 +60,7 @@ pub(super) async fn answer_question(
 
 /// What formats without stats have to say of themselves.
 fn describe(headers: &mut HeaderMap, head: &Head, id: String) {
-    let Head { snapshot, incomplete } = head;
-    let texts = [
-        ("icecore-query-id", id),
-        ("icecore-snapshot", snapshot.clone()),
-        ("icecore-incomplete", incomplete.join("; ")),
-    ];
-    for (name, text) in texts {
+    for (name, text) in head.describe(id) {
         if let Some(value) = HeaderValue::from_str(&text).ok().filter(|value| !value.is_empty()) {
             headers.insert(name, value);
         }

@@ -1,0 +1,161 @@
+//! Handles of statements, and the values that are bound to them.
+
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::server::PeekableFlightDataStream;
+use bytes::Bytes;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use futures::stream::TryStreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use tonic::Status;
+
+use super::status;
+use crate::engine::Question;
+use crate::expand::Params;
+
+/// Values that one statement may take.
+const PLACES_MAX: usize = 1000;
+
+/// A statement and its values: all there is to know of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Handle {
+    sql: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    params: Vec<Json>,
+}
+
+impl Handle {
+    /// A statement without values.
+    pub(super) fn of_sql(sql: &str) -> Self {
+        Self { sql: sql.to_owned(), params: Vec::new() }
+    }
+
+    /// As [`Handle::to_bytes`] wrote it.
+    pub(super) fn of_bytes(bytes: &[u8]) -> Result<Self, Status> {
+        serde_json::from_slice(bytes)
+            .map_err(|_foreign| Status::invalid_argument("this handle is of another server"))
+    }
+
+    /// For the caller to keep.
+    pub(super) fn to_bytes(&self) -> Result<Bytes, Status> {
+        let bytes =
+            serde_json::to_vec(self).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Bytes::from(bytes))
+    }
+
+    /// How many values the statement wants.
+    pub(super) fn places(&self) -> usize {
+        let tokens = Tokenizer::new(&GenericDialect {}, &self.sql).tokenize();
+        let place = |token: &Token| match token {
+            Token::Placeholder(name) => name.strip_prefix('$')?.parse().ok(),
+            _ => None,
+        };
+        // A text that is no SQL has no places: it is refused where it is planned.
+        let places = tokens.iter().flatten().filter_map(place).max();
+        places.unwrap_or(0).min(PLACES_MAX)
+    }
+
+    /// With a null for each value, to learn what is answered.
+    pub(super) fn with_nulls(&self, places: usize) -> Self {
+        Self { sql: self.sql.clone(), params: vec![Json::Null; places] }
+    }
+
+    /// With the values of the one row that was bound.
+    pub(super) fn with_row(&self, batches: &[RecordBatch]) -> Result<Self, Status> {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let row = batches.iter().find(|batch| batch.num_rows() > 0);
+        let Some(batch) = row.filter(|_| rows == 1) else {
+            let text = "a query takes one row of values; ask once for each";
+            return Err(Status::invalid_argument(text));
+        };
+        let columns = batch.schema_ref().fields().iter().zip(batch.columns());
+        let params = columns.map(|(field, column)| value(field.name(), column.as_ref()));
+        Ok(Self { sql: self.sql.clone(), params: params.collect::<Result<_, _>>()? })
+    }
+
+    /// The query.
+    pub(super) fn question(&self) -> Result<Question, Status> {
+        let params = Params::of_request(&Json::Array(self.params.clone())).map_err(status)?;
+        Ok(Question { sql: self.sql.clone(), params })
+    }
+}
+
+/// A value as SQL takes it: numbers and booleans as such, all else as text.
+fn value(name: &str, column: &dyn Array) -> Result<Json, Status> {
+    if column.is_null(0) {
+        return Ok(Json::Null);
+    }
+    let options = arrow::util::display::FormatOptions::default()
+        .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.9fZ"))
+        .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.9f"));
+    let wrong = |error: &dyn std::fmt::Display| {
+        Status::invalid_argument(format!("the value `{name}` cannot be read: {error}"))
+    };
+    let shown = arrow::util::display::ArrayFormatter::try_new(column, &options);
+    let text = shown.map_err(|error| wrong(&error))?.value(0).to_string();
+    match column.data_type() {
+        kind if kind.is_integer() || kind.is_floating() || *kind == DataType::Boolean => {
+            serde_json::from_str(&text)
+                .map_err(|_odd| wrong(&format!("{text} is no number of SQL")))
+        }
+        _ => Ok(Json::String(text)),
+    }
+}
+
+/// The values that a statement wants, of any type.
+pub(super) fn schema(places: usize) -> Schema {
+    let field = |place: usize| Field::new(format!("${place}"), DataType::Utf8, true);
+    Schema::new((1..=places).map(field).collect::<Vec<_>>())
+}
+
+/// What was bound; of more than a row no more is read than shows that.
+pub(super) async fn read(stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>, Status> {
+    let messages = stream.into_peekable().map_err(FlightError::from);
+    let mut bound = FlightRecordBatchStream::new_from_flight_data(messages);
+    let mut batches = Vec::new();
+    let mut rows = 0;
+    while let Some(batch) = bound.try_next().await? {
+        rows += batch.num_rows();
+        batches.push(batch);
+        if rows > 1 {
+            break;
+        }
+    }
+    Ok(batches)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+    use serde_json::json;
+
+    use super::*;
+
+    /// Scenario: statements with places, with dollars in texts, with values of each type bound.
+    /// Guarantees: places are counted, values keep their type, a handle survives its travel.
+    #[test]
+    fn values_are_bound() {
+        let handle = Handle::of_sql("SELECT $2, '$9 it''s $8' /* $7 */ WHERE a > $1 AND b = $name");
+        assert_eq!(handle.places(), 2);
+        let time = TimestampNanosecondArray::from(vec![1_500_000_000]).with_timezone("+00:00");
+        let columns: [(&str, ArrayRef); 4] = [
+            ("1", Arc::new(Int64Array::from(vec![i64::MAX]))),
+            ("2", Arc::new(Float64Array::from(vec![0.5]))),
+            ("3", Arc::new(StringArray::from(vec![Some("it's")]))),
+            ("4", Arc::new(time)),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let bound = handle.with_row(&[batch]).unwrap();
+        let expected = json!([i64::MAX, 0.5, "it's", "1970-01-01T00:00:01.500000000Z"]);
+        assert_eq!(json!(bound.params), expected);
+        assert_eq!(Handle::of_bytes(&bound.to_bytes().unwrap()).unwrap(), bound);
+        assert!(Handle::of_bytes(b"\x00").is_err());
+        assert!(handle.with_row(&[]).is_err());
+    }
+}
