@@ -16,6 +16,7 @@ mod open;
 pub(crate) mod owner;
 mod probe;
 mod retrying;
+mod stretches;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) use open::open;
 #[cfg(test)]
 pub(crate) use open::stack;
 pub(crate) use probe::Puts;
+pub(crate) use stretches::joined;
 pub(crate) use upload::Upload;
 
 /// A bucket that answered.

@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     AfterPut(&'static str),
     /// The next listing of a folder whose path contains the text breaks off after one object.
     InList(&'static str),
+    /// The next read of an object whose path contains the text is not answered.
+    InGet(&'static str),
 }
 
 /// Where a test says what is to fail next.
@@ -40,6 +42,11 @@ impl Faults {
 
     fn before(&self, path: &str) -> Result<()> {
         let hits = |fault: &Fault| matches!(fault, Fault::BeforePut(text) if path.contains(text));
+        if self.take(hits) { Err(broken()) } else { Ok(()) }
+    }
+
+    fn get(&self, path: &str) -> Result<()> {
+        let hits = |fault: &Fault| matches!(fault, Fault::InGet(text) if path.contains(text));
         if self.take(hits) { Err(broken()) } else { Ok(()) }
     }
 
@@ -157,6 +164,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.faults.get(location.as_ref())?;
         let mut answer = self.inner.get_opts(location, options).await?;
         // It knows nothing of the time: tests bring their own clocks, and the machine's is not one.
         answer.meta.last_modified = DateTime::UNIX_EPOCH;

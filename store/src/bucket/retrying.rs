@@ -21,8 +21,16 @@ use object_store::{
 use tracing::debug;
 
 use crate::bucket::answers::{answered_whole, may_pass};
+use crate::bucket::stretches::joined;
 use crate::chance::{Chance, Machine};
 use crate::config::Config;
+
+/// Of a bucket that is far away, stretches of an object that are this close together are one request:
+/// the bytes between them take less time than another would.
+const GAP_BYTES_MAX: u64 = 1 << 20;
+
+/// Requests for stretches of one object that are on their way at one time.
+const STRETCHES_AT_ONCE: usize = 64;
 
 /// How often and how patiently.
 #[derive(Debug, Clone, Copy)]
@@ -33,15 +41,18 @@ pub(super) struct Retry {
     pub(crate) backoff: Duration,
     /// The longest wait.
     pub(crate) backoff_max: Duration,
+    /// Whether each stretch of an object is a request of its own, as it is over a network.
+    pub(crate) apart: bool,
 }
 
 impl Retry {
     /// What the settings say.
-    pub(crate) const fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         Self {
             retries_max: config.retries_max,
             backoff: config.retry_backoff,
             backoff_max: config.retry_backoff_max,
+            apart: config.storage.scheme() != "file",
         }
     }
 
@@ -106,6 +117,32 @@ impl<S: ObjectStore> Retrying<S> {
         };
         let listed = futures::stream::once(listed);
         listed.map_ok(|objects| futures::stream::iter(objects).map(Ok)).try_flatten().boxed()
+    }
+
+    /// Each stretch by a request of its own, which is tried again alone.
+    async fn stretches(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let stretches = joined(ranges, GAP_BYTES_MAX);
+        let get = async |range: Range<u64>| {
+            let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
+            let get =
+                async || with_body(self.inner.get_opts(location, options.clone()).await?).await;
+            self.retry.run(&self.machine, ("get", location), get).await?.bytes().await
+        };
+        let pieces = futures::stream::iter(stretches.clone()).map(get).buffered(STRETCHES_AT_ONCE);
+        let pieces: Vec<Bytes> = pieces.try_collect().await?;
+        let cut = ranges.iter().map(|range| {
+            let at = stretches.partition_point(|stretch| stretch.end < range.end);
+            let start = stretches.get(at).map_or(0, |stretch| stretch.start);
+            let piece = pieces.get(at).cloned().unwrap_or_default();
+            slice(&piece, range.start.saturating_sub(start)..range.end.saturating_sub(start))
+        });
+        cut.collect()
+    }
+
+    async fn whole(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let whole = self.inner.get_opts(location, GetOptions::default()).await?;
+        let whole = whole.bytes().await?;
+        ranges.iter().map(|range| slice(&whole, range.clone())).collect()
     }
 
     /// Reads the whole object where the server gives nothing less, and cuts the range out.
@@ -194,14 +231,19 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let get = async || match self.inner.get_ranges(location, ranges).await {
-            Err(error) if answered_whole(&error) => {
-                let whole = self.inner.get_opts(location, GetOptions::default()).await?;
-                let whole = whole.bytes().await?;
-                ranges.iter().map(|range| slice(&whole, range.clone())).collect()
-            }
+            Err(error) if answered_whole(&error) => self.whole(location, ranges).await,
             answer => answer,
         };
-        self.retry.run(&self.machine, ("get", location), get).await
+        if !self.retry.apart {
+            return self.retry.run(&self.machine, ("get", location), get).await;
+        }
+        match self.stretches(location, ranges).await {
+            Err(error) if answered_whole(&error) => {
+                let whole = async || self.whole(location, ranges).await;
+                self.retry.run(&self.machine, ("get", location), whole).await
+            }
+            answer => answer,
+        }
     }
 
     /// Not tried again: what garbage collection leaves, its next pass finds.

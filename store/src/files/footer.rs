@@ -24,6 +24,7 @@ use super::constant::{Constant, constants};
 use super::metadata::FileMetadata;
 use super::prune::leaf;
 use super::tally::ReadTally;
+use crate::bucket::joined;
 use crate::error::Error;
 use crate::schema::text_type;
 use crate::work::off_runtime;
@@ -304,7 +305,7 @@ impl Fetching<'_> {
                 (std::iter::once(0..whole.len() as u64).collect(), Vec::from([whole.clone()]))
             }
             None => {
-                let joined = joined(ranges);
+                let joined = joined(ranges, GAP_BYTES_MAX);
                 self.tally.fetched(joined.iter().map(|range| range.end - range.start).sum());
                 let pieces = self.bucket.get_ranges(&Path::from(self.path), &joined).await;
                 (joined, pieces.map_err(|source| bucket_failed(self.path, source))?)
@@ -324,22 +325,6 @@ impl Fetching<'_> {
         });
         cut.collect()
     }
-}
-
-/// The stretches in order, with those that lie close together joined.
-fn joined(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut sorted = ranges.to_vec();
-    sorted.sort_unstable_by_key(|range| range.start);
-    let mut joined: Vec<Range<u64>> = Vec::with_capacity(sorted.len());
-    for range in sorted {
-        match joined.last_mut() {
-            Some(last) if range.start <= last.end + GAP_BYTES_MAX => {
-                last.end = last.end.max(range.end);
-            }
-            _ => joined.push(range),
-        }
-    }
-    joined
 }
 
 pub(super) fn failed(path: &str, source: ParquetError) -> Error {

@@ -24,7 +24,7 @@ async fn check(faults: usize, fault: Fault, expected: &str, attempts: u32) {
     let metrics = Arc::new(Metrics::register(&mut registry));
     let metered = Metered::new(Faulty::over(InMemory::new(), &injected), metrics);
     let backoff = Duration::from_millis(1);
-    let retry = Retry { retries_max: 2, backoff, backoff_max: backoff };
+    let retry = Retry { retries_max: 2, backoff, backoff_max: backoff, apart: false };
     let bucket = Retrying::new(metered, retry, machine());
     let options = PutOptions { mode: object_store::PutMode::Create, ..PutOptions::default() };
     let answer = bucket.put_opts(&Path::from("data/x"), "text".into(), options).await;
@@ -34,11 +34,15 @@ async fn check(faults: usize, fault: Fault, expected: &str, attempts: u32) {
         Err(_) => "failed",
     };
     assert_eq!(answer, expected);
+    assert_eq!(requests(&registry), attempts);
+}
+
+/// All attempts that were counted.
+fn requests(registry: &Registry) -> u32 {
     let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
     let counts = text.lines().filter(|line| line.starts_with("icecore_store_requests_total"));
-    let counted = counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
-    assert_eq!(counted.sum::<u32>(), attempts, "{text}");
+    counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).sum()
 }
 
 /// Scenario: connections that break before a put, once and too often, and after it.
@@ -58,7 +62,7 @@ async fn list(faults: usize, offset: Option<&str>) -> Option<Vec<String>> {
     let injected = Faults::default();
     (0..faults).for_each(|_| injected.inject(Fault::InList("data")));
     let backoff = Duration::from_millis(1);
-    let retry = Retry { retries_max: 2, backoff, backoff_max: backoff };
+    let retry = Retry { retries_max: 2, backoff, backoff_max: backoff, apart: false };
     let bucket = Retrying::new(Faulty::over(InMemory::new(), &injected), retry, machine());
     for path in ["data/1", "data/2", "other/3"] {
         bucket.put(&Path::from(path), "text".into()).await.unwrap();
@@ -86,6 +90,33 @@ async fn listings_that_break_off_are_begun_anew() {
     assert_eq!(list(1, Some("data/1")).await.unwrap(), ["data/2"]);
 }
 
+/// Scenario: some ranges of an object, near each other, far apart, within each other and the same, in
+/// no order, from a bucket that is far away; one request is not answered; then one range too far.
+/// Guarantees: the bytes of each, in as many requests as there are places far apart and one more, and
+/// an error for what is not there.
+#[tokio::test]
+async fn stretches_are_requests_of_their_own() {
+    let injected = Faults::default();
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let metered = Metered::new(Faulty::over(InMemory::new(), &injected), metrics);
+    let backoff = Duration::from_millis(1);
+    let retry = Retry { retries_max: 2, backoff, backoff_max: backoff, apart: true };
+    let bucket = Retrying::new(metered, retry, machine());
+    let bytes: Vec<u8> = (0..9 << 20_u32).map(|at| (at * 31 >> 7) as u8).collect();
+    let path = Path::from("data/x");
+    bucket.put(&path, bytes.clone().into()).await.unwrap();
+    let ranges = [5 << 20..5 << 20 | 9, 0..40, 8 << 20..9 << 20, 10..20, 900_000..1 << 20, 0..40];
+    injected.inject(Fault::InGet("data"));
+    let before = requests(&registry);
+    let pieces = bucket.get_ranges(&path, &ranges).await.unwrap();
+    assert_eq!(requests(&registry) - before, 3 + 1);
+    for (range, piece) in ranges.iter().zip(pieces) {
+        assert_eq!(piece, bytes[range.start as usize..range.end as usize]);
+    }
+    assert!(bucket.get_ranges(&path, &[0..4, 8 << 20..(9 << 20) + 1]).await.is_err());
+}
+
 /// Scenario: a read of what is not there.
 /// Guarantees: a definite answer is not asked for again.
 #[tokio::test]
@@ -94,6 +125,7 @@ async fn a_definite_no_is_final() {
         retries_max: 1000,
         backoff: Duration::from_secs(1000),
         backoff_max: Duration::from_secs(1000),
+        apart: false,
     };
     let bucket = Retrying::new(InMemory::new(), retry, machine());
     let answer = bucket.get(&Path::from("none")).await;
@@ -105,7 +137,7 @@ async fn a_definite_no_is_final() {
 #[test]
 fn waits_are_bounded() {
     let second = Duration::from_secs(1);
-    let retry = Retry { retries_max: 9, backoff: second, backoff_max: second * 8 };
+    let retry = Retry { retries_max: 9, backoff: second, backoff_max: second * 8, apart: false };
     for (attempt, longest) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (u32::MAX, 8)] {
         let wait = retry.wait(attempt, &machine().chance);
         assert!(wait <= second * longest && wait * 2 >= second * longest, "{attempt}: {wait:?}");

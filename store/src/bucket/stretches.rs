@@ -1,0 +1,19 @@
+//! Stretches of an object that are fetched together.
+//!
+//! Invariant: every range lies in one of the stretches, which are in order and do not touch.
+
+use std::ops::Range;
+
+/// The ranges in order, those joined that are no further apart than `gap` bytes.
+pub(crate) fn joined(ranges: &[Range<u64>], gap: u64) -> Vec<Range<u64>> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(sorted.len());
+    for range in sorted {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end + gap => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
