@@ -5,6 +5,10 @@
 #![no_std]
 #![deny(missing_docs)]
 
+mod counter;
+
+pub use counter::{COUNTERS, Counter};
+
 /// What is copied into one record at most; longer calls take several. A power of two.
 pub const PIECE_BYTES_MAX: usize = 8 << 10;
 
@@ -328,82 +332,6 @@ pub struct Settings {
     pub task_comm: u32,
 }
 
-/// Figures that the kernel programs keep on each CPU.
-///
-/// Each call that moved bytes, of a socket or into a TLS library, is `Seen`, and then one of those up to and with `CallsRefused`: the
-/// two sides are equal whenever nothing runs.
-#[repr(u32)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Counter {
-    /// Calls that moved bytes on a socket, or into and out of a TLS library.
-    Seen = 0,
-    /// Made by the agent itself.
-    Own,
-    /// Neither on TCP over IPv4 or IPv6 nor a datagram of DNS.
-    NotTcp,
-    /// The bytes were only looked at by their owner and will be seen again.
-    Peeked,
-    /// On a connection where nothing was understood yet, and not copied.
-    Undecided,
-    /// On a connection of which nothing can be learnt.
-    Ignored,
-    /// Encrypted bytes, which nobody can read.
-    Encrypted,
-    /// Bytes inside TLS of which the connection is not known.
-    Unplaced,
-    /// On a connection that found no place in the kernel's table.
-    Untracked,
-    /// Every piece went into the ring.
-    CallsSubmitted,
-    /// At least one piece found no room in the ring.
-    CallsRefused,
-    /// Pieces in the ring.
-    PiecesSubmitted,
-    /// Pieces without room.
-    PiecesRefused,
-    /// Calls of which memory could not be read; their size is known, and they were submitted.
-    Unread,
-    /// Calls with more parts than are walked, or more bytes than a crowded ring takes; their size is
-    /// known, and they were submitted.
-    Cut,
-    /// Ends of connections in the ring.
-    EndsSubmitted,
-    /// Ends of connections without room.
-    EndsRefused,
-    /// Accounts of connections that have ended, in the ring.
-    AccountsSubmitted,
-    /// Accounts of connections that have ended, without room.
-    AccountsRefused,
-}
-
-/// How many figures there are.
-pub const COUNTERS: usize = 19;
-
-impl Counter {
-    /// All of them, in order.
-    pub const ALL: [Self; COUNTERS] = [
-        Self::Seen,
-        Self::Own,
-        Self::NotTcp,
-        Self::Peeked,
-        Self::Undecided,
-        Self::Ignored,
-        Self::Encrypted,
-        Self::Unplaced,
-        Self::Untracked,
-        Self::CallsSubmitted,
-        Self::CallsRefused,
-        Self::PiecesSubmitted,
-        Self::PiecesRefused,
-        Self::Unread,
-        Self::Cut,
-        Self::EndsSubmitted,
-        Self::EndsRefused,
-        Self::AccountsSubmitted,
-        Self::AccountsRefused,
-    ];
-}
-
 impl Settings {
     /// As the kernel programs will read them.
     #[must_use]
@@ -502,4 +430,3 @@ const _: () = assert!(size_of::<Opened>() == 64, "no padding");
 const _: () = assert!(size_of::<Account>() == 168, "no padding");
 const _: () = assert!(size_of::<Settings>() == 45 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");
-const _: () = assert!(Counter::AccountsRefused as usize + 1 == COUNTERS, "ALL is complete");
