@@ -8,6 +8,7 @@ mod erase;
 mod errors;
 mod guard;
 mod holds;
+mod openapi;
 mod page;
 mod queries;
 mod schema;
@@ -97,6 +98,7 @@ pub(crate) fn router(
         .route("/api/v1/queries/{id}", get(queries::show).delete(queries::end))
         .route("/api/v1/schema", get(schema::answer))
         .route("/api/v1/tail", get(tail::answer))
+        .route("/api/v1/openapi.json", get(openapi::answer))
         .merge(page::routes())
         .with_state(Arc::new(shared))
         .fallback(no_such_path)
@@ -107,7 +109,8 @@ pub(crate) fn router(
 
 async fn no_such_path(uri: Uri) -> Response {
     let hint = "the paths are /, /api/v1/sql, /api/v1/traces/{trace_id}, /api/v1/scripts, \
-                /api/v1/holds, /api/v1/queries, /api/v1/schema, /api/v1/tail and /api/v1/erase";
+                /api/v1/holds, /api/v1/queries, /api/v1/schema, /api/v1/tail, \
+                /api/v1/erase and, for all of them, /api/v1/openapi.json";
     let text = format!("there is no path `{}`", uri.path());
     ErrorBody::new("not_found", text, hint).into_response(StatusCode::NOT_FOUND)
 }

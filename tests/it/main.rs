@@ -12,6 +12,7 @@ mod hostile;
 mod icecore;
 mod kube;
 mod metrics;
+mod openapi;
 mod otlp;
 mod peers;
 mod probes;

@@ -59,6 +59,8 @@ impl LiveRows for StubLive {
 /// A running service.
 pub(crate) struct Bench {
     pub(crate) address: SocketAddr,
+    /// Where Arrow Flight SQL is answered.
+    pub(crate) flight: SocketAddr,
     pub(crate) client: reqwest::Client,
     pub(crate) stop: CancellationToken,
     pub(crate) registry: Registry,
@@ -69,7 +71,8 @@ pub(crate) struct Bench {
 
 /// The settings of the tests.
 pub(crate) fn config() -> Config {
-    Config { http_addr: SocketAddr::from(([127, 0, 0, 1], 0)), threads: 2, ..Config::default() }
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    Config { http_addr: address, grpc_addr: Some(address), threads: 2, ..Config::default() }
 }
 
 impl Bench {
@@ -112,11 +115,11 @@ impl Bench {
         let clock = Arc::new(SystemClock::new());
         let mut registry = Registry::default();
         let query = Query::open(config, parts, clock, &mut registry).await.unwrap();
-        let address = query.address();
+        let (address, flight) = (query.address(), query.grpc_address().unwrap());
         let stop = CancellationToken::new();
         let running = AbortOnDropHandle::new(tokio::spawn(query.run(stop.clone())));
         let client = reqwest::Client::new();
-        Self { address, client, stop, registry, store, _folder: folder, running }
+        Self { address, flight, client, stop, registry, store, _folder: folder, running }
     }
 
     /// Opens a second service over an empty store of its own.

@@ -4,6 +4,7 @@
 mod bench;
 mod conditions;
 mod field;
+mod flight;
 mod formats;
 mod holds;
 mod http;

@@ -1,0 +1,61 @@
+//! Arrow Flight SQL: the same answers, bounds and doubts as over HTTP.
+
+use std::time::Duration;
+
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::{FlightDescriptor, Ticket};
+use futures::TryStreamExt as _;
+use icecore_query::Config;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::bench::{Bench, Place, config};
+use crate::places::fixture;
+
+async fn client(bench: &Bench) -> FlightSqlServiceClient<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{}", bench.flight)).unwrap();
+    FlightSqlServiceClient::new(endpoint.connect().await.unwrap())
+}
+
+async fn ticket(client: &mut FlightSqlServiceClient<Channel>, sql: &str) -> Ticket {
+    let mut info = client.execute(sql.to_owned(), None).await.unwrap();
+    assert!(info.flight_descriptor.take() != Some(FlightDescriptor::default()));
+    info.endpoint.remove(0).ticket.unwrap()
+}
+
+/// The rows of an answer, or what its error says.
+async fn rows(bench: &Bench, sql: &str) -> Result<usize, String> {
+    let mut client = client(bench).await;
+    let ticket = ticket(&mut client, sql).await;
+    let batches = client.do_get(ticket).await.map_err(|error| error.to_string())?;
+    let batches: Vec<_> = batches.try_collect().await.map_err(|error| error.to_string())?;
+    Ok(batches.iter().map(|batch| batch.num_rows()).sum())
+}
+
+/// Scenario: a table in memory, in files and in both; more rows than an answer may have.
+/// Guarantees: each row once; the row too many ends the answer in the words of HTTP.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_those_of_http() {
+    for place in Place::ALL {
+        let bench = Bench::start(fixture(), place).await;
+        assert_eq!(rows(&bench, "SELECT * FROM spans").await, Ok(4), "{place:?}");
+    }
+    let config = Config { query_rows_max: 3, ..config() };
+    let bench = Bench::with(fixture(), Place::Live, config, false).await;
+    assert_eq!(rows(&bench, "SELECT value FROM generate_series(1, 3)").await, Ok(3));
+    let refused = rows(&bench, "SELECT value FROM generate_series(1, 4)").await.unwrap_err();
+    assert!(refused.contains("query_rows_max"), "{refused}");
+}
+
+/// Scenario: an ingester does not answer in time.
+/// Guarantees: the header `icecore-incomplete` of the answer names what is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_is_said() {
+    let config = Config { live_wait: Duration::from_millis(50), ..config() };
+    let bench = Bench::with(fixture(), Place::Files, config, true).await;
+    let mut client = client(&bench).await;
+    let ticket = ticket(&mut client, "SELECT * FROM spans").await;
+    let answer = client.inner_mut().do_get(ticket).await.unwrap();
+    let said = answer.metadata().get("icecore-incomplete").unwrap().to_str().unwrap();
+    assert!(said.contains("did not answer within 50ms"), "{said}");
+    assert!(answer.metadata().get("icecore-query-id").is_some());
+}
