@@ -111,7 +111,7 @@ impl Answers {
         let incomplete = snapshot.incomplete.clone();
         let head = Head { snapshot: snapshot.files.id(), incomplete };
         let begins = Ok((Arc::clone(&schema), head));
-        if !begun.take().is_some_and(|begun| begun.send(begins).is_ok()) {
+        if begun.take().is_none_or(|begun| begun.send(begins).is_err()) {
             return Ok(Outcome::Cancelled);
         }
         let encode_error = |source| Error::Encode { format: "batches", source: Box::new(source) };
