@@ -28,6 +28,7 @@ mod usage;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
@@ -84,7 +85,10 @@ async fn section(bench: &Bench, part: Part) -> Section {
     let mut runs = Vec::new();
     for run in 1..=bench.arguments.runs {
         bench.tell(&format!("{}, run {run} of {}", part.title(), bench.arguments.runs));
-        let limit = bench.arguments.give_up_after;
+        // A load that is to last for so long does not use up what the rest may take.
+        let lasts =
+            if part == Part::Sustained { bench.arguments.sustained_for } else { Duration::ZERO };
+        let limit = bench.arguments.give_up_after + lasts;
         let mut measured = Measured::default();
         let ended = timeout(limit, measure(bench, part, &mut measured)).await;
         let ended = ended.unwrap_or(Err(Error::TooLong { seconds: limit.as_secs() }));

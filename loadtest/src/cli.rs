@@ -255,7 +255,7 @@ pub(crate) struct BenchArgs {
     /// what disk this is on decides how long acknowledgements take.
     #[arg(long, default_value = "target/bench")]
     pub(crate) out: PathBuf,
-    /// A part is given up after so many seconds a run.
+    /// A part is given up after so many seconds a run, what a load is to last for not counted.
     #[arg(long, default_value = "1800", value_parser = seconds)]
     pub(crate) give_up_after: Duration,
 }
