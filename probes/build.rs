@@ -39,12 +39,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let object = out.join("probes.bpf.o");
     if env::var_os("ICECORE_SKIP_EBPF").is_some_and(|value| value != "0") {
+        remove(&object)?;
         return Ok(std::fs::write(object, [])?);
     }
     let target_dir = out.join("ebpf");
     build(&tool_chain()?, &target_dir)?;
+    remove(&object)?;
     std::fs::copy(target_dir.join(TARGET).join("release").join(PROGRAM), object)?;
     Ok(())
+}
+
+/// What is built may be hard-linked from elsewhere: it is replaced, never written over.
+fn remove(object: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(object) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A cargo that can build for the BPF target.

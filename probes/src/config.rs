@@ -77,6 +77,8 @@ pub struct CaptureConfig {
     pub turn_records_max: usize,
     /// Account for TCP connections: what each moves, and how it begins and ends.
     pub accounts: bool,
+    /// Walk over the open sockets, where the kernel allows it. Without, a connection counts at its end.
+    pub walks: bool,
     /// What passes inside TLS.
     pub tls: TlsConfig,
 }
@@ -126,6 +128,7 @@ impl Default for CaptureConfig {
             wake_bytes: 256 << 10,
             turn_records_max: 256,
             accounts: true,
+            walks: true,
             tls: TlsConfig::default(),
         }
     }
@@ -147,6 +150,7 @@ impl Config {
             wake_bytes,
             turn_records_max,
             accounts: _,
+            walks: _,
             tls,
         } = &self.capture;
         within("call_bytes_max", u64::from(*call_bytes_max), 1_024, 1 << 20)?;

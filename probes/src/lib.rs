@@ -43,8 +43,8 @@ pub use kernel::{Finding, Level, Rung, findings};
 pub use machine::MachineConfig;
 pub use network::NetworkConfig;
 
-use attach::Walk;
 use attach::tls::{Finder, Hooks, TlsMetrics};
+use attach::{Walk, Walked};
 use connection::TableConfig;
 use emit::EmitTask;
 use identity::IdentityTask;
@@ -105,11 +105,13 @@ impl Probes {
         });
         let (loaded, finder) = loaded.await.map_err(Error::Task)??;
         let Loaded { rung, programs, data, control, events, .. } = loaded;
-        let Loaded { connections, verdicts, figures, .. } = loaded;
+        let Loaded { connections, verdicts, figures, walks, .. } = loaded;
         let rings = Rings::new(data, control, events, turn_records_max)?;
-        let walk = accounts.then(|| Walk::new(&programs, sockets_max));
-        let walk = walk.map(|walk| Arc::new(move || walk.take()) as Work<_>);
-        let walks = Rounds::new(walk, walk_every);
+        let walk = walks.then(|| Walk::new(&programs, sockets_max));
+        network.set_walks_missing(accounts && walk.is_none());
+        // What has ended is told round by round, whether or not there is a walk.
+        let take = move || walk.as_ref().map_or_else(|| Ok(Walked::default()), Walk::take);
+        let walks = Rounds::new(accounts.then(|| Arc::new(take) as Work<_>), walk_every);
         let looks = Rounds::new(look, machine.every);
         let maps = Maps { connections, verdicts, figures };
         let metrics = Metrics::new(registry);

@@ -36,6 +36,8 @@ pub(crate) struct Loaded {
     pub(crate) connections: Connections,
     pub(crate) verdicts: Verdicts,
     pub(crate) figures: Figures,
+    /// The kernel lets the open sockets be walked over.
+    pub(crate) walks: bool,
     /// Since when each TLS library is hooked; none where no library is to be or can be.
     pub(crate) tls_ready: Option<Array<MapData, u64>>,
 }
@@ -81,7 +83,37 @@ fn load_rung(
     settings: &Settings,
     types: &Btf,
 ) -> Result<Loaded, Error> {
-    let mut programs = EbpfLoader::new()
+    let mut programs = open(config, settings, types)?;
+    let data = RingBuf::try_from(map(&mut programs, "DATA")?).map_err(unusable("DATA"))?;
+    let control = RingBuf::try_from(map(&mut programs, "CONTROL")?).map_err(unusable("CONTROL"))?;
+    let events = RingBuf::try_from(map(&mut programs, "EVENTS")?).map_err(unusable("EVENTS"))?;
+    let connections =
+        HashMap::try_from(map(&mut programs, "CONNECTIONS")?).map_err(unusable("CONNECTIONS"))?;
+    let verdicts =
+        HashMap::try_from(map(&mut programs, "VERDICTS")?).map_err(unusable("VERDICTS"))?;
+    let figures =
+        PerCpuArray::try_from(map(&mut programs, "FIGURES")?).map_err(unusable("FIGURES"))?;
+    let tls_ready = if config.tls.enabled { tls(&mut programs)? } else { None };
+    let walks = config.accounts && config.walks && walks(&mut programs, types);
+    attach(&mut programs, rung, types)?;
+    let programs = Arc::new(Mutex::new(programs));
+    Ok(Loaded {
+        rung,
+        programs,
+        data,
+        control,
+        events,
+        connections,
+        verdicts,
+        figures,
+        walks,
+        tls_ready,
+    })
+}
+
+/// Gives the kernel the maps; of the programs, those that are asked for are loaded later.
+fn open(config: &CaptureConfig, settings: &Settings, types: &Btf) -> Result<Ebpf, Error> {
+    EbpfLoader::new()
         .btf(Some(types))
         .override_global("SETTINGS", settings.as_bytes(), true)
         .map_max_entries("DATA", config.data_ring_bytes)
@@ -93,21 +125,21 @@ fn load_rung(
         .map_max_entries("TLS_SESSIONS", config.connections_max)
         .map_max_entries("TLS_READY", u32::try_from(config.tls.libraries_max).unwrap_or(1))
         .load(OBJECT)
-        .map_err(|error| Error::Load(Box::new(error)))?;
-    let data = RingBuf::try_from(map(&mut programs, "DATA")?).map_err(unusable("DATA"))?;
-    let control = RingBuf::try_from(map(&mut programs, "CONTROL")?).map_err(unusable("CONTROL"))?;
-    let events = RingBuf::try_from(map(&mut programs, "EVENTS")?).map_err(unusable("EVENTS"))?;
-    let connections =
-        HashMap::try_from(map(&mut programs, "CONNECTIONS")?).map_err(unusable("CONNECTIONS"))?;
-    let verdicts =
-        HashMap::try_from(map(&mut programs, "VERDICTS")?).map_err(unusable("VERDICTS"))?;
-    let figures =
-        PerCpuArray::try_from(map(&mut programs, "FIGURES")?).map_err(unusable("FIGURES"))?;
-    let tls_ready = if config.tls.enabled { tls(&mut programs)? } else { None };
-    load_walk(&mut programs, types)?;
-    attach(&mut programs, rung, types)?;
-    let programs = Arc::new(Mutex::new(programs));
-    Ok(Loaded { rung, programs, data, control, events, connections, verdicts, figures, tls_ready })
+        .map_err(|error| Error::Load(Box::new(error)))
+}
+
+/// Makes ready what walks over the open sockets. Where the kernel does not take it, connections are
+/// seen when they end.
+fn walks(programs: &mut Ebpf, types: &Btf) -> bool {
+    let loaded = load_walk(programs, types);
+    if let Err(error) = &loaded {
+        let reason: &dyn std::error::Error = error;
+        tracing::warn!(
+            reason,
+            "open sockets cannot be walked over: connections count at their end"
+        );
+    }
+    loaded.is_ok()
 }
 
 /// Makes ready what is put on TLS libraries. A kernel that does not take it sees clear text alone.

@@ -110,6 +110,11 @@ impl Network {
         }
     }
 
+    /// Says whether connections are to be seen at their end alone, for want of walks.
+    pub(crate) fn set_walks_missing(&self, missing: bool) {
+        self.metrics.walks_missing(missing);
+    }
+
     /// Learns the names of addresses from what a resolver was told.
     pub(crate) fn learn(&mut self, info: &ConnectionInfo, exchange: &Exchange) {
         if let Said::Dns(call) = &exchange.said {

@@ -150,7 +150,8 @@ impl Reader {
                 self.read_all().await;
                 self.follower.take_walk(&walked);
             }
-            Step::Over(None) => {}
+            // What has ended is known all the same.
+            Step::Over(None) => self.follower.send_network(),
         }
     }
 

@@ -46,6 +46,7 @@ impl std::fmt::Debug for Walk {
 }
 
 impl Walk {
+    /// The `sockets` program is loaded, or every walk fails.
     pub(crate) fn new(programs: &Arc<Mutex<Ebpf>>, sockets_max: usize) -> Self {
         Self { programs: Arc::downgrade(programs), sockets_max }
     }

@@ -33,6 +33,29 @@ fn every_call_is_seen_by_system_call_tracepoints() {
     check_calls(RungChoice::SyscallTracepoints);
 }
 
+/// Scenario: a kernel whose types know no iterator over open files, as before Linux 5.8.
+/// Guarantees: that is no error: walks are left out, and all other hooks are attached after it.
+#[test]
+fn without_an_iterator_everything_else_is_attached() {
+    let config = CaptureConfig::default();
+    match load(&config) {
+        Ok(loaded) => assert!(loaded.walks),
+        Err(error @ (Error::Unprivileged | Error::NotBuilt | Error::Unsupported { .. })) => {
+            return println!("skipped: {error}");
+        }
+        Err(error) => panic!("{error}"),
+    }
+    let survey = Survey::take();
+    let bytes = survey.btf.as_deref().unwrap();
+    let types = Btf::parse(bytes, Endianness::default()).unwrap();
+    let settings = settings(bytes, &config).unwrap();
+    for rung in survey.rungs(config.rung).unwrap() {
+        let mut programs = open(&config, &settings, &types).unwrap();
+        assert!(!walks(&mut programs, &Btf::new()));
+        attach(&mut programs, rung, &types).unwrap();
+    }
+}
+
 /// One direction of one socket: its port, the other end's, and the way.
 type Way = (u16, u16, u16);
 

@@ -36,6 +36,7 @@ pub(super) struct NetworkMetrics {
     records: Family<FateLabel, Counter>,
     sockets: Gauge,
     walks_cut: Counter,
+    walks_missing: Gauge,
     forgotten: Counter,
     remembered: Gauge,
     peers: Gauge,
@@ -50,6 +51,7 @@ impl NetworkMetrics {
             records: Family::default(),
             sockets: Gauge::default(),
             walks_cut: Counter::default(),
+            walks_missing: Gauge::default(),
             forgotten: Counter::default(),
             remembered: Gauge::default(),
             peers: Gauge::default(),
@@ -64,6 +66,8 @@ impl NetworkMetrics {
         registry.register("icecore_probes_sockets", sockets, metrics.sockets.clone());
         let cut = "Walks over the sockets that found more than are taken";
         registry.register("icecore_probes_walks_cut", cut, metrics.walks_cut.clone());
+        let missing = "1 where the kernel does not let the open sockets be walked over";
+        registry.register("icecore_probes_walks_missing", missing, metrics.walks_missing.clone());
         let forgotten = "Open connections, once a walk, that found no place to be remembered";
         registry.register("icecore_probes_sockets_forgotten", forgotten, metrics.forgotten.clone());
         let remembered = "Open connections that are remembered from walk to walk";
@@ -96,6 +100,10 @@ impl NetworkMetrics {
     pub(super) fn walked(&self, sockets: usize, cut: bool) {
         self.sockets.set(i64::try_from(sockets).unwrap_or(i64::MAX));
         self.walks_cut.inc_by(u64::from(cut));
+    }
+
+    pub(super) fn walks_missing(&self, missing: bool) {
+        self.walks_missing.set(i64::from(missing));
     }
 
     pub(super) fn show(&self, peers: &mut Peers, remembered: usize, names: usize) {

@@ -54,6 +54,29 @@ async fn connections_are_recorded_by_system_call_tracepoints() {
     check(RungChoice::SyscallTracepoints).await;
 }
 
+/// Scenario: the same connections where nothing walks over the open sockets.
+/// Guarantees: whatever has ended is recorded and counted as before, a metric says what is missing,
+/// and no account is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_recorded_without_walks() {
+    let mut config = Config::default();
+    config.capture.walks = false;
+    config.network.every = Duration::from_millis(200);
+    let watched = watched::<Row>(config, "connections_client.py", &[], &[], 0).await;
+    let Some((rows, received, registry)) = watched else { return };
+    let mut records = records(&received);
+    for row in &rows {
+        check_client(row, &mut records);
+        check_server(row, &mut records);
+    }
+    check_accounts(&registry);
+    let figures = figures(&registry);
+    assert!(figures.contains("\nicecore_probes_walks_missing 1\n"), "{figures}");
+    let refused = rows.iter().find(|row| row.kind == "refused").unwrap().peer_port.to_string();
+    let refused = [("network.peer.port", &*refused), ("error.type", "ECONNREFUSED")];
+    assert_eq!(total(&received, "icecore.network.connections.ended", &refused), 1);
+}
+
 async fn check(rung: RungChoice) {
     let mut config = Config::default();
     config.capture.rung = rung;
@@ -79,8 +102,7 @@ async fn check(rung: RungChoice) {
 /// None was lost, and each that was read has an ending and a record. (Whether payload was lost on the
 /// way is another matter: here is none to be told.)
 fn check_accounts(registry: &Registry) {
-    let mut figures = String::new();
-    prometheus_client::encoding::text::encode(&mut figures, registry).unwrap();
+    let figures = figures(registry);
     let sum = |name: &str| -> u64 {
         let lines = figures.lines().filter(|line| line.starts_with(name));
         lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
@@ -89,6 +111,12 @@ fn check_accounts(registry: &Registry) {
     let submitted = sum("icecore_probes_kernel_accounts_total{outcome=\"submitted\"}");
     assert_eq!(sum("icecore_probes_connections_ended_total"), submitted);
     assert_eq!(sum("icecore_probes_connection_records_total"), submitted);
+}
+
+fn figures(registry: &Registry) -> String {
+    let mut figures = String::new();
+    prometheus_client::encoding::text::encode(&mut figures, registry).unwrap();
+    figures
 }
 
 type Records = HashMap<(u16, u16), Vec<(Vec<KeyValue>, LogRecord)>>;
