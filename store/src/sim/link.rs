@@ -191,8 +191,12 @@ impl Link {
                 inside.tell(now, path, "counts for nothing");
             }
         } else if path.ends_with(".fence.json") {
-            let dropped = inside.oracle.fenced(path, bytes, moment);
-            inside.tell(now, path, &format!("says that {dropped} records count no more"));
+            let (less, more) = inside.oracle.fenced(path, bytes, moment);
+            inside.tell(
+                now,
+                path,
+                &format!("says that {less} records count no more, {more} again"),
+            );
         }
     }
 

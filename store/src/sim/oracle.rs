@@ -30,9 +30,10 @@ pub(super) struct Oracle {
     epochs: Epochs,
     /// Numbers taken, by folder.
     numbers: BTreeMap<String, u64>,
-    /// Every record that ever counted, as it landed.
+    /// Every record, in the order in which they landed: one that counts no more by one fence may
+    /// count again by the next, whose owner read the catalog before the other fence was there.
     history: Vec<Landed>,
-    /// Rows that were gone by a record that counts no more.
+    /// Rows that were gone by a record that counted no more.
     doubtful: BTreeSet<String>,
     files: BTreeMap<FileId, Bodies>,
     live: BTreeSet<FileId>,
@@ -53,6 +54,7 @@ struct Landed {
     bytes: Bytes,
     now: Duration,
     wall: UnixNanos,
+    counts: bool,
 }
 
 /// The bucket at one moment.
@@ -73,34 +75,45 @@ impl Oracle {
     /// A record landed; whether it counts. Where owners follow one another, one that is not of the
     /// epoch that its number is of does not; and it may land twice.
     pub(super) fn landed(&mut self, path: &str, bytes: &Bytes, moment: Moment<'_>) -> bool {
-        let (folder, number, epoch) = place(path);
-        let next = self.numbers.get(&folder).copied().unwrap_or(0);
-        if self.epochs.at(&folder, number) != epoch || (epoch.is_some() && number < next) {
+        let (_, _, epoch) = place(path);
+        if epoch.is_some() && self.history.iter().any(|landed| landed.path == path) {
             return false;
         }
-        assert_eq!(number, next, "`{path}` leaves a gap");
         let (path, bytes) = (path.to_owned(), bytes.clone());
-        self.history.push(Landed { path, bytes, now: moment.now, wall: moment.wall });
-        self.numbers.insert(folder, number + 1);
-        self.count(self.history.len() - 1, moment.objects);
-        true
+        let counts = self.of_its_epoch(&path);
+        self.history.push(Landed { path, bytes, now: moment.now, wall: moment.wall, counts });
+        if counts {
+            self.count(self.history.len() - 1, moment.objects);
+        }
+        counts
     }
 
-    /// A fence landed. Of the records that counted, so many count no more.
-    pub(super) fn fenced(&mut self, path: &str, bytes: &[u8], moment: Moment<'_>) -> usize {
+    /// Whether a record is of the epoch that its number is of.
+    fn of_its_epoch(&self, path: &str) -> bool {
+        let (folder, number, epoch) = place(path);
+        self.epochs.at(&folder, number) == epoch
+    }
+
+    /// A fence landed. Of the records that counted, so many count no more, and of the others so many
+    /// count now.
+    pub(super) fn fenced(
+        &mut self,
+        path: &str,
+        bytes: &[u8],
+        moment: Moment<'_>,
+    ) -> (usize, usize) {
+        let (mut less, mut more) = (0, 0);
         if !self.epochs.fence(path, bytes) {
-            return 0;
+            return (less, more);
         }
-        let counts = |landed: &Landed| {
-            let (folder, number, epoch) = place(&landed.path);
-            self.epochs.at(&folder, number) == epoch
-        };
-        let counted = self.history.len();
-        let stay: Vec<Landed> =
-            self.history.iter().filter(|landed| counts(landed)).cloned().collect();
-        self.history = stay;
-        if self.history.len() == counted {
-            return 0;
+        for at in 0..self.history.len() {
+            let counts = self.of_its_epoch(&self.history[at].path);
+            let before = std::mem::replace(&mut self.history[at].counts, counts);
+            less += usize::from(before && !counts);
+            more += usize::from(!before && counts);
+        }
+        if (less, more) == (0, 0) {
+            return (less, more);
         }
         self.grounds.forget_holds();
         let gone = std::mem::take(&mut self.gone);
@@ -108,16 +121,19 @@ impl Oracle {
         (self.live, self.rows) = (BTreeSet::new(), BTreeSet::new());
         (self.numbers, self.removed) = (BTreeMap::new(), BTreeMap::new());
         for at in 0..self.history.len() {
-            let (folder, number, _) = place(&self.history[at].path);
-            self.numbers.insert(folder, number + 1);
-            self.count(at, moment.objects);
+            if self.history[at].counts {
+                self.count(at, moment.objects);
+            }
         }
-        counted - self.history.len()
+        (less, more)
     }
 
     /// Counts a record of the history, all before it being counted.
     fn count(&mut self, at: usize, objects: &BTreeMap<String, Object>) {
-        let Landed { path, bytes, now, wall } = self.history[at].clone();
+        let Landed { path, bytes, now, wall, .. } = self.history[at].clone();
+        let (folder, number, _) = place(&path);
+        let next = self.numbers.insert(folder, number + 1).unwrap_or(0);
+        assert_eq!(number, next, "`{path}` leaves a gap");
         let moment = Moment { objects, now, wall };
         let record = Record::decode(&path, &bytes).expect("only records are put there");
         match record.body {
