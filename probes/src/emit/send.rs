@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -189,9 +190,12 @@ impl EmitTask {
             self.metrics.logs(Outcome::Refused, rejected);
         }
         if !metrics.is_empty() {
-            let request = ExportMetricsServiceRequest { resource_metrics: metrics };
-            let (outcome, _) = self.send(&Export::Metrics(request), stop, deadline).await;
-            self.metrics.metrics(outcome, metrics_items);
+            let mut all = Outcome::Sent;
+            for request in requests(metrics, self.config.batch_bytes_max) {
+                let (outcome, _) = self.send(&Export::Metrics(request), stop, deadline).await;
+                all = if outcome == Outcome::Sent { all } else { outcome };
+            }
+            self.metrics.metrics(all, metrics_items);
         }
         self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -324,6 +328,25 @@ fn grouped<T>(items: Vec<(Arc<Resource>, Box<T>)>) -> impl Iterator<Item = (Reso
     groups.into_values().map(|(resource, items)| (Resource::clone(&resource), items))
 }
 
+/// In requests of no more than so many bytes, but for a resource that has more alone. A collection
+/// comes whole, however many peers and processes it tells of.
+fn requests(metrics: Vec<ResourceMetrics>, bytes_max: usize) -> Vec<ExportMetricsServiceRequest> {
+    let mut requests: Vec<ExportMetricsServiceRequest> = Vec::new();
+    let mut bytes = usize::MAX;
+    for one in metrics {
+        let more = one.encoded_len();
+        bytes = bytes.saturating_add(more);
+        match requests.last_mut() {
+            Some(request) if bytes <= bytes_max => request.resource_metrics.push(one),
+            _ => {
+                requests.push(ExportMetricsServiceRequest { resource_metrics: vec![one] });
+                bytes = more;
+            }
+        }
+    }
+    requests
+}
+
 fn traces(spans: Vec<(Arc<Resource>, Box<Span>)>) -> ExportTraceServiceRequest {
     let one = |(resource, spans)| ResourceSpans {
         resource: Some(resource),
@@ -392,4 +415,30 @@ async fn connect(
     stream.set_nodelay(true)?;
     own.opened(stream.local_addr()?, stream.peer_addr()?);
     Ok(TokioIo::new(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: metrics of many processes, one of which has more to tell than a request may hold.
+    /// Guarantees: all of them leave, in order, in requests that are not too long but for that one,
+    /// which is alone.
+    #[test]
+    fn collections_leave_in_parts() {
+        let of = |at: usize| ResourceMetrics {
+            schema_url: format!("{at}:").repeat(if at == 20 { 900 } else { 10 }),
+            ..ResourceMetrics::default()
+        };
+        let all: Vec<ResourceMetrics> = (0..40).map(of).collect();
+        let parts = requests(all.clone(), 200);
+        for part in &parts {
+            assert!(part.encoded_len() <= 300 || part.resource_metrics.len() == 1);
+        }
+        assert!(parts.len() > 3);
+        let sent: Vec<ResourceMetrics> =
+            parts.into_iter().flat_map(|part| part.resource_metrics).collect();
+        assert_eq!(sent, all);
+        assert!(requests(Vec::new(), 200).is_empty());
+    }
 }

@@ -19,15 +19,21 @@ use crate::span::attribute::Attribute;
 /// Totals and the attributes that they go by.
 type Told<'t> = (&'t Totals, Vec<Attribute>);
 
-/// The metrics of a process, if there is anything new.
-pub(super) fn process(process: &mut OfProcess, now: u64) -> Option<ResourceMetrics> {
+/// Peers that are told of at once: some three kilobytes each.
+const PEERS_MAX: usize = 256;
+
+/// The metrics of a process that are new, in parts that are not too long to send.
+pub(super) fn process(process: &mut OfProcess, now: u64) -> Vec<ResourceMetrics> {
     let news = |(peer, totals): (&Peer, &'_ mut Totals)| totals.take_news().then(|| peer.clone());
     let changed: Vec<Peer> = process.peers.iter_mut().filter_map(news).collect();
-    let told =
-        changed.iter().filter_map(|peer| Some((process.peers.get(peer)?, peer.attributes())));
-    let mut metrics = totals(&told.collect::<Vec<Told<'_>>>(), now);
-    metrics.extend(listeners(process, now));
-    (!metrics.is_empty()).then(|| of_resource(&process.resource, metrics))
+    let of_peers = changed.chunks(PEERS_MAX).map(|some| {
+        let told =
+            some.iter().filter_map(|peer| Some((process.peers.get(peer)?, peer.attributes())));
+        totals(&told.collect::<Vec<Told<'_>>>(), now)
+    });
+    let parts = of_peers.chain(std::iter::once(listeners(process, now)));
+    let parts = parts.filter(|metrics| !metrics.is_empty());
+    parts.map(|metrics| of_resource(&process.resource, metrics)).collect()
 }
 
 /// The metrics of whoever has no series of their own.
