@@ -124,6 +124,11 @@ impl Unsettled {
         self.messages.push_back((channel, tag, destination));
     }
 
+    /// A channel begins: numbers on it begin anew.
+    pub(super) fn forget(&mut self, channel: u16) {
+        self.messages.retain(|(on, ..)| *on != channel);
+    }
+
     /// A message is settled, and with `several` all before it: where it came from, if all of them
     /// came from there.
     pub(super) fn settle(&mut self, channel: u16, tag: u64, several: bool) -> Option<String> {
@@ -173,5 +178,10 @@ mod tests {
         assert_eq!(unsettled.settle(1, 0, true).as_deref(), Some("a"));
         assert_eq!(unsettled.settle(2, 1, false).as_deref(), Some("c"));
         assert!(unsettled.messages.is_empty());
+        unsettled.push(1, 1, "before".to_owned());
+        unsettled.push(2, 1, "another".to_owned());
+        unsettled.forget(1);
+        unsettled.push(1, 1, "after".to_owned());
+        assert_eq!(unsettled.settle(1, 1, false).as_deref(), Some("after"));
     }
 }

@@ -134,8 +134,11 @@ pub(super) fn find(side: Side, bytes: &[u8]) -> Found<'_> {
     Found::Whole(Whole { method, evident: holds != Holds::Body, behind })
 }
 
-/// Where in the bytes a frame of this side certainly begins: only frames come from there on, and
-/// one of them is whole and says more for itself than its end.
+/// Frames that are looked at from one place on: those of many places would be looked at many times.
+const FRAMES_MAX: usize = 16;
+
+/// Where in the bytes a frame of this side certainly begins: only frames come from there on, as far
+/// as is looked, and one of them is whole and says more for itself than its end.
 pub(super) fn resume(side: Side, bytes: &[u8]) -> Option<usize> {
     let behind_ends = memchr::memchr_iter(END, bytes).map(|at| at + 1);
     let mut places = std::iter::once(0).chain(behind_ends);
@@ -144,7 +147,10 @@ pub(super) fn resume(side: Side, bytes: &[u8]) -> Option<usize> {
 
 fn only_frames(side: Side, bytes: &[u8]) -> bool {
     let (mut rest, mut evident) = (bytes, false);
-    while !rest.is_empty() {
+    for _ in 0..FRAMES_MAX {
+        if rest.is_empty() {
+            break;
+        }
         match find(side, rest) {
             Found::No => return false,
             Found::Begun(_) | Found::Short => return evident,

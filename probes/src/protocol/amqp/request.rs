@@ -118,7 +118,10 @@ impl Amqp {
                 let acknowledges = method.bits & NO_ACK == 0;
                 self.channel(channel).consume(tag, about, acknowledges);
             }
-            method::CHANNEL_OPEN => self.channels.insert(channel, Channel::open()),
+            method::CHANNEL_OPEN => {
+                self.unsettled.forget(channel);
+                self.channels.insert(channel, Channel::open());
+            }
             method::CONFIRM_SELECT => self.channel(channel).confirm(),
             _ => {}
         }
