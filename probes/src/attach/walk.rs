@@ -57,7 +57,12 @@ impl Walk {
         let bytes_max = self.sockets_max * size_of::<Account>();
         let mut bytes = Vec::new();
         let mut limited = file.take(bytes_max as u64 + 1);
-        limited.read_to_end(&mut bytes).map_err(Error::Walk)?;
+        // After a million files without a socket among them the kernel wants to be asked again.
+        while let Err(error) = limited.read_to_end(&mut bytes) {
+            if error.kind() != std::io::ErrorKind::WouldBlock {
+                return Err(Error::Walk(error));
+            }
+        }
         let whole = bytes.chunks_exact(size_of::<Account>());
         let sockets = whole.filter_map(Account::read).take(self.sockets_max).collect();
         Ok(Walked { sockets, cut: bytes.len() > bytes_max })

@@ -38,12 +38,15 @@ pub(crate) struct Machine {
 pub(crate) fn machine(proc_dir: &Path) -> Machine {
     let text = |name: &str| fs::read_to_string(proc_dir.join(name)).unwrap_or_default();
     let stat = text("stat");
+    // Of the first process, which is in the machine's own network; `net` is that of whoever reads.
+    let first = fs::read_to_string(proc_dir.join("1/net/dev"));
+    let network = first.unwrap_or_else(|_| text("net/dev"));
     let booted = stat.lines().find_map(|line| line.strip_prefix("btime "));
     Machine {
         booted: booted.and_then(|text| text.trim().parse().ok()),
         cpus: stat.lines().filter_map(cpu).collect(),
         memory: memory(&text("meminfo")),
-        network: text("net/dev").lines().filter_map(interface).collect(),
+        network: network.lines().filter_map(interface).collect(),
         disks: disks(&text("diskstats")),
     }
 }
@@ -78,8 +81,7 @@ fn interface(line: &str) -> Option<Through> {
     Some(Through { name: name.trim().to_owned(), inward: field(0)?, outward: field(8)? })
 }
 
-/// `8 0 sda reads merged sectors ms writes merged sectors …`; partitions follow the disk whose name
-/// theirs begins with.
+/// `8 0 sda reads merged sectors ms writes merged sectors …`; partitions follow their disk.
 fn disks(diskstats: &str) -> Vec<Through> {
     let mut disks: Vec<Through> = Vec::new();
     for line in diskstats.lines() {
@@ -89,13 +91,23 @@ fn disks(diskstats: &str) -> Vec<Through> {
         else {
             continue;
         };
-        let partition = disks.last().is_some_and(|disk| name.starts_with(&disk.name));
+        let partition = disks.last().is_some_and(|disk| is_partition(name, &disk.name));
         if !partition && read + written > 0 {
             let (inward, outward) = (read * SECTOR_BYTES, written * SECTOR_BYTES);
             disks.push(Through { name: (*name).to_owned(), inward, outward });
         }
     }
     disks
+}
+
+/// `sda1` of `sda`, and `nvme0n1p1` of `nvme0n1`; but `dm-10` is no part of `dm-1`.
+fn is_partition(name: &str, disk: &str) -> bool {
+    let Some(rest) = name.strip_prefix(disk) else { return false };
+    let ends_in_digit = disk.ends_with(|last: char| last.is_ascii_digit());
+    let number = if ends_in_digit { rest.strip_prefix('p') } else { Some(rest) };
+    number.is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 #[cfg(test)]
@@ -111,10 +123,12 @@ mod tests {
         assert!(!machine.cpus.is_empty() && machine.memory.len() == 4, "{machine:?}");
         assert!(machine.network.iter().any(|one| one.name == "lo"), "{machine:?}");
         let stats = "8 0 sda 1 0 2 0 1 0 4 0 0 0 0\n8 1 sda1 1 0 2 0 1 0 4 0 0 0 0\n\
-                     7 0 loop0 0 0 0 0 0 0 0 0 0 0 0\n259 0 nvme0n1 1 0 6 0 1 0 8 0 0 0 0\n";
+                     7 0 loop0 0 0 0 0 0 0 0 0 0 0 0\n259 0 nvme0n1 1 0 6 0 1 0 8 0 0 0 0\n\
+                     259 1 nvme0n1p1 1 0 6 0 1 0 8 0 0 0 0\n253 1 dm-1 1 0 6 0 1 0 8 0 0 0 0\n\
+                     253 10 dm-10 1 0 6 0 1 0 8 0 0 0 0\n65 0 sdaa 1 0 6 0 1 0 8 0 0 0 0\n";
         let disks = disks(stats);
         let names: Vec<&str> = disks.iter().map(|disk| &*disk.name).collect();
-        assert_eq!(names, ["sda", "nvme0n1"]);
+        assert_eq!(names, ["sda", "nvme0n1", "dm-1", "dm-10", "sdaa"]);
         assert_eq!((disks[0].inward, disks[0].outward), (1024, 2048));
         assert_eq!(cpu("cpu 1 2 3 4 5 6 7 8"), None, "the sum of all");
         assert_eq!(
