@@ -89,6 +89,8 @@ pub struct Identity {
     known: HashMap<u32, Known>,
     /// Counts lookups, to tell which process was not asked for the longest.
     lookups: u64,
+    /// What nobody is known to have done.
+    nobody: Who,
     unknown: Counter,
 }
 
@@ -144,10 +146,12 @@ pub async fn open(
     let unknown = Counter::default();
     registry.register(
         "icecore_probes_processes_unknown",
-        "Exchanges whose process was gone before it could be looked up",
+        "Exchanges, connections and readings whose process was gone before it could be looked up",
         unknown.clone(),
     );
     let host = host(&proc_dir, host_name);
+    let resource = Arc::new(resource::resource(&host, 0, &Process::default(), None));
+    let nobody = Who { key: key(0, 0), resource };
     let node = node_name.or_else(|| host.name.clone()).unwrap_or_default();
     let client = client(kubernetes).await?;
     let watch = client.map(|client| Watch { client, node, pods_max });
@@ -159,6 +163,7 @@ pub async fn open(
         pods: Arc::clone(&pods),
         known: HashMap::new(),
         lookups: 0,
+        nobody,
         unknown,
     };
     Ok((identity, IdentityTask { watch, pods }))
@@ -174,6 +179,9 @@ impl Identity {
 
     /// The OTLP resource of a process; `comm` must do where it is gone and was never seen.
     pub fn resource(&mut self, pid: u32, process_started: u64, comm: &str) -> Who {
+        if pid == 0 {
+            return self.nobody.clone();
+        }
         if !self.is_known(pid, process_started) || self.is_renamed(pid, comm) {
             self.look_up(pid, process_started);
         }

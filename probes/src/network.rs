@@ -172,9 +172,9 @@ impl Network {
             series.moved(&moved);
             series.walked(account);
         }
-        // The end of whatever is not there any more was told, or lost; or it is on its way from one
-        // process to another.
-        if !walked.cut {
+        // What is not there any more may be on its way from one process to another, or wait for its
+        // peer to answer its end; then its end says all again. It is forgotten for want of room alone.
+        if !walked.cut && self.known.len() >= self.config.sockets_max {
             self.known.retain(|_, known| known.walk + WALKS_MISSED_MAX >= self.walks);
         }
     }
@@ -198,7 +198,8 @@ impl Network {
         if last {
             self.known.remove(&account.socket);
         } else if known.is_some() || self.known.len() < self.config.sockets_max {
-            let known = Known { flow: account.flow, moved, walk: self.walks };
+            // Read without the socket's lock, a figure may seem to fall.
+            let known = Known { flow: account.flow, moved: moved.most(before), walk: self.walks };
             self.known.insert(account.socket, known);
         } else {
             // Counted as a whole at its end, if it is from the start.

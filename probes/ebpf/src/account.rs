@@ -160,7 +160,7 @@ fn made(scratch: u32, sk: u64) -> Option<&'static mut Account> {
     account.flow.local_port = u16::from_be(field(sk, setting!(inet_sport))?);
     let number = |offset| field::<u32>(sk, offset).unwrap_or(0);
     let total = |offset| field::<u64>(sk, offset).unwrap_or(0);
-    account.sent = total(setting!(tcp_bytes_sent)) - total(setting!(tcp_bytes_retrans));
+    account.sent = total(setting!(tcp_bytes_sent)).saturating_sub(total(setting!(tcp_bytes_retrans)));
     account.received = total(setting!(tcp_bytes_received));
     if account.received > 0 && total(setting!(sk_flags)) & SOCK_DONE != 0 {
         account.received -= 1;
@@ -189,7 +189,8 @@ fn remember(account: &mut Account, sk: u64) {
     } else {
         account.opened = 0;
         account.established = 0;
-        account.owner.pid = 0;
+        // The scratch holds the account before.
+        account.owner = NOBODY;
     }
 }
 
@@ -217,7 +218,7 @@ pub fn walked(ctx: *const TaskFile) {
     }
     let bytes: *const c_void = ptr::from_ref(account).cast();
     // SAFETY: the kernel gave `seq`, and the account is as long as is said. Without room the kernel
-    // makes its buffer larger and calls again.
+    // shows the file again at the next read.
     unsafe { bpf_seq_write(seq, bytes, size_of::<Account>() as u32) };
 }
 

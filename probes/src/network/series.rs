@@ -61,6 +61,17 @@ impl Moved {
         }
     }
 
+    /// The larger of each.
+    pub(super) fn most(self, other: Self) -> Self {
+        Self {
+            sent: self.sent.max(other.sent),
+            received: self.received.max(other.received),
+            segments_sent: self.segments_sent.max(other.segments_sent),
+            segments_received: self.segments_received.max(other.segments_received),
+            retransmits: self.retransmits.max(other.retransmits),
+        }
+    }
+
     fn add(&mut self, more: &Self) {
         let Self { sent, received, segments_sent, segments_received, retransmits } = more;
         self.sent += sent;
@@ -215,6 +226,15 @@ impl Peers {
 
     /// A process waits for connections.
     pub(super) fn listens(&mut self, who: &Who, listener: &Listener) {
+        // Several sockets of a process may share a port: one series is all of them.
+        let mut known = self.process(who).listeners.iter_mut();
+        if let Some(one) =
+            known.find(|one| (one.port, &one.address) == (listener.port, &listener.address))
+        {
+            one.backlog = one.backlog.saturating_add(listener.backlog);
+            one.backlog_max = one.backlog_max.saturating_add(listener.backlog_max);
+            return;
+        }
         if self.series >= self.series_max {
             self.overflowed += 1;
             return;
