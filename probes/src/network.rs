@@ -74,7 +74,7 @@ struct Known {
     walk: u64,
 }
 
-/// A socket that so many walks did not find is gone.
+/// Where room is short, a socket that so many walks did not find is gone.
 const WALKS_MISSED_MAX: u64 = 2;
 
 /// Accounts for all connections.
