@@ -33,6 +33,7 @@ use crate::work::off_runtime;
 /// filters before it, and for each so many bytes of a long file another one.
 const TAIL_BYTES: u64 = 128 << 10;
 const TAIL_SHARE: u64 = 128;
+const TAIL_BYTES_MAX: u64 = 4 << 20;
 
 /// Stretches that lie this close together are fetched as one, which costs less than asking twice. A
 /// bucket that is far away joins more of them itself.
@@ -234,7 +235,7 @@ async fn fetch_end(from: Fetching<'_>, file_bytes: u64) -> Result<(ParquetMetaDa
     let decoder = ParquetMetaDataPushDecoder::try_new(file_bytes)
         .map_err(|source| failed(from.path, source))?
         .with_page_index_policy(PageIndexPolicy::Optional);
-    let tail_bytes = TAIL_BYTES.max(file_bytes / TAIL_SHARE);
+    let tail_bytes = (file_bytes / TAIL_SHARE).clamp(TAIL_BYTES, TAIL_BYTES_MAX);
     let start = file_bytes.saturating_sub(tail_bytes);
     let mut wanted: Vec<_> = std::iter::once(start..file_bytes).collect();
     let mut tail = None;

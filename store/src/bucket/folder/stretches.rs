@@ -38,6 +38,11 @@ pub(super) fn read(
     spare: &Arc<Spare>,
 ) -> io::Result<Vec<Bytes>> {
     let file = File::open(path)?;
+    // A damaged footer may say anything of where things are: no memory is taken for what is not there.
+    let bytes = file.metadata()?.len();
+    if ranges.iter().any(|range| range.end > bytes) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let lengths = ranges.iter().map(|range| range.end.saturating_sub(range.start));
     let lengths = lengths.map(usize::try_from).collect::<Result<Vec<_>, _>>();
     let lengths = lengths.map_err(io::Error::other)?;
@@ -92,7 +97,7 @@ impl Drop for Buffer {
 mod tests {
     use super::*;
 
-    /// Scenario: stretches of a file, none, an empty one, and one that the file does not have; the
+    /// Scenario: stretches of a file, none, an empty one, and some that the file does not have; the
     /// first are kept while others are read, and let go of then.
     /// Guarantees: each is what the file has there, for as long as somebody holds it; memory is used
     /// again, and no more of it is kept than the bound.
@@ -123,7 +128,9 @@ mod tests {
         assert_eq!(waiting(), before);
         drop((0..9).map(|_| check(&[0..2_000_000])).collect::<Vec<_>>());
         assert!(waiting() <= SPARE_BYTES_MAX);
-        assert!(read(&path, &[2_999_999..3_000_001], &spare).is_err());
+        for lies in [2_999_999..3_000_001, 0..u64::MAX, u64::MAX - 1..u64::MAX, 9..1 << 50] {
+            assert!(read(&path, &[0..1, lies], &spare).is_err());
+        }
         assert!(read(&folder.path().join("none"), &[0..1], &spare).is_err());
     }
 }
