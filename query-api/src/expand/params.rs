@@ -75,6 +75,10 @@ impl Params {
         let mut known: Vec<&str> = self.values.keys().map(String::as_str).collect();
         known.sort_unstable();
         let hint = match known.as_slice() {
+            // As some drivers write them.
+            _ if name == "?" => {
+                "parameters are written $1, $2, … in their order, or $name".to_owned()
+            }
             [] => "give it in `params`, or with --param".to_owned(),
             known => format!("the values given are for {}", known.join(", ")),
         };
@@ -120,4 +124,24 @@ fn number(value: &Number) -> Expr {
 
 fn plain(value: Value) -> Expr {
     Expr::Value(value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::parser::{DFParser, Statement};
+
+    use super::*;
+
+    /// Scenario: a parameter as other engines write it.
+    /// Guarantees: the error says how it is written here, whatever values were given.
+    #[test]
+    fn a_question_mark_is_told_how() {
+        for params in [Json::Null, serde_json::json!(["x"])] {
+            let text = "SELECT 1 FROM spans WHERE name = ?";
+            let parsed = DFParser::parse_sql(text).unwrap().pop_front();
+            let Some(Statement::Statement(mut sql)) = parsed else { panic!("it is a statement") };
+            let error = Params::of_request(&params).unwrap().fill(&mut sql).unwrap_err();
+            assert!(format!("{error:?}").contains("$1"), "{error:?}");
+        }
+    }
 }
