@@ -141,8 +141,11 @@ impl Answers {
         let (pieces, waiting) = mpsc::channel(PIECES_WAITING_MAX);
         let (answers, sink) = (Arc::clone(self), Sink { head: Some(head), pieces });
         let work = self.threads.spawn(async move {
-            answers.run(&question, format, sink, admitted.entry()).await;
+            let late = answers.run(&question, format, sink, admitted.entry()).await;
             drop(admitted);
+            if let Some((sink, error)) = late {
+                sink.fail(error).await;
+            }
         });
         let head = headed.await.unwrap_or(Err(Error::Lost))?;
         let body = stream::unfold(work.map(|work| (waiting, work)), next_piece);
@@ -175,14 +178,25 @@ impl Answers {
         }
     }
 
-    async fn run(&self, question: &Question, format: Format, mut sink: Sink, entry: &Entry) {
+    /// Runs a query to its end. An error is left to be told without a turn, because the caller may
+    /// never read so far.
+    async fn run(
+        &self,
+        question: &Question,
+        format: Format,
+        mut sink: Sink,
+        entry: &Entry,
+    ) -> Option<(Sink, Error)> {
         let counted = Counted::begin(&self.metrics, &self.clock);
         let produced = self.produce(question, format, &mut sink, (entry, &counted));
         match self.bounded(entry, produced).await {
-            Ok(outcome) => counted.end(outcome),
+            Ok(outcome) => {
+                counted.end(outcome);
+                None
+            }
             Err(error) => {
                 counted.end(Outcome::of(&error));
-                sink.fail(error).await;
+                Some((sink, error))
             }
         }
     }

@@ -48,8 +48,12 @@ impl Answers {
         let (rows, waiting) = mpsc::channel(BATCHES_WAITING_MAX);
         let answers = Arc::clone(self);
         let work = self.threads.spawn(async move {
-            answers.run_batches(&question, admitted.entry(), begun, &rows).await;
+            let late = answers.run_batches(&question, admitted.entry(), begun, &rows).await;
             drop(admitted);
+            if let Some(error) = late {
+                // A caller that is gone needs no error.
+                drop(rows.send(Err(error)).await);
+            }
         });
         let (schema, head) = begins.await.unwrap_or(Err(Error::Lost))?;
         let rows = stream::unfold(work.map(|work| (waiting, work)), |left| async move {
@@ -78,19 +82,29 @@ impl Answers {
         work.ok_or(Error::Lost)?.await.unwrap_or(Err(Error::Lost))
     }
 
-    async fn run_batches(&self, question: &Question, entry: &Entry, begun: Begun, rows: &Rows) {
+    /// Runs a query to its end. The error of an answer that has begun is left to be told without
+    /// a turn, because the caller may never read so far.
+    async fn run_batches(
+        &self,
+        question: &Question,
+        entry: &Entry,
+        begun: Begun,
+        rows: &Rows,
+    ) -> Option<Error> {
         let counted = Counted::begin(&self.metrics, &self.clock);
         let mut begun = Some(begun);
         let work = self.produce_batches(question, entry, &mut begun, rows);
         match self.bounded(entry, work).await {
-            Ok(outcome) => counted.end(outcome),
+            Ok(outcome) => {
+                counted.end(outcome);
+                None
+            }
             Err(error) => {
                 counted.end(Outcome::of(&error));
+                let Some(begun) = begun else { return Some(error) };
                 // A caller that is gone needs no error.
-                match begun {
-                    Some(begun) => drop(begun.send(Err(error))),
-                    None => drop(rows.send(Err(error)).await),
-                }
+                drop(begun.send(Err(error)));
+                None
             }
         }
     }

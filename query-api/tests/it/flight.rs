@@ -11,12 +11,14 @@ use tonic::transport::{Channel, Endpoint};
 use crate::bench::{Bench, Place, config};
 use crate::places::fixture;
 
-async fn client(bench: &Bench) -> FlightSqlServiceClient<Channel> {
+/// A driver that is connected.
+pub(crate) async fn client(bench: &Bench) -> FlightSqlServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{}", bench.flight)).unwrap();
     FlightSqlServiceClient::new(endpoint.connect().await.unwrap())
 }
 
-async fn ticket(client: &mut FlightSqlServiceClient<Channel>, sql: &str) -> Ticket {
+/// What the rows of a query are asked for with.
+pub(crate) async fn ticket(client: &mut FlightSqlServiceClient<Channel>, sql: &str) -> Ticket {
     let mut info = client.execute(sql.to_owned(), None).await.unwrap();
     assert!(info.flight_descriptor.take() != Some(FlightDescriptor::default()));
     info.endpoint.remove(0).ticket.unwrap()

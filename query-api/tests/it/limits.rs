@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use icecore_query::Config;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Place, config};
+use crate::flight;
 use crate::places::fixture;
 
 /// Rows for as long as anybody takes them.
@@ -68,6 +70,31 @@ async fn a_query_is_ended_by_its_id() {
     let again = bench.client.delete(bench.url("/api/v1/queries/two")).send().await.unwrap();
     assert_eq!(code(again, 404).await, "not_found");
     assert_eq!(bench.rows("SELECT 1").await, [json!([1])]);
+}
+
+/// Scenario: callers over HTTP and Flight SQL take the beginning of an answer without end, and then
+/// read no more, one at a time where only one query may run.
+/// Guarantees: each loses its turn and leaves the list at the time limit; once it reads on, its answer
+/// breaks off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stalls_loses_its_turn() {
+    let query_time_max = Duration::from_secs(2);
+    let config = Config { queries_running_max: 1, batch_rows: 1024, query_time_max, ..config() };
+    let bench = Bench::with(fixture(), Place::Live, config, false).await;
+    // Kilobytes a row, so that soon nothing on the way has room for more.
+    let endless = "SELECT repeat('x', 4000) AS text FROM generate_series(1, 100000000)";
+    let streamed = ask_as(&bench, "stalls", endless).await;
+    wait_until(&bench, <[Value]>::is_empty).await;
+    assert_eq!(bench.rows("SELECT 1").await, [json!([1])]);
+    assert!(streamed.bytes().await.is_err(), "it breaks off");
+    let mut client = flight::client(&bench).await;
+    let ticket = flight::ticket(&mut client, endless).await;
+    let mut streamed = client.do_get(ticket).await.unwrap();
+    assert!(streamed.try_next().await.unwrap().is_some());
+    wait_until(&bench, <[Value]>::is_empty).await;
+    assert_eq!(bench.rows("SELECT 1").await, [json!([1])]);
+    let broken = streamed.try_for_each(async |_rows| Ok(())).await.unwrap_err();
+    assert!(broken.to_string().contains("query_timeout"), "{broken}");
 }
 
 /// Scenario: an answer of as many rows as there may be, of one more, and of more in one batch.
