@@ -86,7 +86,8 @@ impl Handle {
 
 /// A value as SQL takes it: numbers and booleans as such, all else as text.
 fn value(name: &str, column: &dyn Array) -> Result<Json, Status> {
-    if column.is_null(0) {
+    // Arrays without a null buffer of their own have nulls too: of the type null, and dictionaries.
+    if column.logical_nulls().is_some_and(|nulls| nulls.is_null(0)) {
         return Ok(Json::Null);
     }
     let options = arrow::util::display::FormatOptions::default()
@@ -132,7 +133,11 @@ pub(super) async fn read(stream: PeekableFlightDataStream) -> Result<Vec<RecordB
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+    use arrow::array::{
+        ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, NullArray, StringArray,
+        TimestampNanosecondArray,
+    };
+    use arrow::datatypes::Int32Type;
     use serde_json::json;
 
     use super::*;
@@ -157,5 +162,28 @@ mod tests {
         assert_eq!(Handle::of_bytes(&bound.to_bytes().unwrap()).unwrap(), bound);
         assert!(Handle::of_bytes(b"\x00").is_err());
         assert!(handle.with_row(&[]).is_err());
+    }
+
+    /// Scenario: nulls of several types, among them the type null and dictionaries whose key or
+    /// whose value is null, and a dictionary's text.
+    /// Guarantees: each null is bound as null, never as an empty text; the text stays one.
+    #[test]
+    fn nulls_are_bound_as_nulls() {
+        let values: ArrayRef = Arc::new(StringArray::from(vec![None, Some("x")]));
+        let dictionary = |key: Option<i32>| {
+            let keys = Int32Array::from(vec![key]);
+            DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(&values)).unwrap()
+        };
+        let columns: [(&str, ArrayRef); 6] = [
+            ("1", Arc::new(NullArray::new(1))),
+            ("2", Arc::new(StringArray::from(vec![None::<&str>]))),
+            ("3", Arc::new(Int64Array::from(vec![None]))),
+            ("4", Arc::new(dictionary(None))),
+            ("5", Arc::new(dictionary(Some(0)))),
+            ("6", Arc::new(dictionary(Some(1)))),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let bound = Handle::of_sql("SELECT $1").with_row(&[batch]).unwrap();
+        assert_eq!(json!(bound.params), json!([null, null, null, null, null, "x"]));
     }
 }
