@@ -59,7 +59,7 @@ pub(crate) struct FlightSql {
 }
 
 impl FlightSql {
-    /// Over these answers; a request is at most so long.
+    /// Over these answers; a request is at most so long, and so are the values bound in one call.
     pub(crate) fn new(answers: Arc<Answers>, request_bytes_max: usize) -> Self {
         Self { answers, request_bytes_max }
     }
@@ -71,10 +71,13 @@ impl FlightSql {
         stop: CancellationToken,
     ) -> Result<(), tonic::transport::Error> {
         let bytes_max = self.request_bytes_max;
+        let begins_within = self.answers.limits.begins_within();
         let service = FlightServiceServer::new(self).max_decoding_message_size(bytes_max);
         Server::builder()
             .tcp_nodelay(true)
             .max_concurrent_streams(STREAMS_MAX)
+            // Until an answer begins; its rows are bounded as those of any query.
+            .timeout(begins_within)
             .add_service(service)
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
             .await
@@ -238,7 +241,8 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
         let handle = Handle::of_bytes(&query.prepared_statement_handle)?;
-        let batches = params::read(request.into_inner()).await?;
+        let messages = request.into_inner().into_peekable();
+        let batches = params::read(messages, self.request_bytes_max).await?;
         let prepared_statement_handle = Some(handle.with_row(&batches)?.to_bytes()?);
         Ok(DoPutPreparedStatementResult { prepared_statement_handle })
     }

@@ -134,6 +134,11 @@ impl Limits {
         }
     }
 
+    /// When any answer has begun or will not: after its wait for a turn, and its time.
+    pub(crate) fn begins_within(&self) -> Duration {
+        self.wait.saturating_add(self.time_max)
+    }
+
     /// What an error of the engine means under these bounds.
     pub(crate) fn explain(&self, error: DataFusionError) -> Error {
         self.explain_of(error, &Asked::default())

@@ -2,13 +2,15 @@
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
+use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
-use arrow_flight::sql::server::PeekableFlightDataStream;
 use bytes::Bytes;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use futures::stream::TryStreamExt;
+use futures::future;
+use futures::stream::{Stream, TryStreamExt};
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tonic::Status;
@@ -113,17 +115,32 @@ pub(super) fn schema(places: usize) -> Schema {
     Schema::new((1..=places).map(field).collect::<Vec<_>>())
 }
 
-/// What was bound; of more than a row no more is read than shows that.
-pub(super) async fn read(stream: PeekableFlightDataStream) -> Result<Vec<RecordBatch>, Status> {
-    let messages = stream.into_peekable().map_err(FlightError::from);
-    let mut bound = FlightRecordBatchStream::new_from_flight_data(messages);
-    let mut batches = Vec::new();
-    let mut rows = 0;
+fn too_long(bytes_max: usize) -> Status {
+    Status::resource_exhausted(format!("the values of a statement have at most {bytes_max} bytes"))
+}
+
+/// What was bound, in messages of at most so many bytes together; of more than a row no more is
+/// read than shows that, and batches without rows are not kept.
+pub(super) async fn read(
+    messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
+    bytes_max: usize,
+) -> Result<Vec<RecordBatch>, Status> {
+    let mut bytes = 0;
+    let messages = messages.and_then(move |message| {
+        bytes += message.encoded_len();
+        future::ready(if bytes <= bytes_max { Ok(message) } else { Err(too_long(bytes_max)) })
+    });
+    let mut bound =
+        FlightRecordBatchStream::new_from_flight_data(messages.map_err(FlightError::from));
+    let mut batches: Vec<RecordBatch> = Vec::new();
     while let Some(batch) = bound.try_next().await? {
-        rows += batch.num_rows();
-        batches.push(batch);
-        if rows > 1 {
-            break;
+        match batch.num_rows() {
+            0 => {}
+            1 if batches.is_empty() => batches.push(batch),
+            _ => {
+                batches.push(batch);
+                break;
+            }
         }
     }
     Ok(batches)
@@ -138,6 +155,8 @@ mod tests {
         TimestampNanosecondArray,
     };
     use arrow::datatypes::Int32Type;
+    use arrow_flight::utils::batches_to_flight_data;
+    use futures::stream;
     use serde_json::json;
 
     use super::*;
@@ -185,5 +204,36 @@ mod tests {
         let batch = RecordBatch::try_from_iter(columns).unwrap();
         let bound = Handle::of_sql("SELECT $1").with_row(&[batch]).unwrap();
         assert_eq!(json!(bound.params), json!([null, null, null, null, null, "x"]));
+    }
+
+    /// Messages as a driver sends them, in these batches.
+    fn messages(batches: Vec<RecordBatch>) -> Vec<FlightData> {
+        let schema = batches[0].schema();
+        batches_to_flight_data(&schema, batches).unwrap()
+    }
+
+    /// Scenario: a row amid batches without any, two rows, rows without end, and messages that have
+    /// one byte more than they may.
+    /// Guarantees: the row alone is kept; of more than one no more is read than shows it; the byte too
+    /// many is refused with the bound.
+    #[tokio::test]
+    async fn what_is_bound_is_bounded() {
+        let rows = |values: Vec<i64>| {
+            RecordBatch::try_from_iter([("1", Arc::new(Int64Array::from(values)) as _)]).unwrap()
+        };
+        let amid = messages(vec![rows(vec![]), rows(vec![7]), rows(vec![]), rows(vec![])]);
+        assert_eq!(amid.len(), 5, "the schema, and a message for each");
+        let bytes = amid.iter().map(prost::Message::encoded_len).sum::<usize>();
+        let sent = |messages: Vec<FlightData>| stream::iter(messages.into_iter().map(Ok));
+        let bound = read(sent(amid.clone()), bytes).await.unwrap();
+        assert_eq!(bound, [rows(vec![7])]);
+        let refused = read(sent(amid), bytes - 1).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains(&format!("{} bytes", bytes - 1)), "{refused}");
+        let one = messages(vec![rows(vec![1])]);
+        let many = one.iter().chain(one.iter().skip(1).cycle()).cloned();
+        let bound = read(sent(many.take(10_000).collect()), usize::MAX).await.unwrap();
+        assert_eq!(bound.len(), 2);
+        assert!(Handle::of_sql("SELECT $1").with_row(&bound).is_err());
     }
 }

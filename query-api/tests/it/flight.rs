@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::sql::{CommandPreparedStatementQuery, ProstMessageExt as _};
+use arrow_flight::utils::batches_to_flight_data;
 use arrow_flight::{FlightDescriptor, Ticket};
-use futures::TryStreamExt as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use icecore_query::Config;
+use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::bench::{Bench, Place, config};
@@ -60,4 +64,29 @@ async fn what_is_missing_is_said() {
     let said = answer.metadata().get("icecore-incomplete").unwrap().to_str().unwrap();
     assert!(said.contains("did not answer within 50ms"), "{said}");
     assert!(answer.metadata().get("icecore-query-id").is_some());
+}
+
+/// Scenario: a driver begins to bind values, and sends nothing more.
+/// Guarantees: the call is ended once no query could still wait or run, before anything is sent and
+/// after the first message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_sends_nothing_is_ended() {
+    let (query_wait, query_time_max) = (Duration::from_millis(100), Duration::from_millis(200));
+    let config = Config { query_wait, query_time_max, ..config() };
+    let bench = Bench::with(fixture(), Place::Live, config, false).await;
+    let mut client = client(&bench).await;
+    // A handle as the server writes it, which the client keeps to itself.
+    let prepared_statement_handle = r#"{"sql":"SELECT $1"}"#.into();
+    let command = CommandPreparedStatementQuery { prepared_statement_handle };
+    let mut begins = batches_to_flight_data(&Schema::empty(), Vec::new()).unwrap();
+    begins[0].flight_descriptor = Some(FlightDescriptor::new_cmd(command.as_any().encode_to_vec()));
+    for sent in [vec![], begins] {
+        let messages = stream::iter(sent.clone()).chain(stream::pending());
+        let start = tokio::time::Instant::now();
+        let call = client.inner_mut().do_put(messages);
+        let ended = tokio::time::timeout(Duration::from_secs(20), call).await.unwrap();
+        assert!(ended.is_err(), "{sent:?}");
+        assert!(start.elapsed() >= query_wait + query_time_max, "{sent:?}: {:?}", start.elapsed());
+    }
+    assert_eq!(rows(&bench, "SELECT 1").await, Ok(1));
 }
