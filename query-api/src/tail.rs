@@ -23,7 +23,7 @@ use crate::condition::SqlConditions;
 use crate::table::columns::{schema_of, table_columns};
 use crate::table::shown;
 
-/// How often rows are made of what arrived, in milliseconds.
+/// How often rows are made of what arrived, in milliseconds, where a row may be shown each time.
 const LOOKED_EVERY_MS: u64 = 100;
 /// How often it is noted what arrived. Rows that come just before a flush are live for as long as the
 /// flush takes, which is hardly ever less than this.
@@ -154,9 +154,9 @@ impl Follower {
     /// # Errors
     /// Where rows cannot be read.
     pub(crate) async fn look(&mut self) -> Result<(Vec<RecordBatch>, Seen), Error> {
-        let shown_max = (self.wanted.rows_per_second * LOOKED_EVERY_MS).div_ceil(1000);
+        let (every, shown_max) = pace(self.wanted.rows_per_second);
         let clock = Arc::clone(&self.answers.clock);
-        let end = clock.elapsed() + Duration::from_millis(LOOKED_EVERY_MS);
+        let end = clock.elapsed() + every;
         loop {
             let left = end.saturating_sub(clock.elapsed());
             if left.is_zero() {
@@ -212,6 +212,14 @@ impl Follower {
         }
         Ok(())
     }
+}
+
+/// How often is looked so that there are at most so many rows in a second, and how many there are at
+/// most each time: one or more.
+fn pace(rows_per_second: u64) -> (Duration, u64) {
+    let rate = rows_per_second.max(1);
+    let every_ms = LOOKED_EVERY_MS.max(1000_u64.div_ceil(rate));
+    (Duration::from_millis(every_ms), rate.saturating_mul(every_ms) / 1000)
 }
 
 /// The condition that is asked for, compiled where a thread may be held.
@@ -342,6 +350,22 @@ mod tests {
     use arrow::datatypes::Int64Type;
 
     use super::*;
+
+    /// Scenario: rates from one row a second, below, at and beyond a row a look.
+    /// Guarantees: looks of as many rows each never make more than the rate in any second; each may
+    /// show one, and there are ten a second where that is enough.
+    #[test]
+    fn a_rate_is_never_passed() {
+        for rate in [1, 2, 3, 7, 9, 10, 11, 15, 50, 99, 1000, u64::MAX] {
+            let (every, shown_max) = pace(rate);
+            assert!(shown_max >= 1, "{rate}");
+            assert!(u128::from(shown_max) * 1000 <= u128::from(rate) * every.as_millis(), "{rate}");
+            assert!(every >= Duration::from_millis(LOOKED_EVERY_MS), "{rate}");
+        }
+        let every = |rate| pace(rate).0.as_millis();
+        assert_eq!([1, 3, 10, 11, 15].map(every), [1000, 334, 100, 100, 100]);
+        assert_eq!([1, 11, 15, 50].map(|rate| pace(rate).1), [1, 1, 1, 5]);
+    }
 
     /// Scenario: more and fewer rows than may be shown, over batches of odd sizes.
     /// Guarantees: exactly as many as may be, in order, from all of the stretch.
