@@ -28,10 +28,10 @@ use arrow_flight::{
     Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse,
     IpcMessage, SchemaAsIpc, Ticket,
 };
+use axum::serve::Listener;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use prost::Message as _;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpConnectInfo;
@@ -74,12 +74,11 @@ impl FlightSql {
         let begins_within = self.answers.limits.begins_within();
         let service = FlightServiceServer::new(self).max_decoding_message_size(bytes_max);
         Server::builder()
-            .tcp_nodelay(true)
             .max_concurrent_streams(STREAMS_MAX)
             // Until an answer begins; its rows are bounded as those of any query.
             .timeout(begins_within)
             .add_service(service)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
+            .serve_with_incoming_shutdown(incoming(listener), stop.cancelled_owned())
             .await
     }
 
@@ -116,6 +115,17 @@ impl FlightSql {
         let schema = self.describe(handle, &caller(&request)).await?;
         flight_info(&schema, ticket, request.into_inner())
     }
+}
+
+/// Connections as they come, which end only with the service: where descriptors have run out, the
+/// listener waits for a moment before it tries again. Rows go out at once, as over HTTP.
+fn incoming(listener: TcpListener) -> impl Stream<Item = Result<TcpStream, std::io::Error>> {
+    stream::unfold(listener, async |mut listener| {
+        let (stream, _from) = Listener::accept(&mut listener).await;
+        // A connection that is gone already shows where it is read.
+        drop(stream.set_nodelay(true));
+        Some((Ok(stream), listener))
+    })
 }
 
 /// Where the rows of `ticket` are to be had: here.
@@ -370,4 +380,24 @@ impl FlightSqlService for FlightSql {
     }
 
     async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: two clients connect.
+    /// Guarantees: both are taken, and what is sent to them does not wait to be put together.
+    #[tokio::test]
+    async fn connections_send_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut incoming = std::pin::pin!(incoming(listener));
+        for _ in 0..2 {
+            let client = TcpStream::connect(address).await.unwrap();
+            let taken = incoming.next().await.unwrap().unwrap();
+            assert_eq!(taken.peer_addr().unwrap(), client.local_addr().unwrap());
+            assert!(taken.nodelay().unwrap());
+        }
+    }
 }
