@@ -33,6 +33,7 @@ pub(crate) use self::stats::Stats;
 pub(crate) use self::value::type_name;
 use crate::Error;
 use crate::engine::{Engine, Question, Running};
+use crate::http::log;
 use crate::limits::{Limits, Threads, Turn};
 use crate::metrics::{Metrics, Outcome};
 use crate::running::{Caller, Entry, Listed, Queries};
@@ -318,17 +319,22 @@ impl Sink {
         stats: &Stats,
     ) -> Result<Outcome, Error> {
         let Some(words) = encoder.fail(&error, stats) else { return Err(error) };
+        log(&error);
         let outcome = Outcome::of(&error);
         self.send(Ok(words)).await;
         Ok(outcome)
     }
 
-    /// Tells the error in the place that is left: the status, or the broken end of the body.
+    /// Tells the error in the place that is left: the status, or the broken end of the body, where
+    /// nobody else logs it.
     async fn fail(mut self, error: Error) {
         match self.head.take() {
             // A caller that is gone needs no error.
             Some(head) => drop(head.send(Err(error))),
-            None => drop(self.pieces.send(Err(error)).await),
+            None => {
+                log(&error);
+                drop(self.pieces.send(Err(error)).await);
+            }
         }
     }
 }

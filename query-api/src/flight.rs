@@ -38,6 +38,7 @@ use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::answer::{Answers, Batches, plain_rows, plain_schema};
+use crate::http::log;
 use crate::running::Caller;
 use crate::views::VIEWS;
 use crate::{Error, ErrorKind};
@@ -163,8 +164,9 @@ fn caller<T>(request: &Request<T>) -> Caller {
     Caller { client, id: id.map(str::to_owned) }
 }
 
-/// An error in the words of gRPC: fact, then hint.
+/// An error in the words of gRPC: fact, then hint. It is told here, and so it is logged here.
 fn status(error: Error) -> Status {
+    log(&error);
     let text = format!("{error}; {}", error.hint());
     match error.kind() {
         ErrorKind::Invalid => Status::invalid_argument(text),

@@ -32,7 +32,7 @@ use icecore_store::Flush;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::errors::ErrorBody;
+pub(crate) use self::errors::{ErrorBody, log};
 use self::guard::Guard;
 use self::tail::Tails;
 use crate::answer::Answers;

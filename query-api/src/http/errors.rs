@@ -50,7 +50,7 @@ impl ErrorBody {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let kind = self.kind();
-        log(&self, kind);
+        log(&self);
         let mut response = ErrorBody::of(&self).into_response(self.status());
         if matches!(kind, ErrorKind::Busy | ErrorKind::Unavailable) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -60,14 +60,14 @@ impl IntoResponse for Error {
 }
 
 /// The caller's own faults are told to the caller; ours are logged with all their causes.
-fn log(failed: &Error, kind: ErrorKind) {
+pub(crate) fn log(failed: &Error) {
     let mut causes = String::new();
     let mut source = std::error::Error::source(failed);
     while let Some(cause) = source {
         causes = if causes.is_empty() { cause.to_string() } else { format!("{causes}: {cause}") };
         source = cause.source();
     }
-    match kind {
+    match failed.kind() {
         ErrorKind::Internal => error!(error = %failed, causes, "query failed"),
         ErrorKind::Unavailable => warn!(error = %failed, causes, "query failed"),
         _ => tracing::debug!(error = %failed, causes, "query refused"),

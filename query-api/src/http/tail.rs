@@ -20,7 +20,7 @@ use icecore_store::Table;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{ErrorBody, Shared};
+use super::{ErrorBody, Shared, log};
 use crate::answer::{Encode as _, JsonLinesEncoder};
 use crate::metrics::Looking;
 use crate::tail::{Follower, Seen, Wanted};
@@ -102,7 +102,10 @@ pub(super) async fn answer(
         };
         Some(match piece {
             Ok(piece) => (Ok::<_, Infallible>(piece), Some((events, stop))),
-            Err(error) => (Ok(event("error", &ErrorBody::of(&error))), None),
+            Err(error) => {
+                log(&error);
+                (Ok(event("error", &ErrorBody::of(&error))), None)
+            }
         })
     });
     let mut response = Response::new(Body::from_stream(pieces));
