@@ -25,8 +25,8 @@ use arrow_flight::sql::{
     TicketStatementQuery,
 };
 use arrow_flight::{
-    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse,
-    IpcMessage, SchemaAsIpc, Ticket,
+    Action, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
+    HandshakeResponse, IpcMessage, SchemaAsIpc, Ticket,
 };
 use axum::serve::Listener;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
@@ -37,7 +37,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::answer::{Answers, Batches, plain_rows, plain_schema};
+use crate::answer::{Answers, Batches, plain_schema};
 use crate::http::log;
 use crate::running::Caller;
 use crate::views::VIEWS;
@@ -49,7 +49,8 @@ use self::params::Handle;
 const STREAMS_MAX: u32 = 100;
 
 type Rows = BoxStream<'static, Result<RecordBatch, FlightError>>;
-type DoGet = Response<<FlightSql as FlightService>::DoGetStream>;
+type Messages = <FlightSql as FlightService>::DoGetStream;
+type DoGet = Response<Messages>;
 type Handshakes = Pin<Box<dyn Stream<Item = Result<HandshakeResponse, Status>> + Send>>;
 
 /// The service, over the answers that all protocols share.
@@ -92,13 +93,12 @@ impl FlightSql {
     async fn rows(&self, handle: &Handle, caller: &Caller) -> Result<DoGet, Status> {
         let batches = self.answers.batches(handle.question()?, caller).await.map_err(status)?;
         let Batches { id, head, schema, rows } = batches;
-        let schema = plain_schema(&schema);
-        let shown = Arc::clone(&schema);
-        let rows = rows.map(move |batch| {
-            let batch = batch.map_err(|error| FlightError::from(status(error)))?;
-            Ok(plain_rows(&batch, &shown)?)
+        let rows = rows.map_err(|error| FlightError::from(status(error)));
+        let metrics = self.answers.metrics.clone();
+        let mut answer = sent(schema, rows.boxed()).map(|messages| -> Messages {
+            let count = move |sent: &FlightData| metrics.sent(0, sent.encoded_len() as u64);
+            Box::pin(messages.inspect_ok(count))
         });
-        let mut answer = sent(schema, rows.boxed());
         for (name, text) in head.describe(id) {
             if let Some(value) = text.parse().ok().filter(|_| !text.is_empty()) {
                 answer.metadata_mut().insert(name, value);

@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Answers, Counted, Head, with_schema};
+use super::{Answers, Counted, Head, plain_rows, plain_schema};
 use crate::Error;
 use crate::engine::{Question, Running};
 use crate::metrics::Outcome;
@@ -27,9 +27,9 @@ pub(crate) struct Batches {
     pub(crate) id: String,
     /// Known before the rows.
     pub(crate) head: Head,
-    /// Of the rows.
+    /// Of the rows: types that every reader knows.
     pub(crate) schema: SchemaRef,
-    /// The rows, as they come.
+    /// The rows, as they come; whoever sends them counts their bytes.
     pub(crate) rows: BoxStream<'static, Result<RecordBatch, Error>>,
 }
 
@@ -124,6 +124,7 @@ impl Answers {
         }
         let incomplete = snapshot.incomplete.clone();
         let head = Head { snapshot: snapshot.files.id(), incomplete };
+        let schema = plain_schema(&schema);
         let begins = Ok((Arc::clone(&schema), head));
         if begun.take().is_none_or(|begun| begun.send(begins).is_err()) {
             return Ok(Outcome::Cancelled);
@@ -133,8 +134,8 @@ impl Answers {
         while let Some(batch) = rows.next().await.transpose().map_err(|e| self.limits.explain(e))? {
             sent += batch.num_rows();
             self.limits.check(sent, entry)?;
-            let batch = with_schema(&batch, &schema).map_err(encode_error)?;
-            self.metrics.sent(batch.num_rows() as u64, batch.get_array_memory_size() as u64);
+            let batch = plain_rows(&batch, &schema).map_err(encode_error)?;
+            self.metrics.sent(batch.num_rows() as u64, 0);
             entry.sent(batch.num_rows());
             if sink.send(Ok(batch)).await.is_err() {
                 return Ok(Outcome::Cancelled);

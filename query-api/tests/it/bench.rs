@@ -10,6 +10,7 @@ use icecore_store::{
     Commit, LiveBatch, LiveBlock, LiveRows, LiveSnapshot, LogPosition, PortError, RowBatch, Store,
     SystemClock, Table, TimeRange, WriterId,
 };
+use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -129,6 +130,14 @@ impl Bench {
         let (live, flush) = (Vec::new(), None);
         let parts = QueryParts { store, live, flush, extra_routes: Router::new() };
         Query::open(config, parts, Arc::new(SystemClock::new()), &mut Registry::default()).await
+    }
+
+    /// A figure that the service tells of itself.
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{name}\n{text}")).parse().unwrap()
     }
 
     /// The URL of a path.

@@ -66,6 +66,24 @@ async fn what_is_missing_is_said() {
     assert!(answer.metadata().get("icecore-query-id").is_some());
 }
 
+/// Scenario: a few rows of a wide table, and all of a long one.
+/// Guarantees: `icecore_query_answer_bytes` says of each answer what the driver received.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_are_counted_as_they_are_sent() {
+    let bench = Bench::start(fixture(), Place::Files).await;
+    let mut client = client(&bench).await;
+    let mut counted = 0;
+    for sql in ["SELECT * FROM spans LIMIT 1", "SELECT value FROM generate_series(1, 100000)"] {
+        let ticket = ticket(&mut client, sql).await;
+        let messages = client.inner_mut().do_get(ticket).await.unwrap().into_inner();
+        let sizes = messages.map_ok(|message| message.encoded_len() as u64);
+        let received = sizes.try_fold(0, async |sum, bytes| Ok(sum + bytes)).await.unwrap();
+        let now = bench.figure("icecore_query_answer_bytes_total");
+        assert_eq!(now - counted, received, "{sql}");
+        counted = now;
+    }
+}
+
 /// Scenario: a driver begins to bind values, and sends nothing more.
 /// Guarantees: the call is ended once no query could still wait or run, before anything is sent and
 /// after the first message.
