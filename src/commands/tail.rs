@@ -20,14 +20,16 @@ const EVENT_BYTES_MAX: usize = 64 << 20;
 /// Shows rows until Ctrl-C, or until nobody reads them.
 pub(super) async fn run(matches: &ArgMatches) -> Outcome {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
-    let columns = terminal::columns().filter(|_| text("output") != Some("ndjson"));
+    let terminal = terminal::columns();
+    let columns = line_columns(text("output"), terminal);
     let table = text("table").unwrap_or("spans");
     let mut asked = url::form_urlencoded::Serializer::new(String::new());
     asked.append_pair("table", table);
     if let Some(condition) = condition(matches, table)? {
         asked.append_pair("where", &condition);
     }
-    let rate = matches.get_one::<u64>("rate").copied().or(columns.map(|_| ROWS_SHOWN));
+    let rate =
+        matches.get_one::<u64>("rate").copied().or(terminal.and(columns).map(|_| ROWS_SHOWN));
     if let Some(rate) = rate {
         asked.append_pair("rows_per_second", &rate.to_string());
     }
@@ -36,6 +38,15 @@ pub(super) async fn run(matches: &ArgMatches) -> Outcome {
     tokio::select! {
         shown = shown => shown,
         _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+/// The columns that a row's line may take; `None` where rows stay JSON. In a pipe nothing is cut off.
+fn line_columns(output: Option<&str>, terminal: Option<usize>) -> Option<usize> {
+    match output {
+        Some("ndjson") => None,
+        Some("table") => Some(terminal.unwrap_or(usize::MAX)),
+        _ => terminal,
     }
 }
 
@@ -215,6 +226,25 @@ mod tests {
             ];
             assert_eq!(got, expected, "{cut}");
         }
+    }
+
+    /// Scenario: each form, and none, is asked for at a terminal and in a pipe.
+    /// Guarantees: the form that is asked for wherever rows go; else lines at a terminal, as wide as
+    /// it is, and JSON in a pipe; a line in a pipe is whole.
+    #[test]
+    fn rows_have_the_form_that_is_asked_for() {
+        for (terminal, table, unasked) in
+            [(Some(80), Some(80), Some(80)), (None, Some(usize::MAX), None)]
+        {
+            assert_eq!(line_columns(Some("table"), terminal), table);
+            assert_eq!(line_columns(None, terminal), unasked);
+            assert_eq!(line_columns(Some("ndjson"), terminal), None);
+        }
+        let row =
+            json!({"service_name": "shop", "name": "GET /", "attributes": {"k": "v".repeat(500)}});
+        let line = shown(&row.to_string(), "spans", Some(usize::MAX));
+        assert!(line.contains("GET /") && line.contains(&"v".repeat(500)), "{line}");
+        assert!(!line.starts_with('{') && line.matches('\n').count() == 1, "{line}");
     }
 
     /// Scenario: rows of each table on a terminal, and accounts with and without anything left out.
