@@ -17,8 +17,12 @@ fn example(name: &str) -> PathBuf {
 }
 
 async fn run(icecore: &Icecore, python: &Path, name: &str, args: &[&str]) -> Output {
+    output(python, name, args, &[("ICECORE_URL", &icecore.api)]).await
+}
+
+async fn output(python: &Path, name: &str, args: &[&str], vars: &[(&str, &str)]) -> Output {
     let mut command = Command::new(python);
-    command.arg(example(name)).args(args).env("ICECORE_URL", &icecore.api);
+    command.arg(example(name)).args(args).envs(vars.iter().copied());
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
@@ -70,8 +74,9 @@ async fn a_table_is_posted() {
     let webhook = format!("http://{}/hook", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/hook", hook)).await });
     for since in [SINCE, "1s"] {
-        let args = [webhook.as_str(), "--script", "http_errors", "--since", since];
-        let said = run(&icecore, &python, "post_to_chat.py", &args).await;
+        let args = ["--script", "http_errors", "--since", since];
+        let vars = [("ICECORE_URL", icecore.api.as_str()), ("ICECORE_WEBHOOK", webhook.as_str())];
+        let said = output(&python, "post_to_chat.py", &args, &vars).await;
         assert!(said.status.success(), "{}", text(&said.stderr));
     }
     let url = format!("{}/api/v1/scripts/http_errors", icecore.api);
@@ -88,4 +93,48 @@ async fn a_table_is_posted() {
         assert!(message.contains(trace), "{trace} in\n{message}");
     }
     icecore.stop();
+}
+
+/// Scenario: answers are posted that broke off behind a row; a webhook refuses, is not there and is
+/// no URL; no webhook is given; Icecore is not there.
+/// Guarantees: exit code 1, or 2 where it is called wrongly; one line that says why, never the
+/// webhook's URL; nothing is posted of an answer that broke off.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_posted_is_told_without_the_webhook() {
+    let Some(python) = peers::python() else { return };
+    let posted = Arc::<Mutex<u32>>::default();
+    let kept = Arc::clone(&posted);
+    let whole = json!({"columns": [{"name": "n"}], "rows": [[1]], "stats": {"incomplete": []}});
+    let mut broken = whole.clone();
+    broken["error"] =
+        json!({"code": "time_limit", "message": "it took too long", "hint": "ask less"});
+    let routes = Router::new()
+        .route("/whole/api/v1/scripts/http_errors", post(async move || Json(whole)))
+        .route("/broken/api/v1/scripts/http_errors", post(async move || Json(broken)))
+        .route("/hook/secret", post(async move || *kept.lock().unwrap() += 1));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    // A port that was free a moment ago.
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (whole, gone) = (format!("{here}/whole"), format!("http://{gone}"));
+    let hook = format!("{here}/hook/secret");
+    let check = async |api: &str, hook: &str, code: i32, why: &str| {
+        let vars = [("ICECORE_URL", api), ("ICECORE_WEBHOOK", hook)];
+        let said = output(&python, "post_to_chat.py", &[], &vars).await;
+        let (out, err) = (text(&said.stdout), text(&said.stderr));
+        assert_eq!(said.status.code(), Some(code), "{err}");
+        assert!(err.contains(why) && !err.contains("Traceback"), "{err}");
+        assert!(!out.contains("secret") && !err.contains("secret"), "{out}{err}");
+    };
+    check(&format!("{here}/broken"), &hook, 1, "the answer broke off: it took too long").await;
+    check(&gone, &hook, 1, "does not answer: ConnectionError").await;
+    check(&here, &hook, 1, "does not answer: JSONDecodeError").await;
+    check(&whole, "", 2, "ICECORE_WEBHOOK").await;
+    assert_eq!(*posted.lock().unwrap(), 0);
+    check(&whole, &format!("{here}/no/secret"), 1, "with status 404").await;
+    check(&whole, &format!("{gone}/secret"), 1, "cannot be reached: ConnectionError").await;
+    check(&whole, "hooks.example/secret", 1, "cannot be reached: MissingSchema").await;
+    check(&whole, &hook, 0, "").await;
+    assert_eq!(*posted.lock().unwrap(), 1);
 }
