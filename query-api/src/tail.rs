@@ -1,8 +1,8 @@
 //! Rows as they arrive, for those who look on.
 //!
-//! Invariant: the cost of looking on is bounded whatever arrives: at most so many rows a second are
-//! made, and at most so many handed on. What is left out is counted, and so is what was flushed
-//! before it could be looked at.
+//! Invariant: at most so many rows a second are handed on, and of the blocks that arrived no more
+//! are made into rows than that takes, but always one, as a whole: its rows are not bounded here.
+//! What is left out is counted, and so is what was flushed before it could be looked at.
 
 use std::collections::HashMap;
 use std::sync::Arc;
