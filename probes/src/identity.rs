@@ -4,23 +4,31 @@
 //! is held is bounded; no answer waits for the network.
 
 mod cgroup;
+mod docker;
+mod image;
 mod kube;
+mod metrics;
+mod naming;
 mod process;
 mod resource;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use kube::Pods;
+use crate::span::attribute::Attribute;
+use docker::Docker;
+use kube::{Placed, Pods, Watch};
+use metrics::IdentityMetrics;
+use naming::{Naming, Patterns};
 use process::Process;
 use resource::Host;
 
@@ -37,8 +45,16 @@ pub struct IdentityConfig {
     pub kubernetes: Kubernetes,
     /// The node whose pods are watched; the host's name when none.
     pub node_name: Option<String>,
-    /// Pods that are held; more are left out.
+    /// Pods that are held; more are left out, and counted.
     pub pods_max: usize,
+    /// Labels of a pod whose value is the name of its service; the first that it has.
+    pub service_name_labels: Vec<String>,
+    /// Labels of pods that are told as `k8s.pod.label.*`; `*` stands for any text.
+    pub pod_labels: Vec<String>,
+    /// Annotations of pods that are told as `k8s.pod.annotation.*`.
+    pub pod_annotations: Vec<String>,
+    /// Where Docker keeps what it knows of containers, as the machine's first process sees it.
+    pub docker_dir: PathBuf,
 }
 
 /// Whether to ask the Kubernetes API, and how to reach it.
@@ -62,6 +78,10 @@ impl Default for IdentityConfig {
             kubernetes: Kubernetes::default(),
             node_name: None,
             pods_max: 10_000,
+            service_name_labels: vec!["app.kubernetes.io/name".to_owned()],
+            pod_labels: Vec::new(),
+            pod_annotations: Vec::new(),
+            docker_dir: PathBuf::from("/var/lib/docker"),
         }
     }
 }
@@ -83,15 +103,17 @@ pub enum IdentityError {
 #[derive(Debug)]
 pub struct Identity {
     proc_dir: PathBuf,
+    docker_dir: PathBuf,
     processes_max: usize,
     host: Host,
+    naming: Arc<Naming>,
     pods: Arc<Pods>,
     known: HashMap<u32, Known>,
     /// Counts lookups, to tell which process was not asked for the longest.
     lookups: u64,
     /// What nobody is known to have done.
     nobody: Who,
-    unknown: Counter,
+    metrics: IdentityMetrics,
 }
 
 /// A process that was looked up.
@@ -124,12 +146,6 @@ pub struct IdentityTask {
     pods: Arc<Pods>,
 }
 
-struct Watch {
-    client: ::kube::Client,
-    node: String,
-    pods_max: usize,
-}
-
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Watch").field("node", &self.node).finish_non_exhaustive()
@@ -141,30 +157,36 @@ pub async fn open(
     config: IdentityConfig,
     registry: &mut Registry,
 ) -> Result<(Identity, IdentityTask), IdentityError> {
-    let IdentityConfig { proc_dir, processes_max, host_name, kubernetes, node_name, pods_max } =
-        config;
-    let unknown = Counter::default();
-    registry.register(
-        "icecore_probes_processes_unknown",
-        "Exchanges, connections and readings whose process was gone before it could be looked up",
-        unknown.clone(),
-    );
+    let IdentityConfig { proc_dir, processes_max, host_name, kubernetes, node_name, .. } = config;
+    let naming = Arc::new(Naming {
+        service_labels: config.service_name_labels,
+        labels: Patterns::new(&config.pod_labels),
+        annotations: Patterns::new(&config.pod_annotations),
+    });
+    let metrics = IdentityMetrics::new(registry);
     let host = host(&proc_dir, host_name);
-    let resource = Arc::new(resource::resource(&host, 0, &Process::default(), None));
+    let resource = Arc::new(resource::resource(&host, &naming, 0, &Process::default(), None));
     let nobody = Who { key: key(0, 0), resource };
     let node = node_name.or_else(|| host.name.clone()).unwrap_or_default();
-    let client = client(kubernetes).await?;
-    let watch = client.map(|client| Watch { client, node, pods_max });
+    let watch = client(kubernetes).await?.map(|client| Watch {
+        client,
+        node,
+        pods_max: config.pods_max,
+        naming: Arc::clone(&naming),
+        metrics: metrics.clone(),
+    });
     let pods = Arc::new(Pods::default());
     let identity = Identity {
         proc_dir,
+        docker_dir: config.docker_dir,
         processes_max: processes_max.max(1),
         host,
+        naming,
         pods: Arc::clone(&pods),
         known: HashMap::new(),
         lookups: 0,
         nobody,
-        unknown,
+        metrics,
     };
     Ok((identity, IdentityTask { watch, pods }))
 }
@@ -195,11 +217,25 @@ impl Identity {
             known.pods_version = version;
             // A pod that is deleted is still where the process ran.
             if let Some(placed) = self.pods.find(&known.process.cgroup) {
-                let resource = resource::resource(&self.host, pid, &known.process, Some(&placed));
+                let Self { host, naming, .. } = self;
+                let resource = resource::resource(host, naming, pid, &known.process, Some(&placed));
                 known.who.resource = Arc::new(resource);
             }
         }
         known.who.clone()
+    }
+
+    /// The service and pod that have an address of their own, as far as it is one of this node.
+    pub(crate) fn peer(&self, address: IpAddr) -> Vec<Attribute> {
+        let Some(pod) = self.pods.at(address) else { return Vec::new() };
+        let name = naming::of_pod(&self.naming, &pod).unwrap_or_default();
+        let namespace = pod.given("service.namespace").unwrap_or(&pod.namespace);
+        vec![
+            Attribute::text("service.peer.name", name),
+            Attribute::text("service.peer.namespace", namespace),
+            Attribute::text("icecore.peer.k8s.namespace.name", pod.namespace.as_str()),
+            Attribute::text("icecore.peer.k8s.pod.name", pod.name.as_str()),
+        ]
     }
 
     /// The OTLP resource of the machine.
@@ -231,7 +267,7 @@ impl Identity {
         let meant = |process: &Process| {
             process_started == 0 || process.started_ticks == process::ticks(process_started)
         };
-        let Some(process) = process::read(&self.proc_dir, pid).filter(meant) else {
+        let Some(mut process) = process::read(&self.proc_dir, pid).filter(meant) else {
             // Whoever is held under this pid is another, unless it only could not be read again.
             if !self.is_known(pid, process_started) {
                 self.known.remove(&pid);
@@ -245,11 +281,19 @@ impl Identity {
         self.make_room();
         let pods_version = self.pods.version();
         let placed = self.pods.find(&process.cgroup);
-        let resource = resource::resource(&self.host, pid, &process, placed.as_ref());
+        process.docker = self.docker(&process, placed.as_ref());
+        let resource = resource::resource(&self.host, &self.naming, pid, &process, placed.as_ref());
         let key = key(pid, process.started_ticks);
         let who = Who { key, resource: Arc::new(resource) };
         let asked = self.lookups;
         self.known.insert(pid, Known { process, who, names, pods_version, asked });
+    }
+
+    /// What Docker says of the process's container, where it is of no pod.
+    fn docker(&self, process: &Process, placed: Option<&Placed>) -> Option<Docker> {
+        let id = process.cgroup.container_id.as_ref()?;
+        let of_pod = placed.is_some() || process.cgroup.pod_uid.is_some();
+        if of_pod { None } else { docker::read(&self.proc_dir, &self.docker_dir, id) }
     }
 
     fn make_room(&mut self) {
@@ -264,10 +308,10 @@ impl Identity {
 
     /// A process that nobody looked up while it lived. Not held: it will not come back.
     fn stranger(&self, pid: u32, process_started: u64, comm: &str) -> Who {
-        self.unknown.inc();
+        self.metrics.unknown();
         let started_ticks = process::ticks(process_started);
         let process = Process { started_ticks, comm: comm.to_owned(), ..Process::default() };
-        let resource = resource::resource(&self.host, pid, &process, None);
+        let resource = resource::resource(&self.host, &self.naming, pid, &process, None);
         Who { key: key(pid, started_ticks), resource: Arc::new(resource) }
     }
 }
@@ -322,8 +366,8 @@ fn wrong(origin: &str, reason: String) -> IdentityError {
 impl IdentityTask {
     /// Watches until `stop`; returns at once when there is nothing to watch.
     pub async fn run(self, stop: CancellationToken) {
-        if let Some(Watch { client, node, pods_max }) = self.watch {
-            kube::watch(client, &node, pods_max, &self.pods, &stop).await;
+        if let Some(watch) = self.watch {
+            kube::watch(watch, &self.pods, &stop).await;
         }
     }
 }

@@ -21,6 +21,7 @@ mod load;
 mod machine;
 mod metrics;
 mod network;
+mod pattern;
 pub mod pipeline;
 pub mod protocol;
 mod reader;

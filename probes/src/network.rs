@@ -128,7 +128,7 @@ impl Network {
             ended.insert(account.socket);
         }
         let who = who(account, pipeline);
-        let peer = self.peer(account);
+        let peer = self.peer(account, pipeline);
         let moved = self.moved_since(account, true);
         let ending = Ending::of(account);
         let series = self.peers.of(&who, &peer, clock.wall(account.time));
@@ -166,7 +166,7 @@ impl Network {
         }
         for account in connected {
             let who = who(account, pipeline);
-            let peer = self.peer(account);
+            let peer = self.peer(account, pipeline);
             let moved = self.moved_since(account, false);
             let series = self.peers.of(&who, &peer, clock.wall(account.time));
             series.moved(&moved);
@@ -209,11 +209,12 @@ impl Network {
         moved.since(before)
     }
 
-    fn peer(&self, account: &Account) -> Peer {
+    fn peer(&self, account: &Account, pipeline: &Pipeline) -> Peer {
         let Flow { netns, local_port, .. } = account.flow;
         let listening = self.listening.contains(&(netns, local_port));
-        let name = self.names.name(netns, account.remote().ip());
-        Peer::of(account, listening, name)
+        let remote = account.remote().ip();
+        let name = self.names.name(netns, remote);
+        Peer::of(account, listening, name, pipeline.peer(remote))
     }
 
     /// There is room for one more record in this second.

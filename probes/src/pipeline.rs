@@ -7,7 +7,7 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -18,7 +18,7 @@ use crate::emit::Emitter;
 use crate::histogram::{Histograms, Recorded};
 use crate::identity::{Identity, Who};
 use crate::protocol::{Counts, Exchange, Role};
-use crate::span::{self, facts::Facts, link};
+use crate::span::{self, attribute::Attribute, facts::Facts, link};
 use metrics::PipelineMetrics;
 
 /// What is made of exchanges.
@@ -118,7 +118,8 @@ impl Pipeline {
     pub fn exchange(&mut self, connection: &ConnectionInfo, exchange: Exchange) {
         let ConnectionInfo { pid, process_started, comm, .. } = connection;
         let who = self.identity.resource(*pid, *process_started, comm);
-        let facts = Facts::new(connection, &exchange);
+        let mut facts = Facts::new(connection, &exchange);
+        facts.own.extend(self.identity.peer(connection.remote.ip()));
         let nanos = exchange.end.saturating_sub(exchange.start);
         let seconds = Duration::from_nanos(nanos).as_secs_f64();
         let start = exchange.start;
@@ -132,6 +133,11 @@ impl Pipeline {
     /// Who a process is; pid 0: nobody knows whose it is.
     pub(crate) fn who(&mut self, pid: u32, process_started: u64, comm: &str) -> Who {
         self.identity.resource(pid, process_started, comm)
+    }
+
+    /// The service and pod at an address, where it is of this node.
+    pub(crate) fn peer(&self, address: IpAddr) -> Vec<Attribute> {
+        self.identity.peer(address)
     }
 
     /// The machine itself.

@@ -38,7 +38,8 @@ const SECRET_ENDINGS: [&str; 6] =
 /// Headers whose values are credentials, in lower case.
 const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
-fn names_secret(name: &str) -> bool {
+/// A value under this name is a secret.
+pub(crate) fn names_secret(name: &str) -> bool {
     let name = name.trim_start_matches('-').replace('-', "_").to_ascii_lowercase();
     SECRET_NAMES.contains(&name.as_str())
         || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))

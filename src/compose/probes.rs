@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use icecore_probes::identity::{IdentityConfig, Kubernetes as Cluster};
 use icecore_probes::secret::Secret;
 use icecore_probes::{
     CaptureConfig, Config, ErrorKind, MachineConfig, NetworkConfig, Probes, RungChoice, TlsConfig,
@@ -77,15 +78,25 @@ pub(crate) fn config(
     let headers = settings.probe_headers.iter();
     config.emit.headers =
         headers.map(|header| (header.name.clone(), Secret::new(&*header.value))).collect();
-    config.identity.host_name = Some(settings.node_name.clone()).filter(|name| !name.is_empty());
-    config.identity.kubernetes = match (settings.kubernetes, settings.kubeconfig.as_str()) {
-        (Kubernetes::Off, _) => icecore_probes::identity::Kubernetes::Off,
-        (Kubernetes::Auto, "") => icecore_probes::identity::Kubernetes::InCluster,
-        (Kubernetes::Auto, path) => {
-            icecore_probes::identity::Kubernetes::Kubeconfig(PathBuf::from(path))
-        }
-    };
+    identity(settings, &mut config.identity);
     Ok(config)
+}
+
+fn identity(settings: &Settings, config: &mut IdentityConfig) {
+    // What the manifests of `icecore deploy` give each pod.
+    let of_pod = || std::env::var("NODE_NAME").ok();
+    let named = |name: &String| !name.is_empty();
+    config.host_name = Some(settings.node_name.clone()).filter(named).or_else(of_pod).filter(named);
+    config.pods_max = settings.probe_pods_max;
+    config.service_name_labels.clone_from(&settings.probe_service_name_labels);
+    config.pod_labels.clone_from(&settings.probe_pod_labels);
+    config.pod_annotations.clone_from(&settings.probe_pod_annotations);
+    config.docker_dir.clone_from(&settings.docker_dir);
+    config.kubernetes = match (settings.kubernetes, settings.kubeconfig.as_str()) {
+        (Kubernetes::Off, _) => Cluster::Off,
+        (Kubernetes::Auto, "") => Cluster::InCluster,
+        (Kubernetes::Auto, path) => Cluster::Kubeconfig(PathBuf::from(path)),
+    };
 }
 
 fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {

@@ -1,4 +1,4 @@
-//! Who may do what: only the probe may ask the Kubernetes API, and only for pods.
+//! Who may do what: only the probe may ask the Kubernetes API, and only for pods and what made them.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleRef, Subject};
@@ -16,19 +16,26 @@ pub(super) fn account(options: &Options, component: Component) -> ServiceAccount
 }
 
 /// Pods of every namespace, to list and to watch: RBAC cannot narrow that to one node, the probe
-/// asks for its own node's alone.
+/// asks for its own node's alone. Of the replica sets and jobs that made them it asks for one at a
+/// time, by name: for the deployment or cron job behind.
 pub(super) fn probe_role(options: &Options) -> ClusterRole {
-    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-    let rule = PolicyRule {
-        api_groups: Some(words(&[""])),
-        resources: Some(words(&["pods"])),
-        verbs: words(&["list", "watch"]),
-        ..PolicyRule::default()
-    };
     ClusterRole {
         metadata: meta_of_cluster(options, role_name(options)),
-        rules: Some(vec![rule]),
+        rules: Some(vec![
+            rule("", "pods", &["list", "watch"]),
+            rule("apps", "replicasets", &["get"]),
+            rule("batch", "jobs", &["get"]),
+        ]),
         ..ClusterRole::default()
+    }
+}
+
+fn rule(group: &str, resource: &str, verbs: &[&str]) -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(vec![resource.to_owned()]),
+        verbs: verbs.iter().map(|&verb| verb.to_owned()).collect(),
+        ..PolicyRule::default()
     }
 }
 

@@ -172,15 +172,23 @@ fn privileges_are_minimal() {
 }
 
 /// Scenario: the roles.
-/// Guarantees: one, for the probe's account, which may list and watch pods and nothing else.
+/// Guarantees: one, for the probe's account, which may list and watch pods, read one of what made
+/// them, and nothing else.
 #[test]
 fn roles_are_minimal() {
     let documents = documents(&options());
     let roles: Vec<ClusterRole> = typed(&documents, "ClusterRole");
     let rules = roles[0].rules.as_ref().unwrap();
-    assert_eq!((roles.len(), rules.len()), (1, 1));
-    assert_eq!(rules[0].resources.as_deref(), Some(&["pods".to_owned()][..]));
-    assert_eq!(rules[0].verbs, ["list", "watch"]);
+    assert_eq!(roles.len(), 1);
+    let rights = rules.iter().map(|rule| {
+        let [groups, resources] =
+            [&rule.api_groups, &rule.resources].map(|one| one.as_ref().unwrap());
+        assert_eq!((groups.len(), resources.len()), (1, 1));
+        (groups[0].as_str(), resources[0].as_str(), rule.verbs.join(" "))
+    });
+    let wanted =
+        [("", "pods", "list watch"), ("apps", "replicasets", "get"), ("batch", "jobs", "get")];
+    assert_eq!(rights.collect::<Vec<_>>(), wanted.map(|(a, b, c)| (a, b, c.to_owned())));
     let bindings: Vec<ClusterRoleBinding> = typed(&documents, "ClusterRoleBinding");
     assert_eq!(bindings[0].role_ref.name, roles[0].metadata.name.clone().unwrap());
     let subject = &bindings[0].subjects.as_ref().unwrap()[0];

@@ -8,38 +8,57 @@
 pub(crate) struct Cgroup {
     pub(crate) container_id: Option<String>,
     pub(crate) pod_uid: Option<String>,
-    /// The systemd service, without `.service`.
+    /// The systemd service, without `.service`: of the machine, or of what runs inside the container.
     pub(crate) unit: Option<String>,
 }
 
 const CONTAINER_ID_DIGITS: usize = 64;
 const POD_UID_BYTES: usize = 36;
+/// Processes that container runtimes start beside a container, and that are none of its own.
+const MONITORS: [&str; 2] = ["crio-conmon-", "libpod-conmon-"];
 
 /// Reads `/proc/<pid>/cgroup`, of either version.
 pub(crate) fn parse(text: &str) -> Cgroup {
-    let mut found = Cgroup::default();
     // `hierarchy:controllers:path`; the path may hold colons.
-    for path in text.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
-        for part in path.split('/') {
-            found.container_id = found.container_id.or_else(|| container_id(part));
-            found.pod_uid = found.pod_uid.or_else(|| pod_uid(part));
-            // The innermost unit: a user's own service is below the user manager's.
-            if let Some(unit) = part.strip_suffix(".service") {
-                found.unit = Some(unit.to_owned()).filter(|unit| !unit.starts_with("user@"));
-            }
+    let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(of_path);
+    // Of version 1 there is a path for each controller, and some controllers may not be used below
+    // some level: the one that says the most counts.
+    paths.fold(Cgroup::default(), |best, one| if one.says() > best.says() { one } else { best })
+}
+
+/// The innermost of each: a node that is itself a container (kind) has its pods below its own
+/// container, and a unit below a container is one of that container's.
+fn of_path(path: &str) -> Cgroup {
+    let mut found = Cgroup::default();
+    for part in path.split('/') {
+        if let Some(uid) = pod_uid(part) {
+            // Whatever is above is the node's.
+            found = Cgroup { pod_uid: Some(uid), ..Cgroup::default() };
+        }
+        if let Some(id) = container_id(part) {
+            // That of the runtime or the kubelet, not of what runs inside.
+            found.unit = None;
+            found.container_id = Some(id);
+        }
+        // The innermost unit: a user's own service is below the user manager's.
+        if let Some(unit) = part.strip_suffix(".service") {
+            found.unit = Some(unit.to_owned()).filter(|unit| !unit.starts_with("user@"));
         }
     }
-    if found.container_id.is_some() {
-        // That of the runtime or the kubelet, not of what runs inside.
-        found.unit = None;
-    }
     found
+}
+
+impl Cgroup {
+    /// How much is known, and of that the most telling first.
+    fn says(&self) -> (bool, bool, bool) {
+        (self.pod_uid.is_some(), self.container_id.is_some(), self.unit.is_some())
+    }
 }
 
 /// `<id>`, `docker-<id>.scope`, `cri-containerd-<id>.scope`, `kubepods-….slice:cri-containerd:<id>`.
 fn container_id(part: &str) -> Option<String> {
     let name = part.strip_suffix(".scope").unwrap_or(part);
-    if name.starts_with("crio-conmon-") {
+    if MONITORS.iter().any(|monitor| name.starts_with(monitor)) {
         return None;
     }
     let id = name.rsplit(['-', ':']).next()?;
@@ -62,72 +81,4 @@ fn pod_uid(part: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    const UID: &str = "8dbc5577-d0e2-4706-8787-57d52c03ddf2";
-
-    /// Scenario: the paths that container runtimes and systemd make, of both versions.
-    /// Guarantees: container, pod and unit where they are, and nothing where they are not.
-    #[test]
-    fn paths() {
-        let slice_uid = UID.replace('-', "_");
-        let cases = [
-            ("0::/".to_owned(), None, None, None),
-            ("0::/system.slice/nginx.service".to_owned(), None, None, Some("nginx")),
-            (
-                "0::/user.slice/user-0.slice/user@0.service/app.slice/x.service".to_owned(),
-                None,
-                None,
-                Some("x"),
-            ),
-            ("0::/user.slice/user-0.slice/user@0.service/init.scope".to_owned(), None, None, None),
-            (format!("0::/system.slice/docker-{ID}.scope"), Some(ID), None, None),
-            (format!("12:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}"), Some(ID), None, None),
-            (format!("0::/docker/{ID}/init.scope"), Some(ID), None, None),
-            (format!("0::/kubepods/besteffort/pod{UID}/{ID}"), Some(ID), Some(UID), None),
-            (
-                format!(
-                    "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice_uid}.slice/cri-containerd-{ID}.scope"
-                ),
-                Some(ID),
-                Some(UID),
-                None,
-            ),
-            (
-                format!(
-                    "0::/kubepods.slice/kubepods-pod{slice_uid}.slice/crio-{ID}.scope/container"
-                ),
-                Some(ID),
-                Some(UID),
-                None,
-            ),
-            (
-                format!("0::/kubepods.slice/kubepods-pod{slice_uid}.slice/crio-conmon-{ID}.scope"),
-                None,
-                Some(UID),
-                None,
-            ),
-            (
-                format!(
-                    "11:cpu:/system.slice/containerd.service/kubepods-besteffort-pod{slice_uid}.slice:cri-containerd:{ID}"
-                ),
-                Some(ID),
-                Some(UID),
-                None,
-            ),
-            (format!("0::/machine.slice/libpod-{ID}.scope"), Some(ID), None, None),
-            (format!("0::/podman/{}", ID.replace('a', "g")), None, None, None),
-            ("garbage\n:\n::".to_owned(), None, None, None),
-        ];
-        for (text, container_id, pod_uid, unit) in cases {
-            let wanted = Cgroup {
-                container_id: container_id.map(str::to_owned),
-                pod_uid: pod_uid.map(str::to_owned),
-                unit: unit.map(str::to_owned),
-            };
-            assert_eq!(parse(&text), wanted, "{text}");
-        }
-    }
-}
+mod tests;

@@ -7,11 +7,15 @@ use std::fs;
 use std::path::Path;
 
 use super::cgroup::{self, Cgroup};
+use super::docker::Docker;
 use crate::redact;
 
 /// Arguments and their bytes that are kept.
 const ARGUMENTS_MAX: usize = 64;
 const ARGUMENT_BYTES_MAX: usize = 1_024;
+/// Attributes of its environment that are kept, and bytes of key and value.
+const GIVEN_MAX: usize = 32;
+const GIVEN_BYTES_MAX: usize = 255;
 
 /// One process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,8 +27,11 @@ pub(crate) struct Process {
     /// Redacted.
     pub(crate) arguments: Vec<String>,
     pub(crate) cgroup: Cgroup,
-    /// `OTEL_SERVICE_NAME`, or the same in `OTEL_RESOURCE_ATTRIBUTES`.
-    pub(crate) service_name: Option<String>,
+    /// Attributes that its environment gives it: those of `OTEL_RESOURCE_ATTRIBUTES`, the name of
+    /// the service that of `OTEL_SERVICE_NAME` where there is one.
+    pub(crate) given: Vec<(String, String)>,
+    /// Its container, where Docker runs it and no pod is known. Not of procfs.
+    pub(crate) docker: Option<Docker>,
     /// It, or the parent that runs the same program, was started by the init process.
     pub(crate) started_by_init: bool,
 }
@@ -58,8 +65,9 @@ pub(crate) fn read(proc_dir: &Path, pid: u32) -> Option<Process> {
         comm: String::from_utf8_lossy(&text("comm")).trim_end().to_owned(),
         arguments: arguments(&text("cmdline")),
         cgroup: cgroup::parse(&String::from_utf8_lossy(&text("cgroup"))),
-        service_name: service_name(&environ),
+        given: given(&environ),
         executable,
+        docker: None,
         started_by_init,
     };
     (started_ticks(proc_dir, pid) == Some(process.started_ticks)).then_some(process)
@@ -101,19 +109,46 @@ fn arguments(cmdline: &[u8]) -> Vec<String> {
     redact::arguments(&list)
 }
 
-fn service_name(environ: &[u8]) -> Option<String> {
+fn given(environ: &[u8]) -> Vec<(String, String)> {
     let variable = |name: &[u8]| {
         let mut all = environ.split(|&byte| byte == 0);
         let value = all.find_map(|one| one.strip_prefix(name)?.strip_prefix(b"="))?;
         Some(String::from_utf8_lossy(value).into_owned())
     };
-    let in_attributes = || {
-        let attributes = variable(b"OTEL_RESOURCE_ATTRIBUTES")?;
-        let mut pairs = attributes.split(',').filter_map(|pair| pair.split_once('='));
-        pairs.find(|(key, _)| key.trim() == "service.name").map(|(_, name)| name.trim().to_owned())
-    };
-    let named = |name: &String| !name.is_empty() && name.len() <= 255;
-    variable(b"OTEL_SERVICE_NAME").filter(named).or_else(in_attributes).filter(named)
+    let named = variable(b"OTEL_SERVICE_NAME").map(|name| ("service.name".to_owned(), name));
+    let attributes = variable(b"OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let pairs = attributes.split(',').filter_map(|pair| pair.split_once('='));
+    let pairs = pairs.map(|(key, value)| (key.trim().to_owned(), decoded(value.trim())));
+    let mut list: Vec<(String, String)> = Vec::new();
+    for (key, value) in named.into_iter().chain(pairs) {
+        let bounded = key.len() <= GIVEN_BYTES_MAX && value.len() <= GIVEN_BYTES_MAX;
+        let said = !key.is_empty() && !value.is_empty() && !redact::names_secret(&key);
+        let new = list.iter().all(|(known, _)| *known != key);
+        if bounded && said && new && list.len() < GIVEN_MAX {
+            list.push((key, value));
+        }
+    }
+    list
+}
+
+/// Without its percent signs, as the specification has it; what is no text then stays as it is.
+fn decoded(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let hex = |digits: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+        let escaped = after.first_chunk::<2>().filter(|_| first == b'%').and_then(hex);
+        bytes.push(escaped.unwrap_or(first));
+        rest = after.get(if escaped.is_some() { 2 } else { 0 }..).unwrap_or_default();
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| value.to_owned())
+}
+
+impl Process {
+    /// The value of an attribute that its environment gives it.
+    pub(crate) fn given(&self, key: &str) -> Option<&str> {
+        self.given.iter().find(|(one, _)| one == key).map(|(_, value)| value.as_str())
+    }
 }
 
 #[cfg(test)]
@@ -146,12 +181,16 @@ mod tests {
         fs::write(process.join("stat"), stat).unwrap();
         fs::write(process.join("cmdline"), b"app\0--password\0x\0").unwrap();
         let environ =
-            b"A=b\0OTEL_RESOURCE_ATTRIBUTES=x=y, service.name = shop \0OTEL_SERVICE_NAME=\0";
+            b"A=b\0OTEL_RESOURCE_ATTRIBUTES=x=y%20z%, service.name = shop ,token=t,x=2,=\0OTEL_SERVICE_NAME=\0";
         fs::write(process.join("environ"), environ).unwrap();
         let read = read(dir.path(), 7).unwrap();
         assert_eq!(read.started_ticks, 22);
         assert!(read.started_by_init);
         assert_eq!(read.arguments, ["app", "--password", "REDACTED"]);
-        assert_eq!(read.service_name.as_deref(), Some("shop"));
+        assert_eq!(read.given("service.name"), Some("shop"));
+        assert_eq!(read.given("x"), Some("y z%"));
+        assert_eq!(read.given.len(), 2);
+        let both = b"OTEL_RESOURCE_ATTRIBUTES=service.name=weak\0OTEL_SERVICE_NAME=strong\0";
+        assert_eq!(given(both), [("service.name".to_owned(), "strong".to_owned())]);
     }
 }

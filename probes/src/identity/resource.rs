@@ -1,11 +1,13 @@
-//! The OTLP resource of a process, and what its service is called.
+//! The OTLP resource of a process.
 //!
-//! Invariant: pure; keys are those of the semantic conventions, absent rather than empty.
+//! Invariants: pure; keys are those of the semantic conventions, absent rather than empty, and each
+//! is there once; what an environment or an annotation says never takes the place of what was seen.
 
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use super::kube::Placed;
+use super::kube::{Container, Placed};
+use super::naming::{self, Naming};
 use super::process::Process;
 use crate::span::attribute::{integer, text, texts};
 
@@ -19,44 +21,38 @@ pub(crate) struct Host {
 /// The resource of a process, in a pod where it is in one.
 pub(crate) fn resource(
     host: &Host,
+    naming: &Naming,
     pid: u32,
     process: &Process,
     placed: Option<&Placed>,
 ) -> Resource {
-    let mut list = vec![text("service.name", &service_name(process, placed))];
-    let instance = match placed {
-        Some(Placed { pod, container }) => {
-            let container = container.as_deref().unwrap_or_default();
-            format!("{}.{}.{container}", pod.namespace, pod.name)
-        }
-        None => {
-            let host = host.name.as_deref().unwrap_or_default();
-            format!("{host}:{pid}:{}", process.started_ticks)
-        }
-    };
-    list.push(text("service.instance.id", &instance));
+    let mut list = Vec::new();
+    service(&mut list, host, naming, (pid, process), placed);
     if pid != 0 {
         list.push(integer("process.pid", i64::from(pid)));
     }
-    let mut put = |key: &str, value: Option<&str>| {
-        list.extend(value.filter(|value| !value.is_empty()).map(|value| text(key, value)));
-    };
-    put("process.executable.name", Some(&executable_name(process)));
-    put("process.executable.path", process.executable.as_deref());
-    put("process.command", process.arguments.first().map(String::as_str));
-    put("host.name", host.name.as_deref());
-    put("host.id", host.id.as_deref());
-    put("os.type", Some("linux"));
-    put("container.id", process.cgroup.container_id.as_deref());
-    put("telemetry.distro.name", Some("icecore"));
-    put("telemetry.distro.version", Some(env!("CARGO_PKG_VERSION")));
+    put(&mut list, "process.executable.name", Some(&naming::executable(process)));
+    put(&mut list, "process.executable.path", process.executable.as_deref());
+    put(&mut list, "process.command", process.arguments.first().map(String::as_str));
+    put(&mut list, "host.name", host.name.as_deref());
+    put(&mut list, "host.id", host.id.as_deref());
+    put(&mut list, "os.type", Some("linux"));
+    put(&mut list, "telemetry.distro.name", Some("icecore"));
+    put(&mut list, "telemetry.distro.version", Some(env!("CARGO_PKG_VERSION")));
     if !process.arguments.is_empty() {
         list.push(texts("process.command_args", &process.arguments));
     }
+    container(&mut list, process, placed);
     if let Some(placed) = placed {
-        kubernetes(&mut list, placed);
-    } else if let Some(uid) = &process.cgroup.pod_uid {
-        list.push(text("k8s.pod.uid", uid));
+        kubernetes(&mut list, naming, placed);
+    } else {
+        put(&mut list, "k8s.pod.uid", process.cgroup.pod_uid.as_deref());
+    }
+    let annotated = placed.map(|placed| placed.pod.given.as_slice()).unwrap_or_default();
+    for (key, value) in process.given.iter().chain(annotated) {
+        if !list.iter().any(|one| one.key == *key) {
+            put(&mut list, key, Some(value));
+        }
     }
     Resource { attributes: list, ..Resource::default() }
 }
@@ -75,74 +71,59 @@ pub(crate) fn host(host: &Host) -> Resource {
     Resource { attributes: known.collect(), ..Resource::default() }
 }
 
-fn kubernetes(list: &mut Vec<KeyValue>, placed: &Placed) {
-    let Placed { pod, container } = placed;
-    list.push(text("k8s.pod.name", &pod.name));
-    list.push(text("k8s.pod.uid", &pod.uid));
-    list.push(text("k8s.namespace.name", &pod.namespace));
-    list.extend(pod.node.as_deref().map(|node| text("k8s.node.name", node)));
-    list.extend(container.as_deref().map(|name| text("k8s.container.name", name)));
-    list.extend(pod.owner.as_ref().map(|(key, name)| text(key, name)));
+fn put(list: &mut Vec<KeyValue>, key: &str, value: Option<&str>) {
+    list.extend(value.filter(|value| !value.is_empty()).map(|value| text(key, value)));
 }
 
-/// By strength: the process's own environment, its pod, its systemd unit, its program.
-fn service_name(process: &Process, placed: Option<&Placed>) -> String {
-    let unit = process.cgroup.unit.as_ref().filter(|_| process.started_by_init);
-    let pod = placed.map(|placed| &placed.pod.service_name);
-    let named = process.service_name.as_ref().or(pod).or(unit);
-    named.cloned().unwrap_or_else(|| executable_name(process))
+fn service(
+    list: &mut Vec<KeyValue>,
+    host: &Host,
+    naming: &Naming,
+    (pid, process): (u32, &Process),
+    placed: Option<&Placed>,
+) {
+    list.push(text("service.name", &naming::name(naming, process, placed)));
+    put(list, "service.namespace", naming::namespace(process, placed).as_deref());
+    put(list, "service.version", naming::version(process, placed).as_deref());
+    list.push(text("service.instance.id", &naming::instance(host, pid, process, placed)));
 }
 
-/// The program as one calls it: `python3`, not `python3.11`, where it was called so.
-fn executable_name(process: &Process) -> String {
-    let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    let called = process.arguments.first().map(|argument| file_name(argument));
-    match (process.executable.as_deref().map(file_name), called) {
-        (Some(program), Some(called)) if !called.is_empty() && program.starts_with(&called) => {
-            called
-        }
-        (Some(program), _) => program,
-        (None, _) if process.comm.is_empty() => "unknown_service".to_owned(),
-        (None, _) => process.comm.clone(),
+fn container(list: &mut Vec<KeyValue>, process: &Process, placed: Option<&Placed>) {
+    put(list, "container.id", process.cgroup.container_id.as_deref());
+    let docker = process.docker.as_ref();
+    put(list, "container.name", docker.map(|docker| docker.name.as_str()));
+    let of_pod = placed.and_then(Placed::container);
+    let runtime = of_pod.map(|container| container.runtime.as_str());
+    put(list, "container.runtime.name", runtime.or(docker.map(|_| "docker")));
+    if let Some(image) = naming::image(process, placed) {
+        put(list, "container.image.name", Some(&image.name));
+        list.extend(image.tag.clone().map(|tag| texts("container.image.tags", &[tag])));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::super::cgroup::Cgroup;
-    use super::super::kube::Pod;
-    use super::*;
-
-    fn called(executable: &str, arguments: &[&str]) -> Process {
-        Process {
-            executable: Some(executable.to_owned()),
-            arguments: arguments.iter().map(|&one| one.to_owned()).collect(),
-            comm: "comm".to_owned(),
-            ..Process::default()
+    let image_id = of_pod.map(|container| &container.image_id);
+    if let Some(id) = image_id.or(docker.map(|docker| &docker.image_id)) {
+        put(list, "container.image.id", Some(id));
+        // `docker.io/library/nginx@sha256:…`
+        if id.contains('@') {
+            list.push(texts("container.image.repo_digests", std::slice::from_ref(id)));
         }
     }
+}
 
-    /// Scenario: programs called in the usual ways, with more and more said of their service.
-    /// Guarantees: the strongest word wins.
-    #[test]
-    fn service_names() {
-        let python = called("/usr/bin/python3.11", &["python3", "-m", "http.server"]);
-        assert_eq!(service_name(&python, None), "python3");
-        let nginx = called("/usr/sbin/nginx", &["nginx: worker process"]);
-        assert_eq!(service_name(&nginx, None), "nginx");
-        let gone = Process { comm: "curl".to_owned(), ..Process::default() };
-        assert_eq!(service_name(&gone, None), "curl");
-        let cgroup = Cgroup { unit: Some("shop".to_owned()), ..Cgroup::default() };
-        let mut unit = Process { cgroup, ..nginx };
-        assert_eq!(service_name(&unit, None), "nginx", "started by hand from within a unit");
-        unit.started_by_init = true;
-        assert_eq!(service_name(&unit, None), "shop");
-        let pod = Pod { service_name: "cart".to_owned(), ..Pod::default() };
-        let placed = Placed { pod: Arc::new(pod), container: None };
-        assert_eq!(service_name(&unit, Some(&placed)), "cart");
-        unit.service_name = Some("named".to_owned());
-        assert_eq!(service_name(&unit, Some(&placed)), "named");
+fn kubernetes(list: &mut Vec<KeyValue>, naming: &Naming, placed: &Placed) {
+    let pod = &placed.pod;
+    put(list, "k8s.pod.name", Some(&pod.name));
+    put(list, "k8s.pod.uid", Some(&pod.uid));
+    put(list, "k8s.namespace.name", Some(&pod.namespace));
+    put(list, "k8s.node.name", pod.node.as_deref());
+    if let Some(Container { name, restarts, .. }) = placed.container() {
+        put(list, "k8s.container.name", Some(name));
+        list.push(integer("k8s.container.restart_count", *restarts));
+    }
+    list.extend(pod.owners.iter().map(|(key, name)| text(key, name)));
+    for (key, value) in pod.labels.iter().filter(|(key, _)| naming.labels.matches(key)) {
+        list.push(text(&format!("k8s.pod.label.{key}"), value));
+    }
+    for (key, value) in &pod.annotations {
+        list.push(text(&format!("k8s.pod.annotation.{key}"), value));
     }
 }

@@ -110,7 +110,7 @@ fn pod(name: &str, container: &str) -> serde_json::Value {
             }],
         },
         "spec": { "nodeName": "node-1", "containers": [{ "name": "app" }] },
-        "status": { "containerStatuses": [{
+        "status": { "podIP": "10.1.2.3", "containerStatuses": [{
             "name": "app", "containerID": format!("containerd://{container}"), "image": "i",
             "imageID": "i", "ready": true, "restartCount": 0,
         }]},
@@ -175,7 +175,13 @@ async fn pods_become_known() {
     assert_eq!(attribute(&before, "k8s.pod.name"), None);
 
     let client = ::kube::Client::try_from(::kube::Config::new(url.parse().unwrap())).unwrap();
-    let watch = Watch { client, node: "node-1".to_owned(), pods_max: 10 };
+    let watch = Watch {
+        client,
+        node: "node-1".to_owned(),
+        pods_max: 10,
+        naming: Arc::clone(&identity.naming),
+        metrics: identity.metrics.clone(),
+    };
     let stop = CancellationToken::new();
     let pods = Arc::clone(&task.pods);
     let task = IdentityTask { watch: Some(watch), pods: task.pods };
@@ -190,6 +196,10 @@ async fn pods_become_known() {
     assert_eq!(pod_of(7).as_deref(), Some("cart-abc12-x"), "late exchanges keep their pod");
 
     let who = identity.resource(8, 0, "app");
+    let peer = identity.peer("10.1.2.3".parse().unwrap());
+    assert!(peer.contains(&Attribute::text("service.peer.name", "cart")), "{peer:?}");
+    assert!(peer.contains(&Attribute::text("icecore.peer.k8s.pod.name", "cart-abc12-y")));
+    assert_eq!(identity.peer("10.1.2.4".parse().unwrap()), []);
     for (key, value) in [
         ("service.name", "cart"),
         ("k8s.namespace.name", "shop"),

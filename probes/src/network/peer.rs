@@ -19,15 +19,22 @@ pub(super) struct Peer {
     pub(super) port: u16,
     /// The name by which the other end was looked up.
     pub(super) name: Option<String>,
+    /// The service and pod at that address, where it is of this node.
+    pub(super) whose: Vec<Attribute>,
 }
 
 impl Peer {
     /// `listening`: somebody listens on the local port, which tells the role where nothing else does.
-    pub(super) fn of(account: &Account, listening: bool, name: Option<&str>) -> Self {
+    pub(super) fn of(
+        account: &Account,
+        listening: bool,
+        name: Option<&str>,
+        whose: Vec<Attribute>,
+    ) -> Self {
         let client = account.is_client().unwrap_or(!listening);
         let (local, remote) = (account.local(), account.remote());
         let port = if client { remote.port() } else { local.port() };
-        Self { client, address: remote.ip(), port, name: name.map(str::to_owned) }
+        Self { client, address: remote.ip(), port, name: name.map(str::to_owned), whose }
     }
 
     /// In a word.
@@ -46,6 +53,7 @@ impl Peer {
             Attribute::integer(port, i64::from(self.port)),
         ];
         list.extend(self.named());
+        list.extend(self.whose.iter().cloned());
         list
     }
 

@@ -50,6 +50,7 @@ pub(super) fn record(
     let connect = account.connect_nanos();
     list.extend(connect.map(|nanos| Attribute::count("icecore.network.tcp.connect", nanos)));
     list.extend(peer.named());
+    list.extend(peer.whose.iter().cloned());
     list.extend(ending.error().map(|error| Attribute::text("error.type", error)));
     let severity =
         if ending.error().is_some() { SeverityNumber::Warn } else { SeverityNumber::Info };

@@ -194,17 +194,21 @@ fn peers_have_names_and_no_chance_ports() {
     assert_eq!(names.name(1, remote), Some("shop.test"));
     assert_eq!(names.name(2, remote), Some("other.test"));
     assert_eq!(names.name(1, "192.0.2.9".parse().unwrap()), None);
-    let client = Peer::of(&account(1, 80, 0), false, names.name(1, remote));
+    let client = Peer::of(&account(1, 80, 0), false, names.name(1, remote), Vec::new());
     assert_eq!(
         (client.role(), client.port, client.name.as_deref()),
         ("client", 80, Some("shop.test"))
     );
     let unknown = Account { flags: 0, ..account(1, 80, 0) };
     assert_eq!(
-        (Peer::of(&unknown, true, None).role(), Peer::of(&unknown, true, None).port),
+        {
+            let peer = Peer::of(&unknown, true, None, Vec::new());
+            (peer.role(), peer.port)
+        },
         ("server", 40_001)
     );
-    let server =
-        |port| Peer::of(&Account { flags: ACCOUNT_SERVER, ..account(1, port, 0) }, false, None);
+    let server = |port| {
+        Peer::of(&Account { flags: ACCOUNT_SERVER, ..account(1, port, 0) }, false, None, Vec::new())
+    };
     assert_eq!(server(50_000), server(50_001));
 }

@@ -2,11 +2,14 @@
 //! comes, and every request there once on each side.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may panic")]
 
+#[path = "../../../tests/it/cluster.rs"]
+mod cluster;
 mod connections;
 mod databases;
 mod dns;
 mod http2;
 mod peers;
+mod pods;
 mod processes;
 mod queues;
 mod receiver;

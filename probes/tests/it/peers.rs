@@ -30,7 +30,9 @@ pub(crate) async fn open(
 ) -> Option<Probes> {
     config.emit.endpoint = endpoint;
     config.emit.batch_after = Duration::from_millis(100);
-    config.identity.kubernetes = Kubernetes::Off;
+    if config.identity.kubernetes == Kubernetes::InCluster {
+        config.identity.kubernetes = Kubernetes::Off;
+    }
     match Probes::open(config, registry).await {
         Ok(probes) => Some(probes),
         Err(e) if matches!(e.kind(), ErrorKind::Unprivileged | ErrorKind::Unsupported) => {

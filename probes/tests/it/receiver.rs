@@ -31,10 +31,13 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+/// A span with the attributes of its resource.
+pub(crate) type Told = (Arc<[KeyValue]>, Span);
+
 /// What has come.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Received {
-    spans: Arc<Mutex<Vec<Span>>>,
+    spans: Arc<Mutex<Vec<Told>>>,
     logs: Arc<Mutex<Vec<ResourceLogs>>>,
     metrics: Arc<Mutex<Vec<ResourceMetrics>>>,
 }
@@ -45,9 +48,13 @@ impl TraceService for Received {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let resources = request.into_inner().resource_spans.into_iter();
-        let scopes = resources.flat_map(|resource| resource.scope_spans);
-        self.spans.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans));
+        for of_resource in request.into_inner().resource_spans {
+            let resource: Arc<[KeyValue]> =
+                of_resource.resource.unwrap_or_default().attributes.into();
+            let spans = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            let with_resource = spans.map(|span| (Arc::clone(&resource), span));
+            self.spans.lock().unwrap().extend(with_resource);
+        }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
@@ -94,9 +101,14 @@ impl Received {
 
     /// Spans of which this attribute has one of these values.
     pub(crate) fn spans(&self, key: &str, values: &[i64]) -> Vec<Span> {
+        self.with_resources(key, values).into_iter().map(|(_, span)| span).collect()
+    }
+
+    /// The same, each with the attributes of its resource.
+    pub(crate) fn with_resources(&self, key: &str, values: &[i64]) -> Vec<(Arc<[KeyValue]>, Span)> {
         let spans = self.spans.lock().unwrap();
-        let wanted = |span: &&Span| int(span, key).is_some_and(|value| values.contains(&value));
-        spans.iter().filter(wanted).cloned().collect()
+        let wanted = |span: &Span| int(span, key).is_some_and(|value| values.contains(&value));
+        spans.iter().filter(|(_, span)| wanted(span)).cloned().collect()
     }
 }
 
