@@ -23,9 +23,14 @@ use super::shape::{from_file, parts};
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::schema::{MapColumn, fixed_fields};
+use crate::work::both;
 
 /// Rows of one batch.
 const BATCH_ROWS: usize = 8_192;
+
+/// From so many columns on, few rows of them are made on two threads: it costs a tenth of a
+/// millisecond at most, and a span has some 75.
+const COLUMNS_IN_TWO_MIN: usize = 32;
 
 /// See the module.
 #[derive(Debug)]
@@ -124,7 +129,7 @@ impl Source {
     /// Batches of these rows of a group, in order.
     pub(super) fn decode(
         self: &Arc<Self>,
-        footer: &Footer,
+        footer: &Arc<Footer>,
         fetched: &Arc<Fetched>,
         group: usize,
         rows: &Rows,
@@ -134,7 +139,7 @@ impl Source {
             return Ok(Decoding { source, batches: Batches::Counted(rows.count()) });
         }
         if rows.count() <= point::ROWS_MAX {
-            let batch = self.points(Points { footer, group, fetched }, rows)?;
+            let batch = self.points(footer, fetched, group, rows)?;
             return Ok(Decoding { source, batches: Batches::Made(Some(batch)) });
         }
         let group = Group { footer, at: group, fetched };
@@ -142,11 +147,20 @@ impl Source {
         Ok(Decoding { source, batches: Batches::Read(read) })
     }
 
-    /// The same for few rows, in one batch.
-    fn points(&self, points: Points<'_>, rows: &Rows) -> Result<RecordBatch, Error> {
-        let places = rows.places();
-        let column = |root: &Root| points.column(&root.field, &root.leaves, &places);
-        let columns = self.roots.iter().map(column).collect::<Result<Vec<_>, _>>();
+    /// The same for few rows, in one batch. Many columns are made on two threads.
+    fn points(
+        self: &Arc<Self>,
+        footer: &Arc<Footer>,
+        fetched: &Arc<Fetched>,
+        group: usize,
+        rows: &Rows,
+    ) -> Result<RecordBatch, Error> {
+        let points = Points { footer, group, fetched };
+        let places: Arc<[usize]> = rows.places().into();
+        let columns = match self.roots.len() {
+            all @ ..COLUMNS_IN_TWO_MIN => self.columns(points, 0..all, &places),
+            _ => self.columns_in_two(footer, fetched, group, &places),
+        };
         let mut columns = columns.map_err(|source| self.failed(source))?;
         let left = self.roots.iter().zip(&columns).filter(|(_, column)| column.is_none());
         let left: Vec<usize> = left.flat_map(|(root, _)| root.leaves.iter().copied()).collect();
@@ -160,6 +174,40 @@ impl Source {
         let columns: Vec<ArrayRef> = columns.into_iter().flatten().collect();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
             .map_err(|source| self.misshapen(source))
+    }
+
+    /// Some of the columns at these rows; none for each that is left to Parquet's reader.
+    fn columns(
+        &self,
+        points: Points<'_>,
+        roots: Range<usize>,
+        places: &[usize],
+    ) -> Result<Vec<Option<ArrayRef>>, ParquetError> {
+        let column = |root: &Root| points.column(&root.field, &root.leaves, places);
+        self.roots[roots].iter().map(column).collect()
+    }
+
+    /// All of them, each half on a thread.
+    fn columns_in_two(
+        self: &Arc<Self>,
+        footer: &Arc<Footer>,
+        fetched: &Arc<Fetched>,
+        group: usize,
+        places: &Arc<[usize]>,
+    ) -> Result<Vec<Option<ArrayRef>>, ParquetError> {
+        let (all, half) = (self.roots.len(), self.roots.len() / 2);
+        let shared = (Arc::clone(self), Arc::clone(footer), Arc::clone(fetched));
+        let shared_places = Arc::clone(places);
+        let first = move || {
+            let (source, footer, fetched) = shared;
+            let points = Points { footer: &footer, group, fetched: &fetched };
+            source.columns(points, 0..half, &shared_places)
+        };
+        let second = || self.columns(Points { footer, group, fetched }, half..all, places);
+        let (first, second) = both(first, second);
+        let mut columns = first?;
+        columns.extend(second?);
+        Ok(columns)
     }
 
     /// The columns of these leaves, by Parquet's reader.
