@@ -132,16 +132,31 @@ impl Traces {
                     let files = keys.iter().filter_map(|key| snapshot.file(Table::Spans, *key));
                     let told: BTreeMap<FileKey, _> =
                         files.map(|file| (file.key(), Arc::clone(file))).collect();
-                    let unknown = unknown.into_iter().map(|file| (file.key(), file));
-                    let untold: BTreeMap<FileKey, _> =
-                        unknown.filter(|(key, _)| !told.contains_key(key)).collect();
-                    let (told, untold) = (told.into_values(), untold.into_values());
-                    return TraceFiles { told: told.collect(), untold: untold.collect() };
+                    return self.with_stashed(print, told, unknown);
                 }
                 Err(lost) => lost.iter().for_each(|(segment, error)| self.lose(segment, error)),
             }
         }
         TraceFiles::any_of(snapshot)
+    }
+
+    /// Files of which the segments say that they have a print, and those that the stash knows of.
+    fn with_stashed(
+        &self,
+        print: u64,
+        mut told: BTreeMap<FileKey, Arc<FileEntry>>,
+        unknown: Vec<Arc<FileEntry>>,
+    ) -> TraceFiles {
+        let mut untold = BTreeMap::new();
+        let stash = self.stash();
+        for file in unknown {
+            match stash.has(file.id, print) {
+                Some(true) => drop(told.insert(file.key(), file)),
+                None if !told.contains_key(&file.key()) => drop(untold.insert(file.key(), file)),
+                Some(false) | None => {}
+            }
+        }
+        TraceFiles { told: told.into_values().collect(), untold: untold.into_values().collect() }
     }
 
     /// Files come into the catalog; called before a snapshot has them.

@@ -49,15 +49,21 @@ impl Traces {
         warn!(%folder, %error, "no more trace filters are made until the next start");
     }
 
-    /// The files that wait and whose prints are at hand.
-    pub(super) fn take_stashed(&self, snapshot: &Snapshot) -> Vec<(FileKey, Vec<u64>)> {
+    /// Makes segments of the files that wait and whose prints are at hand; whether there were any.
+    /// They answer from the stash until a segment does.
+    pub(super) fn keep_stashed(&self, snapshot: &Snapshot) -> io::Result<bool> {
         let wanted: BTreeMap<FileId, FileKey> = {
             let known = self.known();
             let waiting = known.waiting().map(|file| (file.1, file));
             waiting.filter(|(_, file)| snapshot.file(Table::Spans, *file).is_some()).collect()
         };
-        let taken = self.stash().take(|id| wanted.contains_key(&id));
-        taken.into_iter().map(|(id, prints)| (wanted[&id], prints)).collect()
+        let stashed = self.stash().some(|id| wanted.contains_key(&id));
+        let files: Vec<_> = stashed.into_iter().map(|(id, prints)| (wanted[&id], prints)).collect();
+        let ids: Vec<FileId> = files.iter().map(|(file, _)| file.1).collect();
+        self.keep(files)?;
+        let mut stash = self.stash();
+        ids.iter().for_each(|id| stash.forget(*id));
+        Ok(!ids.is_empty())
     }
 
     /// Files of the snapshot that wait, newest first.
@@ -73,13 +79,13 @@ impl Traces {
     }
 
     /// Makes segments of these files, one a day. A day that there is no room for is left to wait.
-    pub(super) fn keep(&self, files: Vec<(FileKey, Vec<u64>)>) -> io::Result<()> {
-        let mut days: BTreeMap<Day, BTreeMap<FileKey, Vec<u64>>> = BTreeMap::new();
+    pub(super) fn keep(&self, files: Vec<(FileKey, Arc<[u64]>)>) -> io::Result<()> {
+        let mut days: BTreeMap<Day, BTreeMap<FileKey, Arc<[u64]>>> = BTreeMap::new();
         for (file, prints) in files {
             days.entry(Day::of_file(file)).or_default().insert(file, prints);
         }
         for (day, files) in days {
-            let pairs: usize = files.values().map(Vec::len).sum();
+            let pairs: usize = files.values().map(|prints| prints.len()).sum();
             let mut sorted: Vec<Pair> = Vec::with_capacity(pairs);
             for (number, prints) in (0..).zip(files.values()) {
                 sorted.extend(prints.iter().map(|print| (*print, number)));

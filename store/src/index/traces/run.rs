@@ -101,11 +101,7 @@ impl Store {
         stop: &CancellationToken,
     ) -> io::Result<()> {
         let snapshot = self.snapshot();
-        let stashed = blocking(traces, move |traces| {
-            let files = traces.take_stashed(&snapshot);
-            let any = !files.is_empty();
-            traces.keep(files).map(|()| any)
-        });
+        let stashed = blocking(traces, move |traces| traces.keep_stashed(&snapshot));
         let mut changed = stashed.await?;
         while !stop.is_cancelled() && self.build_waiting(traces, turns).await?.is_some() {
             changed = true;
@@ -146,7 +142,7 @@ impl Store {
         let (mut read, mut away) = (Vec::new(), false);
         while let Some((file, prints)) = reads.next().await {
             match prints {
-                Ok(prints) => read.push((file, prints)),
+                Ok(prints) => read.push((file, Arc::from(prints))),
                 Err(error) if error.is_retryable() => away = true,
                 Err(error) => {
                     warn!(file = %file.1, %error, "no trace filter can be made of a file");

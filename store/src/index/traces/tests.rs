@@ -112,10 +112,9 @@ impl World {
 
     /// What the loop does, the bucket read included.
     fn keep(&mut self, sweep: bool) {
-        let stashed = self.traces.take_stashed(self.state.snapshot());
-        self.traces.keep(stashed).unwrap();
+        self.traces.keep_stashed(self.state.snapshot()).unwrap();
         let waiting = self.traces.waiting(self.state.snapshot(), &BTreeSet::new(), 64);
-        let read = waiting.into_iter().map(|file| (file, prints_of(&self.truth[&file])));
+        let read = waiting.into_iter().map(|file| (file, prints_of(&self.truth[&file]).into()));
         self.traces.keep(read.collect()).unwrap();
         let alive = self.alive();
         if sweep {
