@@ -27,7 +27,7 @@ pub struct Config {
     /// Rows of one Parquet row group. Smaller groups prune better and cost more footer.
     pub row_group_rows_max: usize,
     /// Memory for footers of files, with their page indexes and bloom filters. One of a file with
-    /// 100 columns and 8 row groups takes about 200 KB; a file whose footer is not in memory costs
+    /// 90 columns takes some 70 KB a row group; a file whose footer is not in memory costs
     /// a query one request more.
     pub footers_bytes_max: usize,
     /// Memory for dictionaries of texts that look-ups of few rows unpacked.

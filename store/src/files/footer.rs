@@ -11,12 +11,14 @@ use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::DecodeResult;
 use parquet::arrow::parquet_to_arrow_schema;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Type};
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
-    PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData,
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder,
+    RowGroupMetaData,
 };
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 use tokio::sync::OnceCell;
 
@@ -167,9 +169,30 @@ fn packed(group: &RowGroupMetaData) -> Vec<bool> {
     group.columns().iter().map(|column| zstd(column.compression())).collect()
 }
 
-/// The same with columns that are packed with zstd called plain.
+/// The same with columns that are packed with zstd called plain, and without statistics of pages
+/// that say nothing: those of ids and lists, which nobody asks for by size, and of a column that is
+/// one page. A fifth of the memory.
 fn unpacked(metadata: ParquetMetaData) -> Result<ParquetMetaData, ParquetError> {
+    let useless = |column: &ColumnChunkMetaData| {
+        column.column_descr().max_rep_level() > 0
+            || column.column_type() == Type::FIXED_LEN_BYTE_ARRAY
+    };
+    let useless: Vec<Vec<bool>> = metadata
+        .row_groups()
+        .iter()
+        .map(|group| group.columns().iter().map(useless).collect())
+        .collect();
     let mut builder = metadata.into_builder();
+    let mut index = builder.take_column_index();
+    for (pages, useless) in index.iter_mut().flatten().zip(&useless) {
+        for (pages, useless) in pages.iter_mut().zip(useless) {
+            let one = pages.get_boundary_order().is_some() && pages.num_pages() <= 1;
+            if *useless || one {
+                *pages = ColumnIndexMetaData::NONE;
+            }
+        }
+    }
+    builder = builder.set_column_index(index);
     let groups = builder.take_row_groups().into_iter().map(|group| {
         let mut group = group.into_builder();
         let columns = group.take_columns().into_iter().map(|column| match column.compression() {

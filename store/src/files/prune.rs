@@ -66,6 +66,10 @@ impl<'a> Pruning<'a> {
         };
         for test in &self.tests {
             let Some(pages) = self.footer.pages(group, test.leaf) else { continue };
+            // The row group's own statistics said as much of it.
+            if pages.len() <= 1 {
+                continue;
+            }
             let statistics = self.statistics(test)?;
             let mins = statistics.data_page_mins(columns, offsets, &[group])?;
             let maxes = statistics.data_page_maxes(columns, offsets, &[group])?;
