@@ -7,6 +7,7 @@
 //! Invariants: a frame is acknowledged only after it is as durable as the settings ask; frames are
 //! handed on in the order of their positions; a segment that failed once is never written again.
 
+mod aside;
 mod commit;
 mod disk;
 mod folder;
@@ -18,7 +19,10 @@ mod tail;
 #[cfg(feature = "fuzz")]
 pub mod untrusted;
 
+pub(crate) use aside::Aside;
 pub(crate) use commit::{Append, Appended, LogRefusal, Writer, WriterSettings};
+#[cfg(test)]
+pub(crate) use disk::Folder;
 pub(crate) use folder::LogFolder;
 pub(crate) use frame::Contents;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use tracing::error;
 use super::blocks::Cache;
 use super::traces::Traces;
 use crate::decode::{Batch, CELLS_MAX, DecodeError, Wanted, decode};
-use crate::log::{Appended, Contents, Logged, Tail};
+use crate::log::{Appended, Aside, Contents, Logged, Tail};
 
 /// Bytes of the log that are read at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -173,11 +173,12 @@ impl Block {
         Ok(rows)
     }
 
-    /// The rows of one signal, for the store, which asks once: they are not kept. What is damaged
-    /// is told and left out, as no later try could read it either.
+    /// The rows of one signal, for the store, which asks once: they are not kept. What cannot be read
+    /// is told and left out, as no later try could read it either; requests that are whole and
+    /// still have no rows are set aside.
     ///
     /// # Errors
-    /// Where the log cannot be read.
+    /// Where the log cannot be read, or nothing can be set aside.
     pub(crate) fn flush(
         &self,
         signal: Signal,
@@ -195,9 +196,27 @@ impl Block {
         let rows = kept.map_or_else(|| self.read(signal, &Wanted::ALL, tail, cache), Ok)?;
         if let Err(missing) = self.missing(signal, &rows) {
             cache.undecodable();
-            error!(error = &missing as &dyn std::error::Error, "rows of the log are lost");
+            error!(error = &missing as &dyn std::error::Error, "rows of the log are missing");
+            self.set_aside(signal, tail)?;
         }
         Ok(rows)
+    }
+
+    /// Keeps the requests of one signal that have no rows, before their part of the log goes.
+    fn set_aside(&self, signal: Signal, tail: &Tail) -> Result<(), PortError> {
+        self.requests(signal, tail, |logged| {
+            if rows_of(tail, logged, signal).is_ok() {
+                return Ok(());
+            }
+            let position = logged.position.0;
+            match tail.set_aside(logged).map_err(PortError::Io)? {
+                Aside::Kept(file) => {
+                    error!(%signal, position, file, "a request without rows is kept in the log's folder");
+                }
+                Aside::Full => error!(%signal, position, "a request is lost: see those set aside"),
+            }
+            Ok(())
+        })
     }
 
     /// Whether all rows are there that were counted when they were acknowledged.
@@ -224,16 +243,30 @@ impl Block {
         cache: &Cache,
     ) -> Result<Vec<RowBatch>, PortError> {
         let mut rows = Decoding { signal, wanted, tail, cache, batch: None, rows: Vec::new() };
+        self.requests(signal, tail, |logged| {
+            rows.add(logged);
+            Ok(())
+        })?;
+        rows.end_batch();
+        Ok(rows.rows)
+    }
+
+    /// The requests of one signal, in log order.
+    fn requests(
+        &self,
+        signal: Signal,
+        tail: &Tail,
+        mut each: impl FnMut(&Logged) -> Result<(), PortError>,
+    ) -> Result<(), PortError> {
         let mut from = self.first;
         while from < self.next {
             let logged = tail.read_logged(from, CHUNK_BYTES)?;
             let Some(last) = logged.last() else { break };
             from = last.next;
             let of_block = logged.iter().filter(|logged| logged.position < self.next);
-            of_block.filter(|logged| logged.signal == signal).for_each(|it| rows.add(it));
+            of_block.filter(|logged| logged.signal == signal).try_for_each(&mut each)?;
         }
-        rows.end_batch();
-        Ok(rows.rows)
+        Ok(())
     }
 }
 
@@ -260,9 +293,7 @@ impl Decoding<'_> {
     fn try_add(&mut self, logged: &Logged) -> Result<(), Undecodable> {
         if logged.contents.alone {
             self.end_batch();
-            let decoded =
-                self.tail.unpack(&logged.packed, |plain| decode(self.signal, plain))??;
-            self.rows.extend(decoded.rows);
+            self.rows.extend(rows_of(self.tail, logged, self.signal)?);
             return Ok(());
         }
         let mut batch =
@@ -285,6 +316,11 @@ impl Decoding<'_> {
             }
         }
     }
+}
+
+/// The rows of one request by itself.
+fn rows_of(tail: &Tail, logged: &Logged, signal: Signal) -> Result<Option<RowBatch>, Undecodable> {
+    Ok(tail.unpack(&logged.packed, |plain| decode(signal, plain))??.rows)
 }
 
 /// Why a logged request has no rows.

@@ -11,6 +11,7 @@ use icecore_store::{Feed, FeedItem, LogPosition, PortError, Signal, WriterId};
 use tokio::sync::watch;
 use tracing::error;
 
+use super::aside::{Aside, set_aside};
 use super::frame::{self, Contents, HEAD_BYTES, Read};
 use super::pack::{Packed, Packer};
 use super::segment::{Pin, Place, Segment, Segments};
@@ -75,6 +76,13 @@ impl Tail {
         read: impl FnOnce(&[u8]) -> T,
     ) -> std::io::Result<T> {
         self.packer.unpack(&packed.bytes, packed.plain_bytes, read)
+    }
+
+    /// Keeps a request for good that nobody can make rows of: see `aside.rs`. Blocks on the disk.
+    pub(crate) fn set_aside(&self, logged: &Logged) -> std::io::Result<Aside> {
+        let folder = self.segments.folder();
+        let kept = self.unpack(&logged.packed, |plain| set_aside(folder, logged, Some(plain)));
+        kept.unwrap_or_else(|_damaged| set_aside(folder, logged, None))
     }
 
     /// Keeps what the log has now, as long as there is room.

@@ -15,6 +15,7 @@ use super::super::read::snapshot;
 use super::*;
 use crate::decode::check;
 use crate::fixtures::{TestClock, any_pace, request};
+use crate::log::Folder as _;
 use crate::log::faults::FaultyFolder;
 use crate::log::harness::{Log, SETTINGS};
 use crate::log::{Contents, Packed, Packer, WriterSettings};
@@ -181,6 +182,35 @@ fn damage_is_told() {
     let prefix = setup.live.prefix().unwrap();
     assert_eq!(rows_of(&prefix), 1);
     assert_eq!(first.position, segment);
+}
+
+/// Scenario: a request was logged that no build reads any more, among others; the disk refuses to
+/// keep it at first.
+/// Guarantees: a flush fails until the request is kept as it was received, then goes on with the
+/// others; nothing is kept twice, and a start does not take it for a segment.
+#[test]
+fn a_request_without_rows_is_set_aside() {
+    let mut setup = setup(ROOMY);
+    setup.add(&["one"; 30]);
+    let payload = b"\xffno request";
+    let packed = Packer::default().pack(payload.to_vec().into());
+    let plain_bytes = packed.plain_bytes;
+    let contents = Contents { rows: 1, time: TimeRange::ALL, alone: true };
+    let at = setup.log.append(Signal::Traces, contents, packed).unwrap();
+    let request = LiveRequest { signal: Signal::Traces, contents, plain_bytes, traces: None };
+    setup.live.add(at, &request);
+    let prefix = setup.live.prefix().unwrap();
+    setup.folder.disk().room = Some(0);
+    assert!(prefix.pieces().any(|piece| piece.is_err()));
+    setup.folder.disk().room = None;
+    for _ in 0..2 {
+        assert_eq!(rows_of(&prefix), 30);
+        let name = format!("undecodable-traces-{:020}.otlp", at.position.0);
+        let files = setup.folder.files().unwrap();
+        let kept = files.iter().filter(|(name, _)| name.starts_with("undecodable-"));
+        assert_eq!(kept.collect::<Vec<_>>(), [&(name.clone(), payload.len() as u64)]);
+        assert_eq!(setup.folder.read(&name, 0, 99).unwrap(), payload);
+    }
 }
 
 /// Scenario: a query holds its blocks while a flush takes them away, log and all; it lets go of
