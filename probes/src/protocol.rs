@@ -15,6 +15,7 @@ pub mod http2;
 mod kafka;
 mod kept;
 mod memcached;
+mod mongodb;
 mod mqtt;
 mod mysql;
 mod nats;

@@ -159,6 +159,23 @@ async fn memcached() {
     check(&Subject { system, port, client, setup: &[], words: &DATABASE }).await;
 }
 
+/// Scenario: a server of MongoDB's protocol, which keeps documents in SQLite, under pymongo: documents one by
+/// one and many at once, cursors in small batches, indexes, commands that fail as a whole and in part, four
+/// clients at once, large documents, one connection that is older.
+/// Guarantees: a span on each side for each command, with its collection, status, order and size.
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let port_text = port.to_string();
+    let arguments =
+        ["--db", "memory", "--pid-file", "pid", "--host", "127.0.0.1", "-p", &port_text];
+    let Some(_server) = server("nx-27017", &arguments, folder.path()) else { return };
+    let setup = ["hello", "isMaster", "ismaster"].as_slice();
+    let (system, client, words) = (["mongodb"; 2], "mongodb_client.py", &DATABASE);
+    check(&Subject { system, port, client, setup, words }).await;
+}
+
 /// A server that runs in `folder`; none, and said so, where it is not installed.
 pub(crate) fn server(program: &str, arguments: &[&str], folder: &Path) -> Option<Peer> {
     let mut command = Command::new(program);
