@@ -193,6 +193,8 @@ pub(crate) fn server(program: &str, arguments: &[&str], folder: &Path) -> Option
 pub(crate) async fn check(subject: &Subject) {
     listening(subject.port).await;
     let mut config = Config::default();
+    // Whatever else the machine does while this runs has its place beside it.
+    config.capture.data_ring_bytes = 64 << 20;
     config.limits.statements = Statements::Whole;
     config.limits.answer_nanos_max = 4_000_000_000;
     let Subject { client, port, .. } = *subject;
@@ -201,9 +203,10 @@ pub(crate) async fn check(subject: &Subject) {
     let Some((records, received, registry)) = watched.await else { return };
     assert!(records.len() >= 200, "{} operations", records.len());
 
+    // What the kernel had no room for is not there to be compared.
+    check_figures(&registry);
     for kind in [SpanKind::Server, SpanKind::Client] {
         check_spans(&received, subject, &records, kind);
     }
-    check_figures(&registry);
     println!("{}: {} operations on both sides", subject.client, records.len());
 }
