@@ -68,14 +68,12 @@ async fn a_full_disk_turns_the_index_off() {
     let (index, _) = Index::open(disk.path(), metrics()).await.unwrap();
     drop(index);
     disk.grow();
-    let (index, found) = Index::open(disk.path(), metrics()).await.unwrap();
-    assert!(index.is_on());
+    let (index, found) = reopen(disk.path()).await;
     assert!(found.snapshot().records() <= state.snapshot().records());
     if found.sequences().is_empty() {
         index.fill(state.clone()).await;
         drop(index);
-        let (index, found) = Index::open(disk.path(), metrics()).await.unwrap();
-        assert!(index.is_on());
+        let (_index, found) = reopen(disk.path()).await;
         assert_eq!(found.snapshot().id(), state.snapshot().id());
     }
 }
