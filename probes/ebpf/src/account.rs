@@ -134,12 +134,9 @@ fn ended(sk: u64, old: i32) {
 /// Who was seen to send or receive on it.
 #[inline(always)]
 fn last_user(sk: u64, owner: &mut Owner) {
-    for id in [identity(sk), sk] {
-        // SAFETY: the value is copied out at once.
-        if let Some(connection) = unsafe { CONNECTIONS.get(&id) } {
-            *owner = connection.owner;
-            return;
-        }
+    // SAFETY: the value is copied out at once.
+    if let Some(connection) = unsafe { CONNECTIONS.get(&identity(sk)) } {
+        *owner = connection.owner;
     }
 }
 

@@ -31,7 +31,9 @@ use icecore_probe_events::{Counter, INBOUND, OUTBOUND};
 use account::TaskFile;
 use arch::{REGISTERS, number};
 use call::{Call, MESSAGE_LEN_AT, MESSAGE_STRIDE, NOWHERE, Shape, Source};
-use connect::{IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, is_tcp, protocol};
+use connect::{
+    IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, identity_by_number, is_tcp, protocol,
+};
 use copy::Moved;
 use maps::{TRACEPOINTS, count, setting};
 
@@ -213,7 +215,7 @@ fn system_call(registers: u64, moved: u64) {
     }
     if counted_in(sk, flags) {
         let source = if flags & MSG_TRUNC == 0 { call.source(shape) } else { NOWHERE };
-        record(identity(sk), sk, direction, source, moved, call.name(shape));
+        record(identity_by_number(sk), sk, direction, source, moved, call.name(shape));
     }
 }
 
@@ -226,7 +228,7 @@ fn spliced(call: &Call, moved: u64) {
         (None, None) => return,
     };
     if counted_in(sk, 0) {
-        record(identity(sk), sk, direction, NOWHERE, moved, 0);
+        record(identity_by_number(sk), sk, direction, NOWHERE, moved, 0);
     }
 }
 
@@ -246,7 +248,7 @@ fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
         let Ok(len) = len else { break };
         if len > 0 && counted_in(sk, 0) {
             let source = call::message(at);
-            record(identity(sk), sk, direction, source, u64::from(len), call::name(at));
+            record(identity_by_number(sk), sk, direction, source, u64::from(len), call::name(at));
         }
     }
 }

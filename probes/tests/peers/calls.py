@@ -13,6 +13,7 @@ import tempfile
 import threading
 
 libc = ctypes.CDLL(None, use_errno=True)
+SO_COOKIE = 57
 REQUEST, RESPONSE = b"POST /x HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n"
 
 
@@ -201,15 +202,38 @@ def exchange(name, send, receive, size, client, server):
     assert all_of(plain)(client, len(response)) == response
     client.close()
     server.close()
+    tell(name, ports, size, len(response))
+
+
+def tell(name, ports, request, response):
     print(json.dumps({"name": name, "client": ports[0], "server": ports[1],
-                      "request": size, "response": len(response)}), flush=True)
+                      "request": request, "response": response}), flush=True)
+
+
+def named_amid(client, server):
+    """Both sockets are given their cookies between two calls, and one end stops sending before it is
+    answered. What is known of the connection is older than both."""
+    request, response = pattern(REQUEST, 100), pattern(RESPONSE, 50)
+    ports = client.getsockname()[1], server.getsockname()[1]
+    client.sendall(request[:60])
+    assert all_of(plain)(server, 60) == request[:60]
+    assert all(sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8) != bytes(8) for sock in (client, server))
+    client.sendall(request[60:])
+    client.shutdown(socket.SHUT_WR)
+    assert all_of(plain)(server, 40) == request[60:]
+    server.sendall(response)
+    assert all_of(plain)(client, len(response)) == response
+    tell("older, named amid", ports, len(request), len(response))
+    client.close()
+    server.close()
 
 
 def main():
-    older = connect(*LOCAL)
+    older, another = connect(*LOCAL), connect(*LOCAL)
     print("ready", flush=True)
     sys.stdin.readline()
     exchange("older", SEND, all_of(plain), 100, *older)
+    named_amid(*another)
     for name, send, receive, size, where in CASES:
         exchange(name, send, receive, size, *connect(*where))
 
