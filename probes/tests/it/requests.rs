@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
 
-use crate::peers::{Peer, check_figures, free_port, line, listening, python};
+use crate::peers::{Peer, free_port, line, listening, python};
 use crate::receiver::{Received, int, text};
 use crate::watch::{on, watched};
 
@@ -40,10 +40,9 @@ async fn check_rung(rung: RungChoice) {
     let ports = [nginx_port, python_port];
     let arguments = [nginx_port.to_string(), python_port.to_string(), REQUESTS.to_string()];
     let watched = watched::<Value>(on(rung), "web_client.py", &arguments, &ports, 2);
-    let Some((rows, received, registry)) = watched.await else { return };
+    let Some((rows, received, _)) = watched.await else { return };
     check_spans(&received, &ports, &rows, SpanKind::Server);
     check_spans(&received, &ports, &rows, SpanKind::Client);
-    check_figures(&registry);
 }
 
 /// Spans of servers at these ports.
