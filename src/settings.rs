@@ -103,6 +103,8 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "units::duration")]
     pub(crate) probe_process_interval: Duration,
     pub(crate) probe_processes_max: usize,
+    pub(crate) probe_process_events: bool,
+    pub(crate) probe_process_events_max: u64,
     pub(crate) probe_events_ring_bytes: Bytes,
     pub(crate) probe_queue_spans_max: usize,
     #[serde(deserialize_with = "units::duration")]

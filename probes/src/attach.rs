@@ -14,6 +14,8 @@ pub(crate) use walk::{Walk, Walked, load_walk};
 /// The state of TCP sockets, on either rung.
 const LIFE: [&str; 2] = ["inet_sock_set_state", "tcp_destroy_sock"];
 const SOCKET_CALLS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
+/// Programs that begin, and processes that end.
+const PROCESSES: [&str; 2] = ["sched_process_exec", "sched_process_exit"];
 const SYSTEM_CALLS: &str = "sys_exit";
 
 /// Loads the programs of a rung, then attaches them: connections first, so that none is seen to
@@ -34,6 +36,14 @@ pub(crate) fn attach(programs: &mut Ebpf, rung: Rung, types: &Btf) -> Result<(),
         Rung::BtfTracepoints => Ok(()),
         Rung::SyscallTracepoints => attach_raw(programs, SYSTEM_CALLS),
     }
+}
+
+/// Has starts and ends of processes told from here on.
+pub(crate) fn attach_processes(programs: &mut Ebpf, types: &Btf) -> Result<(), Error> {
+    for name in PROCESSES {
+        load_typed(programs, name, types)?;
+    }
+    PROCESSES.into_iter().try_for_each(|name| attach_typed(programs, name))
 }
 
 /// Loads the programs that are put on TLS libraries, one by one, later on.

@@ -2,7 +2,7 @@
 //!
 //! Invariants, whenever no program runs and the rings are empty:
 //! seen = filtered + refused + submitted, in calls; submitted = followed + ignored + malformed, in
-//! pieces, ends and accounts.
+//! pieces, ends, accounts and process events.
 
 use icecore_probe_events::{COUNTERS, Counter};
 
@@ -19,6 +19,8 @@ pub(crate) struct Balance {
     pub(crate) ends: u64,
     /// Accounts of connections that were read.
     pub(crate) accounts: u64,
+    /// Starts and ends of processes that were read.
+    pub(crate) processes: u64,
     /// Records that could not be read.
     pub(crate) malformed: u64,
 }
@@ -46,13 +48,19 @@ impl Balance {
 
     /// Records in the rings.
     pub(crate) fn submitted(&self) -> u64 {
-        let kinds = [Counter::PiecesSubmitted, Counter::EndsSubmitted, Counter::AccountsSubmitted];
+        let kinds = [
+            Counter::PiecesSubmitted,
+            Counter::EndsSubmitted,
+            Counter::AccountsSubmitted,
+            Counter::ProcessesSubmitted,
+        ];
         kinds.into_iter().map(|kind| self.kernel(kind)).sum()
     }
 
     /// Records that user space has taken.
     pub(crate) fn read(&self) -> u64 {
-        self.followed + self.ignored + self.ends + self.accounts + self.malformed
+        let of_connections = self.followed + self.ignored + self.ends + self.accounts;
+        of_connections + self.processes + self.malformed
     }
 
     /// Both sides of both equations are equal.

@@ -7,4 +7,4 @@ mod table;
 
 pub(crate) use datagrams::Datagrams;
 pub use handshake::Tls;
-pub(crate) use table::{Figures, Table, TableConfig, Verdict, address, comm};
+pub(crate) use table::{Figures, Table, TableConfig, Verdict, address, comm, text};

@@ -50,7 +50,7 @@ use connection::TableConfig;
 use emit::EmitTask;
 use identity::IdentityTask;
 use load::Loaded;
-use machine::ReadingMetrics;
+use machine::{Lives, ReadingMetrics};
 use metrics::Metrics;
 use network::Network;
 use pipeline::Pipeline;
@@ -99,6 +99,8 @@ impl Probes {
             .enabled
             .then(|| Arc::new(machine::reader(proc_dir, machine.processes_max)) as Work<_>);
         let readings = ReadingMetrics::new(registry);
+        let lives = Lives::new(machine.events_per_second_max, registry);
+        let lives_wanted = capture.processes;
         let tls = TlsMetrics::new(registry);
         let (hints, hinted) = attach::tls::hints(&tls);
         let loaded = tokio::task::spawn_blocking(move || {
@@ -107,7 +109,8 @@ impl Probes {
         let (loaded, finder) = loaded.await.map_err(Error::Task)??;
         let Loaded { rung, programs, data, control, events, .. } = loaded;
         let Loaded { connections, verdicts, figures, walks, .. } = loaded;
-        let rings = Rings::new(data, control, events, turn_records_max)?;
+        lives.set_missing(lives_wanted && !loaded.lives);
+        let rings = Rings::new(data, control, events, loaded.processes, turn_records_max)?;
         let walk = walks.then(|| Walk::new(&programs, sockets_max));
         network.set_walks_missing(accounts && walk.is_none());
         // What has ended is told round by round, whether or not there is a walk.
@@ -125,6 +128,7 @@ impl Probes {
             pipeline,
             network,
             readings,
+            lives,
             own,
             hints,
             metrics,

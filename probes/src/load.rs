@@ -9,7 +9,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use icecore_probe_events::{COUNTERS, Connection, Settings, Told};
 
-use crate::attach::{attach, load_tls, load_walk};
+use crate::attach::{attach, attach_processes, load_tls, load_walk};
 use crate::config::CaptureConfig;
 use crate::error::Error;
 use crate::kernel::{Rung, Survey, settings};
@@ -33,6 +33,10 @@ pub(crate) struct Loaded {
     pub(crate) control: RingBuf<MapData>,
     /// Accounts of connections that have ended.
     pub(crate) events: RingBuf<MapData>,
+    /// Starts and ends of processes.
+    pub(crate) processes: RingBuf<MapData>,
+    /// Those are told; false where they are not wanted or the kernel refuses it.
+    pub(crate) lives: bool,
     pub(crate) connections: Connections,
     pub(crate) verdicts: Verdicts,
     pub(crate) figures: Figures,
@@ -87,6 +91,8 @@ fn load_rung(
     let data = RingBuf::try_from(map(&mut programs, "DATA")?).map_err(unusable("DATA"))?;
     let control = RingBuf::try_from(map(&mut programs, "CONTROL")?).map_err(unusable("CONTROL"))?;
     let events = RingBuf::try_from(map(&mut programs, "EVENTS")?).map_err(unusable("EVENTS"))?;
+    let processes =
+        RingBuf::try_from(map(&mut programs, "PROCESSES")?).map_err(unusable("PROCESSES"))?;
     let connections =
         HashMap::try_from(map(&mut programs, "CONNECTIONS")?).map_err(unusable("CONNECTIONS"))?;
     let verdicts =
@@ -96,6 +102,7 @@ fn load_rung(
     let tls_ready = if config.tls.enabled { tls(&mut programs)? } else { None };
     let walks = config.accounts && config.walks && walks(&mut programs, types);
     attach(&mut programs, rung, types)?;
+    let lives = config.processes && lives(&mut programs, types);
     let programs = Arc::new(Mutex::new(programs));
     Ok(Loaded {
         rung,
@@ -103,6 +110,8 @@ fn load_rung(
         data,
         control,
         events,
+        processes,
+        lives,
         connections,
         verdicts,
         figures,
@@ -119,6 +128,7 @@ fn open(config: &CaptureConfig, settings: &Settings, types: &Btf) -> Result<Ebpf
         .map_max_entries("DATA", config.data_ring_bytes)
         .map_max_entries("CONTROL", config.control_ring_bytes)
         .map_max_entries("EVENTS", config.events_ring_bytes)
+        .map_max_entries("PROCESSES", config.processes_ring_bytes)
         .map_max_entries("OPENED", config.connections_max)
         .map_max_entries("CONNECTIONS", config.connections_max)
         .map_max_entries("VERDICTS", config.connections_max)
@@ -140,6 +150,16 @@ fn walks(programs: &mut Ebpf, types: &Btf) -> bool {
         );
     }
     loaded.is_ok()
+}
+
+/// Has starts and ends of processes told. Where the kernel does not take it, they are not.
+fn lives(programs: &mut Ebpf, types: &Btf) -> bool {
+    let attached = attach_processes(programs, types);
+    if let Err(error) = &attached {
+        let reason: &dyn std::error::Error = error;
+        tracing::warn!(reason, "starts and ends of processes cannot be seen here");
+    }
+    attached.is_ok()
 }
 
 /// Makes ready what is put on TLS libraries. A kernel that does not take it sees clear text alone.

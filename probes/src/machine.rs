@@ -7,6 +7,7 @@
 
 mod export;
 mod host;
+mod life;
 mod process;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use prometheus_client::registry::Registry;
 use crate::error::Error;
 use crate::pipeline::Pipeline;
 use host::Machine;
+pub(crate) use life::Lives;
 pub(crate) use process::Usage;
 
 /// The kernel shows times in ticks of 10 ms on every architecture that we run on.
@@ -35,11 +37,19 @@ pub struct MachineConfig {
     pub every: Duration,
     /// Processes with metrics of their own, those that hold the most memory; the rest are summed up.
     pub processes_max: usize,
+    /// Starts and ends of processes that are told in a second; more are counted and not sent. Telling
+    /// one takes some 100 microseconds where its process is new.
+    pub events_per_second_max: u64,
 }
 
 impl Default for MachineConfig {
     fn default() -> Self {
-        Self { enabled: true, every: Duration::from_secs(15), processes_max: 1_000 }
+        Self {
+            enabled: true,
+            every: Duration::from_secs(15),
+            processes_max: 1_000,
+            events_per_second_max: 200,
+        }
     }
 }
 

@@ -85,6 +85,7 @@ pub(crate) struct Metrics {
     kernel_pieces: Counts,
     kernel_ends: Counts,
     kernel_accounts: Counts,
+    kernel_processes: Counts,
     pieces: Counts,
     gaps: Counter,
     gap_bytes: Counter,
@@ -117,6 +118,8 @@ impl Metrics {
         family("icecore_probes_kernel_ends", kernel_ends, &metrics.kernel_ends);
         let accounts = "Accounts of connections that have ended, by the ring's answer";
         family("icecore_probes_kernel_accounts", accounts, &metrics.kernel_accounts);
+        let processes = "Starts and ends of processes, by the ring's answer";
+        family("icecore_probes_kernel_process_events", processes, &metrics.kernel_processes);
         let pieces = "What became of the pieces that were read";
         family("icecore_probes_pieces", pieces, &metrics.pieces);
         let given_up = "Connections that were given up before their end was seen";
@@ -153,6 +156,8 @@ impl Metrics {
         add(&self.kernel_ends, Fate::Refused, grown(Figure::EndsRefused));
         add(&self.kernel_accounts, Fate::Submitted, grown(Figure::AccountsSubmitted));
         add(&self.kernel_accounts, Fate::Refused, grown(Figure::AccountsRefused));
+        add(&self.kernel_processes, Fate::Submitted, grown(Figure::ProcessesSubmitted));
+        add(&self.kernel_processes, Fate::Refused, grown(Figure::ProcessesRefused));
         add(&self.pieces, Fate::Malformed, balance.malformed - last.malformed);
         self.show_table(table);
         self.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));

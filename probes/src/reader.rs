@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use icecore_probe_events::{
-    Account, COUNTERS, Connection, FLAG_DATAGRAM, FLAG_TLS, Piece, Record, Told, VERDICT_COPY,
-    VERDICT_IGNORE, VERDICT_WATCH,
+    Account, COUNTERS, Connection, FLAG_DATAGRAM, FLAG_TLS, Piece, ProcessEvent, Record, Told,
+    VERDICT_COPY, VERDICT_IGNORE, VERDICT_WATCH,
 };
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::connection::{Datagrams, Table, TableConfig, Verdict};
 use crate::emit::OwnSockets;
 use crate::error::Error;
 use crate::load::{Connections, Figures, Verdicts};
-use crate::machine::{Reading, ReadingMetrics};
+use crate::machine::{Lives, Reading, ReadingMetrics};
 use crate::metrics::{Metrics, log_balance};
 use crate::network::Network;
 use crate::pipeline::Pipeline;
@@ -55,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) pipeline: Pipeline,
     pub(crate) network: Network,
     pub(crate) readings: ReadingMetrics,
+    pub(crate) lives: Lives,
     pub(crate) own: OwnSockets,
     pub(crate) hints: Hints,
     pub(crate) metrics: Metrics,
@@ -77,6 +78,7 @@ struct Follower {
     pipeline: Pipeline,
     network: Network,
     readings: ReadingMetrics,
+    lives: Lives,
     own: OwnSockets,
     hints: Hints,
     metrics: Metrics,
@@ -92,7 +94,7 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { rings, walks, looks, maps, table, pipeline, .. } = parts;
-        let Parts { network, readings, own, hints, metrics, .. } = parts;
+        let Parts { network, readings, lives, own, hints, metrics, .. } = parts;
         let follower = Follower {
             maps,
             datagrams: Datagrams::new(&table.limits),
@@ -101,6 +103,7 @@ impl Reader {
             pipeline,
             network,
             readings,
+            lives,
             own,
             hints,
             metrics,
@@ -201,6 +204,7 @@ impl Reader {
         let Self { rings, follower, .. } = self;
         let mut turn = rings.turn(&mut |record| follower.take(record));
         rings.accounts(&mut turn, &mut |account| follower.take_account(&account));
+        rings.processes(&mut turn, &mut |event| follower.take_process(&event));
         follower.balance.malformed += turn.malformed;
         turn
     }
@@ -234,6 +238,11 @@ impl Follower {
     fn take_account(&mut self, account: &Account) {
         self.balance.accounts += 1;
         self.network.ended(account, &self.clock, &mut self.pipeline);
+    }
+
+    fn take_process(&mut self, event: &ProcessEvent) {
+        self.balance.processes += 1;
+        self.lives.take(event, &self.clock, &mut self.pipeline);
     }
 
     fn take_walk(&mut self, walked: &Walked) {

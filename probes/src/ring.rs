@@ -5,7 +5,7 @@
 //! have waited there.
 
 use aya::maps::{MapData, RingBuf};
-use icecore_probe_events::{Account, End, Record};
+use icecore_probe_events::{Account, End, ProcessEvent, Record};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -16,6 +16,7 @@ pub(crate) struct Rings {
     data: AsyncFd<RingBuf<MapData>>,
     control: RingBuf<MapData>,
     events: RingBuf<MapData>,
+    processes: RingBuf<MapData>,
     ends: Vec<End>,
     turn_records_max: usize,
 }
@@ -41,12 +42,13 @@ impl Rings {
         data: RingBuf<MapData>,
         control: RingBuf<MapData>,
         events: RingBuf<MapData>,
+        processes: RingBuf<MapData>,
         turn_records_max: usize,
     ) -> Result<Self, Error> {
         // SAFETY: a ring keeps its descriptor open, and the same, for as long as it lives.
         let registered = unsafe { AsyncFd::register_with_interest(data, Interest::READABLE) };
         let data = registered.map_err(|error| Error::Ring(error.into()))?;
-        Ok(Self { data, control, events, ends: Vec::new(), turn_records_max })
+        Ok(Self { data, control, events, processes, ends: Vec::new(), turn_records_max })
     }
 
     /// Returns when the kernel programs wake the agent: many bytes wait.
@@ -83,6 +85,18 @@ impl Rings {
             let Some(bytes) = self.events.next() else { return };
             match Account::read(&bytes) {
                 Some(account) => each(account),
+                None => turn.malformed += 1,
+            }
+        }
+        turn.emptied = false;
+    }
+
+    /// Hands on starts and ends of processes.
+    pub(crate) fn processes(&mut self, turn: &mut Turn, each: &mut dyn FnMut(ProcessEvent)) {
+        for _ in 0..self.turn_records_max {
+            let Some(bytes) = self.processes.next() else { return };
+            match ProcessEvent::read(&bytes) {
+                Some(event) => each(event),
                 None => turn.malformed += 1,
             }
         }

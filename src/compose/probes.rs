@@ -71,6 +71,7 @@ pub(crate) fn config(
         enabled: settings.probe_processes,
         every: settings.probe_process_interval,
         processes_max: settings.probe_processes_max,
+        events_per_second_max: settings.probe_process_events_max,
     };
     config.emit.queue_spans_max = settings.probe_queue_spans_max;
     config.emit.batch_after = settings.probe_send_interval;
@@ -120,6 +121,7 @@ fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {
         data_ring_bytes,
         events_ring_bytes: small("probe_events_ring_bytes", settings.probe_events_ring_bytes.0)?,
         accounts: settings.probe_network,
+        processes: settings.probe_process_events,
         wake_bytes: defaults.wake_bytes.min(data_ring_bytes / 4),
         connections_max: small(
             "probe_connections_max",

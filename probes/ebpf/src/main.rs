@@ -16,6 +16,7 @@ mod copy;
 mod datagram;
 mod look;
 mod maps;
+mod process;
 mod tls;
 
 use aya_ebpf::helpers::{
@@ -78,6 +79,18 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     connect::ended(identity(sk), sk, 0);
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
+    process::runs(ctx.arg(0), ctx.arg(2));
+    0
+}
+
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    process::ends(ctx.arg(0));
     0
 }
 

@@ -4,7 +4,10 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{LruHashMap, PerCpuArray, RingBuf};
-use icecore_probe_events::{Account, COUNTERS, Connection, Counter, Opened, PIECE_BYTES_MAX, Piece, Settings, Told};
+use icecore_probe_events::{
+    Account, COUNTERS, Connection, Counter, Opened, PIECE_BYTES_MAX, Piece, ProcessEvent, Settings,
+    Told,
+};
 
 use crate::call::Source;
 
@@ -21,6 +24,12 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
 /// Where accounts are made: of what ends, and of what is walked over.
 #[map]
 pub static ACCOUNT: PerCpuArray<Account> = PerCpuArray::with_max_entries(2, 0);
+/// Processes that begin a program, and that end.
+#[map]
+pub static PROCESSES: RingBuf = RingBuf::with_byte_size(1 << 16, 0);
+/// Where what is told of them is made.
+#[map]
+pub static PROCESS: PerCpuArray<ProcessEvent> = PerCpuArray::with_max_entries(1, 0);
 /// By the address of the socket.
 #[map]
 pub static OPENED: LruHashMap<u64, Opened> = LruHashMap::with_max_entries(1024, 0);

@@ -48,10 +48,14 @@ pub enum Counter {
     AccountsSubmitted,
     /// Accounts of connections that have ended, without room.
     AccountsRefused,
+    /// Starts and ends of processes in the ring.
+    ProcessesSubmitted,
+    /// Starts and ends of processes without room.
+    ProcessesRefused,
 }
 
 /// How many figures there are.
-pub const COUNTERS: usize = 19;
+pub const COUNTERS: usize = 21;
 
 impl Counter {
     /// All of them, in order.
@@ -75,7 +79,9 @@ impl Counter {
         Self::EndsRefused,
         Self::AccountsSubmitted,
         Self::AccountsRefused,
+        Self::ProcessesSubmitted,
+        Self::ProcessesRefused,
     ];
 }
 
-const _: () = assert!(Counter::AccountsRefused as usize + 1 == COUNTERS, "ALL is complete");
+const _: () = assert!(Counter::ProcessesRefused as usize + 1 == COUNTERS, "ALL is complete");

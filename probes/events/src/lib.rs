@@ -6,8 +6,10 @@
 #![deny(missing_docs)]
 
 mod counter;
+mod process;
 
 pub use counter::{COUNTERS, Counter};
+pub use process::{PROCESS_ENDED, PROCESS_OUT_OF_MEMORY, PROCESS_RUNS, ProcessEvent};
 
 /// What is copied into one record at most; longer calls take several. A power of two.
 pub const PIECE_BYTES_MAX: usize = 8 << 10;
@@ -330,6 +332,24 @@ pub struct Settings {
     pub task_tgid: u32,
     /// `task_struct.comm`
     pub task_comm: u32,
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `task_struct.exit_code`
+    pub task_exit_code: u32,
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
+    /// `signal_struct.live`
+    pub signal_live: u32,
+    /// `signal_struct.flags`
+    pub signal_flags: u32,
+    /// `signal_struct.group_exit_code`
+    pub signal_group_exit_code: u32,
+    /// `signal_struct.oom_mm`
+    pub signal_oom_mm: u32,
+    /// `linux_binprm.filename`
+    pub binprm_filename: u32,
 }
 
 impl Settings {
@@ -428,5 +448,5 @@ const _: () = assert!(size_of::<Piece>() == 128, "no padding");
 const _: () = assert!(size_of::<End>() == 48, "no padding");
 const _: () = assert!(size_of::<Opened>() == 64, "no padding");
 const _: () = assert!(size_of::<Account>() == 168, "no padding");
-const _: () = assert!(size_of::<Settings>() == 45 * 4, "no padding");
+const _: () = assert!(size_of::<Settings>() == 54 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");

@@ -372,8 +372,13 @@ pub(crate) fn address(bytes: [u8; 16], ipv6: bool) -> IpAddr {
 }
 
 pub(crate) fn comm(owner: &Owner) -> String {
-    let name = owner.comm.split(|&byte| byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(name).into_owned()
+    text(&owner.comm)
+}
+
+/// A text of the kernel's, up to the zero byte behind it.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 #[cfg(test)]

@@ -82,5 +82,14 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
         tcp_srtt_us: at("tcp_sock", &["srtt_us"])?,
         task_tgid: at("task_struct", &["tgid"])?,
         task_comm: at("task_struct", &["comm"])?,
+        task_signal: at("task_struct", &["signal"])?,
+        task_flags: at("task_struct", &["flags"])?,
+        task_exit_code: at("task_struct", &["exit_code"])?,
+        task_real_parent: at("task_struct", &["real_parent"])?,
+        signal_live: at("signal_struct", &["live"])?,
+        signal_flags: at("signal_struct", &["flags"])?,
+        signal_group_exit_code: at("signal_struct", &["group_exit_code"])?,
+        signal_oom_mm: at("signal_struct", &["oom_mm"])?,
+        binprm_filename: at("linux_binprm", &["filename"])?,
     })
 }

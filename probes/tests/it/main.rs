@@ -8,6 +8,7 @@ mod connections;
 mod databases;
 mod dns;
 mod http2;
+mod lives;
 mod peers;
 mod pods;
 mod processes;
