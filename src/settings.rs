@@ -105,6 +105,15 @@ pub(crate) struct Settings {
     pub(crate) probe_processes_max: usize,
     pub(crate) probe_process_events: bool,
     pub(crate) probe_process_events_max: u64,
+    pub(crate) probe_profiles: bool,
+    pub(crate) probe_profile_hertz: u64,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) probe_profile_interval: Duration,
+    pub(crate) probe_profile_stack_bytes: Bytes,
+    pub(crate) probe_profile_ring_bytes: Bytes,
+    pub(crate) probe_profile_stacks_max: usize,
+    pub(crate) probe_profile_tables_bytes_max: Bytes,
+    pub(crate) probe_profile_cpu_percent_max: u64,
     pub(crate) probe_events_ring_bytes: Bytes,
     pub(crate) probe_queue_spans_max: usize,
     #[serde(deserialize_with = "units::duration")]

@@ -5,12 +5,15 @@
 
 use std::time::Duration;
 
+use icecore_probe_events::STACK_BYTES_MAX;
+
 use crate::emit::EmitConfig;
 use crate::error::Error;
 use crate::identity::IdentityConfig;
 use crate::machine::MachineConfig;
 use crate::network::NetworkConfig;
 use crate::pipeline::PipelineConfig;
+use crate::profile::ProfileConfig;
 use crate::protocol::Limits;
 
 /// Settings of the whole agent.
@@ -26,6 +29,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// What processes and the machine use.
     pub machine: MachineConfig,
+    /// What the CPUs do.
+    pub profile: ProfileConfig,
     /// Processes, containers and pods.
     pub identity: IdentityConfig,
     /// Where everything goes.
@@ -176,12 +181,35 @@ impl Config {
         within("turn_records_max", *turn_records_max as u64, 1, 65_536)?;
         tls.check()?;
         self.network.check()?;
+        self.profile.check()?;
         let MachineConfig { enabled: _, every, processes_max, events_per_second_max } =
             &self.machine;
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         within("machine every in milliseconds", every_ms, 100, 3_600_000)?;
         within("machine processes_max", *processes_max as u64, 0, 4 << 20)?;
         within("machine events_per_second_max", *events_per_second_max, 0, 1_000_000)
+    }
+}
+
+impl ProfileConfig {
+    fn check(&self) -> Result<(), Error> {
+        let Self { enabled: _, hertz, every, stack_bytes_max, ring_bytes, .. } = self;
+        let Self { stacks_max, processes_max, files_max, tables_bytes_max, .. } = self;
+        within("profile hertz", *hertz, 1, 1_000)?;
+        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        within("profile every in milliseconds", every_ms, 100, 3_600_000)?;
+        within(
+            "profile stack_bytes_max",
+            u64::from(*stack_bytes_max),
+            256,
+            STACK_BYTES_MAX as u64 - 1,
+        )?;
+        ring_size("profile ring_bytes", *ring_bytes)?;
+        within("profile stacks_max", *stacks_max as u64, 1, 1 << 20)?;
+        within("profile processes_max", *processes_max as u64, 1, 1 << 20)?;
+        within("profile files_max", *files_max as u64, 1, 1 << 16)?;
+        within("profile tables_bytes_max", *tables_bytes_max as u64, 1 << 20, 4 << 30)?;
+        within("profile cpu_percent_max", self.cpu_percent_max, 1, 10_000)
     }
 }
 

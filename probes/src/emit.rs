@@ -1,9 +1,11 @@
-//! Sends spans, log records and metrics as OTLP/gRPC.
+//! Sends spans, log records, metrics and profiles as OTLP/gRPC.
 //!
 //! Invariants: handing something over never waits; what is held is bounded in items and bytes;
 //! each item is counted once, as sent, refused by the receiver, or dropped with its reason.
 
+mod line;
 mod metrics;
+mod profiles;
 mod send;
 #[cfg(test)]
 mod tests;
@@ -11,10 +13,11 @@ mod verdict;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -25,7 +28,9 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::secret::Secret;
+use line::Line;
 use metrics::{EmitMetrics, Outcome};
+use profiles::ProfileTask;
 pub use send::EmitTask;
 use send::Waiting;
 
@@ -45,6 +50,9 @@ pub struct EmitConfig {
     /// Collections of metrics that may wait, apart from the spans: however many spans find no
     /// room, the durations of their requests arrive. Each is as large as the bounds of the series.
     pub queue_collections_max: usize,
+    /// Requests with profiles that may wait, apart from all else. An interval makes one for each 4,096
+    /// stacks.
+    pub queue_profiles_max: usize,
     /// Spans and log records of one request.
     pub batch_spans_max: usize,
     /// Bytes of one request before compression; receivers commonly refuse more than 4 MiB.
@@ -72,6 +80,7 @@ impl Default for EmitConfig {
             queue_spans_max: 100_000,
             queue_bytes_max: 64 << 20,
             queue_collections_max: 8,
+            queue_profiles_max: 32,
             batch_spans_max: 4_096,
             batch_bytes_max: 2 << 20,
             batch_after: Duration::from_millis(500),
@@ -110,6 +119,8 @@ pub enum EmitError {
 pub struct Emitter {
     queue: mpsc::Sender<Item>,
     collections: mpsc::Sender<Item>,
+    profiles: mpsc::Sender<profiles::Waiting>,
+    profiles_unwanted: Arc<AtomicBool>,
     /// Bytes in the queue and in the batch under way.
     held_bytes: Arc<AtomicUsize>,
     held_bytes_max: usize,
@@ -155,9 +166,12 @@ pub fn open(config: EmitConfig, registry: &mut Registry) -> Result<(Emitter, Emi
     let metrics = Arc::new(EmitMetrics::new(registry));
     let (queue, spans) = mpsc::channel(config.queue_spans_max.max(1));
     let (collections, histograms) = mpsc::channel(config.queue_collections_max.max(1));
+    let (profiles, waiting_profiles) = mpsc::channel(config.queue_profiles_max.max(1));
     let emitter = Emitter {
         queue,
         collections,
+        profiles,
+        profiles_unwanted: Arc::default(),
         held_bytes: Arc::default(),
         held_bytes_max: config.queue_bytes_max,
         metrics: Arc::clone(&metrics),
@@ -165,7 +179,11 @@ pub fn open(config: EmitConfig, registry: &mut Registry) -> Result<(Emitter, Emi
     };
     let held_bytes = Arc::clone(&emitter.held_bytes);
     let waiting = Waiting { spans, collections: histograms };
-    let task = EmitTask::new(config, waiting, held_bytes, metrics, emitter.own_sockets())?;
+    let line = Line::new(config, metrics, emitter.own_sockets())?;
+    let (line_of_profiles, unwanted) = (line.clone(), emitter.profiles_unwanted());
+    let profiles =
+        ProfileTask::new(line_of_profiles, waiting_profiles, Arc::clone(&held_bytes), unwanted);
+    let task = EmitTask::new(line, waiting, held_bytes, profiles);
     Ok((emitter, task))
 }
 
@@ -176,6 +194,8 @@ impl Emitter {
         let (queue, items) = mpsc::channel(capacity);
         let emitter = Self {
             collections: queue.clone(),
+            profiles: mpsc::channel(1).0,
+            profiles_unwanted: Arc::default(),
             queue,
             held_bytes: Arc::default(),
             held_bytes_max: usize::MAX,
@@ -216,6 +236,27 @@ impl Emitter {
         }
     }
 
+    /// Queues the profiles of some processes; without room they are dropped and counted.
+    pub(crate) fn profiles(&self, request: ExportProfilesServiceRequest) {
+        let bytes = request.encoded_len();
+        let profiles = request.resource_profiles.len() as u64;
+        let waiting = profiles::Waiting { request, profiles, bytes };
+        let send = |waiting| {
+            self.profiles.try_send(waiting).map_err(|error| match error {
+                TrySendError::Full(_) => Outcome::QueueFull,
+                TrySendError::Closed(_) => Outcome::Stopped,
+            })
+        };
+        if let Err(dropped) = self.held(bytes, || send(waiting)) {
+            self.metrics.profiles(dropped, profiles);
+        }
+    }
+
+    /// True while the receiver has no use for profiles: none need to be made.
+    pub(crate) fn profiles_unwanted(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.profiles_unwanted)
+    }
+
     /// The connections of the sending task.
     #[must_use]
     pub fn own_sockets(&self) -> OwnSockets {
@@ -223,12 +264,18 @@ impl Emitter {
     }
 
     fn offer(&self, item: Item, bytes: usize) -> Result<(), Outcome> {
+        self.held(bytes, || self.queue.try_send(item).map_err(|error| dropped(&error)))
+    }
+
+    /// Sends what takes so many bytes, if they may be held.
+    fn held(
+        &self,
+        bytes: usize,
+        send: impl FnOnce() -> Result<(), Outcome>,
+    ) -> Result<(), Outcome> {
         let held = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let outcome = if held.saturating_add(bytes) > self.held_bytes_max {
-            Err(Outcome::QueueBytesFull)
-        } else {
-            self.queue.try_send(item).map_err(|error| dropped(&error))
-        };
+        let full = held.saturating_add(bytes) > self.held_bytes_max;
+        let outcome = if full { Err(Outcome::QueueBytesFull) } else { send() };
         if outcome.is_err() {
             self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }

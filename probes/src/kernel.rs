@@ -10,13 +10,16 @@ use std::path::Path;
 use crate::attach::tls;
 use crate::config::{Config, RungChoice, TlsConfig};
 use crate::error::Error;
+use crate::profile::{self, ProfileConfig};
 use btf::Types;
-pub(crate) use offsets::settings;
+pub(crate) use offsets::{profile_settings, settings};
 
 /// Where the kernel tells its types.
 pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// The number of the permission to do everything.
 const CAP_SYS_ADMIN: u32 = 21;
+/// There where the kernel can sample what its CPUs do.
+const PERF_EVENTS: &str = "/proc/sys/kernel/perf_event_paranoid";
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
@@ -133,6 +136,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
         privilege_finding(&survey),
         hooks_finding(&survey, config.capture.rung),
         tls_finding(&config.capture.tls),
+        profile_finding(&config.profile),
         program_finding(),
     ];
     found.extend(config.check().err().map(|error| Finding {
@@ -221,6 +225,29 @@ fn tls_finding(config: &TlsConfig) -> Finding {
         "" => "read where processes use one; none is installed here".to_owned(),
         names => format!("read where processes use one; installed here: {names}"),
     };
+    Finding { name, level: Level::Good, detail, hint: None }
+}
+
+fn profile_finding(config: &ProfileConfig) -> Finding {
+    let name = "profiler";
+    if !config.enabled {
+        let detail = "off, by the settings".to_owned();
+        return Finding { name, level: Level::Good, detail, hint: None };
+    }
+    let hertz = config.hertz;
+    if !Path::new(PERF_EVENTS).exists() {
+        let detail = "this kernel samples no CPU: there are no profiles".to_owned();
+        let hint = Some("use a kernel built with CONFIG_PERF_EVENTS=y".to_owned());
+        return Finding { name, level: Level::Limited, detail, hint };
+    }
+    if !profile::names_of_the_kernel_are_known() {
+        let detail =
+            format!("each CPU {hertz} times a second; the kernel's functions have no names");
+        let hint =
+            Some("let this user see /proc/kallsyms: sysctl kernel.kptr_restrict=0".to_owned());
+        return Finding { name, level: Level::Limited, detail, hint };
+    }
+    let detail = format!("each CPU {hertz} times a second, with the stacks of programs and kernel");
     Finding { name, level: Level::Good, detail, hint: None }
 }
 

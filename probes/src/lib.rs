@@ -23,6 +23,7 @@ mod metrics;
 mod network;
 mod pattern;
 pub mod pipeline;
+mod profile;
 pub mod protocol;
 mod reader;
 mod redact;
@@ -43,6 +44,7 @@ pub use error::{Error, ErrorKind};
 pub use kernel::{Finding, Level, Rung, findings};
 pub use machine::MachineConfig;
 pub use network::NetworkConfig;
+pub use profile::ProfileConfig;
 
 use attach::tls::{Finder, Hooks, TlsMetrics};
 use attach::{Walk, Walked};
@@ -54,6 +56,7 @@ use machine::{Lives, ReadingMetrics};
 use metrics::Metrics;
 use network::Network;
 use pipeline::Pipeline;
+use profile::{Prepared, Profiler};
 use reader::rounds::{Rounds, Work};
 use reader::{Maps, Parts, Reader};
 use ring::Rings;
@@ -68,6 +71,8 @@ pub struct Probes {
     /// None where no TLS library is to be read.
     finder: Option<Finder>,
     hinted: mpsc::Receiver<u32>,
+    /// None where CPUs are not sampled.
+    profiler: Option<Profiler>,
     reader: Reader,
     emit: EmitTask,
     identity: IdentityTask,
@@ -79,18 +84,16 @@ impl Probes {
     /// error's [`Error::kind`] says so. Takes up to a second, on a thread of its own.
     pub async fn open(config: Config, registry: &mut Registry) -> Result<Self, Error> {
         config.check()?;
-        let Config { capture, limits, pipeline, network, machine, identity, emit } = config;
+        let Config { capture, limits, pipeline, network, machine, profile, identity, emit } =
+            config;
         let (emitter, emit) = emit::open(emit, registry).map_err(Error::Emit)?;
         let proc_dir = identity.proc_dir.clone();
         let (identity, identity_task) =
             identity::open(identity, registry).await.map_err(Error::Identity)?;
+        let (profiling, profiles) = profile::prepare(profile, &proc_dir, &emitter, registry);
         let own = emitter.own_sockets();
         let pipeline = Pipeline::new(pipeline, identity, emitter, registry);
-        let table = TableConfig {
-            connections_max: usize::try_from(capture.connections_max).unwrap_or(usize::MAX),
-            idle_max_nanos: nanos(capture.connection_idle_max),
-            limits: Arc::new(limits),
-        };
+        let table = table(&capture, limits);
         let (poll_every, turn_records_max) = (capture.poll_every, capture.turn_records_max);
         let (accounts, walk_every, sockets_max) =
             (capture.accounts, network.every, network.sockets_max);
@@ -103,10 +106,8 @@ impl Probes {
         let lives_wanted = capture.processes;
         let tls = TlsMetrics::new(registry);
         let (hints, hinted) = attach::tls::hints(&tls);
-        let loaded = tokio::task::spawn_blocking(move || {
-            load::load(&capture).map(|loaded| find_libraries(loaded, capture.tls, tls))
-        });
-        let (loaded, finder) = loaded.await.map_err(Error::Task)??;
+        let loaded = tokio::task::spawn_blocking(move || hook(capture, profiling, tls));
+        let (loaded, finder, profiler) = loaded.await.map_err(Error::Task)??;
         let Loaded { rung, programs, data, control, events, .. } = loaded;
         let Loaded { connections, verdicts, figures, walks, .. } = loaded;
         lives.set_missing(lives_wanted && !loaded.lives);
@@ -127,6 +128,7 @@ impl Probes {
             table,
             pipeline,
             network,
+            profiles,
             readings,
             lives,
             own,
@@ -139,6 +141,7 @@ impl Probes {
             programs,
             finder,
             hinted,
+            profiler,
             reader,
             emit,
             identity: identity_task,
@@ -153,8 +156,13 @@ impl Probes {
 
     /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { rung: _, poll_every, programs, finder, hinted, mut reader, emit, identity } =
-            self;
+        let Self { rung: _, poll_every, programs, finder, hinted, profiler, mut reader, .. } = self;
+        let Self { emit, identity, .. } = self;
+        let profiled = stop.child_token();
+        let profiling = profiler.map(|profiler| {
+            let stop = profiled.clone();
+            tokio::task::spawn_blocking(move || profiler.run(&stop))
+        });
         // The sending side goes on until the last record was read.
         let read_all = CancellationToken::new();
         let emit = tokio::spawn(emit.run(read_all.clone()));
@@ -168,12 +176,36 @@ impl Probes {
         let (result, found) = tokio::join!(reader.run(poll_every, &stop), find);
         reader.last_walk().await;
         drop(programs);
+        profiled.cancel();
+        if let Some(profiling) = profiling {
+            profiling.await.map_err(Error::Task)?;
+        }
         reader.drain().await;
         read_all.cancel();
         emit.await.map_err(Error::Task)?;
         identity.await.map_err(Error::Task)?;
         result.and(found)
     }
+}
+
+fn table(capture: &CaptureConfig, limits: protocol::Limits) -> TableConfig {
+    TableConfig {
+        connections_max: usize::try_from(capture.connections_max).unwrap_or(usize::MAX),
+        idle_max_nanos: nanos(capture.connection_idle_max),
+        limits: Arc::new(limits),
+    }
+}
+
+/// Hooks the kernel and the libraries that are in use; who looks for more of those, and who profiles.
+fn hook(
+    capture: CaptureConfig,
+    profiling: Prepared,
+    metrics: TlsMetrics,
+) -> Result<(Loaded, Option<Finder>, Option<Profiler>), Error> {
+    let mut loaded = load::load(&capture, &profiling.config)?;
+    let profiler = loaded.profile.take().map(|maps| Profiler::new(profiling, maps));
+    let (loaded, finder) = find_libraries(loaded, capture.tls, metrics);
+    Ok((loaded, finder, profiler))
 }
 
 /// Hooks the TLS libraries that are in use now, and hands on who looks for more.

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
-use icecore_probe_events::{COUNTERS, Connection, Settings, Told};
+use icecore_probe_events::{COUNTERS, Connection, ProfileSettings, Settings, Told};
 
-use crate::attach::{attach, attach_processes, load_tls, load_walk};
+use crate::attach::{attach, attach_processes, attach_profile, load_tls, load_walk};
 use crate::config::CaptureConfig;
 use crate::error::Error;
-use crate::kernel::{Rung, Survey, settings};
+use crate::kernel::{Rung, Survey, profile_settings, settings};
+use crate::profile::{ProfileConfig, ProfileMaps};
 
 /// The object that `build.rs` made; empty when it was told to skip.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.bpf.o"));
@@ -44,6 +45,14 @@ pub(crate) struct Loaded {
     pub(crate) walks: bool,
     /// Since when each TLS library is hooked; none where no library is to be or can be.
     pub(crate) tls_ready: Option<Array<MapData, u64>>,
+    /// Samples of all CPUs; none where they are not to be or cannot be taken.
+    pub(crate) profile: Option<ProfileMaps>,
+}
+
+/// How CPUs are sampled.
+struct Profiled<'a> {
+    config: &'a ProfileConfig,
+    settings: ProfileSettings,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -58,7 +67,7 @@ pub(crate) fn built() -> bool {
 }
 
 /// Loads and attaches the best rung that the kernel takes.
-pub(crate) fn load(config: &CaptureConfig) -> Result<Loaded, Error> {
+pub(crate) fn load(config: &CaptureConfig, profile: &ProfileConfig) -> Result<Loaded, Error> {
     if !built() {
         return Err(Error::NotBuilt);
     }
@@ -66,10 +75,11 @@ pub(crate) fn load(config: &CaptureConfig) -> Result<Loaded, Error> {
     let rungs = survey.rungs(config.rung)?;
     let bytes = survey.btf.as_deref().unwrap_or_default();
     let settings = settings(bytes, config)?;
+    let profiled = Profiled { config: profile, settings: profile_settings(bytes, profile)? };
     let types = Btf::parse(bytes, Endianness::default()).map_err(|e| Error::Load(Box::new(e)))?;
     let mut refused = None;
     for rung in rungs {
-        match load_rung(rung, config, &settings, &types) {
+        match load_rung(rung, config, &settings, &profiled, &types) {
             Ok(loaded) => return Ok(loaded),
             Err(error) => {
                 let reason: &dyn std::error::Error = &error;
@@ -85,9 +95,10 @@ fn load_rung(
     rung: Rung,
     config: &CaptureConfig,
     settings: &Settings,
+    profiled: &Profiled<'_>,
     types: &Btf,
 ) -> Result<Loaded, Error> {
-    let mut programs = open(config, settings, types)?;
+    let mut programs = open(config, settings, profiled, types)?;
     let data = RingBuf::try_from(map(&mut programs, "DATA")?).map_err(unusable("DATA"))?;
     let control = RingBuf::try_from(map(&mut programs, "CONTROL")?).map_err(unusable("CONTROL"))?;
     let events = RingBuf::try_from(map(&mut programs, "EVENTS")?).map_err(unusable("EVENTS"))?;
@@ -103,6 +114,7 @@ fn load_rung(
     let walks = config.accounts && config.walks && walks(&mut programs, types);
     attach(&mut programs, rung, types)?;
     let lives = config.processes && lives(&mut programs, types);
+    let profile = profiled.config.enabled.then(|| sampled(&mut programs, profiled.config.hertz));
     let programs = Arc::new(Mutex::new(programs));
     Ok(Loaded {
         rung,
@@ -117,14 +129,26 @@ fn load_rung(
         figures,
         walks,
         tls_ready,
+        profile: profile.flatten(),
     })
 }
 
 /// Gives the kernel the maps; of the programs, those that are asked for are loaded later.
-fn open(config: &CaptureConfig, settings: &Settings, types: &Btf) -> Result<Ebpf, Error> {
+fn open(
+    config: &CaptureConfig,
+    settings: &Settings,
+    profiled: &Profiled<'_>,
+    types: &Btf,
+) -> Result<Ebpf, Error> {
+    let ProfileConfig { enabled, ring_bytes, .. } = *profiled.config;
+    // What is not used takes next to nothing.
+    let (cpus, ring_bytes) = if enabled { (possible_cpus(), ring_bytes) } else { (1, 4096) };
     EbpfLoader::new()
         .btf(Some(types))
         .override_global("SETTINGS", settings.as_bytes(), true)
+        .override_global("PROFILE", profiled.settings.as_bytes(), true)
+        .map_max_entries("SAMPLES", ring_bytes)
+        .map_max_entries("SAMPLE", cpus)
         .map_max_entries("DATA", config.data_ring_bytes)
         .map_max_entries("CONTROL", config.control_ring_bytes)
         .map_max_entries("EVENTS", config.events_ring_bytes)
@@ -160,6 +184,28 @@ fn lives(programs: &mut Ebpf, types: &Btf) -> bool {
         tracing::warn!(reason, "starts and ends of processes cannot be seen here");
     }
     attached.is_ok()
+}
+
+/// Has all CPUs sampled. Where the kernel does not take it, there are no profiles.
+fn sampled(programs: &mut Ebpf, hertz: u64) -> Option<ProfileMaps> {
+    let maps = profile_maps(programs);
+    let maps = maps.and_then(|maps| attach_profile(programs, hertz).map(|()| maps));
+    if let Err(error) = &maps {
+        let reason: &dyn std::error::Error = error;
+        tracing::warn!(reason, "CPUs cannot be sampled: there are no profiles");
+    }
+    maps.ok()
+}
+
+fn profile_maps(programs: &mut Ebpf) -> Result<ProfileMaps, Error> {
+    let samples = RingBuf::try_from(map(programs, "SAMPLES")?).map_err(unusable("SAMPLES"))?;
+    let figures = map(programs, "SAMPLE_FIGURES")?;
+    let figures = PerCpuArray::try_from(figures).map_err(unusable("SAMPLE_FIGURES"))?;
+    Ok(ProfileMaps { samples, figures })
+}
+
+fn possible_cpus() -> u32 {
+    aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1)
 }
 
 /// Makes ready what is put on TLS libraries. A kernel that does not take it sees clear text alone.

@@ -17,6 +17,7 @@ use crate::connection::Tls;
 use crate::emit::Emitter;
 use crate::histogram::{Histograms, Recorded};
 use crate::identity::{Identity, Who};
+use crate::profile::Export;
 use crate::protocol::{Counts, Exchange, Role};
 use crate::span::{self, attribute::Attribute, facts::Facts, link};
 use metrics::PipelineMetrics;
@@ -138,6 +139,16 @@ impl Pipeline {
     /// The service and pod at an address, where it is of this node.
     pub(crate) fn peer(&self, address: IpAddr) -> Vec<Attribute> {
         self.identity.peer(address)
+    }
+
+    /// Sends profiles as those of their processes.
+    pub(crate) fn profiles(&mut self, export: Export) {
+        let Export { mut request, owners } = export;
+        for (profile, (owner, comm)) in request.resource_profiles.iter_mut().zip(&owners) {
+            let who = self.identity.resource(owner.pid, owner.started, comm);
+            profile.resource = Some(Resource::clone(&who.resource));
+        }
+        self.emitter.profiles(request);
     }
 
     /// The machine itself.

@@ -8,6 +8,7 @@ use icecore_probe_events::{
     Account, COUNTERS, Connection, FLAG_DATAGRAM, FLAG_TLS, Piece, ProcessEvent, Record, Told,
     VERDICT_COPY, VERDICT_IGNORE, VERDICT_WATCH,
 };
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,7 @@ use crate::machine::{Lives, Reading, ReadingMetrics};
 use crate::metrics::{Metrics, log_balance};
 use crate::network::Network;
 use crate::pipeline::Pipeline;
+use crate::profile::Told as Profiled;
 use crate::ring::{Rings, Turn};
 
 pub(crate) mod rounds;
@@ -54,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) table: TableConfig,
     pub(crate) pipeline: Pipeline,
     pub(crate) network: Network,
+    pub(crate) profiles: mpsc::Receiver<Profiled>,
     pub(crate) readings: ReadingMetrics,
     pub(crate) lives: Lives,
     pub(crate) own: OwnSockets,
@@ -66,6 +69,7 @@ pub(crate) struct Reader {
     rings: Rings,
     walks: Rounds<Walked>,
     looks: Rounds<Reading>,
+    profiles: mpsc::Receiver<Profiled>,
     follower: Follower,
 }
 
@@ -94,7 +98,7 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { rings, walks, looks, maps, table, pipeline, .. } = parts;
-        let Parts { network, readings, lives, own, hints, metrics, .. } = parts;
+        let Parts { network, profiles, readings, lives, own, hints, metrics, .. } = parts;
         let follower = Follower {
             maps,
             datagrams: Datagrams::new(&table.limits),
@@ -109,7 +113,7 @@ impl Reader {
             metrics,
             balance: Balance::default(),
         };
-        Self { rings, walks, looks, follower }
+        Self { rings, walks, looks, profiles, follower }
     }
 
     /// Reads until `stop`.
@@ -129,6 +133,7 @@ impl Reader {
                 _ = housekeeping.tick() => self.follower.keep_house(),
                 step = self.walks.next() => self.walk(step).await,
                 step = self.looks.next() => self.look(step).await,
+                Some(told) = self.profiles.recv() => self.follower.take_profiled(told),
                 _ = poll.tick() => {}
                 woken = self.rings.wait() => woken?,
             }
@@ -196,7 +201,10 @@ impl Reader {
     pub(crate) async fn drain(mut self) {
         tokio::time::sleep(SETTLE).await;
         self.read_all().await;
-        let Self { follower, .. } = self;
+        let Self { mut follower, mut profiles, .. } = self;
+        while let Ok(told) = profiles.try_recv() {
+            follower.take_profiled(told);
+        }
         follower.finish();
     }
 
@@ -243,6 +251,13 @@ impl Follower {
     fn take_process(&mut self, event: &ProcessEvent) {
         self.balance.processes += 1;
         self.lives.take(event, &self.clock, &mut self.pipeline);
+    }
+
+    fn take_profiled(&mut self, told: Profiled) {
+        match told {
+            Profiled::Seen(owner) => self.pipeline.process_seen(owner.pid, owner.started),
+            Profiled::Export(export) => self.pipeline.profiles(*export),
+        }
     }
 
     fn take_walk(&mut self, walked: &Walked) {

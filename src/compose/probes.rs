@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use icecore_probes::identity::{IdentityConfig, Kubernetes as Cluster};
 use icecore_probes::secret::Secret;
 use icecore_probes::{
-    CaptureConfig, Config, ErrorKind, MachineConfig, NetworkConfig, Probes, RungChoice, TlsConfig,
+    CaptureConfig, Config, ErrorKind, MachineConfig, NetworkConfig, Probes, ProfileConfig,
+    RungChoice, TlsConfig,
 };
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
@@ -73,6 +74,7 @@ pub(crate) fn config(
         processes_max: settings.probe_processes_max,
         events_per_second_max: settings.probe_process_events_max,
     };
+    config.profile = profile(settings)?;
     config.emit.queue_spans_max = settings.probe_queue_spans_max;
     config.emit.batch_after = settings.probe_send_interval;
     config.emit.endpoint = endpoint(settings, otlp_addr);
@@ -100,10 +102,26 @@ fn identity(settings: &Settings, config: &mut IdentityConfig) {
     };
 }
 
+fn small(name: &str, value: u64) -> Result<u32, Failure> {
+    u32::try_from(value).map_err(|error| Failure::usage(format!("`{name}`: {value}: {error}")))
+}
+
+fn profile(settings: &Settings) -> Result<ProfileConfig, Failure> {
+    let stack_bytes = settings.probe_profile_stack_bytes.0;
+    Ok(ProfileConfig {
+        enabled: settings.probe_profiles,
+        hertz: settings.probe_profile_hertz,
+        every: settings.probe_profile_interval,
+        stack_bytes_max: small("probe_profile_stack_bytes", stack_bytes)?,
+        ring_bytes: small("probe_profile_ring_bytes", settings.probe_profile_ring_bytes.0)?,
+        stacks_max: settings.probe_profile_stacks_max,
+        tables_bytes_max: settings.probe_profile_tables_bytes_max.as_usize(),
+        cpu_percent_max: settings.probe_profile_cpu_percent_max,
+        ..ProfileConfig::default()
+    })
+}
+
 fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {
-    let small = |name: &str, value: u64| {
-        u32::try_from(value).map_err(|error| Failure::usage(format!("`{name}`: {value}: {error}")))
-    };
     let defaults = CaptureConfig::default();
     let data_ring_bytes = small("probe_ring_bytes", settings.probe_ring_bytes.0)?;
     Ok(CaptureConfig {

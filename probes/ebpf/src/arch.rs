@@ -7,6 +7,26 @@ pub const REGISTERS: [usize; 6] = [120, 112, 104, 96, 56, 72];
 #[cfg(bpf_target_arch = "aarch64")]
 pub const REGISTERS: [usize; 6] = [280, 272, 8, 16, 24, 32];
 
+/// Offsets into `struct pt_regs`: where a program is, and what leads to its callers.
+#[cfg(bpf_target_arch = "x86_64")]
+mod place {
+    pub const INSTRUCTION_POINTER: usize = 128;
+    pub const STACK_POINTER: usize = 152;
+    pub const FRAME_POINTER: usize = 32;
+    pub const LINK_REGISTER: Option<usize> = None;
+}
+
+/// Offsets into `struct pt_regs`: where a program is, and what leads to its callers.
+#[cfg(bpf_target_arch = "aarch64")]
+mod place {
+    pub const INSTRUCTION_POINTER: usize = 256;
+    pub const STACK_POINTER: usize = 248;
+    pub const FRAME_POINTER: usize = 232;
+    pub const LINK_REGISTER: Option<usize> = Some(240);
+}
+
+pub use place::*;
+
 /// The numbers of the calls that move bytes.
 #[cfg(bpf_target_arch = "x86_64")]
 pub mod number {

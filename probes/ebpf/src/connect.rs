@@ -164,8 +164,9 @@ pub fn current_owner() -> Owner {
     }
 }
 
+/// When the process that runs now was started, in nanoseconds since boot.
 #[inline(always)]
-fn process_started() -> Option<u64> {
+pub fn process_started() -> Option<u64> {
     // SAFETY: always allowed.
     let task = unsafe { bpf_get_current_task() };
     let leader: u64 = field(task, setting!(task_group_leader))?;

@@ -20,9 +20,9 @@ use crate::{look, tls};
 /// Do not wake the agent: it looks by itself every few milliseconds.
 pub const NO_WAKEUP: u64 = 1;
 /// Wake the agent at once.
-const FORCE_WAKEUP: u64 = 2;
+pub const FORCE_WAKEUP: u64 = 2;
 /// Asks a ring for the bytes that wait in it.
-const AVAILABLE: u64 = 0;
+pub const AVAILABLE: u64 = 0;
 
 /// Stretches and pieces that are walked in one call; a call with more has the rest counted only.
 const STEPS_MAX: u32 = 2048;

@@ -17,15 +17,16 @@ mod datagram;
 mod look;
 mod maps;
 mod process;
+mod profile;
 mod tls;
 
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf,
     bpf_get_socket_cookie, bpf_task_pt_regs,
 };
-use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint, uprobe, uretprobe};
+use aya_ebpf::macros::{btf_tracepoint, perf_event, raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{
-    BtfTracePointContext, ProbeContext, RawTracePointContext, RetProbeContext,
+    BtfTracePointContext, PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext,
 };
 use icecore_probe_events::{Counter, INBOUND, OUTBOUND};
 
@@ -121,6 +122,13 @@ pub fn tls_enter(ctx: ProbeContext) -> u32 {
 #[uretprobe]
 pub fn tls_leave(ctx: RetProbeContext) -> u32 {
     tls::leave(&ctx);
+    0
+}
+
+/// Called on each CPU, so many times a second.
+#[perf_event]
+pub fn profile(ctx: PerfEventContext) -> u32 {
+    profile::sample(&ctx);
     0
 }
 

@@ -7,9 +7,14 @@
 
 mod counter;
 mod process;
+mod sample;
 
 pub use counter::{COUNTERS, Counter};
 pub use process::{PROCESS_ENDED, PROCESS_OUT_OF_MEMORY, PROCESS_RUNS, ProcessEvent};
+pub use sample::{
+    KERNEL_FRAMES_MAX, ProfileSettings, SAMPLE_COUNTERS, STACK_BYTES_MAX, Sample, SampleCounter,
+    Sampled,
+};
 
 /// What is copied into one record at most; longer calls take several. A power of two.
 pub const PIECE_BYTES_MAX: usize = 8 << 10;

@@ -16,6 +16,8 @@ pub(super) enum Outcome {
     Sent,
     /// The receiver does not want it, now or later.
     Refused,
+    /// The receiver does not know what it is; of profiles, which are not sent for a while then.
+    Unimplemented,
     /// Dropped: too many were waiting.
     QueueFull,
     /// Dropped: too many bytes were waiting.
@@ -29,6 +31,7 @@ pub(super) enum Outcome {
 label_names!(Outcome {
     Sent => "sent",
     Refused => "refused",
+    Unimplemented => "unimplemented",
     QueueFull => "queue_full",
     QueueBytesFull => "queue_bytes_full",
     GaveUp => "gave_up",
@@ -45,6 +48,7 @@ pub(super) struct EmitMetrics {
     spans: Family<OutcomeLabel, Counter>,
     logs: Family<OutcomeLabel, Counter>,
     metrics: Family<OutcomeLabel, Counter>,
+    profiles: Family<OutcomeLabel, Counter>,
     retries: Counter,
 }
 
@@ -54,6 +58,7 @@ impl EmitMetrics {
             spans: Family::default(),
             logs: Family::default(),
             metrics: Family::default(),
+            profiles: Family::default(),
             retries: Counter::default(),
         };
         registry.register(
@@ -70,6 +75,11 @@ impl EmitMetrics {
             "icecore_probes_emitted_metric_exports",
             "Collections of metrics, by what became of them",
             metrics.metrics.clone(),
+        );
+        registry.register(
+            "icecore_probes_emitted_profiles",
+            "Profiles that were handed to the emitter, one for each process and interval, by what became of them",
+            metrics.profiles.clone(),
         );
         registry.register(
             "icecore_probes_emit_retries",
@@ -89,6 +99,10 @@ impl EmitMetrics {
 
     pub(super) fn metrics(&self, outcome: Outcome, count: u64) {
         self.metrics.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
+    }
+
+    pub(super) fn profiles(&self, outcome: Outcome, count: u64) {
+        self.profiles.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
     }
 
     pub(super) fn retried(&self) {

@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::profiles::v1development::ResourceProfiles;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -115,12 +116,17 @@ impl Running {
 
     /// Stops, and tells what the counter of `outcome` says.
     async fn stop(self) -> impl Fn(&str) -> u64 {
+        self.stop_and_tell("spans").await
+    }
+
+    async fn stop_and_tell(self, items: &str) -> impl Fn(&str) -> u64 {
         self.stop.cancel();
         self.task.await.unwrap();
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let name = format!("icecore_probes_emitted_{items}_total");
         move |outcome| {
-            let start = format!("icecore_probes_emitted_spans_total{{outcome=\"{outcome}\"}} ");
+            let start = format!("{name}{{outcome=\"{outcome}\"}} ");
             text.lines()
                 .find_map(|line| line.strip_prefix(&start))
                 .map_or(0, |n| n.parse().unwrap())
@@ -233,6 +239,33 @@ async fn histograms_have_room_of_their_own() {
     let outcome = running.stop().await;
     assert!(outcome("queue_full") > 0);
     assert_eq!(*receiver.metrics.lock().unwrap(), 1);
+}
+
+/// Scenario: a receiver that knows no profiles gets some, and then more, between spans and metrics.
+/// Guarantees: those that follow are not sent, and whoever makes profiles is told; each is counted; spans go
+/// on as they were, with their compression.
+#[tokio::test]
+async fn a_receiver_without_profiles() {
+    let (listener, port) = listen().await;
+    let receiver = Arc::new(Receiver::default());
+    tokio::spawn(serve(listener, Arc::clone(&receiver)));
+    let running = Running::start(port, EmitConfig::default());
+    let unwanted = running.emitter.profiles_unwanted();
+    let profiles = |count| ExportProfilesServiceRequest {
+        resource_profiles: vec![ResourceProfiles::default(); count],
+        ..ExportProfilesServiceRequest::default()
+    };
+    running.emitter.profiles(profiles(2));
+    while !unwanted.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.spans(0, 10);
+    running.emitter.profiles(profiles(3));
+    let held = Arc::clone(&running.emitter.held_bytes);
+    let outcome = running.stop_and_tell("profiles").await;
+    assert_eq!((outcome("unimplemented"), outcome("sent")), (5, 0));
+    assert_eq!(sorted(&receiver), (0..10).collect::<Vec<_>>());
+    assert_eq!(held.load(Ordering::Relaxed), 0);
 }
 
 /// Scenario: endpoints and headers that cannot be used.

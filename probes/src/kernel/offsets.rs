@@ -3,12 +3,13 @@
 //! Invariant: a field that is not found is an error with its name, never an offset of zero; the
 //! one exception is IPv6, which a kernel may lack.
 
-use icecore_probe_events::Settings;
+use icecore_probe_events::{ProfileSettings, Settings};
 
 use super::BTF_PATH;
 use super::btf::Types;
 use crate::config::CaptureConfig;
 use crate::error::Error;
+use crate::profile::ProfileConfig;
 
 /// All settings of the kernel programs.
 pub(crate) fn settings(btf: &[u8], config: &CaptureConfig) -> Result<Settings, Error> {
@@ -25,6 +26,21 @@ pub(crate) fn settings(btf: &[u8], config: &CaptureConfig) -> Result<Settings, E
         crowded_bytes: config.data_ring_bytes / 2,
         accounts: u32::from(config.accounts),
         ..offsets
+    })
+}
+
+/// The settings of the profiler's program.
+pub(crate) fn profile_settings(
+    btf: &[u8],
+    config: &ProfileConfig,
+) -> Result<ProfileSettings, Error> {
+    let offset = Types::parse(btf).and_then(|it| it.offset("task_struct", &["self_exec_id"]));
+    let reason = || "this kernel has no field task_struct.self_exec_id".to_owned();
+    Ok(ProfileSettings {
+        stack_bytes_max: config.stack_bytes_max,
+        wake_bytes: config.ring_bytes / 4,
+        task_self_exec_id: offset.ok_or_else(|| Error::Unsupported { reason: reason() })?,
+        reserved: 0,
     })
 }
 

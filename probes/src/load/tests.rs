@@ -38,7 +38,7 @@ fn every_call_is_seen_by_system_call_tracepoints() {
 #[test]
 fn without_an_iterator_everything_else_is_attached() {
     let config = CaptureConfig::default();
-    match load(&config) {
+    match load(&config, &ProfileConfig::default()) {
         Ok(loaded) => assert!(loaded.walks),
         Err(error @ (Error::Unprivileged | Error::NotBuilt | Error::Unsupported { .. })) => {
             return println!("skipped: {error}");
@@ -49,8 +49,11 @@ fn without_an_iterator_everything_else_is_attached() {
     let bytes = survey.btf.as_deref().unwrap();
     let types = Btf::parse(bytes, Endianness::default()).unwrap();
     let settings = settings(bytes, &config).unwrap();
+    let profile = ProfileConfig::default();
+    let profile_settings = profile_settings(bytes, &profile).unwrap();
+    let profiled = Profiled { config: &profile, settings: profile_settings };
     for rung in survey.rungs(config.rung).unwrap() {
-        let mut programs = open(&config, &settings, &types).unwrap();
+        let mut programs = open(&config, &settings, &profiled, &types).unwrap();
         assert!(!walks(&mut programs, &Btf::new()));
         attach(&mut programs, rung, &types).unwrap();
     }
@@ -71,7 +74,7 @@ fn check_calls(rung: RungChoice) {
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
     // Whatever else the machine does while this runs has its place beside it.
     let config = CaptureConfig { rung, data_ring_bytes: 64 << 20, ..CaptureConfig::default() };
-    let mut loaded = match load(&config) {
+    let mut loaded = match load(&config, &ProfileConfig::default()) {
         Ok(loaded) => loaded,
         Err(error @ (Error::Unprivileged | Error::NotBuilt | Error::Unsupported { .. })) => {
             drop(peer.kill());

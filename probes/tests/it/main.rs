@@ -12,6 +12,7 @@ mod lives;
 mod peers;
 mod pods;
 mod processes;
+mod profiles;
 mod queues;
 mod receiver;
 mod requests;

@@ -14,6 +14,12 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
 };
+use opentelemetry_proto::tonic::collector::profiles::v1development::profiles_service_server::{
+    ProfilesService, ProfilesServiceServer,
+};
+use opentelemetry_proto::tonic::collector::profiles::v1development::{
+    ExportProfilesServiceRequest, ExportProfilesServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -40,6 +46,7 @@ pub(crate) struct Received {
     spans: Arc<Mutex<Vec<Told>>>,
     logs: Arc<Mutex<Vec<ResourceLogs>>>,
     metrics: Arc<Mutex<Vec<ResourceMetrics>>>,
+    profiles: Arc<Mutex<Vec<ExportProfilesServiceRequest>>>,
 }
 
 #[tonic::async_trait]
@@ -67,6 +74,17 @@ impl MetricsService for Received {
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         self.metrics.lock().unwrap().extend(request.into_inner().resource_metrics);
         Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl ProfilesService for Received {
+    async fn export(
+        &self,
+        request: Request<ExportProfilesServiceRequest>,
+    ) -> Result<Response<ExportProfilesServiceResponse>, Status> {
+        self.profiles.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ExportProfilesServiceResponse::default()))
     }
 }
 
@@ -99,6 +117,11 @@ impl Received {
         self.metrics.lock().unwrap().clone()
     }
 
+    /// Every request with profiles.
+    pub(crate) fn profiles(&self) -> Vec<ExportProfilesServiceRequest> {
+        self.profiles.lock().unwrap().clone()
+    }
+
     /// Spans of which this attribute has one of these values.
     pub(crate) fn spans(&self, key: &str, values: &[i64]) -> Vec<Span> {
         self.with_resources(key, values).into_iter().map(|(_, span)| span).collect()
@@ -120,6 +143,7 @@ pub(crate) async fn serve(stop: CancellationToken) -> (String, Received) {
     let zstd = CompressionEncoding::Zstd;
     let server = Server::builder()
         .add_service(TraceServiceServer::new(received.clone()).accept_compressed(zstd))
+        .add_service(ProfilesServiceServer::new(received.clone()).accept_compressed(zstd))
         .add_service(LogsServiceServer::new(received.clone()).accept_compressed(zstd))
         .add_service(MetricsServiceServer::new(received.clone()).accept_compressed(zstd));
     let incoming = TcpIncoming::from(listener);

@@ -1,0 +1,106 @@
+//! Sends profiles, beside all else, so that a receiver that has no use for them holds nothing up.
+//!
+//! Invariant: what waits is bounded in requests and bytes; a receiver that does not know profiles is asked
+//! again after a while, and costs a figure meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::line::{Export, Line};
+use super::metrics::Outcome;
+
+/// A receiver that does not know profiles is asked again after this: it may have been replaced.
+const ASK_AGAIN_AFTER: Duration = Duration::from_mins(10);
+
+/// A request that waits, its profiles and its bytes.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) request: ExportProfilesServiceRequest,
+    pub(super) profiles: u64,
+    pub(super) bytes: usize,
+}
+
+/// The task that sends profiles, not yet running.
+#[derive(Debug)]
+pub(super) struct ProfileTask {
+    line: Line,
+    queue: mpsc::Receiver<Waiting>,
+    held_bytes: Arc<AtomicUsize>,
+    /// The receiver does not know profiles: when it is asked again.
+    ask_again: Option<Instant>,
+    /// The same for those who make profiles.
+    unwanted: Arc<AtomicBool>,
+}
+
+impl ProfileTask {
+    pub(super) fn new(
+        line: Line,
+        queue: mpsc::Receiver<Waiting>,
+        held_bytes: Arc<AtomicUsize>,
+        unwanted: Arc<AtomicBool>,
+    ) -> Self {
+        Self { line, queue, held_bytes, ask_again: None, unwanted }
+    }
+
+    /// Sends until `stop`, and then what is held, within the time for that.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let again = self.ask_again;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = until(again) => self.set_unwanted(None),
+                waiting = self.queue.recv() => match waiting {
+                    Some(waiting) => self.deliver(waiting, &stop, None).await,
+                    None => return,
+                },
+            }
+        }
+        let deadline = Instant::now() + self.line.config.drain_within;
+        self.queue.close();
+        while let Some(waiting) = self.queue.recv().await {
+            self.deliver(waiting, &stop, Some(deadline)).await;
+        }
+    }
+
+    async fn deliver(
+        &mut self,
+        waiting: Waiting,
+        stop: &CancellationToken,
+        deadline: Option<Instant>,
+    ) {
+        let Waiting { request, profiles, bytes } = waiting;
+        let (outcome, rejected) = match self.ask_again {
+            Some(_) => (Outcome::Unimplemented, 0),
+            None => self.line.send(&Export::Profiles(request), stop, deadline).await,
+        };
+        if outcome == Outcome::Unimplemented && self.ask_again.is_none() {
+            self.set_unwanted(Some(Instant::now() + ASK_AGAIN_AFTER));
+            // It may have refused the compression, which another one will not.
+            self.line.compress = self.line.config.compress;
+        }
+        let rejected = rejected.min(profiles);
+        self.line.metrics.profiles(outcome, profiles - rejected);
+        self.line.metrics.profiles(Outcome::Refused, rejected);
+        self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn set_unwanted(&mut self, ask_again: Option<Instant>) {
+        self.ask_again = ask_again;
+        self.unwanted.store(ask_again.is_some(), Ordering::Relaxed);
+    }
+}
+
+/// Until then; for ever where there is no such time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,125 @@
+//! What the CPUs of the machine do: samples of every process, with whole stacks, folded and sent as
+//! OTLP profiles.
+//!
+//! The kernel program hands over registers and a copy of the stack; callers are found by the tables that
+//! compilers leave in files for exceptions, so that programs need no frame pointers, and by those where
+//! there are no tables. Invariants: every sample that was taken is counted once under what became of it;
+//! whatever is held of files, processes and stacks is bounded.
+
+mod budget;
+mod elf;
+mod export;
+mod files;
+mod fold;
+mod frames;
+mod jit;
+mod kernel;
+mod maps;
+mod metrics;
+mod process;
+mod symbols;
+mod unwind;
+mod work;
+
+use std::io::BufRead as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+
+use crate::emit::Emitter;
+
+pub(crate) use export::Export;
+pub(crate) use fold::Owner;
+use metrics::ProfileMetrics;
+pub(crate) use work::{ProfileMaps, Profiler};
+
+/// How the machine is profiled.
+#[derive(Debug, Clone)]
+pub struct ProfileConfig {
+    /// Profile at all.
+    pub enabled: bool,
+    /// Samples of each CPU in a second. One that is no divisor of anything meets no other timer.
+    pub hertz: u64,
+    /// How often what was sampled is sent.
+    pub every: Duration,
+    /// What is copied of a program's stack; the callers behind it are not known. Below 64 KiB.
+    pub stack_bytes_max: u32,
+    /// The ring for samples. A power of two; each takes as much as its stack, and what finds no room is
+    /// counted.
+    pub ring_bytes: u32,
+    /// Distinct stacks of an interval; samples beyond them count for their process under `[other]`.
+    pub stacks_max: usize,
+    /// Processes whose mappings are remembered.
+    pub processes_max: usize,
+    /// Files whose tables are held. One descriptor each.
+    pub files_max: usize,
+    /// What is held of those tables; half of it is the longest table that is read.
+    pub tables_bytes_max: usize,
+    /// The share of one CPU, in hundredths, that following stacks may take; samples beyond it count for
+    /// their process under `[not unwound]`.
+    pub cpu_percent_max: u64,
+}
+
+impl Default for ProfileConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            hertz: 19,
+            every: Duration::from_secs(10),
+            stack_bytes_max: 32 << 10,
+            ring_bytes: 4 << 20,
+            stacks_max: 16_384,
+            processes_max: 1_024,
+            files_max: 256,
+            tables_bytes_max: 64 << 20,
+            cpu_percent_max: 2,
+        }
+    }
+}
+
+/// The kernel shows this process where its functions are.
+pub(crate) fn names_of_the_kernel_are_known() -> bool {
+    let file = std::fs::File::open("/proc/kallsyms");
+    let line = file.and_then(|file| std::io::BufReader::new(file).lines().next().transpose());
+    // Where they are hidden, all are at 0.
+    matches!(line, Ok(Some(line)) if line.bytes().next().is_some_and(|digit| digit != b'0'))
+}
+
+/// What the profiler's thread has to tell.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// A process was seen for the first time.
+    Seen(Owner),
+    /// Stacks of some processes in an interval.
+    Export(Box<Export>),
+}
+
+/// What may wait to be told: some requests, and the processes that were new in between.
+const TOLD_MAX: usize = 1_024;
+
+/// All that the profiler needs but its hooks.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) config: ProfileConfig,
+    proc_dir: PathBuf,
+    metrics: ProfileMetrics,
+    told: mpsc::Sender<Told>,
+    /// The receiver has no use for profiles, for now.
+    unwanted: Arc<AtomicBool>,
+}
+
+/// Makes ready, and says where it will be told what the profiler has found.
+pub(crate) fn prepare(
+    config: ProfileConfig,
+    proc_dir: &Path,
+    emitter: &Emitter,
+    registry: &mut Registry,
+) -> (Prepared, mpsc::Receiver<Told>) {
+    let (told, found) = mpsc::channel(TOLD_MAX);
+    let (metrics, unwanted) = (ProfileMetrics::new(registry), emitter.profiles_unwanted());
+    (Prepared { config, proc_dir: proc_dir.to_owned(), metrics, told, unwanted }, found)
+}

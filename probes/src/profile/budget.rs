@@ -1,0 +1,80 @@
+//! The share of a CPU that the profiler may use.
+//!
+//! Invariant: within any second the work that is counted stops soon after the share is used up, and goes on
+//! in the next.
+
+use crate::clock::monotonic;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What was used.
+#[derive(Debug)]
+pub(super) struct Budget {
+    nanos_max: u64,
+    /// When the second began, and what the thread had used by then.
+    second: (u64, u64),
+    used: u64,
+    /// What was used when it was last told.
+    told: u64,
+}
+
+impl Budget {
+    /// So many hundredths of one CPU, for the thread that looks.
+    pub(super) fn new(percent: u64) -> Self {
+        Self { nanos_max: percent.saturating_mul(SECOND / 100), second: (0, 0), used: 0, told: 0 }
+    }
+
+    /// Reads the clocks; takes half a microsecond.
+    pub(super) fn look(&mut self) {
+        self.look_at(monotonic(), thread_nanos());
+    }
+
+    fn look_at(&mut self, now: u64, used: u64) {
+        if now.saturating_sub(self.second.0) >= SECOND {
+            self.second = (now, used);
+        }
+        self.used = used;
+    }
+
+    /// The share of this second is used up.
+    pub(super) fn is_spent(&self) -> bool {
+        self.used.saturating_sub(self.second.1) > self.nanos_max
+    }
+
+    /// Microseconds that were used since it was last asked.
+    pub(super) fn take_micros(&mut self) -> u64 {
+        self.look();
+        let micros = self.used.saturating_sub(self.told) / 1_000;
+        self.told += micros * 1_000;
+        micros
+    }
+}
+
+/// CPU time of this thread.
+fn thread_nanos() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` can be written; the clock exists on every kernel, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or(0) * SECOND + nanos.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: a thread with 2 % of a CPU works for 10 ms, then for 15 more, and a second goes by.
+    /// Guarantees: the share is used up by then and not before; the next second has its own.
+    #[test]
+    fn the_share_is_by_the_second() {
+        let mut budget = Budget::new(2);
+        budget.look_at(5 * SECOND, 7_000_000);
+        assert!(!budget.is_spent());
+        budget.look_at(5 * SECOND + 100, 17_000_000);
+        assert!(!budget.is_spent());
+        budget.look_at(5 * SECOND + 200, 32_000_000);
+        assert!(budget.is_spent());
+        budget.look_at(6 * SECOND, 32_000_000);
+        assert!(!budget.is_spent());
+    }
+}

@@ -1,0 +1,267 @@
+//! What an executable or a library says of its own code.
+//!
+//! Invariants: tables are read whole and bounded, and never mapped, since a file that is cut meanwhile
+//! would end this process; what a file says of itself is used only where it is within the file.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use object::elf::{
+    FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, PT_NOTE, ProgramHeader64, SHF_COMPRESSED,
+    SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE,
+    SectionHeader64, Sym64,
+};
+use object::read::elf::{
+    FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _,
+};
+use object::read::{ReadCache, ReadRef};
+use object::{Endianness, SectionIndex};
+
+use super::symbols::{Names, Symbol, Symbols};
+
+type Header = FileHeader64<Endianness>;
+
+/// The largest pages that are in use have 64 KiB.
+const PAGE_BITS_MAX: u32 = 16;
+
+/// A stretch of a file that is mapped as code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    /// Where the file wants to be mapped: what its own tables speak of.
+    pub(super) address: u64,
+}
+
+/// A part of a file, and where it wants to be mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Section {
+    pub(super) address: u64,
+    pub(super) bytes: Arc<[u8]>,
+}
+
+/// What is known of a file.
+#[derive(Debug, Default)]
+pub(super) struct Image {
+    /// In hex.
+    pub(super) build_id: Option<Arc<str>>,
+    pub(super) code: Vec<Segment>,
+    /// Where `.text` is; tables may speak of distances to it.
+    pub(super) text: Option<(u64, u64)>,
+    pub(super) eh_frame: Option<Section>,
+    pub(super) eh_frame_hdr: Option<Section>,
+    pub(super) debug_frame: Option<Section>,
+    pub(super) symbols: Option<Symbols>,
+    /// Functions are told by the table that a file keeps for those who link to it, which leaves out
+    /// those that are private to it.
+    pub(super) stripped: bool,
+    /// The name of the file to which the debug information was moved.
+    pub(super) debug_link: Option<String>,
+    /// A table was left out since it is too long.
+    pub(super) cut: bool,
+}
+
+/// Reads a file; none where it is no ELF file of 64 bits.
+pub(super) fn image(file: File, table_bytes_max: u64) -> Option<Image> {
+    let cache = ReadCache::new(&file);
+    let reader = Reader::new(&cache, table_bytes_max)?;
+    let mut image = reader.image()?;
+    let table = reader.symbols();
+    drop(cache);
+    if let Some(table) = table {
+        image.stripped = table.stripped;
+        image.cut |= table.cut;
+        image.symbols = Some(Symbols::new(table.list, Names::File(file, table.names_at)));
+    }
+    Some(image)
+}
+
+/// Reads what is in memory as a file would be.
+pub(super) fn image_of_bytes(bytes: Vec<u8>) -> Option<Image> {
+    let reader = Reader::new(&*bytes, bytes.len() as u64)?;
+    let mut image = reader.image()?;
+    let table = reader.symbols();
+    image.symbols = table.map(|table| {
+        let names = usize::try_from(table.names_at).ok().and_then(|at| bytes.get(at..));
+        Symbols::new(table.list, Names::Bytes(names.unwrap_or_default().to_vec()))
+    });
+    Some(image)
+}
+
+struct Reader<'data, R: ReadRef<'data>> {
+    data: R,
+    endian: Endianness,
+    segments: &'data [ProgramHeader64<Endianness>],
+    sections: SectionTable<'data, Header, R>,
+    table_bytes_max: u64,
+}
+
+/// The functions of a file before they are in order.
+struct Table {
+    list: Vec<Symbol>,
+    names_at: u64,
+    stripped: bool,
+    cut: bool,
+}
+
+impl<'data, R: ReadRef<'data>> Reader<'data, R> {
+    fn new(data: R, table_bytes_max: u64) -> Option<Self> {
+        let header = Header::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        let segments = header.program_headers(endian, data).ok()?;
+        let sections = header.sections(endian, data).ok()?;
+        Some(Self { data, endian, segments, sections, table_bytes_max })
+    }
+
+    fn image(&self) -> Option<Image> {
+        let code = |segment: &&ProgramHeader64<Endianness>| {
+            segment.p_type(self.endian) == PT_LOAD && segment.p_flags(self.endian) & PF_X != 0
+        };
+        let part = |segment: &ProgramHeader64<Endianness>| Segment {
+            offset: segment.p_offset(self.endian),
+            bytes: segment.p_filesz(self.endian),
+            address: segment.p_vaddr(self.endian),
+        };
+        let code: Vec<Segment> = self.segments.iter().filter(code).map(part).collect();
+        let text = self.named(b".text").map(|text| {
+            let start = text.sh_addr(self.endian);
+            (start, start.saturating_add(text.sh_size(self.endian)))
+        });
+        let mut cut = false;
+        let mut section = |name: &[u8]| self.section(name, &mut cut);
+        let (eh_frame, eh_frame_hdr) = (section(b".eh_frame"), section(b".eh_frame_hdr"));
+        let debug_frame = section(b".debug_frame").filter(|_| eh_frame.is_none());
+        Some(Image {
+            build_id: self.build_id(),
+            code,
+            text,
+            eh_frame,
+            eh_frame_hdr,
+            debug_frame,
+            debug_link: self.debug_link(),
+            cut,
+            ..Image::default()
+        })
+    }
+
+    fn named(&self, name: &[u8]) -> Option<&'data SectionHeader64<Endianness>> {
+        self.sections.section_by_name(self.endian, name).map(|(_, section)| section)
+    }
+
+    fn section(&self, name: &[u8], cut: &mut bool) -> Option<Section> {
+        let section = self.named(name)?;
+        let compressed = section.sh_flags(self.endian) & u64::from(SHF_COMPRESSED) != 0;
+        if section.sh_type(self.endian) == SHT_NOBITS || compressed {
+            return None;
+        }
+        if section.sh_size(self.endian) > self.table_bytes_max {
+            *cut = true;
+            return None;
+        }
+        let bytes = section.data(self.endian, self.data).ok().filter(|bytes| !bytes.is_empty())?;
+        Some(Section { address: section.sh_addr(self.endian), bytes: Arc::from(bytes) })
+    }
+
+    fn build_id(&self) -> Option<Arc<str>> {
+        let notes = self.segments.iter().filter(|one| one.p_type(self.endian) == PT_NOTE);
+        for segment in notes {
+            let Ok(Some(mut notes)) = segment.notes(self.endian, self.data) else { continue };
+            while let Ok(Some(note)) = notes.next() {
+                if note.name() == b"GNU" && note.n_type(self.endian) == NT_GNU_BUILD_ID {
+                    let hex: String =
+                        note.desc().iter().take(64).map(|byte| format!("{byte:02x}")).collect();
+                    return Some(Arc::from(hex)).filter(|hex: &Arc<str>| !hex.is_empty());
+                }
+            }
+        }
+        None
+    }
+
+    fn debug_link(&self) -> Option<String> {
+        let section = self.named(b".gnu_debuglink")?;
+        let bytes = section.data(self.endian, self.data).ok()?;
+        let name = bytes.split(|byte| *byte == 0).next().filter(|name| !name.is_empty())?;
+        Some(String::from_utf8_lossy(name).into_owned())
+    }
+
+    /// The whole table where there is one, else that for those who link to the file.
+    fn symbols(&self) -> Option<Table> {
+        let all = self.table(SHT_SYMTAB);
+        all.filter(|table| !table.list.is_empty()).or_else(|| self.table(SHT_DYNSYM))
+    }
+
+    fn table(&self, kind: u32) -> Option<Table> {
+        let section = self.sections.iter().find(|section| section.sh_type(self.endian) == kind)?;
+        let names = usize::try_from(section.sh_link(self.endian)).ok()?;
+        let names_at = self.sections.section(SectionIndex(names)).ok()?.sh_offset(self.endian);
+        let stripped = kind == SHT_DYNSYM;
+        if section.sh_size(self.endian) > self.table_bytes_max {
+            return Some(Table { list: Vec::new(), names_at, stripped, cut: true });
+        }
+        let symbols: &[Sym64<Endianness>] = section.data_as_array(self.endian, self.data).ok()?;
+        let list = symbols.iter().filter_map(|symbol| self.function(symbol)).collect();
+        Some(Table { list, names_at, stripped, cut: false })
+    }
+
+    fn function(&self, symbol: &Sym64<Endianness>) -> Option<Symbol> {
+        let code = match symbol.st_type() {
+            STT_FUNC | STT_GNU_IFUNC => true,
+            // What was written in assembler may have no type; marks of the assembler are local.
+            STT_NOTYPE => symbol.st_bind() != STB_LOCAL,
+            _ => false,
+        };
+        let address = symbol.st_value(self.endian);
+        let placed = address != 0 && !symbol.is_undefined(self.endian);
+        (code && placed).then(|| Symbol {
+            address,
+            size: u32::try_from(symbol.st_size(self.endian)).unwrap_or(u32::MAX),
+            name: symbol.st_name(self.endian),
+        })
+    }
+}
+
+impl Image {
+    /// The address, as the file's own tables speak of it, of a place in the file. Files are mapped by
+    /// pages, so that a mapping may begin before its code does.
+    pub(super) fn address(&self, offset: u64) -> Option<u64> {
+        let within = |segment: &&Segment| {
+            offset >= segment.offset && offset - segment.offset < segment.bytes
+        };
+        let begins = |segment: &&Segment| {
+            offset < segment.offset && offset >> PAGE_BITS_MAX == segment.offset >> PAGE_BITS_MAX
+        };
+        let code = || self.code.iter();
+        let segment = code().find(within).or_else(|| code().find(begins))?;
+        Some(segment.address.wrapping_add(offset.wrapping_sub(segment.offset)))
+    }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let sections = [&self.eh_frame, &self.eh_frame_hdr, &self.debug_frame];
+        let sections: usize = sections.into_iter().flatten().map(|one| one.bytes.len()).sum();
+        sections + self.symbols.as_ref().map_or(0, Symbols::bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: this test's own program, and its text; then bounds that are too tight for its tables.
+    /// Guarantees: its code, build id where the linker makes one, unwind tables and functions are found,
+    /// a function of it under its name; with the bounds it is said that something is missing.
+    #[test]
+    fn reads_itself() {
+        let open = || File::open("/proc/self/exe").unwrap();
+        let own = image(open(), 1 << 30).unwrap();
+        assert!(!own.code.is_empty() && own.eh_frame.is_some() && own.eh_frame_hdr.is_some());
+        assert!(!own.stripped && !own.cut && own.bytes() > 10_000);
+        let segment = own.code[0];
+        assert_eq!(own.address(segment.offset), Some(segment.address));
+        assert_eq!(own.address(segment.offset + segment.bytes), None);
+        let cut = image(open(), 16).unwrap();
+        assert!(cut.cut && cut.eh_frame.is_none() && cut.bytes() < own.bytes());
+        assert!(image(File::open("/proc/version").unwrap(), 1 << 20).is_none());
+        assert!(image_of_bytes(b"\x7fELF".to_vec()).is_none());
+    }
+}

@@ -1,0 +1,250 @@
+//! From folded stacks to OTLP profiles.
+//!
+//! Invariants: pure; each request can be read by itself: its dictionary has all that it refers to, and
+//! nothing twice; a profile is that of the process with its place in the list of owners.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
+use opentelemetry_proto::tonic::profiles::v1development::{
+    Function, KeyValueAndUnit, Line, Link, Location, Mapping, Profile, ProfilesDictionary,
+    ResourceProfiles, Sample, ScopeProfiles, Stack, ValueType,
+};
+
+use super::fold::{Owner, Stacks};
+use super::frames::{self, Kind, Origin, Place, Places};
+use crate::histogram::scope;
+
+/// When samples were taken, wall clock in nanoseconds, and how often in a second.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Interval {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) hertz: u64,
+}
+
+/// One request, whose profiles still want the resources of their owners.
+#[derive(Debug)]
+pub(crate) struct Export {
+    pub(crate) request: ExportProfilesServiceRequest,
+    /// In the order of the request's profiles: whose each is, and what the kernel calls it.
+    pub(crate) owners: Vec<(Owner, String)>,
+}
+
+/// Requests of no more than about so many stacks each.
+pub(super) fn exports(
+    processes: HashMap<Owner, Stacks>,
+    places: &Places,
+    interval: Interval,
+    stacks_max: usize,
+) -> Vec<Export> {
+    let mut exports = Vec::new();
+    let mut draft = Draft::new(interval);
+    for (owner, Stacks { comm, counts }) in processes {
+        let mut counts: Vec<(Box<[u32]>, u64)> = counts.into_iter().collect();
+        while !counts.is_empty() {
+            let room = stacks_max.saturating_sub(draft.stacks).max(1);
+            let rest = counts.split_off(room.min(counts.len()));
+            draft.add(&owner, &comm, &counts, places);
+            counts = rest;
+            if draft.stacks >= stacks_max {
+                exports.push(std::mem::replace(&mut draft, Draft::new(interval)).finish());
+            }
+        }
+    }
+    if draft.stacks > 0 {
+        exports.push(draft.finish());
+    }
+    exports
+}
+
+/// A table whose entries are told by what they are.
+#[derive(Debug)]
+struct Table<K, V> {
+    numbers: HashMap<K, i32>,
+    list: Vec<V>,
+}
+
+impl<K: Hash + Eq, V: Default> Table<K, V> {
+    /// The first entry of each table stands for none.
+    fn new() -> Self {
+        Self { numbers: HashMap::new(), list: vec![V::default()] }
+    }
+
+    fn known(&self, key: &K) -> Option<i32> {
+        self.numbers.get(key).copied()
+    }
+
+    fn add(&mut self, key: K, value: V) -> i32 {
+        let number = i32::try_from(self.list.len()).unwrap_or(0);
+        self.list.push(value);
+        self.numbers.insert(key, number);
+        number
+    }
+}
+
+/// A request while it is made.
+#[derive(Debug)]
+struct Draft {
+    interval: Interval,
+    strings: Table<Arc<str>, String>,
+    functions: Table<(i32, i32), Function>,
+    mappings: Table<Arc<Origin>, Mapping>,
+    attributes: Table<(i32, Arc<str>), KeyValueAndUnit>,
+    locations: Table<u32, Location>,
+    stack_table: Table<Box<[u32]>, Stack>,
+    profiles: Vec<ResourceProfiles>,
+    owners: Vec<(Owner, String)>,
+    stacks: usize,
+}
+
+impl Draft {
+    fn new(interval: Interval) -> Self {
+        let mut strings = Table::new();
+        strings.numbers.insert(Arc::from(""), 0);
+        Self {
+            interval,
+            strings,
+            functions: Table::new(),
+            mappings: Table::new(),
+            attributes: Table::new(),
+            locations: Table::new(),
+            stack_table: Table::new(),
+            profiles: Vec::new(),
+            owners: Vec::new(),
+            stacks: 0,
+        }
+    }
+
+    fn add(&mut self, owner: &Owner, comm: &str, counts: &[(Box<[u32]>, u64)], places: &Places) {
+        self.stacks += counts.len();
+        let one = |(stack, count): &(Box<[u32]>, u64)| Sample {
+            stack_index: self.stack(stack, places),
+            values: vec![i64::try_from(*count).unwrap_or(i64::MAX)],
+            ..Sample::default()
+        };
+        let samples = counts.iter().map(one).collect();
+        let Interval { start, end, hertz } = self.interval;
+        let profile = Profile {
+            sample_type: Some(self.value_type("samples", "count")),
+            samples,
+            time_unix_nano: start,
+            duration_nano: end.saturating_sub(start),
+            period_type: Some(self.value_type("cpu", "nanoseconds")),
+            period: i64::try_from(1_000_000_000 / hertz.max(1)).unwrap_or(0),
+            profile_id: rand::random::<u128>().max(1).to_be_bytes().to_vec(),
+            ..Profile::default()
+        };
+        let scope =
+            ScopeProfiles { scope: Some(scope()), profiles: vec![profile], ..Default::default() };
+        self.profiles.push(ResourceProfiles { scope_profiles: vec![scope], ..Default::default() });
+        self.owners.push((owner.clone(), comm.to_owned()));
+    }
+
+    fn value_type(&mut self, name: &str, unit: &str) -> ValueType {
+        ValueType {
+            type_strindex: self.string(&Arc::from(name)),
+            unit_strindex: self.string(&Arc::from(unit)),
+        }
+    }
+
+    fn string(&mut self, text: &Arc<str>) -> i32 {
+        let known = self.strings.known(text);
+        known.unwrap_or_else(|| self.strings.add(Arc::clone(text), text.to_string()))
+    }
+
+    fn stack(&mut self, stack: &[u32], places: &Places) -> i32 {
+        let stack: Box<[u32]> = Box::from(stack);
+        if let Some(known) = self.stack_table.known(&stack) {
+            return known;
+        }
+        let location_indices = stack.iter().map(|number| self.location(*number, places)).collect();
+        self.stack_table.add(stack, Stack { location_indices })
+    }
+
+    fn location(&mut self, number: u32, places: &Places) -> i32 {
+        if let Some(known) = self.locations.known(&number) {
+            return known;
+        }
+        let Some(place) = places.place(number) else { return 0 };
+        let Place { kind, origin, address, lines } = &**place;
+        let kind = match kind {
+            Kind::Native => "native",
+            Kind::Kernel => "kernel",
+            Kind::Made => "jit",
+        };
+        let location = Location {
+            mapping_index: self.mapping(origin),
+            address: *address,
+            lines: lines.iter().map(|line| self.line(line)).collect(),
+            attribute_indices: vec![self.attribute("profile.frame.type", &Arc::from(kind))],
+        };
+        self.locations.add(number, location)
+    }
+
+    fn line(&mut self, line: &frames::Line) -> Line {
+        let (name, file) = (self.string(&line.function), self.string(&line.file));
+        let known = self.functions.known(&(name, file));
+        let function_index = known.unwrap_or_else(|| {
+            let filename_strindex = file;
+            let function =
+                Function { name_strindex: name, filename_strindex, ..Default::default() };
+            self.functions.add((name, file), function)
+        });
+        Line { function_index, line: i64::from(line.line), column: 0 }
+    }
+
+    fn mapping(&mut self, origin: &Arc<Origin>) -> i32 {
+        if origin.name.is_empty() {
+            return 0;
+        }
+        if let Some(known) = self.mappings.known(origin) {
+            return known;
+        }
+        let build_id = origin.build_id.as_ref();
+        let attributes =
+            build_id.map(|id| self.attribute("process.executable.build_id.gnu", id)).into_iter();
+        let (memory_start, memory_limit) = origin.range;
+        let mapping = Mapping {
+            memory_start,
+            memory_limit,
+            file_offset: 0,
+            filename_strindex: self.string(&origin.name),
+            attribute_indices: attributes.collect(),
+        };
+        self.mappings.add(Arc::clone(origin), mapping)
+    }
+
+    fn attribute(&mut self, key: &str, text: &Arc<str>) -> i32 {
+        let key_strindex = self.string(&Arc::from(key));
+        let known = self.attributes.known(&(key_strindex, Arc::clone(text)));
+        known.unwrap_or_else(|| {
+            let value = Some(AnyValue { value: Some(Value::StringValue(text.to_string())) });
+            let attribute = KeyValueAndUnit { key_strindex, value, unit_strindex: 0 };
+            self.attributes.add((key_strindex, Arc::clone(text)), attribute)
+        })
+    }
+
+    fn finish(self) -> Export {
+        let dictionary = ProfilesDictionary {
+            mapping_table: self.mappings.list,
+            location_table: self.locations.list,
+            function_table: self.functions.list,
+            link_table: vec![Link::default()],
+            string_table: self.strings.list,
+            attribute_table: self.attributes.list,
+            stack_table: self.stack_table.list,
+        };
+        let request = ExportProfilesServiceRequest {
+            resource_profiles: self.profiles,
+            dictionary: Some(dictionary),
+        };
+        Export { request, owners: self.owners }
+    }
+}
+
+#[cfg(test)]
+mod tests;

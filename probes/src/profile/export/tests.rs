@@ -1,0 +1,116 @@
+//! Folded stacks, read back from requests as a receiver reads them.
+
+use super::super::fold::Fold;
+use super::*;
+
+const INTERVAL: Interval = Interval { start: 1_000, end: 11_000, hertz: 19 };
+
+fn place(places: &mut Places, kind: Kind, origin: &str, functions: &[&str]) -> u32 {
+    let build_id = (origin == "app").then(|| Arc::from("abcd"));
+    let origin = Arc::new(Origin { name: Arc::from(origin), build_id, range: (0x1000, 0x2000) });
+    let line = |function: &&str| frames::Line {
+        function: Arc::from(*function),
+        file: Arc::from("a.rs"),
+        line: 7,
+    };
+    let lines = functions.iter().map(line).collect();
+    places.number(Place { kind, origin, address: 0x1234, lines })
+}
+
+/// A sample as a receiver understands it: its stack, each frame with its functions, and its count.
+fn read(export: &Export) -> Vec<(u32, String, i64)> {
+    let dictionary = export.request.dictionary.as_ref().unwrap();
+    let at = |index: i32| usize::try_from(index).unwrap();
+    let text = |index: i32| dictionary.string_table[at(index)].as_str();
+    let location = |index: &i32| {
+        let location = &dictionary.location_table[at(*index)];
+        let names = location.lines.iter().map(|line| {
+            let function = &dictionary.function_table[at(line.function_index)];
+            format!("{}:{}", text(function.name_strindex), line.line)
+        });
+        let mapping = &dictionary.mapping_table[at(location.mapping_index)];
+        let kind = &dictionary.attribute_table[at(location.attribute_indices[0])];
+        assert_eq!(text(kind.key_strindex), "profile.frame.type");
+        format!("{}@{}", names.collect::<Vec<_>>().join(","), text(mapping.filename_strindex))
+    };
+    let mut samples = Vec::new();
+    for (profile, (owner, _)) in export.request.resource_profiles.iter().zip(&export.owners) {
+        let profile = &profile.scope_profiles[0].profiles[0];
+        let kind = profile.sample_type.unwrap();
+        assert_eq!((text(kind.type_strindex), text(kind.unit_strindex)), ("samples", "count"));
+        let period = profile.period_type.unwrap();
+        assert_eq!(
+            (text(period.type_strindex), text(period.unit_strindex)),
+            ("cpu", "nanoseconds")
+        );
+        assert_eq!((profile.time_unix_nano, profile.duration_nano), (1_000, 10_000));
+        assert_eq!((profile.period, profile.profile_id.len()), (52_631_578, 16));
+        for sample in &profile.samples {
+            let stack = &dictionary.stack_table[at(sample.stack_index)].location_indices;
+            let stack: Vec<String> = stack.iter().map(location).collect();
+            samples.push((owner.pid, stack.join(";"), sample.values[0]));
+        }
+    }
+    samples.sort();
+    samples
+}
+
+/// Scenario: stacks of two processes through shared code, kernel code, inlined functions and code without
+/// names.
+/// Guarantees: a receiver reads them as they were, innermost first, each process's own; entries for none come
+/// first in every table and nothing is there twice; build ids are told.
+#[test]
+fn a_receiver_reads_what_was_folded() {
+    let mut places = Places::new(100);
+    let kernel = place(&mut places, Kind::Kernel, "[kernel]", &["vfs_read"]);
+    let work = place(&mut places, Kind::Native, "app", &["inlined", "work"]);
+    let nameless = place(&mut places, Kind::Native, "libc.so.6", &[]);
+    let mut fold = Fold::new(100);
+    let (a, b) = (Owner { pid: 1, started: 5 }, Owner { pid: 2, started: 6 });
+    fold.add(&a, "a", &[kernel, work, nameless]);
+    fold.add(&a, "a", &[kernel, work, nameless]);
+    fold.add(&b, "b", &[work, nameless]);
+    fold.add(&b, "b", &[frames::OTHER]);
+    let exports = exports(fold.take().0, &places, INTERVAL, 100);
+    let [export] = exports.as_slice() else { panic!("{exports:?}") };
+    let sample = |pid, stack: &str, count| (pid, stack.to_owned(), count);
+    assert_eq!(
+        read(export),
+        [
+            sample(1, "vfs_read:7@[kernel];inlined:7,work:7@app;@libc.so.6", 2),
+            sample(2, "[other]:0@", 1),
+            sample(2, "inlined:7,work:7@app;@libc.so.6", 1),
+        ]
+    );
+    let dictionary = export.request.dictionary.as_ref().unwrap();
+    assert_eq!(dictionary.mapping_table[0], Mapping::default());
+    assert_eq!(dictionary.location_table[0], Location::default());
+    assert_eq!(dictionary.stack_table[0], Stack::default());
+    assert_eq!(dictionary.link_table, [Link::default()]);
+    assert_eq!(dictionary.string_table[0], "");
+    let mut texts = dictionary.string_table.clone();
+    texts.sort();
+    texts.dedup();
+    assert_eq!(texts.len(), dictionary.string_table.len());
+    let value = Some(AnyValue { value: Some(Value::StringValue("abcd".to_owned())) });
+    assert!(dictionary.attribute_table.iter().any(|attribute| attribute.value == value));
+}
+
+/// Scenario: more stacks than one request may have, of one process and of several.
+/// Guarantees: no request has more than may be, and all of them together have every stack once.
+#[test]
+fn many_stacks_are_several_requests() {
+    let mut places = Places::new(1_000);
+    let mut fold = Fold::new(1_000);
+    for number in 0..25_u32 {
+        let one = place(&mut places, Kind::Native, "app", &[&format!("f{number}")]);
+        fold.add(&Owner { pid: number / 12, started: 1 }, "", &[one]);
+    }
+    let exports = exports(fold.take().0, &places, INTERVAL, 10);
+    let read: Vec<Vec<(u32, String, i64)>> = exports.iter().map(read).collect();
+    assert_eq!(read.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
+    let mut all: Vec<_> = read.into_iter().flatten().collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 25);
+}

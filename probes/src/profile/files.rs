@@ -1,0 +1,270 @@
+//! What is known of the files that processes execute code of.
+//!
+//! Invariants: what is held is bounded in files and bytes, and the file that was used the longest ago makes
+//! room; the number of a file is never that of another one.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::elf::{self, Image};
+use super::frames::{Kind, Line, Origin, Place};
+use super::unwind::Rules;
+
+/// Where debug information is installed apart from the files that it is of.
+const DEBUG_DIR: &str = "usr/lib/debug";
+
+/// Which file it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    /// One that could be looked at; one that is written anew in its place is another one.
+    Seen { device: u64, inode: u64, bytes: u64, modified: (i64, i64) },
+    /// One that could not.
+    Unseen(Arc<str>),
+    /// The code that the kernel lends to every process.
+    Vdso,
+}
+
+/// A file with code.
+#[derive(Debug)]
+pub(super) struct CodeFile {
+    image: Image,
+    /// Its symbols and no more, from the file to which its debug information was moved.
+    debug: Option<Image>,
+    pub(super) rules: Rules,
+    origin: Arc<Origin>,
+    bytes: usize,
+    used: u64,
+}
+
+/// All files that are held.
+#[derive(Debug)]
+pub(super) struct Files {
+    list: HashMap<u32, CodeFile>,
+    numbers: HashMap<Key, u32>,
+    next: u32,
+    bytes: usize,
+    bytes_max: usize,
+    files_max: usize,
+    /// Counts looks, to tell which file was used the longest ago.
+    looks: u64,
+    /// Files that were read, and those of which a table was left out, since it was last asked.
+    counts: (u64, u64),
+}
+
+impl Files {
+    pub(super) fn new(bytes_max: usize, files_max: usize) -> Self {
+        Self {
+            list: HashMap::new(),
+            numbers: HashMap::new(),
+            next: 0,
+            bytes: 0,
+            bytes_max,
+            files_max: files_max.max(1),
+            looks: 0,
+            counts: (0, 0),
+        }
+    }
+
+    /// The file of a number; none where it has made room for others.
+    pub(super) fn get(&mut self, number: u32) -> Option<&mut CodeFile> {
+        self.looks += 1;
+        let file = self.list.get_mut(&number)?;
+        file.used = self.looks;
+        Some(file)
+    }
+
+    /// Files and bytes that are held.
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.list.len(), self.bytes)
+    }
+
+    /// Files that were read, and those of which a table was left out, since it was last asked.
+    pub(super) fn take_counts(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// The number of a file that a process sees at `path`; it is at the first of these ways that leads
+    /// anywhere. A file that is not known yet is read, which takes some milliseconds.
+    pub(super) fn number(&mut self, path: &Arc<str>, ways: &[PathBuf; 2], root: &Path) -> u32 {
+        let seen = ways.iter().find_map(|way| Some((way, fs::metadata(way).ok()?)));
+        let key = seen.as_ref().map_or_else(|| Key::Unseen(Arc::clone(path)), |(_, it)| key(it));
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        let table_bytes_max = self.bytes_max as u64 / 2;
+        let open = |way: &Path| elf::image(File::open(way).ok()?, table_bytes_max);
+        // Whatever is no regular file may not answer when it is read.
+        let regular = seen.filter(|(_, it)| it.is_file());
+        let image = regular.and_then(|(way, _)| open(way)).unwrap_or_default();
+        let debug = debug_paths(&image, path, root).into_iter().find_map(|way| {
+            let debug = open(&way)?;
+            let same = debug.build_id == image.build_id && !debug.stripped;
+            same.then(|| Image { symbols: debug.symbols, ..Image::default() })
+        });
+        self.add(key, path, image, debug)
+    }
+
+    /// The number of the code that the kernel lends to every process, which `read` finds.
+    pub(super) fn vdso(&mut self, read: impl FnOnce() -> Option<Vec<u8>>) -> u32 {
+        if let Some(number) = self.numbers.get(&Key::Vdso) {
+            return *number;
+        }
+        let image = read().and_then(elf::image_of_bytes).unwrap_or_default();
+        self.add(Key::Vdso, &Arc::from("[vdso]"), image, None)
+    }
+
+    fn add(&mut self, key: Key, path: &Arc<str>, image: Image, debug: Option<Image>) -> u32 {
+        self.counts.0 += 1;
+        self.counts.1 += u64::from(image.cut);
+        let name = path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path);
+        let start = image.code.iter().map(|segment| segment.address).min().unwrap_or(0);
+        let ends = image.code.iter().map(|segment| segment.address.saturating_add(segment.bytes));
+        let range = (start, ends.max().unwrap_or(0));
+        let origin = Origin { name: Arc::from(name), build_id: image.build_id.clone(), range };
+        let bytes = size_of::<CodeFile>()
+            + size_of::<Rules>()
+            + image.bytes()
+            + debug.as_ref().map_or(0, Image::bytes);
+        self.make_room(bytes);
+        let rules = Rules::new(&image);
+        let origin = Arc::new(origin);
+        let file = CodeFile { image, debug, rules, origin, bytes, used: self.looks };
+        self.next = self.next.wrapping_add(1);
+        self.list.insert(self.next, file);
+        self.numbers.insert(key, self.next);
+        self.bytes += bytes;
+        self.next
+    }
+
+    fn make_room(&mut self, bytes: usize) {
+        while self.list.len() >= self.files_max || self.bytes + bytes > self.bytes_max {
+            let oldest = self.list.iter().min_by_key(|(_, file)| file.used);
+            let Some(oldest) = oldest.map(|(number, _)| *number) else { return };
+            self.bytes -= self.list.remove(&oldest).map_or(0, |file| file.bytes);
+            self.numbers.retain(|_, number| *number != oldest);
+        }
+    }
+}
+
+impl CodeFile {
+    /// What to take from an address in a mapping that begins at `start`, and in the file at `offset`, to
+    /// speak of it as the file does.
+    pub(super) fn bias(&self, start: u64, offset: u64) -> u64 {
+        // Where the file does not say, places in it stand for addresses.
+        start.wrapping_sub(self.image.address(offset).unwrap_or(offset))
+    }
+
+    /// The place of an address, as the file speaks of it.
+    pub(super) fn place(&self, address: u64) -> Place {
+        let place = |address, lines| {
+            let origin = Arc::clone(&self.origin);
+            Place { kind: Kind::Native, origin, address, lines }
+        };
+        let symbols = |image: &Image| image.symbols.as_ref()?.find(address);
+        let found = self.debug.as_ref().and_then(symbols).or_else(|| symbols(&self.image));
+        match found {
+            Some((start, function)) => place(start, vec![Line { function, ..Line::default() }]),
+            None => place(self.rules.function(address).unwrap_or(address), Vec::new()),
+        }
+    }
+}
+
+fn key(metadata: &Metadata) -> Key {
+    Key::Seen {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        bytes: metadata.size(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+    }
+}
+
+/// Where the debug information of a file may be, seen from a process; none where the file has its own.
+fn debug_paths(image: &Image, path: &str, root: &Path) -> Vec<PathBuf> {
+    let Some((first, rest)) = image.build_id.as_deref().and_then(|id| id.split_at_checked(2))
+    else {
+        return Vec::new();
+    };
+    if image.symbols.is_some() && !image.stripped {
+        return Vec::new();
+    }
+    let by_id = format!("{DEBUG_DIR}/.build-id/{first}/{rest}.debug");
+    let mut paths = vec![root.join(&by_id), Path::new("/").join(by_id)];
+    let link = image.debug_link.as_deref().filter(|link| !link.contains('/'));
+    if let (Some(link), Some((dir, _))) = (link, path.rsplit_once('/')) {
+        let dir = dir.trim_start_matches('/');
+        paths.push(root.join(dir).join(link));
+        paths.push(root.join(dir).join(".debug").join(link));
+        paths.push(root.join(DEBUG_DIR).join(dir).join(link));
+    }
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(files: &mut Files, path: &str) -> u32 {
+        let ways = [PathBuf::from("/nowhere"), PathBuf::from(path)];
+        files.number(&Arc::from(path), &ways, Path::new("/"))
+    }
+
+    /// Scenario: a file is looked for twice, then others, in a table that holds two.
+    /// Guarantees: a file is read once while it is held; the one used the longest ago makes room, and when
+    /// it comes again it has another number; what is no program, and what is nowhere, is held as well, so
+    /// that it is not read again and again.
+    #[test]
+    fn files_make_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("text");
+        fs::write(&text, "not a program").unwrap();
+        let text = text.display().to_string();
+        let mut files = Files::new(1 << 30, 2);
+        let own = std::env::current_exe().unwrap().display().to_string();
+        let first = number(&mut files, &own);
+        assert_eq!(number(&mut files, &own), first);
+        let second = number(&mut files, &text);
+        assert!(files.get(first).is_some() && files.get(second).is_some());
+        assert!(files.get(first).is_some());
+        let third = number(&mut files, "/nowhere/at/all");
+        assert_eq!(number(&mut files, "/nowhere/at/all"), third);
+        assert!(files.get(second).is_none(), "it was used the longest ago");
+        assert_ne!(number(&mut files, &text), second);
+        assert_eq!(files.held().0, 2);
+        assert_eq!(files.take_counts().0, 4);
+        let place = files.get(third).map(|file| file.place(0x1234));
+        assert!(place.is_none_or(|place| place.lines.is_empty()));
+    }
+
+    /// Scenario: a stripped file beside the file to which its debug information was moved.
+    /// Guarantees: it is looked for where distributions and debuggers have it; a file with all its symbols
+    /// is not looked for, and a name that leads elsewhere is not followed.
+    #[test]
+    fn debug_files_are_where_they_should_be() {
+        let mut image = Image {
+            build_id: Some(Arc::from("abcdef")),
+            debug_link: Some("app.debug".to_owned()),
+            ..Image::default()
+        };
+        let of = |image: &Image| {
+            let paths = debug_paths(image, "/opt/bin/app", Path::new("/proc/7/root"));
+            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(&image),
+            [
+                "/proc/7/root/usr/lib/debug/.build-id/ab/cdef.debug",
+                "/usr/lib/debug/.build-id/ab/cdef.debug",
+                "/proc/7/root/opt/bin/app.debug",
+                "/proc/7/root/opt/bin/.debug/app.debug",
+                "/proc/7/root/usr/lib/debug/opt/bin/app.debug",
+            ]
+        );
+        image.debug_link = Some("../../secret".to_owned());
+        assert_eq!(of(&image).len(), 2);
+        image.build_id = None;
+        assert!(of(&image).is_empty());
+    }
+}

@@ -1,0 +1,236 @@
+//! The profiler's own thread: it takes samples from the ring, follows their stacks and folds them, and
+//! hands on what an interval has brought.
+//!
+//! Invariants: nothing here waits for anybody but the kernel; beyond its share of a CPU a sample counts for
+//! its process without its stack.
+
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aya::maps::{MapData, PerCpuArray, RingBuf};
+use icecore_probe_events::{SAMPLE_COUNTERS, Sampled};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::budget::Budget;
+use super::export::{self, Interval};
+use super::files::Files;
+use super::fold::{Fold, Owner};
+use super::frames::{Kind, Line, Origin, Place, Places};
+use super::kernel::Kernel;
+use super::metrics::{Fate, ProfileMetrics};
+use super::process::{Processes, Space};
+use super::unwind::{Ending, Registers, Stack, unwind};
+use super::{Prepared, ProfileConfig, Told};
+use crate::clock::{WallClock, monotonic};
+
+/// How long samples wait at most.
+const TURN_MILLIS: i32 = 50;
+/// Samples that are taken before the clock is looked at again.
+const TURN_SAMPLES_MAX: usize = 256;
+/// Stacks in one request: at some 100 bytes each far below what receivers take.
+const EXPORT_STACKS_MAX: usize = 4_096;
+/// Processes without a sample are forgotten after so many intervals.
+const FORGET_AFTER: u64 = 6;
+
+/// The profiler's maps.
+pub(crate) struct ProfileMaps {
+    pub(crate) samples: RingBuf<MapData>,
+    pub(crate) figures: PerCpuArray<MapData, [u64; SAMPLE_COUNTERS]>,
+}
+
+/// The profiler, hooked into the kernel and not yet reading.
+pub(crate) struct Profiler {
+    maps: ProfileMaps,
+    work: Work,
+    told: mpsc::Sender<Told>,
+    every: u64,
+    /// The receiver has no use for profiles, for now.
+    unwanted: Arc<AtomicBool>,
+}
+
+/// All but the ring, so that samples can be borrowed from that meanwhile.
+struct Work {
+    config: ProfileConfig,
+    proc_dir: PathBuf,
+    processes: Processes,
+    files: Files,
+    places: Places,
+    /// Read when it is first needed.
+    kernel: Option<Kernel>,
+    fold: Fold,
+    budget: Budget,
+    metrics: ProfileMetrics,
+    /// Used again for each sample.
+    addresses: Vec<u64>,
+    stack: Vec<u32>,
+}
+
+impl std::fmt::Debug for Profiler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Profiler").field("config", &self.work.config).finish_non_exhaustive()
+    }
+}
+
+impl Profiler {
+    pub(crate) fn new(prepared: Prepared, maps: ProfileMaps) -> Self {
+        let Prepared { config, proc_dir, metrics, told, unwanted } = prepared;
+        let every = crate::nanos(config.every);
+        let work = Work {
+            processes: Processes::new(proc_dir.clone(), config.processes_max),
+            proc_dir,
+            files: Files::new(config.tables_bytes_max, config.files_max),
+            places: Places::new(config.stacks_max.saturating_mul(4)),
+            kernel: None,
+            fold: Fold::new(config.stacks_max),
+            budget: Budget::new(config.cpu_percent_max),
+            metrics,
+            addresses: Vec::new(),
+            stack: Vec::new(),
+            config,
+        };
+        Self { maps, work, told, every, unwanted }
+    }
+
+    /// Works until `stop`, and hands on the last of it. Not for a thread of the runtime.
+    pub(crate) fn run(mut self, stop: &CancellationToken) {
+        let mut clock = WallClock::new();
+        let mut began = monotonic();
+        loop {
+            let stopping = stop.is_cancelled();
+            self.turn();
+            let now = monotonic();
+            if stopping || now.saturating_sub(began) >= self.every {
+                clock.sync();
+                let (start, end) = (clock.wall(began), clock.wall(now));
+                self.finish_interval(start, end, now);
+                began = now;
+            }
+            if stopping {
+                return;
+            }
+            self.wait();
+        }
+    }
+
+    /// Until the ring fills, or for a while.
+    fn wait(&self) {
+        let fd = self.maps.samples.as_raw_fd();
+        let mut waited = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: `waited` is one such structure; a wait that is interrupted is a short one.
+        unsafe { libc::poll(&raw mut waited, 1, TURN_MILLIS) };
+    }
+
+    /// Takes what is in the ring.
+    fn turn(&mut self) {
+        let Self { maps, work, told, unwanted, .. } = self;
+        let unwanted = unwanted.load(Ordering::Relaxed);
+        work.budget.look();
+        let mut taken = 0;
+        while let Some(bytes) = maps.samples.next() {
+            match Sampled::read(&bytes) {
+                Some(_) if unwanted => work.metrics.sample(Fate::Unwanted),
+                Some(sampled) => work.take(&sampled, told),
+                None => work.metrics.sample(Fate::Malformed),
+            }
+            taken += 1;
+            if taken % TURN_SAMPLES_MAX == 0 {
+                work.budget.look();
+            }
+        }
+    }
+
+    fn finish_interval(&mut self, start: u64, end: u64, now: u64) {
+        let Self { maps, work, told, every, .. } = self;
+        if let Some(figures) = sums(&maps.figures) {
+            work.metrics.kernel(figures);
+        }
+        let interval = Interval { start, end, hertz: work.config.hertz };
+        for export in work.collect(interval) {
+            if told.try_send(Told::Export(Box::new(export))).is_err() {
+                work.metrics.export_dropped();
+            }
+        }
+        let before = now.saturating_sub(every.saturating_mul(FORGET_AFTER));
+        work.processes.forget(before, work.config.tables_bytes_max / 2);
+        work.places.make_room();
+        let (held, read) = (work.files.held(), work.files.take_counts());
+        work.metrics.held(held, read, work.processes.len());
+    }
+}
+
+impl Work {
+    fn take(&mut self, sampled: &Sampled<'_>, told: &mpsc::Sender<Told>) {
+        let sample = &sampled.sample;
+        let owner = Owner { pid: sample.pid, started: sample.started };
+        self.stack.clear();
+        let fate = if self.budget.is_spent() {
+            self.stack.push(self.places.number(shed()));
+            Fate::Shed
+        } else {
+            self.kernel_stack(sampled);
+            if sample.ip == 0 { Fate::Kernel } else { self.own_stack(sampled, &owner, told).into() }
+        };
+        self.metrics.sample(fate);
+        let comm = sample.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+        self.fold.add(&owner, &String::from_utf8_lossy(comm), &self.stack);
+    }
+
+    fn kernel_stack(&mut self, sampled: &Sampled<'_>) {
+        for address in sampled.kernel() {
+            let kernel = self.kernel.get_or_insert_with(|| Kernel::read(&self.proc_dir));
+            let number = self.places.number(kernel.place(address));
+            self.stack.push(number);
+        }
+    }
+
+    fn own_stack(
+        &mut self,
+        sampled: &Sampled<'_>,
+        owner: &Owner,
+        told: &mpsc::Sender<Told>,
+    ) -> Ending {
+        let Sampled { sample, stack, .. } = *sampled;
+        let (process, new) = self.processes.of(&sample);
+        if new {
+            // Looked up while it lives. One that is missed is looked up at the end of the interval.
+            drop(told.try_send(Told::Seen(owner.clone())));
+        }
+        let registers = Registers { ip: sample.ip, sp: sample.sp, fp: sample.fp, lr: sample.lr };
+        let cut = stack.len() >= self.config.stack_bytes_max as usize;
+        let stack = Stack { start: sample.sp, bytes: stack, cut };
+        self.addresses.clear();
+        let mut space = Space { process, files: &mut self.files };
+        let ending = unwind(&mut space, registers, stack, &mut self.addresses);
+        for address in &self.addresses {
+            let place = space.process.place(*address, space.files, &mut self.places);
+            self.stack.push(place);
+        }
+        ending
+    }
+
+    fn collect(&mut self, interval: Interval) -> Vec<export::Export> {
+        let (processes, overflowed) = self.fold.take();
+        let stacks = processes.values().map(|one| one.counts.len() as u64).sum();
+        self.metrics.interval(stacks, overflowed, self.budget.take_micros());
+        export::exports(processes, &self.places, interval, EXPORT_STACKS_MAX)
+    }
+}
+
+/// The place of what was not looked at.
+fn shed() -> Place {
+    let line = Line { function: "[not unwound]".into(), ..Line::default() };
+    let origin = Origin::default().into();
+    Place { kind: Kind::Native, origin, address: 0, lines: vec![line] }
+}
+
+/// The kernel's figures over all CPUs.
+fn sums(figures: &PerCpuArray<MapData, [u64; SAMPLE_COUNTERS]>) -> Option<[u64; SAMPLE_COUNTERS]> {
+    let mut sums = [0; SAMPLE_COUNTERS];
+    for cpu in figures.get(&0, 0).ok()?.iter() {
+        sums.iter_mut().zip(cpu).for_each(|(sum, figure)| *sum += figure);
+    }
+    Some(sums)
+}
