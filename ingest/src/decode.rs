@@ -12,6 +12,7 @@ mod columns;
 mod json;
 mod logs;
 mod metrics;
+mod profiles;
 mod rows;
 mod shape;
 mod shared;
@@ -28,6 +29,7 @@ pub use self::batch::{Batch, CELLS_MAX};
 pub use self::check::{Checked, check, trace_print};
 use self::logs::Logs;
 use self::metrics::Metrics;
+use self::profiles::Profiles;
 use self::rows::{Items, Quota};
 use self::spans::Spans;
 pub use self::wanted::Wanted;
@@ -41,9 +43,9 @@ pub const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 pub struct Decoded {
     /// The rows; `None` where nothing was accepted.
     pub rows: Option<RowBatch>,
-    /// Spans, data points or log records that became rows.
+    /// Spans, data points, log records or samples that became rows.
     pub accepted: u64,
-    /// Spans, data points or log records that did not.
+    /// Spans, data points, log records or samples that did not.
     pub rejected: u64,
     /// Why the first rejected item was, for the partial-success answer.
     pub reason: Option<String>,
@@ -103,6 +105,12 @@ pub fn decode(signal: Signal, payload: &[u8]) -> Result<Decoded, DecodeError> {
         Signal::Traces => decode_items::<Spans>(signal, payload),
         Signal::Metrics => decode_items::<Metrics>(signal, payload),
         Signal::Logs => decode_items::<Logs>(signal, payload),
+        Signal::Profiles => {
+            // Tables are gone through by what refers to them, which may be nothing.
+            let whole = shape::check(shape::request(signal), payload, wire::LIMIT);
+            whole.map_err(|broken| refuse(signal, payload, broken))?;
+            decode_items::<Profiles>(signal, payload)
+        }
     }
 }
 

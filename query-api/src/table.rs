@@ -9,6 +9,7 @@ mod parts;
 mod place;
 mod present;
 pub(crate) mod scan;
+mod stacks;
 mod stats;
 pub(crate) mod top;
 

@@ -11,12 +11,16 @@ mod group;
 mod logs;
 mod metrics;
 mod points;
+mod profiles;
 mod rows;
 mod traces;
 
 use arrow::array::RecordBatch;
 use opentelemetry_proto::tonic::logs::v1::{LogsData, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{MetricsData, ResourceMetrics, ScopeMetrics};
+use opentelemetry_proto::tonic::profiles::v1development::{
+    ProfilesData, ResourceProfiles, ScopeProfiles,
+};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, TracesData};
 
 use crate::error::Error;
@@ -91,6 +95,32 @@ pub fn logs(rows: &[RecordBatch]) -> Result<LogsData, Error> {
         schema_url: resource.schema_url,
     });
     Ok(LogsData { resource_logs: resource_logs.collect() })
+}
+
+/// Profile rows as OTLP: samples regroup into profiles by all that a profile says of them.
+///
+/// # Errors
+/// Where the rows are not profiles in row shape.
+pub fn profiles(rows: &[RecordBatch]) -> Result<ProfilesData, Error> {
+    let resources = group::grouped::<profiles::SampleReader<'_>>(Table::Profiles, rows)?;
+    let mut dictionary = profiles::Dictionary::default();
+    let mut resource_profiles = Vec::with_capacity(resources.len());
+    for resource in resources {
+        let mut scope_profiles = Vec::with_capacity(resource.scopes.len());
+        for scope in resource.scopes {
+            scope_profiles.push(ScopeProfiles {
+                scope: Some(scope.scope),
+                profiles: profiles::regroup(scope.records, &mut dictionary)?,
+                schema_url: scope.schema_url,
+            });
+        }
+        resource_profiles.push(ResourceProfiles {
+            resource: Some(resource.resource),
+            scope_profiles,
+            schema_url: resource.schema_url,
+        });
+    }
+    Ok(ProfilesData { resource_profiles, dictionary: Some(dictionary.finish()) })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use icecore_store::{RowBatch, Signal};
 
 use super::logs::Logs;
 use super::metrics::Metrics;
+use super::profiles::Profiles;
 use super::rows::{self, Items, Quota, Rows};
 use super::spans::Spans;
 use super::wanted::Wanted;
@@ -47,6 +48,7 @@ enum Kind {
     Traces(Box<Columns<Spans>>),
     Metrics(Box<Columns<Metrics>>),
     Logs(Box<Columns<Logs>>),
+    Profiles(Box<Columns<Profiles>>),
 }
 
 impl Batch {
@@ -57,6 +59,7 @@ impl Batch {
             Signal::Traces => Kind::Traces(Box::new(Columns::of(wanted))),
             Signal::Metrics => Kind::Metrics(Box::new(Columns::of(wanted))),
             Signal::Logs => Kind::Logs(Box::new(Columns::of(wanted))),
+            Signal::Profiles => Kind::Profiles(Box::new(Columns::of(wanted))),
         })
     }
 
@@ -73,16 +76,19 @@ impl Batch {
             Kind::Traces(columns) => columns.read(Signal::Traces, payload),
             Kind::Metrics(columns) => columns.read(Signal::Metrics, payload),
             Kind::Logs(columns) => columns.read(Signal::Logs, payload),
+            Kind::Profiles(columns) => columns.read(Signal::Profiles, payload),
         }
     }
 
-    /// Cells of attribute columns, those included that the columns are filled up with at the end.
+    /// Cells of attribute columns, those included that the columns are filled up with at the end,
+    /// and what other texts take, in cells.
     #[must_use]
     pub fn cells(&self) -> usize {
         match &self.0 {
             Kind::Traces(columns) => columns.rows.cells(),
             Kind::Metrics(columns) => columns.rows.cells(),
             Kind::Logs(columns) => columns.rows.cells(),
+            Kind::Profiles(columns) => columns.rows.cells(),
         }
     }
 
@@ -95,6 +101,7 @@ impl Batch {
             Kind::Traces(columns) => (Signal::Traces, columns.finish()),
             Kind::Metrics(columns) => (Signal::Metrics, columns.finish()),
             Kind::Logs(columns) => (Signal::Logs, columns.finish()),
+            Kind::Profiles(columns) => (Signal::Profiles, columns.finish()),
         };
         rows.map_err(|source| DecodeError::Rows { signal, source })
     }
@@ -104,6 +111,7 @@ impl Batch {
             Kind::Traces(columns) => &mut columns.rows,
             Kind::Metrics(columns) => &mut columns.rows,
             Kind::Logs(columns) => &mut columns.rows,
+            Kind::Profiles(columns) => &mut columns.rows,
         }
     }
 }

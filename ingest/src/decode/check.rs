@@ -9,7 +9,8 @@ use icecore_store::{Signal, TimeRange, TraceId, UnixNanos};
 use super::attributes::COLUMNS_MAX;
 use super::logs::Record;
 use super::metrics;
-use super::rows::{Quota, cells_max};
+use super::profiles;
+use super::rows::{Level, Quota, cells_max};
 use super::spans::{self, Span};
 use super::wire::{Broken, LIMIT, Reader, delimited};
 use super::{DecodeError, PAYLOAD_BYTES_MAX, decode, refuse, shape};
@@ -17,9 +18,9 @@ use super::{DecodeError, PAYLOAD_BYTES_MAX, decode, refuse, shape};
 /// What [`decode`] will make of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// Spans, data points or log records that will become rows.
+    /// Spans, data points, log records or samples that will become rows.
     pub accepted: u64,
-    /// Spans, data points or log records that will not.
+    /// Spans, data points, log records or samples that will not.
     pub rejected: u64,
     /// Why the first rejected item will not, for the partial-success answer.
     pub reason: Option<String>,
@@ -62,6 +63,7 @@ pub fn check(signal: Signal, payload: &[u8]) -> Result<Checked, DecodeError> {
         Signal::Traces => tally.count(payload, &mut spans::Parts::default(), Tally::span),
         Signal::Metrics => tally.count(payload, &mut metrics::Parts::default(), Tally::points),
         Signal::Logs => tally.count(payload, &mut Vec::new(), Tally::record),
+        Signal::Profiles => tally.profiles(payload),
     }
     .map_err(broken)?;
     tally.traces.sort_unstable();
@@ -75,6 +77,10 @@ pub fn check(signal: Signal, payload: &[u8]) -> Result<Checked, DecodeError> {
     let (accepted, rejected, reason) = (decoded.accepted, decoded.rejected, decoded.reason);
     Ok(Checked { accepted, rejected, reason, time, alone: true, traces: None })
 }
+
+const RESOURCE_ITEMS: u32 = delimited(1);
+const SCOPE_ITEMS: u32 = delimited(2);
+const ITEM: u32 = delimited(2);
 
 struct Tally {
     quota: Quota,
@@ -97,9 +103,6 @@ impl Tally {
         parts: &mut P,
         item: impl Fn(&mut Self, &'a [u8], u32, &mut P) -> Result<(), Broken>,
     ) -> Result<(), Broken> {
-        const RESOURCE_ITEMS: u32 = delimited(1);
-        const SCOPE_ITEMS: u32 = delimited(2);
-        const ITEM: u32 = delimited(2);
         each(payload, LIMIT, RESOURCE_ITEMS, |resource, limit| {
             each(resource, limit, SCOPE_ITEMS, |scope, limit| {
                 each(scope, limit, ITEM, |bytes, limit| item(self, bytes, limit, parts))
@@ -158,6 +161,37 @@ impl Tally {
         Ok(())
     }
 
+    /// Profiles share a dictionary, and their resource and scope may refer to it as well.
+    fn profiles(&mut self, payload: &[u8]) -> Result<(), Broken> {
+        let mut parts = profiles::Parts::default();
+        parts.begin(payload)?;
+        each(payload, LIMIT, RESOURCE_ITEMS, |resource, limit| {
+            parts.enter(Level::Resource, resource)?;
+            each(resource, limit, SCOPE_ITEMS, |scope, limit| {
+                parts.enter(Level::Scope, scope)?;
+                each(scope, limit, ITEM, |profile, limit| self.samples(profile, limit, &mut parts))
+            })
+        })
+    }
+
+    fn samples<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        limit: u32,
+        parts: &mut profiles::Parts<'a>,
+    ) -> Result<(), Broken> {
+        let head = parts.each_sample(bytes, limit, |parts, head, sample| {
+            let nested = sample.nested();
+            let room = self.quota.admit(0, sample.attributes.len(), nested);
+            match parts.check(head, sample, room)? {
+                Ok(checked) => self.take(checked.time, nested),
+                Err(refusal) => self.quota.reject(&refusal),
+            }
+            Ok(())
+        });
+        head.map(drop)
+    }
+
     fn take(&mut self, time: i64, nested: usize) {
         self.quota.take(nested);
         self.first = self.first.min(time);
@@ -173,7 +207,7 @@ impl Tally {
 }
 
 /// Calls `inner` with every message in this field, and the limit within it.
-fn each<'a>(
+pub(super) fn each<'a>(
     bytes: &'a [u8],
     limit: u32,
     field: u32,

@@ -154,6 +154,10 @@ impl<const N: usize> Ids<N> {
         self.nulls.extend(id.is_some(), 1);
     }
 
+    pub(super) fn extend(&mut self, id: Option<&[u8; N]>, rows: usize) {
+        (0..rows).for_each(|_| self.push(id));
+    }
+
     pub(super) fn finish(self) -> Result<ArrayRef, ArrowError> {
         let (width, nulls) = (offset(N), self.nulls.finish());
         Ok(Arc::new(FixedSizeBinaryArray::try_new(width, Buffer::from_vec(self.bytes), nulls)?))
@@ -186,6 +190,11 @@ impl PlainTexts {
         self.push((!text.is_empty()).then_some(text));
     }
 
+    pub(super) fn push_nulls(&mut self, rows: usize) {
+        self.ends.resize(self.ends.len() + rows, offset(self.bytes.len()));
+        self.nulls.extend(false, rows);
+    }
+
     fn finish_values(self) -> Result<StringArray, ArrowError> {
         let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
         StringArray::try_new(ends, Buffer::from_vec(self.bytes), self.nulls.finish())
@@ -213,6 +222,17 @@ impl Texts {
     pub(super) fn push(&mut self, text: &[u8]) {
         let number = self.distinct.number(text);
         self.numbers.push(number);
+    }
+
+    /// The number of a text, for [`Self::push_number`].
+    pub(super) fn number(&mut self, text: &[u8]) -> i32 {
+        self.distinct.number(text)
+    }
+
+    /// A text whose number is known.
+    #[inline]
+    pub(super) fn push_number(&mut self, number: Option<i32>) {
+        self.numbers.push_option(number);
     }
 
     #[inline]

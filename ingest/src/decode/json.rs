@@ -92,7 +92,7 @@ impl Writer {
         match field.kind {
             Kind::Fixed32 => self.key(field, FIXED32),
             Kind::Fixed64 | Kind::Sfixed64 | Kind::Double => self.key(field, FIXED64),
-            Kind::Bool | Kind::Int32 | Kind::Uint32 | Kind::Sint32 | Kind::Int64 => {
+            Kind::Bool | Kind::Int32 | Kind::Uint32 | Kind::Sint32 | Kind::Int64 | Kind::Uint64 => {
                 self.key(field, VARINT);
             }
             _ => {
@@ -163,7 +163,7 @@ fn put_field<'de, A: MapAccess<'de>>(
             Ok(())
         }
         Kind::Messages(_) | Kind::Texts => map.next_value_seed(ListSeed { writer, field }),
-        Kind::Uint64s | Kind::Fixed64s | Kind::Doubles => {
+        Kind::Int32s | Kind::Int64s | Kind::Uint64s | Kind::Fixed64s | Kind::Doubles => {
             writer.key(field, DELIMITED);
             writer.delimited(|writer| map.next_value_seed(ListSeed { writer, field }))
         }

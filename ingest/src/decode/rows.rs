@@ -26,7 +26,7 @@ pub(super) const ITEMS_MAX: usize = 1 << 20;
 const CELLS_PER_BYTE: usize = 2;
 
 /// Why an item was not taken.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, Copy, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("`{field}` has {bytes} bytes instead of {wanted}")]
     IdLength { field: &'static str, bytes: usize, wanted: usize },
@@ -34,6 +34,16 @@ pub(super) enum Refusal {
     Time { field: &'static str, nanos: u64 },
     #[error("the request has more than {bound} {what}")]
     TooMany { what: &'static str, bound: usize },
+    #[error("`{field}` is {index}, the dictionary has {entries} {table}")]
+    Dangling { field: &'static str, index: i32, table: &'static str, entries: usize },
+    #[error("`duration_nano` is {nanos} ns, more than 292 years")]
+    Duration { nanos: u64 },
+    #[error("a sample has {values} values for {timestamps} timestamps")]
+    Observations { values: usize, timestamps: usize },
+    #[error("a sample has neither values nor timestamps")]
+    NoObservations,
+    #[error("the values of a sample add up to more than 64 bits")]
+    Sum,
 }
 
 /// A time that fits a column.
@@ -67,12 +77,40 @@ pub(super) fn collect<T>(items: &mut Vec<T>, item: T) {
     }
 }
 
+/// Whose items they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// `ResourceSpans` and its like.
+    Resource,
+    /// `ScopeSpans` and its like.
+    Scope,
+}
+
 /// What differs from signal to signal.
 pub(super) trait Items: Default {
     const TABLE: Table;
 
     /// The repeated fields of one item; kept from item to item to keep their memory.
     type Parts<'a>: Default;
+
+    /// Looks at a request before its items are taken.
+    fn begin<'a>(_parts: &mut Self::Parts<'a>, _payload: &'a [u8]) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    /// The items that follow are of the resource or scope in these bytes.
+    fn enter<'a>(
+        _parts: &mut Self::Parts<'a>,
+        _level: Level,
+        _bytes: &'a [u8],
+    ) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    /// The message of the resource or scope, where it is not to be read as it came.
+    fn owner<'p>(_parts: &'p Self::Parts<'_>, _level: Level) -> Option<&'p [u8]> {
+        None
+    }
 
     /// Takes one item, the message in field 2 of a scope; `limit` is that within it.
     fn put<'a>(
@@ -152,6 +190,8 @@ pub(super) const fn cells_max(payload_bytes: usize) -> usize {
 pub(super) struct Rows {
     pub(super) len: usize,
     pub(super) quota: Quota,
+    /// Bytes of texts that many rows share, and that are long.
+    pub(super) shared_bytes: usize,
     first: i64,
     last: i64,
     map: Map,
@@ -165,6 +205,7 @@ impl Default for Rows {
         Self {
             len: 0,
             quota: Quota::roomy(),
+            shared_bytes: 0,
             first: i64::MAX,
             last: i64::MIN,
             map: Map::default(),
@@ -185,9 +226,10 @@ impl Rows {
         rows
     }
 
-    /// Cells of attribute columns, those included that the columns are filled up with at the end.
+    /// Cells of attribute columns, those included that the columns are filled up with at the end,
+    /// and as many as would take the room of the texts that rows share.
     pub(super) fn cells(&self) -> usize {
-        self.len * self.columns()
+        self.len * self.columns() + self.shared_bytes / size_of::<i32>()
     }
 
     fn columns(&self) -> usize {
@@ -224,6 +266,7 @@ impl Rows {
 pub(super) fn read<T: Items>(payload: &[u8], items: &mut T, rows: &mut Rows) -> Result<(), Broken> {
     const RESOURCE_ITEMS: u32 = delimited(1);
     let mut walk = Walk { items, parts: T::Parts::default(), rows };
+    T::begin(&mut walk.parts, payload)?;
     let mut reader = Reader::new(payload, LIMIT);
     while let Some(key) = reader.key()? {
         match key {
@@ -249,6 +292,7 @@ struct Walk<'r, 'a, T: Items> {
 impl<'a, T: Items> Walk<'_, 'a, T> {
     /// `ResourceSpans` and its like.
     fn resource(&mut self, bytes: &'a [u8], limit: u32) -> Result<(), Broken> {
+        T::enter(&mut self.parts, Level::Resource, bytes)?;
         let first = self.rows.len;
         let (mut resource, mut schema_url) = (Pieces::None, &[][..]);
         let mut reader = Reader::new(bytes, limit);
@@ -261,11 +305,13 @@ impl<'a, T: Items> Walk<'_, 'a, T> {
             }
         }
         let rows = self.rows.len - first;
+        let resource = T::owner(&self.parts, Level::Resource).map_or(resource, Pieces::One);
         self.rows.shared.put_resource(&resource, schema_url, rows, limit - 1)
     }
 
     /// `ScopeSpans` and its like.
     fn scope(&mut self, bytes: &'a [u8], limit: u32) -> Result<(), Broken> {
+        T::enter(&mut self.parts, Level::Scope, bytes)?;
         let first = self.rows.len;
         let (mut scope, mut schema_url) = (Pieces::None, &[][..]);
         let mut reader = Reader::new(bytes, limit);
@@ -280,6 +326,7 @@ impl<'a, T: Items> Walk<'_, 'a, T> {
             }
         }
         let rows = self.rows.len - first;
+        let scope = T::owner(&self.parts, Level::Scope).map_or(scope, Pieces::One);
         self.rows.shared.put_scope(&scope, schema_url, rows, limit - 1)
     }
 }

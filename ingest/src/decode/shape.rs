@@ -4,6 +4,8 @@
 //! them, and bytes that no row is made of, such as values that a later one replaced. The names are
 //! for OTLP/JSON, which is turned into protobuf first.
 
+mod profiles;
+
 use icecore_store::Signal;
 
 use super::value::{self, Scalar};
@@ -39,9 +41,13 @@ pub(super) enum Kind {
     Bool,
     /// Enumerations, too.
     Int32,
+    /// Packed or not, as all plural numbers.
+    Int32s,
     Uint32,
     Sint32,
     Int64,
+    Int64s,
+    Uint64,
     Fixed32,
     Fixed64,
     Sfixed64,
@@ -54,8 +60,8 @@ pub(super) enum Kind {
 }
 
 use Kind::{
-    Bool, Bytes, Double, Doubles, Fixed32, Fixed64, Fixed64s, Id, Int32, Int64, Message, Messages,
-    Sfixed64, Sint32, Text, Texts, Uint32, Uint64s,
+    Bool, Bytes, Double, Doubles, Fixed32, Fixed64, Fixed64s, Id, Int32, Int32s, Int64, Int64s,
+    Message, Messages, Sfixed64, Sint32, Text, Texts, Uint32, Uint64, Uint64s,
 };
 
 /// The export request of a signal.
@@ -64,6 +70,7 @@ pub(super) fn request(signal: Signal) -> &'static Shape {
         Signal::Traces => &TRACES,
         Signal::Metrics => &METRICS,
         Signal::Logs => &LOGS,
+        Signal::Profiles => &profiles::REQUEST,
     }
 }
 
@@ -87,7 +94,7 @@ impl Shape {
     }
 
     #[inline]
-    fn numbered(&self, number: u32) -> Option<&'static Field> {
+    pub(super) fn numbered(&self, number: u32) -> Option<&'static Field> {
         let place = self.places.get(usize::try_from(number).ok()?)?;
         self.fields.get(usize::from(*place).checked_sub(1)?)
     }
@@ -155,13 +162,13 @@ pub(super) static SCOPE: Shape = shape(&[
     field(4, "droppedAttributesCount", Uint32),
 ]);
 
-static KEY_VALUE: Shape = shape(&[
+pub(super) static KEY_VALUE: Shape = shape(&[
     field(1, "key", Text),
     field(2, "value", Message(&ANY_VALUE)),
     field(3, "keyStrindex", Int32),
 ]);
 
-static ANY_VALUE: Shape = shape(&[
+pub(super) static ANY_VALUE: Shape = shape(&[
     field(1, "stringValue", Text),
     field(2, "boolValue", Bool),
     field(3, "intValue", Int64),
@@ -332,7 +339,9 @@ pub(super) fn check(shape: &Shape, bytes: &[u8], limit: u32) -> Result<(), Broke
             continue;
         };
         match (field.kind, key & 7) {
-            (Bool | Int32 | Uint32 | Sint32 | Int64 | Uint64s, 0) => drop(reader.varint()?),
+            (Bool | Int32 | Int32s | Uint32 | Sint32 | Int64 | Int64s | Uint64 | Uint64s, 0) => {
+                drop(reader.varint()?)
+            }
             (Fixed64 | Sfixed64 | Double | Fixed64s | Doubles, 1) => drop(reader.fixed64()?),
             (Fixed32, 5) => drop(reader.fixed32()?),
             (Id | Bytes, 2) => drop(reader.bytes()?),
@@ -342,7 +351,9 @@ pub(super) fn check(shape: &Shape, bytes: &[u8], limit: u32) -> Result<(), Broke
                 check_entry(reader.message()?, limit - 1)?;
             }
             (Message(inner) | Messages(inner), 2) => check(inner, reader.message()?, limit - 1)?,
-            (Uint64s, 2) => check_packed(reader.bytes()?, |packed| packed.varint())?,
+            (Int32s | Int64s | Uint64s, 2) => {
+                check_packed(reader.bytes()?, |packed| packed.varint())?
+            }
             (Fixed64s | Doubles, 2) => check_packed(reader.bytes()?, |packed| packed.fixed64())?,
             _ => return Err(Broken::at("field has another wire type", bytes)),
         }

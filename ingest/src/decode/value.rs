@@ -275,6 +275,14 @@ impl ObjectText {
         taken
     }
 
+    /// The text, which is empty where there were no entries.
+    pub(super) fn take(mut self) -> String {
+        if !self.0.is_empty() {
+            self.0.push('}');
+        }
+        self.0
+    }
+
     /// Appends `KeyValue` messages; `limit` is that within them.
     pub(super) fn push_all(&mut self, entries: &[&[u8]], limit: u32) -> Result<(), Broken> {
         entries.iter().try_for_each(|entry| {

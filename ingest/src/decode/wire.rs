@@ -71,6 +71,12 @@ impl<'a> Reader<'a> {
         Self { rest: bytes, limit }
     }
 
+    /// What was not read yet.
+    #[inline]
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Whether the message ends here.
     #[inline]
     pub(super) const fn at_end(&self) -> bool {

@@ -166,6 +166,7 @@ const fn signal_code(signal: Signal) -> u8 {
         Signal::Traces => 1,
         Signal::Metrics => 2,
         Signal::Logs => 3,
+        Signal::Profiles => 4,
     }
 }
 

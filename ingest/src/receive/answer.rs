@@ -189,7 +189,7 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
-    /// The export response in protobuf. Those of all three signals have the same wire form.
+    /// The export response in protobuf. Those of all signals have the same wire form.
     pub(crate) fn protobuf(&self) -> Vec<u8> {
         let partial_success = (self.rejected > 0).then(|| ExportTracePartialSuccess {
             rejected_spans: i64::try_from(self.rejected).unwrap_or(i64::MAX),
@@ -215,6 +215,7 @@ impl Accepted {
             Signal::Traces => "rejectedSpans",
             Signal::Metrics => "rejectedDataPoints",
             Signal::Logs => "rejectedLogRecords",
+            Signal::Profiles => "rejectedProfiles",
         };
         let message = self.reason.as_deref().unwrap_or_default();
         // 64-bit integers are text in the JSON of protobuf.

@@ -1,4 +1,4 @@
-//! OTLP/gRPC: the three `Export` methods, unary.
+//! OTLP/gRPC: the `Export` method of each signal, unary.
 //!
 //! The framing of a unary call is five bytes, read here rather than by generated code, so that the
 //! message stays as it was received, its memory is asked for before it is kept, and decompression
@@ -30,20 +30,12 @@ const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encodin
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const CONTENT_TYPE: &str = "application/grpc";
 
-const fn path(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-    }
-}
-
 /// The gRPC services.
 pub(crate) fn router(intake: Arc<Intake>) -> Router {
     let mut router = Router::new();
     for signal in Signal::ALL {
         let export = move |State(intake), request| export(intake, signal, request);
-        router = router.route(path(signal), any(export));
+        router = router.route(signal.grpc_path(), any(export));
     }
     router.fallback(unknown).with_state(intake)
 }

@@ -1,4 +1,5 @@
-//! OTLP/HTTP: `POST /v1/traces`, `/v1/metrics`, `/v1/logs`, in protobuf and JSON.
+//! OTLP/HTTP: `POST /v1/traces`, `/v1/metrics`, `/v1/logs`, `/v1development/profiles`, in protobuf
+//! and JSON.
 //!
 //! Invariant: an answer has the format of its request, and an error is always a
 //! `google.rpc.Status`.
@@ -19,12 +20,12 @@ use super::body;
 use super::decompress::Encoding;
 use super::intake::{Intake, Request};
 
-/// The three paths; pages of `cors_origins` may use them as well.
+/// A path for each signal; pages of `cors_origins` may use them as well.
 pub(crate) fn router(intake: Arc<Intake>, cors_origins: &[HeaderValue]) -> Router {
     let mut router = Router::new();
     for signal in Signal::ALL {
         let export = move |State(intake), request| export(intake, signal, request);
-        router = router.route(&format!("/v1/{signal}"), post(export));
+        router = router.route(signal.http_path(), post(export));
     }
     let router = router.method_not_allowed_fallback(wrong_method).fallback(unknown);
     let router = router.with_state(intake);
@@ -65,7 +66,8 @@ async fn wrong_method(State(intake): State<Arc<Intake>>, request: HttpRequest) -
 
 async fn unknown(State(intake): State<Arc<Intake>>, request: HttpRequest) -> Response {
     let path = request.uri().path();
-    let text = format!("no such path `{path}`; there are /v1/traces, /v1/metrics and /v1/logs");
+    let known = Signal::ALL.map(Signal::http_path).join(", ");
+    let text = format!("no such path `{path}`; there are {known}");
     let format = format_of(request.headers()).unwrap_or(Format::Json);
     refuse(&intake, None, format, &Refusal::new(Reason::NotFound, text))
 }

@@ -10,7 +10,6 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use icecore_store::Signal;
 use tonic::body::Body;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Status};
@@ -82,7 +81,7 @@ impl GrpcClient {
 
     fn request(&self, packed: &Packed) -> Result<Request<Body>, String> {
         let mut uri = self.base.clone().into_parts();
-        uri.path_and_query = Some(PathAndQuery::from_static(path(packed.signal)));
+        uri.path_and_query = Some(PathAndQuery::from_static(packed.signal.grpc_path()));
         let uri = Uri::from_parts(uri).map_err(|error| error.to_string())?;
         let body = Body::new(Full::<Bytes>::new(packed.body.clone()));
         let mut request = Request::new(body);
@@ -91,14 +90,6 @@ impl GrpcClient {
         *request.uri_mut() = uri;
         request.headers_mut().clone_from(&self.headers);
         Ok(request)
-    }
-}
-
-const fn path(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     }
 }
 

@@ -82,7 +82,7 @@ async fn read(answer: &mut reqwest::Response) -> Result<Vec<u8>, reqwest::Error>
 /// `<base>/v1/traces` and so on.
 fn endpoint(base: &Url, signal: Signal) -> Url {
     let mut url = base.clone();
-    url.set_path(&format!("{}/v1/{}", base.path().trim_end_matches('/'), signal.name()));
+    url.set_path(&format!("{}{}", base.path().trim_end_matches('/'), signal.http_path()));
     url
 }
 

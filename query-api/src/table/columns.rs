@@ -1,7 +1,8 @@
 //! The columns that SQL sees: which there are, in which order, and what each reads.
 //!
 //! Invariant: `SELECT *` names every fixed column of the table once, those of the documented table
-//! first and in its order, then the bookkeeping columns. Ids are text, maps are JSON text.
+//! first and in its order, then the bookkeeping columns. Ids are text, maps are JSON text, a stack is a
+//! list.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -11,6 +12,7 @@ use icecore_store::schema::{AttributeType, MapColumn, fixed_fields};
 use icecore_store::{ReadColumn, Table, read_field};
 
 use super::present::present_type;
+use super::stacks::{is_stack, stack_type};
 
 /// Metadata key of a field whose text is JSON; the name is Arrow's own for that.
 const EXTENSION_NAME: &str = "ARROW:extension:name";
@@ -25,7 +27,14 @@ const ID_KEY: &str = "icecore.id";
 const SHARED_SHOWN: [&str; 4] = ["attributes", "resource", "scope_name", "scope_version"];
 
 /// Columns that keep an export whole and that hardly a query asks for: they come last.
-const BOOKKEEPING: [&str; 13] = [
+const BOOKKEEPING: [&str; 20] = [
+    "profile_id",
+    "period_type",
+    "period_unit",
+    "period",
+    "profile_attributes",
+    "original_payload_format",
+    "original_payload",
     "flags",
     "time_unset",
     "body_is_json",
@@ -42,7 +51,7 @@ const BOOKKEEPING: [&str; 13] = [
 ];
 
 /// Columns that stand after the maps and the scope, as documented.
-const LATE: [&str; 2] = ["events", "links"];
+const LATE: [&str; 4] = ["events", "links", "frames", "observations"];
 
 /// One column of a table in SQL.
 #[derive(Debug, Clone)]
@@ -132,7 +141,13 @@ pub(crate) fn json_metadata() -> HashMap<String, String> {
 pub(crate) fn holds_json(name: &str) -> bool {
     matches!(
         name,
-        "attributes" | "resource" | "scope_attributes" | "resource_entity_refs" | "metadata"
+        "attributes"
+            | "resource"
+            | "scope_attributes"
+            | "resource_entity_refs"
+            | "metadata"
+            | "profile_attributes"
+            | "frames"
     )
 }
 
@@ -157,7 +172,11 @@ fn fixed_column(table: Table, fixed: &Field) -> Column {
     if matches!(fixed.data_type(), DataType::FixedSizeBinary(_)) {
         metadata.insert(ID_KEY.to_owned(), "hex".to_owned());
     }
-    let data_type = present_type(read_field(table, &read).data_type());
+    let data_type = if is_stack(name) {
+        stack_type()
+    } else {
+        present_type(read_field(table, &read).data_type())
+    };
     let nullable = map.is_some() || fixed.is_nullable();
     let field = Field::new(name, data_type, nullable).with_metadata(metadata);
     Column { field: Arc::new(field), read }

@@ -1,7 +1,7 @@
 //! Columns as the store reads them, shown as SQL shows them.
 //!
 //! Invariant: an id is lower-case hex text and every other text is `Utf8View`, at any depth; the
-//! text of a map is plain JSON, bytes as base64; all other types, the nulls and the number of rows
+//! text of a map is plain JSON, bytes as base64; a stack is the list of its frames; all other types, the nulls and the number of rows
 //! stay as they were.
 
 use std::borrow::Cow;
@@ -18,6 +18,7 @@ use arrow::error::ArrowError;
 use icecore_store::model::value::plain_object;
 
 use super::columns::{holds_json, json_metadata};
+use super::stacks::{is_stack, stacks};
 
 /// The type that SQL shows for a column of this type.
 pub(crate) fn present_type(data_type: &DataType) -> DataType {
@@ -52,6 +53,7 @@ fn present_field(field: &FieldRef) -> FieldRef {
 /// The column of this name as SQL shows it.
 pub(crate) fn present(name: &str, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match array.data_type() {
+        DataType::Utf8 | DataType::Dictionary(_, _) if is_stack(name) => stacks(array),
         DataType::FixedSizeBinary(_) => Ok(hex(array.as_fixed_size_binary())),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Dictionary(_, _) => {
             cast(array, &present_type(array.data_type())).map(|texts| plain(name, texts))

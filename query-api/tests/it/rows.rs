@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Float64Array,
-    Float64Builder, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
-    TimestampNanosecondArray, UInt32Array, UInt64Builder, new_empty_array, new_null_array,
+    Float64Builder, Int64Array, ListBuilder, RecordBatch, StringArray, TimestampNanosecondArray,
+    UInt32Array, UInt64Builder, new_empty_array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
@@ -169,10 +169,9 @@ pub(crate) type Stack = (&'static str, &'static str, i64, &'static [&'static str
 /// Stacks as one batch.
 pub(crate) fn profiles(stacks: &[Stack]) -> RowBatch {
     let times = TimestampNanosecondArray::from_iter_values(stacks.iter().map(|_| T0));
-    let mut frames = ListBuilder::new(StringBuilder::new());
-    for (.., stack) in stacks {
-        frames.append_value(stack.iter().map(|frame| Some(*frame)));
-    }
+    let frames: Vec<String> =
+        stacks.iter().map(|stack| serde_json::json!(stack.3).to_string()).collect();
+    let frames: Vec<_> = frames.iter().map(|frames| Some(frames.as_str())).collect();
     let numbers = |value: fn(&Stack) -> i64| {
         ints(&stacks.iter().map(|stack| Some(value(stack))).collect::<Vec<_>>())
     };
@@ -183,7 +182,7 @@ pub(crate) fn profiles(stacks: &[Stack]) -> RowBatch {
         ("sample_type", texts(&stacks.iter().map(|stack| Some(stack.1)).collect::<Vec<_>>())),
         ("unit", texts(&vec![Some("nanoseconds"); stacks.len()])),
         ("value", numbers(|stack| stack.2)),
-        ("stack", Arc::new(frames.finish())),
+        ("stack", texts(&frames)),
     ];
     let rows = batch(Table::Profiles, stacks.len(), &given, Vec::new());
     let time = TimeRange::covering(UnixNanos(T0), UnixNanos(T0));

@@ -74,11 +74,13 @@ pub enum Signal {
     Metrics,
     /// `ExportLogsServiceRequest`.
     Logs,
+    /// `ExportProfilesServiceRequest`.
+    Profiles,
 }
 
 impl Signal {
     /// Every signal.
-    pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+    pub const ALL: [Self; 4] = [Self::Traces, Self::Metrics, Self::Logs, Self::Profiles];
 
     /// The last part of the OTLP/HTTP path, and the label in metrics.
     #[must_use]
@@ -87,6 +89,31 @@ impl Signal {
             Self::Traces => "traces",
             Self::Metrics => "metrics",
             Self::Logs => "logs",
+            Self::Profiles => "profiles",
+        }
+    }
+
+    /// The path of OTLP/HTTP that takes it.
+    #[must_use]
+    pub const fn http_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+            Self::Logs => "/v1/logs",
+            Self::Profiles => "/v1development/profiles",
+        }
+    }
+
+    /// The path of OTLP/gRPC that takes it: service and method.
+    #[must_use]
+    pub const fn grpc_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+            Self::Profiles => {
+                "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"
+            }
         }
     }
 
@@ -97,6 +124,7 @@ impl Signal {
             Self::Traces => Table::Spans,
             Self::Metrics => Table::Metrics,
             Self::Logs => Table::Logs,
+            Self::Profiles => Table::Profiles,
         }
     }
 }

@@ -53,6 +53,10 @@ fn span_id() -> DataType {
     DataType::FixedSizeBinary(8)
 }
 
+fn profile_id() -> DataType {
+    DataType::FixedSizeBinary(16)
+}
+
 fn list(item: DataType) -> DataType {
     DataType::List(Arc::new(Field::new("item", item, true)))
 }
@@ -221,10 +225,34 @@ fn profile_fields() -> Vec<Field> {
         required("service_name", text_type()),
         required("sample_type", text_type()),
         required("unit", text_type()),
+        // The sum of what was observed; an observation without a value counts 1.
         required("value", DataType::Int64),
-        // Frames, leaf first.
-        required("stack", list(DataType::Utf8)),
+        // JSON array of the names of the frames, leaf first. A text, so that a stack is kept once
+        // however many rows have it; SQL shows it as a list.
+        required("stack", text_type()),
+        // JSON array of an object for each of these frames, of all that is known of it beside the
+        // name; null where that is nothing.
+        optional("frames", text_type()),
         optional("trace_id", trace_id()),
         optional("span_id", span_id()),
+        // Empty where the sample is one value without a time of its own.
+        required("observations", list(observation())),
+        optional("profile_id", profile_id()),
+        optional("period_type", text_type()),
+        optional("period_unit", text_type()),
+        // Null where the sender left it 0.
+        optional("period", DataType::Int64),
+        // JSON object of what the sender says of all samples of the profile.
+        optional("profile_attributes", text_type()),
+        optional("original_payload_format", text_type()),
+        // Base64, in the first row of the profile only.
+        optional("original_payload", DataType::Utf8),
     ]
+}
+
+fn observation() -> DataType {
+    DataType::Struct(
+        // A time that the sender gave, and a value that it gave.
+        vec![optional("time", timestamp()), optional("value", DataType::Int64)].into(),
+    )
 }

@@ -26,14 +26,16 @@ pub(super) fn write(out: &mut Vec<u8>, kind: Kind, raw: &str) -> Result<(), Stri
             BASE64.decode_vec(standard, out).map_err(|error| error.to_string())?;
         }
         Kind::Bool => encode_varint(boolean(raw)?.into(), out),
-        Kind::Int32 => encode_varint(i64::from(integer::<i32>(raw)?).cast_unsigned(), out),
+        Kind::Int32 | Kind::Int32s => {
+            encode_varint(i64::from(integer::<i32>(raw)?).cast_unsigned(), out)
+        }
         Kind::Uint32 => encode_varint(integer::<u32>(raw)?.into(), out),
         Kind::Sint32 => {
             let number = integer::<i32>(raw)?;
             encode_varint(((number << 1) ^ (number >> 31)).cast_unsigned().into(), out);
         }
-        Kind::Int64 => encode_varint(integer::<i64>(raw)?.cast_unsigned(), out),
-        Kind::Uint64s => encode_varint(integer::<u64>(raw)?, out),
+        Kind::Int64 | Kind::Int64s => encode_varint(integer::<i64>(raw)?.cast_unsigned(), out),
+        Kind::Uint64 | Kind::Uint64s => encode_varint(integer::<u64>(raw)?, out),
         Kind::Fixed32 => out.extend(integer::<u32>(raw)?.to_le_bytes()),
         Kind::Fixed64 | Kind::Fixed64s => out.extend(integer::<u64>(raw)?.to_le_bytes()),
         Kind::Sfixed64 => out.extend(integer::<i64>(raw)?.to_le_bytes()),

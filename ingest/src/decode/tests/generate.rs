@@ -1,6 +1,8 @@
 //! Random requests: every field, every kind of value, and now and then something unreadable.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod profiles;
+
 use icecore_store::Signal;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -21,6 +23,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message;
+
+pub(super) use self::profiles::profiles;
 
 /// A small generator of numbers that a seed determines (SplitMix64).
 #[derive(Debug)]
@@ -121,7 +125,7 @@ impl Dice {
             5 => Value::DoubleValue(self.double()),
             6 => Value::BytesValue(self.text().into_bytes()),
             7 if self.one_in(2) => return AnyValue { value: None },
-            7 => Value::StringValueStrindex(3),
+            7 => Value::StringValueStrindex(self.pick(&[0, 1, 2, 3])),
             8 | 9 => {
                 let values = self.many(3, |dice| dice.any_value(depth + 1));
                 Value::ArrayValue(ArrayValue { values })
@@ -135,7 +139,7 @@ impl Dice {
     }
 
     fn key_value(&mut self, depth: usize) -> KeyValue {
-        let key_strindex = if self.one_in(30) { 7 } else { 0 };
+        let key_strindex = if self.one_in(30) { self.pick(&[1, 2, 3, 7]) } else { 0 };
         let value = if self.one_in(15) { None } else { Some(self.any_value(depth)) };
         KeyValue { key: self.key(), value, key_strindex }
     }
@@ -334,6 +338,7 @@ pub(super) fn request(signal: Signal, dice: &mut Dice) -> Vec<u8> {
         Signal::Traces => traces(dice).encode_to_vec(),
         Signal::Metrics => metrics(dice).encode_to_vec(),
         Signal::Logs => logs(dice).encode_to_vec(),
+        Signal::Profiles => profiles(dice).encode_to_vec(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the rows of a request should be, by way of the structs of `prost`: plain and slow.
 
+mod profiles;
+
 use std::collections::BTreeMap;
 
 use icecore_store::model::value::{ObjectWriter, write_string, write_value};
@@ -64,6 +66,7 @@ pub(super) fn expect(signal: Signal, payload: &[u8]) -> Result<Expected, DecodeE
                 }
             }
         }
+        Signal::Profiles => return profiles::expect(payload),
     }
     Ok(expected)
 }

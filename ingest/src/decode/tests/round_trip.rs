@@ -21,6 +21,7 @@ fn rows(signal: Signal, payload: &[u8]) -> (Vec<String>, Option<Vec<u8>>) {
         Signal::Traces => otlp::traces(&pieces).unwrap().encode_to_vec(),
         Signal::Metrics => otlp::metrics(&pieces).unwrap().encode_to_vec(),
         Signal::Logs => otlp::logs(&pieces).unwrap().encode_to_vec(),
+        Signal::Profiles => otlp::profiles(&pieces).unwrap().encode_to_vec(),
     };
     (rows, Some(again))
 }

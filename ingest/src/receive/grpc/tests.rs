@@ -110,7 +110,7 @@ async fn every_fault_has_its_status() {
     let bomb = framed(1, &encoded("gzip", &vec![0; 20 << 20]));
     let mut short = framed(0, &good);
     short.pop();
-    let traces = path(Signal::Traces);
+    let traces = Signal::Traces.grpc_path();
     type Case =
         (&'static str, &'static str, &'static [(&'static str, &'static str)], Vec<u8>, Code);
     let cases: [Case; 9] = [
