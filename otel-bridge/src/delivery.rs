@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use icecore_store::{Clock, FeedItem, LogPosition};
+use icecore_store::{Clock, FeedItem, LogPosition, Signal};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -35,6 +35,8 @@ pub(crate) struct Delivery {
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether the last attempt failed: the log says when that changes, not each time.
     pub(crate) away: AtomicBool,
+    /// Whether it was told that the destination takes no profiles.
+    pub(crate) without_profiles: AtomicBool,
 }
 
 impl Delivery {
@@ -54,6 +56,12 @@ impl Delivery {
             match judge(self.client.send(&packed).await) {
                 Verdict::Delivered { rejected, message } => {
                     self.delivered(&item, rejected, &message);
+                    return Some(settled);
+                }
+                Verdict::Refuse { reason: Reason::Unsupported, message }
+                    if item.signal == Signal::Profiles =>
+                {
+                    self.skip(&item, &message);
                     return Some(settled);
                 }
                 Verdict::Refuse { reason, message } => {
@@ -94,6 +102,16 @@ impl Delivery {
         if !self.away.swap(true, Ordering::Relaxed) {
             let reason = reason.name();
             warn!(destination = %self.name, reason, message, "destination is away; trying again");
+        }
+    }
+
+    /// Few backends take profiles so far: what one of them does not know is neither an error nor
+    /// worth the room of a dead letter.
+    fn skip(&self, item: &FeedItem, message: &str) {
+        self.metrics.skipped(item.signal);
+        if !self.without_profiles.swap(true, Ordering::Relaxed) {
+            let signal = item.signal.name();
+            warn!(destination = %self.name, signal, message, "destination does not take this signal");
         }
     }
 

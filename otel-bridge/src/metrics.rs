@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     delivered_bytes: Family<Of, Counter>,
     retried: Family<OfReason, Counter>,
     refused: Family<OfReason, Counter>,
+    skipped: Family<OfSignal, Counter>,
     rejected_items: Family<OfSignal, Counter>,
     not_kept: Family<Of, Counter>,
     lost_bytes: Family<Of, Counter>,
@@ -62,6 +63,8 @@ impl Metrics {
         registry.register("icecore_bridge_retried_requests", help, it.retried.clone());
         let help = "Requests refused for good, by reason";
         registry.register("icecore_bridge_refused_requests", help, it.refused.clone());
+        let help = "Requests of a signal that the destination does not take";
+        registry.register("icecore_bridge_skipped_requests", help, it.skipped.clone());
         let help = "Items that a destination left out of accepted requests";
         registry.register("icecore_bridge_rejected_items", help, it.rejected_items.clone());
         let help = "Refused requests for which the dead-letter file had no room";
@@ -102,6 +105,11 @@ impl DestinationMetrics {
         if rejected > 0 {
             self.all.rejected_items.get_or_create(&of_signal()).inc_by(rejected);
         }
+    }
+
+    pub(crate) fn skipped(&self, signal: Signal) {
+        let of_signal = OfSignal { destination: self.destination.clone(), signal: signal.name() };
+        self.all.skipped.get_or_create(&of_signal).inc();
     }
 
     pub(crate) fn retried(&self, reason: Reason) {

@@ -78,6 +78,7 @@ impl Worker {
             metrics: metrics.clone(),
             clock: Arc::clone(&clock),
             away: AtomicBool::new(false),
+            without_profiles: AtomicBool::new(false),
             name,
         });
         Ok(Self {

@@ -7,6 +7,7 @@ use icecore_store::Signal;
 use libfuzzer_sys::fuzz_target;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 
@@ -15,6 +16,7 @@ fn prost_accepts(signal: Signal, payload: &[u8]) -> bool {
         Signal::Traces => ExportTraceServiceRequest::decode(payload).is_ok(),
         Signal::Metrics => ExportMetricsServiceRequest::decode(payload).is_ok(),
         Signal::Logs => ExportLogsServiceRequest::decode(payload).is_ok(),
+        Signal::Profiles => ExportProfilesServiceRequest::decode(payload).is_ok(),
     }
 }
 

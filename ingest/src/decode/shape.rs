@@ -339,9 +339,8 @@ pub(super) fn check(shape: &Shape, bytes: &[u8], limit: u32) -> Result<(), Broke
             continue;
         };
         match (field.kind, key & 7) {
-            (Bool | Int32 | Int32s | Uint32 | Sint32 | Int64 | Int64s | Uint64 | Uint64s, 0) => {
-                drop(reader.varint()?)
-            }
+            (Bool | Int32 | Uint32 | Sint32 | Int64 | Uint64, 0) => drop(reader.varint()?),
+            (Int32s | Int64s | Uint64s, 0) => drop(reader.varint()?),
             (Fixed64 | Sfixed64 | Double | Fixed64s | Doubles, 1) => drop(reader.fixed64()?),
             (Fixed32, 5) => drop(reader.fixed32()?),
             (Id | Bytes, 2) => drop(reader.bytes()?),

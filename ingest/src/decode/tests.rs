@@ -4,6 +4,7 @@ mod generate;
 mod json;
 mod oracle;
 mod plain;
+mod profiles;
 mod round_trip;
 mod rules;
 

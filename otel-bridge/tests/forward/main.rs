@@ -176,7 +176,7 @@ async fn bytes_are_not_changed() {
         for signal in Signal::ALL {
             feed.push(signal, Bytes::from(format!("\u{1}not protobuf {signal}").repeat(50)));
         }
-        until("three requests arrive", || receiver.accepted().len() == 3).await;
+        until("all requests arrive", || receiver.accepted().len() == Signal::ALL.len()).await;
         running.stop().await;
         for accepted in receiver.accepted() {
             let text = format!("\u{1}not protobuf {}", accepted.signal).repeat(50);
@@ -252,6 +252,26 @@ async fn what_is_refused_does_not_block() {
     assert_eq!((receiver.accepted().len(), receiver.attempts()), (4, 5));
     assert!(text.contains("reason=\"invalid\""), "{text}");
     assert_eq!(figure(&text, "icecore_bridge_rejected_items_total"), 2.0, "{text}");
+}
+
+/// Scenario: profiles for a receiver that has only the service of traces, between traces.
+/// Guarantees: they are counted as skipped, not as refused, and hold nothing up.
+#[tokio::test]
+async fn profiles_may_be_unknown_to_a_destination() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::default();
+    let (address, _server) = receiver.serve_grpc(LOOPBACK.parse().unwrap()).await;
+    let feed = Arc::new(MemoryFeed::new(WRITER));
+    let running = Running::start(config(folder.path(), destination("grpc", address)), &feed).await;
+    for number in 0..3 {
+        feed.push(Signal::Profiles, Bytes::from_static(b"a profile"));
+        feed.push(Signal::Traces, request(number));
+    }
+    until("the traces arrive", || receiver.accepted().len() == 3).await;
+    let text = running.stop().await;
+    assert_eq!(sorted(&receiver), expected(0..3));
+    assert_eq!(figure(&text, "icecore_bridge_skipped_requests_total"), 3.0, "{text}");
+    assert_eq!(figure(&text, "icecore_bridge_refused_requests_total"), 0.0, "{text}");
 }
 
 /// Scenario: nobody listens at first, then a server comes, goes, and comes again.

@@ -34,6 +34,10 @@ const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 /// The largest dictionary of ids: all ids of a row group, so that the choice made here stands.
 const ID_DICTIONARY_BYTES_MAX: usize = 64 << 20;
 
+/// The largest dictionary of stacks: those of a row group take some megabytes, of which a tenth is left
+/// once they are compressed, and without a dictionary each row would have all of its frames.
+const STACK_DICTIONARY_BYTES_MAX: usize = 32 << 20;
+
 /// A page of data. To read one row its page is unpacked, of every column, and a trace has its rows
 /// in as many places as it has operations. In rows that is 2,048 span ids or 4,400 durations; what
 /// repeats takes less room and gets longer pages, so that small pages cost few of them.
@@ -243,6 +247,9 @@ fn leaf_properties(
     column: Option<&ArrayRef>,
 ) -> WriterPropertiesBuilder {
     match field.data_type() {
+        DataType::Dictionary(_, _) if matches!(field.name().as_str(), "stack" | "frames") => {
+            properties.set_column_dictionary_page_size_limit(leaf, STACK_DICTIONARY_BYTES_MAX)
+        }
         // Sorted within runs: differences are short.
         DataType::Timestamp(_, _) => properties
             .set_column_dictionary_enabled(leaf.clone(), false)

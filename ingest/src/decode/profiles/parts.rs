@@ -151,9 +151,7 @@ impl<'a> Parts<'a> {
         room: Result<(), Refusal>,
     ) -> Result<Checked<'a>, Fault> {
         room?;
-        for fault in [self.resource.fault, self.scope.fault].into_iter().flatten() {
-            return Err(fault.into());
-        }
+        self.resource.fault.or(self.scope.fault).map_or(Ok(()), Err)?;
         let head = head.as_ref().map_err(|refusal| *refusal)?;
         let value = sample.value()?;
         let (trace_id, span_id) = self.link(sample.link)?;

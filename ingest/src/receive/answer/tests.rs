@@ -85,6 +85,7 @@ async fn successes_are_told_in_the_senders_format() {
         (Signal::Traces, "rejectedSpans"),
         (Signal::Metrics, "rejectedDataPoints"),
         (Signal::Logs, "rejectedLogRecords"),
+        (Signal::Profiles, "rejectedProfiles"),
     ] {
         let expected = serde_json::json!({ field: "3", "errorMessage": "no id" });
         assert_eq!(partial.json(signal)["partialSuccess"], expected);

@@ -7,10 +7,15 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use opentelemetry_proto::tonic::collector::profiles::v1development::profiles_service_client::ProfilesServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric, number_data_point,
+};
+use opentelemetry_proto::tonic::profiles::v1development::{
+    Profile, ResourceProfiles, Sample, ScopeProfiles,
 };
 use prost::Message;
 use tonic::Code;
@@ -48,7 +53,17 @@ fn logs() -> ExportLogsServiceRequest {
     ExportLogsServiceRequest { resource_logs: vec![resource] }
 }
 
-/// Scenario: all three signals, plain, with gzip and with zstd; spans of which one cannot be
+/// One sample that can be stored, and one that refers to a stack that is not there.
+fn profiles() -> ExportProfilesServiceRequest {
+    let sample = Sample { values: vec![1], ..Sample::default() };
+    let samples = vec![sample.clone(), Sample { stack_index: 3, ..sample }];
+    let profile = Profile { time_unix_nano: 1, samples, ..Profile::default() };
+    let scope = ScopeProfiles { profiles: vec![profile], ..ScopeProfiles::default() };
+    let resource = ResourceProfiles { scope_profiles: vec![scope], ..ResourceProfiles::default() };
+    ExportProfilesServiceRequest { resource_profiles: vec![resource], dictionary: None }
+}
+
+/// Scenario: every signal, plain, with gzip and with zstd; a span and a sample that cannot be
 /// stored.
 /// Guarantees: each is accepted and visible when the answer comes; partial success says why; the
 /// log has the bytes as they were sent.
@@ -61,10 +76,12 @@ async fn every_signal_and_compression_is_accepted() {
         let mut spans = TraceServiceClient::new(channel.clone());
         let mut points = MetricsServiceClient::new(channel.clone());
         let mut records = LogsServiceClient::new(channel.clone());
+        let mut stacks = ProfilesServiceClient::new(channel.clone());
         if let Some(encoding) = encoding {
             spans = spans.send_compressed(encoding);
             points = points.send_compressed(encoding);
             records = records.send_compressed(encoding);
+            stacks = stacks.send_compressed(encoding);
         }
         let answer = spans.export(request(&["one", "", "two"])).await.unwrap().into_inner();
         assert_eq!(answer.partial_success.unwrap().rejected_spans, 1);
@@ -72,15 +89,21 @@ async fn every_signal_and_compression_is_accepted() {
         assert_eq!(answer.partial_success, None);
         let answer = records.export(logs()).await.unwrap().into_inner();
         assert_eq!(answer.partial_success, None);
+        let answer = stacks.export(profiles()).await.unwrap().into_inner();
+        let told = answer.partial_success.unwrap();
+        assert_eq!(told.rejected_profiles, 1);
+        assert_eq!(told.error_message, "`stack_index` is 3, the dictionary has 0 stacks");
+        assert_eq!(server.rows(Table::Profiles).await, round, "{encoding:?}");
         assert_eq!(server.rows(Table::Spans).await, 2 * round, "{encoding:?}");
         assert_eq!(server.rows(Table::Metrics).await, round, "{encoding:?}");
         assert_eq!(server.rows(Table::Logs).await, round, "{encoding:?}");
     }
     let items = server.feed.read(server.feed.oldest(), usize::MAX >> 1).await.unwrap();
-    assert_eq!(items.len(), 9);
-    assert_eq!(items[6].payload, request(&["one", "", "two"]).encode_to_vec());
-    assert_eq!(items[7].payload, metrics().encode_to_vec());
-    assert_eq!(server.drain().await.rows(), 12);
+    assert_eq!(items.len(), 12);
+    assert_eq!(items[8].payload, request(&["one", "", "two"]).encode_to_vec());
+    assert_eq!(items[9].payload, metrics().encode_to_vec());
+    assert_eq!(items[11].payload, profiles().encode_to_vec());
+    assert_eq!(server.drain().await.rows(), 15);
 }
 
 /// A raw unary call; returns the HTTP status and the gRPC status of a trailers-only answer.

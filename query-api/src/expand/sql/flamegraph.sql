@@ -8,10 +8,14 @@ SELECT sample_type,
        frame['path'] AS path
 FROM (
     SELECT sample_type, unit, value, unnest(stack_frames(stack)) AS frame
-    FROM profiles
-    WHERE time >= $from AND time < $to
-      AND ($service IS NULL OR service_name = $service)
-      AND ($sample_type IS NULL OR sample_type = $sample_type)
+    FROM (
+        SELECT sample_type, unit, stack, sum(value) AS value
+        FROM profiles
+        WHERE time >= $from AND time < $to
+          AND ($service IS NULL OR service_name = $service)
+          AND ($sample_type IS NULL OR sample_type = $sample_type)
+        GROUP BY sample_type, unit, stack
+    ) AS stacks
 ) AS frames
 GROUP BY sample_type, unit, frame['depth'], frame['frame'], frame['path']
 ORDER BY sample_type, unit, path
