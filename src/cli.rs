@@ -30,8 +30,18 @@ fn services() -> Vec<Command> {
         ("query", "Run the query API alone, on a bucket"),
         ("compact", "Run compaction and garbage collection alone, on a bucket"),
     ]
-    .map(|(name, about)| with_settings(Command::new(name).about(about)))
+    .map(|(name, about)| {
+        let command = with_settings(Command::new(name).about(about));
+        if name == "probe" { command.arg(check_rules()) } else { command }
+    })
     .into()
+}
+
+fn check_rules() -> Arg {
+    Arg::new("check-rules")
+        .long("check-rules")
+        .value_name("FILE")
+        .help("Say whether a file of rules has a fault, and start nothing")
 }
 
 /// What talks to a running Icecore.

@@ -8,6 +8,8 @@ mod deploy;
 mod doctor;
 mod erase;
 mod hold;
+#[cfg(feature = "probe")]
+mod probe;
 mod script;
 mod service;
 mod shell;
@@ -45,6 +47,8 @@ pub(crate) fn run(matches: &ArgMatches) -> Outcome {
         "store" => store::run(matches),
         #[cfg(feature = "deploy")]
         "deploy" => deploy::run(matches),
+        #[cfg(feature = "probe")]
+        "probe" if matches.contains_id("check-rules") => probe::check_rules(matches),
         service => match Roles::of_command(service) {
             Some(roles) => service::run(roles, &Layers::read(matches)?.settings()?),
             None => Err(Failure::usage(format!("this binary was built without `{service}`"))),

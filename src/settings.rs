@@ -85,6 +85,9 @@ pub(crate) struct Settings {
     pub(crate) probe_headers: Vec<Header>,
     pub(crate) probe_body_bytes_max: Bytes,
     pub(crate) probe_statements: Statements,
+    pub(crate) probe_rules: PathBuf,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) probe_rules_interval: Duration,
     pub(crate) probe_capture_headers: Vec<String>,
     pub(crate) probe_tls: bool,
     pub(crate) probe_tls_libraries_max: usize,

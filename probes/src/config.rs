@@ -15,6 +15,7 @@ use crate::network::NetworkConfig;
 use crate::pipeline::PipelineConfig;
 use crate::profile::ProfileConfig;
 use crate::protocol::Limits;
+use crate::rules::RulesConfig;
 
 /// Settings of the whole agent.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,8 @@ pub struct Config {
     pub profile: ProfileConfig,
     /// Processes, containers and pods.
     pub identity: IdentityConfig,
+    /// What is traced, sampled and taken out.
+    pub rules: RulesConfig,
     /// Where everything goes.
     pub emit: EmitConfig,
 }
@@ -187,7 +190,11 @@ impl Config {
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         within("machine every in milliseconds", every_ms, 100, 3_600_000)?;
         within("machine processes_max", *processes_max as u64, 0, 4 << 20)?;
-        within("machine events_per_second_max", *events_per_second_max, 0, 1_000_000)
+        within("machine events_per_second_max", *events_per_second_max, 0, 1_000_000)?;
+        let RulesConfig { file: _, every, body_bytes, sql: _ } = &self.rules;
+        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        within("rules every in milliseconds", every_ms, 10, 3_600_000)?;
+        within("rules body_bytes", *body_bytes as u64, 0, 1 << 20)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::emit::EmitError;
 use crate::identity::IdentityError;
+use crate::rules::RulesError;
 
 /// What the caller may want to do about an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,9 @@ pub enum Error {
     /// Identity could not be set up.
     #[error("cannot set up process identity")]
     Identity(#[source] IdentityError),
+    /// The file of rules cannot be used.
+    #[error("cannot use the rules of the probe")]
+    Rules(#[source] RulesError),
     /// A task of the agent panicked.
     #[error("a task of the probe failed")]
     Task(#[source] tokio::task::JoinError),
@@ -95,7 +99,9 @@ impl Error {
         match self {
             Self::Unprivileged => ErrorKind::Unprivileged,
             Self::Unsupported { .. } | Self::NotBuilt => ErrorKind::Unsupported,
-            Self::Config { .. } | Self::Emit(_) | Self::Identity(_) => ErrorKind::Config,
+            Self::Config { .. } | Self::Emit(_) | Self::Identity(_) | Self::Rules(_) => {
+                ErrorKind::Config
+            }
             Self::Program { .. }
             | Self::Load(_)
             | Self::Map { .. }

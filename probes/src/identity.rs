@@ -24,6 +24,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::rules::{InForce, Subject};
 use crate::span::attribute::Attribute;
 use docker::Docker;
 use kube::{Placed, Pods, Watch};
@@ -113,6 +114,7 @@ pub struct Identity {
     lookups: u64,
     /// What nobody is known to have done.
     nobody: Who,
+    rules: InForce,
     metrics: IdentityMetrics,
 }
 
@@ -120,10 +122,13 @@ pub struct Identity {
 #[derive(Debug)]
 struct Known {
     process: Process,
+    /// A pod that is deleted is still where the process ran.
+    placed: Option<Placed>,
     who: Who,
     /// By what name the kernel called it when it was asked for. A new name may mean a new program.
     names: Vec<String>,
-    pods_version: u64,
+    /// Of the pods and the rules, when they were last asked.
+    versions: [u64; 2],
     asked: u64,
 }
 
@@ -131,12 +136,14 @@ struct Known {
 const NAMES_MAX: usize = 16;
 
 /// Who a process is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Who {
     /// The same as long as the process lives, and never that of another.
     pub key: Arc<[u8]>,
     /// What is known of it by now.
     pub resource: Arc<Resource>,
+    /// The same for rules.
+    pub(crate) subject: Arc<Subject>,
 }
 
 /// Keeps the pods of this node up to date.
@@ -165,8 +172,6 @@ pub async fn open(
     });
     let metrics = IdentityMetrics::new(registry);
     let host = host(&proc_dir, host_name);
-    let resource = Arc::new(resource::resource(&host, &naming, 0, &Process::default(), None));
-    let nobody = Who { key: key(0, 0), resource };
     let node = node_name.or_else(|| host.name.clone()).unwrap_or_default();
     let watch = client(kubernetes).await?.map(|client| Watch {
         client,
@@ -176,7 +181,7 @@ pub async fn open(
         metrics: metrics.clone(),
     });
     let pods = Arc::new(Pods::default());
-    let identity = Identity {
+    let mut identity = Identity {
         proc_dir,
         docker_dir: config.docker_dir,
         processes_max: processes_max.max(1),
@@ -185,9 +190,11 @@ pub async fn open(
         pods: Arc::clone(&pods),
         known: HashMap::new(),
         lookups: 0,
-        nobody,
+        nobody: Who::default(),
+        rules: InForce::default(),
         metrics,
     };
+    identity.nobody = identity.who(0, &Process::default(), None);
     Ok((identity, IdentityTask { watch, pods }))
 }
 
@@ -208,21 +215,47 @@ impl Identity {
             self.look_up(pid, process_started);
         }
         self.lookups += 1;
-        let version = self.pods.version();
+        let versions = self.versions();
+        let asked = self.lookups;
         let Some(known) = self.known.get_mut(&pid) else {
             return self.stranger(pid, process_started, comm);
         };
-        known.asked = self.lookups;
-        if known.pods_version != version {
-            known.pods_version = version;
-            // A pod that is deleted is still where the process ran.
-            if let Some(placed) = self.pods.find(&known.process.cgroup) {
-                let Self { host, naming, .. } = self;
-                let resource = resource::resource(host, naming, pid, &known.process, Some(&placed));
-                known.who.resource = Arc::new(resource);
-            }
+        known.asked = asked;
+        if known.versions == versions {
+            return known.who.clone();
         }
-        known.who.clone()
+        self.refresh(pid, versions).unwrap_or_else(|| self.nobody.clone())
+    }
+
+    /// What the pods and the rules say by now of a process that is held.
+    fn refresh(&mut self, pid: u32, versions: [u64; 2]) -> Option<Who> {
+        let mut known = self.known.remove(&pid)?;
+        known.versions = versions;
+        known.placed = self.pods.find(&known.process.cgroup).or(known.placed);
+        known.who = self.who(pid, &known.process, known.placed.as_ref());
+        let who = known.who.clone();
+        self.known.insert(pid, known);
+        Some(who)
+    }
+
+    fn versions(&self) -> [u64; 2] {
+        [self.pods.version(), self.rules.version()]
+    }
+
+    /// Asks these rules what services are called.
+    pub(crate) fn rule(&mut self, rules: InForce) {
+        self.rules = rules;
+    }
+
+    fn who(&self, pid: u32, process: &Process, placed: Option<&Placed>) -> Who {
+        let Self { host, naming, rules, .. } = self;
+        let mut subject = naming::subject(naming, process, placed);
+        if let Some(name) = rules.rules().service_name(&subject) {
+            name.clone_into(&mut subject.service);
+        }
+        let resource = resource::resource(host, naming, pid, process, placed, &subject.service);
+        let key = key(pid, process.started_ticks);
+        Who { key, resource: Arc::new(resource), subject: Arc::new(subject) }
     }
 
     /// The service and pod that have an address of their own, as far as it is one of this node.
@@ -279,14 +312,12 @@ impl Identity {
             _ => vec![process.comm.clone()],
         };
         self.make_room();
-        let pods_version = self.pods.version();
+        let versions = self.versions();
         let placed = self.pods.find(&process.cgroup);
         process.docker = self.docker(&process, placed.as_ref());
-        let resource = resource::resource(&self.host, &self.naming, pid, &process, placed.as_ref());
-        let key = key(pid, process.started_ticks);
-        let who = Who { key, resource: Arc::new(resource) };
+        let who = self.who(pid, &process, placed.as_ref());
         let asked = self.lookups;
-        self.known.insert(pid, Known { process, who, names, pods_version, asked });
+        self.known.insert(pid, Known { process, placed, who, names, versions, asked });
     }
 
     /// What Docker says of the process's container, where it is of no pod.
@@ -311,8 +342,7 @@ impl Identity {
         self.metrics.unknown();
         let started_ticks = process::ticks(process_started);
         let process = Process { started_ticks, comm: comm.to_owned(), ..Process::default() };
-        let resource = resource::resource(&self.host, &self.naming, pid, &process, None);
-        Who { key: key(pid, started_ticks), resource: Arc::new(resource) }
+        self.who(pid, &process, None)
     }
 }
 

@@ -28,6 +28,7 @@ pub mod protocol;
 mod reader;
 mod redact;
 mod ring;
+pub mod rules;
 pub mod secret;
 mod span;
 
@@ -60,6 +61,7 @@ use profile::{Prepared, Profiler};
 use reader::rounds::{Rounds, Work};
 use reader::{Maps, Parts, Reader};
 use ring::Rings;
+use rules::RulesTask;
 
 /// The agent: hooked into the kernel, not yet reading.
 #[derive(Debug)]
@@ -76,6 +78,7 @@ pub struct Probes {
     reader: Reader,
     emit: EmitTask,
     identity: IdentityTask,
+    rules: RulesTask,
 }
 
 impl Probes {
@@ -84,15 +87,18 @@ impl Probes {
     /// error's [`Error::kind`] says so. Takes up to a second, on a thread of its own.
     pub async fn open(config: Config, registry: &mut Registry) -> Result<Self, Error> {
         config.check()?;
-        let Config { capture, limits, pipeline, network, machine, profile, identity, emit } =
+        let Config { capture, mut limits, pipeline, network, machine, profile, identity, .. } =
             config;
+        let Config { rules, emit, .. } = config;
         let (emitter, emit) = emit::open(emit, registry).map_err(Error::Emit)?;
         let proc_dir = identity.proc_dir.clone();
         let (identity, identity_task) =
             identity::open(identity, registry).await.map_err(Error::Identity)?;
         let (profiling, profiles) = profile::prepare(profile, &proc_dir, &emitter, registry);
         let own = emitter.own_sockets();
-        let pipeline = Pipeline::new(pipeline, identity, emitter, registry);
+        let (rules, rules_task) = rules::open(rules, registry).map_err(Error::Rules)?;
+        limits.body_bytes_max = rules.rules().body_bytes_max();
+        let pipeline = Pipeline::new(pipeline, identity, emitter, registry).ruled(rules);
         let table = table(&capture, limits);
         let (poll_every, turn_records_max) = (capture.poll_every, capture.turn_records_max);
         let (accounts, walk_every, sockets_max) =
@@ -145,6 +151,7 @@ impl Probes {
             reader,
             emit,
             identity: identity_task,
+            rules: rules_task,
         })
     }
 
@@ -157,7 +164,7 @@ impl Probes {
     /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let Self { rung: _, poll_every, programs, finder, hinted, profiler, mut reader, .. } = self;
-        let Self { emit, identity, .. } = self;
+        let Self { emit, identity, rules, .. } = self;
         let profiled = stop.child_token();
         let profiling = profiler.map(|profiler| {
             let stop = profiled.clone();
@@ -167,6 +174,7 @@ impl Probes {
         let read_all = CancellationToken::new();
         let emit = tokio::spawn(emit.run(read_all.clone()));
         let identity = tokio::spawn(identity.run(read_all.clone()));
+        let rules = tokio::spawn(rules.run(read_all.clone()));
         let find = async {
             match finder {
                 Some(finder) => finder.run(hinted, stop.clone()).await,
@@ -184,6 +192,7 @@ impl Probes {
         read_all.cancel();
         emit.await.map_err(Error::Task)?;
         identity.await.map_err(Error::Task)?;
+        rules.await.map_err(Error::Task)?;
         result.and(found)
     }
 }

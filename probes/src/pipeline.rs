@@ -1,13 +1,15 @@
 //! From understood exchanges to OTLP: one span and one histogram sample each.
 //!
-//! Invariant: an exchange is counted in its histogram whether or not its span finds room in the
-//! queue, so that the durations are at full rate; a span without room is counted as dropped.
+//! Invariants: an exchange is counted in its histogram whether or not its span is wanted or finds room in
+//! the queue, so that the durations are at full rate; a span that was left out is counted with its reason;
+//! nothing leaves here before the rules were asked what is secret in it.
 
 mod metrics;
 #[cfg(test)]
 mod tests;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -19,8 +21,10 @@ use crate::histogram::{Histograms, Recorded};
 use crate::identity::{Identity, Who};
 use crate::profile::Export;
 use crate::protocol::{Counts, Exchange, Role};
-use crate::span::{self, attribute::Attribute, facts::Facts, link};
-use metrics::PipelineMetrics;
+use crate::redact::Taken;
+use crate::rules::{Call, Decision, InForce, Rules};
+use crate::span::{self, Bodies, attribute::Attribute, facts::Facts, link};
+use metrics::{LeftOut, PipelineMetrics};
 
 /// What is made of exchanges.
 #[derive(Debug, Clone)]
@@ -31,19 +35,11 @@ pub struct PipelineConfig {
     pub series_max: usize,
     /// Processes with histograms of their own; the rest share one without its own resource.
     pub resources_max: usize,
-    /// Put captured bodies on spans as `http.request.body.content` and `http.response.body.content`,
-    /// those of other protocols as `icecore.request.content` and `icecore.response.content`.
-    pub bodies: bool,
 }
 
 impl Default for PipelineConfig {
     fn default() -> Self {
-        Self {
-            histogram_every: Duration::from_secs(10),
-            series_max: 1_000,
-            resources_max: 4_096,
-            bodies: false,
-        }
+        Self { histogram_every: Duration::from_secs(10), series_max: 1_000, resources_max: 4_096 }
     }
 }
 
@@ -91,6 +87,11 @@ pub struct Pipeline {
     emitter: Emitter,
     metrics: PipelineMetrics,
     histograms: Histograms,
+    in_force: InForce,
+    /// Those that were in force at the last exchange, and their version.
+    rules: (Arc<Rules>, u64),
+    /// What they want of a body was last told of this version.
+    told: u64,
     /// When histograms were last sent.
     sent: Option<u64>,
 }
@@ -106,7 +107,33 @@ impl Pipeline {
     ) -> Self {
         let histograms = Histograms::new(config.series_max, config.resources_max);
         let metrics = PipelineMetrics::new(registry);
-        Self { config, identity, emitter, metrics, histograms, sent: None }
+        let (in_force, rules) = <(InForce, _)>::default();
+        let told = 0;
+        Self { config, identity, emitter, metrics, histograms, in_force, rules, told, sent: None }
+    }
+
+    /// Under rules.
+    pub(crate) fn ruled(mut self, in_force: InForce) -> Self {
+        self.identity.rule(in_force.clone());
+        self.rules = (in_force.rules(), in_force.version());
+        self.told = self.rules.1;
+        self.in_force = in_force;
+        self
+    }
+
+    fn refresh_rules(&mut self) {
+        let version = self.in_force.version();
+        if version != self.rules.1 {
+            self.rules = (self.in_force.rules(), version);
+        }
+    }
+
+    /// What the rules want of a body at most, where they have changed since the last call.
+    pub(crate) fn body_bytes_changed(&mut self) -> Option<usize> {
+        self.refresh_rules();
+        let (rules, version) = &self.rules;
+        let changed = std::mem::replace(&mut self.told, *version) != *version;
+        changed.then(|| rules.body_bytes_max())
     }
 
     /// A process was seen to own a socket: looks it up while it lives. Cheap when known.
@@ -116,18 +143,32 @@ impl Pipeline {
 
     /// Makes the span and the histogram sample of one exchange. Never waits: what finds no room is
     /// counted.
-    pub fn exchange(&mut self, connection: &ConnectionInfo, exchange: Exchange) {
+    pub fn exchange(&mut self, connection: &ConnectionInfo, mut exchange: Exchange) {
         let ConnectionInfo { pid, process_started, comm, .. } = connection;
         let who = self.identity.resource(*pid, *process_started, comm);
-        let mut facts = Facts::new(connection, &exchange);
+        self.refresh_rules();
+        let call = Call::of(connection, &exchange);
+        let Decision { trace, share, body_bytes, redaction } =
+            self.rules.0.decide(&who.subject, &call);
+        let mut taken = Taken::default();
+        redaction.statement(&mut exchange, &mut taken);
+        let mut facts = Facts::new(connection, &exchange, &redaction, &mut taken);
         facts.own.extend(self.identity.peer(connection.remote.ip()));
         let nanos = exchange.end.saturating_sub(exchange.start);
         let seconds = Duration::from_nanos(nanos).as_secs_f64();
         let start = exchange.start;
         let recorded = self.histograms.record(&who.key, &who.resource, &facts, start, seconds);
         self.metrics.exchange(exchange.role, recorded == Recorded::Overflow);
-        let ids = link::ids(connection, &exchange);
-        let span = span::span(&exchange, facts, ids, self.config.bodies);
+        let mut ids = link::ids(connection, &exchange);
+        if !trace || !share.keeps(ids.trace_id) {
+            self.metrics.left_out(if trace { LeftOut::Sampled } else { LeftOut::Rule });
+            self.metrics.taken(&taken);
+            return;
+        }
+        ids.trace_state = share.state(&ids.trace_state);
+        let bodies = Bodies { bytes_max: body_bytes, redaction: &redaction, taken: &mut taken };
+        let span = span::span(&exchange, facts, ids, bodies);
+        self.metrics.taken(&taken);
         self.emitter.span(&who.resource, span);
     }
 

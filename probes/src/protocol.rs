@@ -35,6 +35,7 @@ pub use exchange::{
     RpcCall, Said, SocketCall,
 };
 pub use follow::{Followed, Following};
+pub(crate) use sql::{speaks_sql, without_values};
 pub use table::{names, parser};
 
 /// Which way bytes travelled, seen by the owner of the traced socket.

@@ -309,6 +309,9 @@ impl Follower {
 
     fn keep_house(&mut self) {
         self.clock.sync();
+        if let Some(bytes) = self.pipeline.body_bytes_changed() {
+            self.table.keep_of_bodies(bytes);
+        }
         let Self { table, datagrams, clock, pipeline, .. } = self;
         let now = monotonic();
         let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);

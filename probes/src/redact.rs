@@ -1,128 +1,245 @@
 //! Takes secrets out of what is about to leave the node.
 //!
-//! Invariant: the value of a parameter or argument whose name says that it is a secret is never
-//! passed on; its name is, so that a reader sees that it was there.
+//! Invariants: all texts that came with traffic go through [`Redaction::text`] before anything is
+//! queued or counted; the value of a parameter or argument whose name says that it is a secret is
+//! never passed on, whatever the rules say; its name is, so that a reader sees that it was there.
+
+mod card;
+mod names;
+mod tokens;
+mod words;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use regex::Regex;
+
+use crate::protocol::{self, Exchange, Said};
+pub(crate) use names::names_secret;
 
 const REDACTED: &str = "REDACTED";
-
-/// Names of secrets, in lower case; `-` and `_` count as the same.
-const SECRET_NAMES: [&str; 22] = [
-    "sig",
-    "signature",
-    "awsaccesskeyid",
-    "x_amz_signature",
-    "x_amz_credential",
-    "x_amz_security_token",
-    "x_goog_signature",
-    "x_goog_credential",
-    "token",
-    "auth",
-    "authorization",
-    "password",
-    "passwd",
-    "pwd",
-    "pass",
-    "secret",
-    "apikey",
-    "api_key",
-    "private_key",
-    "credential",
-    "credentials",
-    "session",
-];
-
-/// Endings that say the same of a longer name (`access_token`, `client_secret`).
-const SECRET_ENDINGS: [&str; 6] =
-    ["_token", "_secret", "_password", "_key_id", "_api_key", "_secret_key"];
 
 /// Headers whose values are credentials, in lower case.
 const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
 
-/// A value under this name is a secret.
-pub(crate) fn names_secret(name: &str) -> bool {
-    let name = name.trim_start_matches('-').replace('-', "_").to_ascii_lowercase();
-    SECRET_NAMES.contains(&name.as_str())
-        || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
+/// What is taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// What a name says to be secret, and credentials in headers and URLs. Always.
+    Credential,
+    /// Numbers of payment cards.
+    Card,
+    /// Tokens and keys that their form gives away.
+    Token,
+    /// Addresses of e-mail.
+    Email,
+    /// Values within statements of databases.
+    Sql,
+    /// What a pattern of the rules describes.
+    Pattern,
 }
 
-/// A URL query with the values of secret parameters replaced.
-#[must_use]
-pub(crate) fn query(query: &str) -> String {
-    let one = |parameter: &str| match parameter.split_once('=') {
-        Some((name, _)) if names_secret(name) => format!("{name}={REDACTED}"),
-        _ => parameter.to_owned(),
-    };
-    query.split('&').map(one).collect::<Vec<_>>().join("&")
+impl Kind {
+    /// All of them; the first one that finds a byte counts it.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Credential, Self::Card, Self::Token, Self::Email, Self::Sql, Self::Pattern];
 }
 
-/// The value of a header, as far as it may be told.
-pub(crate) fn header<'a>(name: &str, value: &'a str) -> &'a str {
-    let secret = SECRET_HEADERS.contains(&name) || names_secret(name.trim_start_matches("x-"));
-    if secret { REDACTED } else { value }
+/// Bytes that were taken out, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Taken([u64; Kind::ALL.len()]);
+
+impl Taken {
+    /// So many bytes more.
+    pub(crate) fn add(&mut self, kind: Kind, bytes: usize) {
+        if let Some(count) = self.0.get_mut(kind as usize) {
+            *count += bytes as u64;
+        }
+    }
+
+    /// What is not zero.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (Kind, u64)> {
+        Kind::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
 }
 
-/// Command-line arguments with secret values replaced: `--token=x`, `--token x`, `TOKEN=x`, and
-/// the user part of URLs.
+/// What is to be taken out beyond credentials.
+#[derive(Debug, Clone)]
+pub(crate) struct Redaction {
+    pub(crate) cards: bool,
+    pub(crate) tokens: bool,
+    pub(crate) emails: bool,
+    /// Values in statements.
+    pub(crate) sql: bool,
+    pub(crate) patterns: Vec<Arc<Regex>>,
+}
+
+impl Default for Redaction {
+    /// Everything that is built in.
+    fn default() -> Self {
+        Self { cards: true, tokens: true, emails: true, sql: true, patterns: Vec::new() }
+    }
+}
+
+impl Redaction {
+    /// A text without secrets. `cut`: more of it was sent, so that it may end within one.
+    pub(crate) fn text<'a>(&self, text: &'a str, cut: bool, taken: &mut Taken) -> Cow<'a, str> {
+        let worth = Worth::of(text);
+        if !(worth.look() || cut || !self.patterns.is_empty()) {
+            return Cow::Borrowed(text);
+        }
+        let mut found = Vec::new();
+        let mut of = |kind, range: Range<usize>| found.push((range, kind));
+        if worth.marked {
+            words::find(text, &mut |range| of(Kind::Credential, range));
+        }
+        if self.cards && (worth.digits || cut) {
+            card::find(text, cut, &mut |range| of(Kind::Card, range));
+        }
+        if self.tokens && (worth.long || worth.marked || cut) {
+            tokens::find(text, cut, &mut |range| of(Kind::Token, range));
+        }
+        if self.emails && worth.marked {
+            tokens::find_emails(text, &mut |range| of(Kind::Email, range));
+        }
+        for pattern in &self.patterns {
+            pattern.find_iter(text).for_each(|one| of(Kind::Pattern, one.range()));
+        }
+        without(text, found, taken)
+    }
+
+    /// A URL query: the values of secret parameters as a whole, and what is secret in the others.
+    pub(crate) fn query<'a>(&self, query: &'a str, taken: &mut Taken) -> Cow<'a, str> {
+        let secret =
+            |parameter: &str| parameter.split_once('=').is_some_and(|(name, _)| names_secret(name));
+        if !query.split('&').any(secret) {
+            return self.text(query, false, taken);
+        }
+        let mut one = |parameter: &str| match parameter.split_once('=') {
+            Some((name, value)) if names_secret(name) => {
+                taken.add(Kind::Credential, value.len());
+                format!("{name}={REDACTED}")
+            }
+            _ => self.text(parameter, false, taken).into_owned(),
+        };
+        Cow::Owned(query.split('&').map(&mut one).collect::<Vec<_>>().join("&"))
+    }
+
+    /// Takes the values out of a statement, and the statement out of what was kept of its request. What
+    /// its parser left without values stays as it is.
+    pub(crate) fn statement(&self, exchange: &mut Exchange, taken: &mut Taken) {
+        let Said::Database(call) = &mut exchange.said else { return };
+        if !self.sql || !protocol::speaks_sql(call.system) {
+            return;
+        }
+        taken.add(Kind::Sql, exchange.request_captured.len());
+        exchange.request_captured.clear();
+        if let Some(text) = &mut call.text {
+            let sanitised = protocol::without_values(text, call.system);
+            taken.add(Kind::Sql, text.len().saturating_sub(sanitised.len()));
+            *text = sanitised;
+        }
+    }
+
+    /// The value of a header, as far as it may be told.
+    pub(crate) fn header<'a>(&self, name: &str, value: &'a str, taken: &mut Taken) -> Cow<'a, str> {
+        let secret = SECRET_HEADERS.contains(&name) || names_secret(name.trim_start_matches("x-"));
+        if secret {
+            taken.add(Kind::Credential, value.len());
+            return Cow::Owned(REDACTED.to_owned());
+        }
+        self.text(value, false, taken)
+    }
+}
+
+/// What a text has that a secret needs: most have nothing of it, and are looked at once.
+#[derive(Debug, Clone, Copy, Default)]
+struct Worth {
+    /// Digits enough for a card.
+    digits: bool,
+    /// A run of letters and digits that is long enough for a token.
+    long: bool,
+    /// A mark that stands between a name and a value, in an address or behind a scheme.
+    marked: bool,
+}
+
+/// The shortest token that no mark stands before.
+const LONG_MIN: u32 = 8;
+const CARD_DIGITS_MIN: u32 = 13;
+
+impl Worth {
+    fn of(text: &str) -> Self {
+        let (mut digits, mut run) = (0_u32, 0_u32);
+        let mut worth = Self::default();
+        for byte in text.bytes() {
+            match byte {
+                b'0'..=b'9' => {
+                    digits += 1;
+                    run += 1;
+                }
+                b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'-' => run += 1,
+                b':' | b'=' | b'@' | b'%' | b' ' | b'+' | b'>' => (run, worth.marked) = (0, true),
+                _ => run = 0,
+            }
+            worth.long |= run >= LONG_MIN;
+        }
+        worth.digits = digits >= CARD_DIGITS_MIN;
+        worth
+    }
+
+    fn look(self) -> bool {
+        self.digits || self.long || self.marked
+    }
+}
+
+/// The text without what was found; a byte that was found twice counts for the kind that comes first.
+fn without<'a>(
+    text: &'a str,
+    mut found: Vec<(Range<usize>, Kind)>,
+    taken: &mut Taken,
+) -> Cow<'a, str> {
+    if found.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    found.sort_by_key(|(range, kind)| (range.start, *kind as usize));
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for (range, kind) in found {
+        let Range { start, end } = range;
+        if end <= done {
+            continue;
+        }
+        if start >= done {
+            out.push_str(text.get(done..start).unwrap_or_default());
+            out.push_str(REDACTED);
+        }
+        taken.add(kind, end - start.max(done));
+        done = end;
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    Cow::Owned(out)
+}
+
+/// Command-line arguments with secret values replaced: `--token=x`, `--token x`, `TOKEN=x`, the user
+/// part of URLs, and what its own form gives away.
 #[must_use]
 pub(crate) fn arguments(arguments: &[String]) -> Vec<String> {
+    let redaction = Redaction::default();
     let mut secret_next = false;
     let one = |argument: &String| {
         if std::mem::take(&mut secret_next) && !argument.starts_with('-') {
             return REDACTED.to_owned();
         }
         match argument.split_once('=') {
-            Some((name, _)) if names_secret(name) => format!("{name}={REDACTED}"),
-            None if argument.starts_with('-') => {
-                secret_next = names_secret(argument);
-                argument.clone()
-            }
-            _ => without_user(argument),
+            Some((name, _)) if names_secret(name) => return format!("{name}={REDACTED}"),
+            None if argument.starts_with('-') => secret_next = names_secret(argument),
+            _ => {}
         }
+        redaction.text(argument, false, &mut Taken::default()).into_owned()
     };
     arguments.iter().map(one).collect()
 }
 
-fn without_user(argument: &str) -> String {
-    let Some((scheme, rest)) = argument.split_once("://") else { return argument.to_owned() };
-    let authority_bytes = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(authority_bytes);
-    match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://{REDACTED}@{host}{path}"),
-        None => argument.to_owned(),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Scenario: presigned links, tokens and harmless parameters.
-    /// Guarantees: secrets are gone, everything else is as it was.
-    #[test]
-    fn queries() {
-        for (given, wanted) in [
-            ("a=1&b=2", "a=1&b=2"),
-            ("sig=abc&x", "sig=REDACTED&x"),
-            ("X-Amz-Signature=1&X-Amz-Date=2", "X-Amz-Signature=REDACTED&X-Amz-Date=2"),
-            ("access_token=a=b&API-Key=c", "access_token=REDACTED&API-Key=REDACTED"),
-            ("design=x&signal=y&tokens=3", "design=x&signal=y&tokens=3"),
-            ("", ""),
-        ] {
-            assert_eq!(query(given), wanted);
-        }
-    }
-
-    /// Scenario: secrets as options, as assignments and in URLs.
-    /// Guarantees: none is left.
-    #[test]
-    fn command_lines() {
-        let given = ["app", "--token", "x", "--password=y", "DB_PASSWORD=z", "--port", "80"];
-        let given = given.map(str::to_owned).into_iter();
-        let given: Vec<_> = given.chain(["postgres://u:p@h/db?x@y".to_owned()]).collect();
-        assert_eq!(
-            arguments(&given).join(" "),
-            "app --token REDACTED --password=REDACTED DB_PASSWORD=REDACTED --port 80 \
-             postgres://REDACTED@h/db?x@y"
-        );
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
 //! One exchange as an OTLP span, by the semantic conventions of its kind.
 //!
-//! Invariants: names and metric attributes come from small sets; what the conventions call
-//! sensitive is redacted here, before anything is queued.
+//! Invariants: names and metric attributes come from small sets; what is secret is taken out here and
+//! in the facts, before anything is queued.
 
 pub(crate) mod attribute;
 mod database;
 mod dns;
 pub(crate) mod facts;
-mod http;
+pub(crate) mod http;
 pub(crate) mod link;
 mod messaging;
 mod rpc;
@@ -19,13 +19,22 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind};
 
-use crate::protocol::{Exchange, Failure, Role, Said};
+use crate::protocol::{BodySize, Exchange, Failure, Role, Said};
+use crate::redact::{Redaction, Taken};
 use attribute::Attribute;
 use facts::Facts;
 use link::Ids;
 
-/// The span of an exchange. `bodies`: with what was kept of the bodies.
-pub(crate) fn span(exchange: &Exchange, facts: Facts, ids: Ids, bodies: bool) -> Span {
+/// What is told of bodies.
+pub(crate) struct Bodies<'a> {
+    /// Of each; 0: nothing.
+    pub(crate) bytes_max: usize,
+    pub(crate) redaction: &'a Redaction,
+    pub(crate) taken: &'a mut Taken,
+}
+
+/// The span of an exchange.
+pub(crate) fn span(exchange: &Exchange, facts: Facts, ids: Ids, bodies: Bodies<'_>) -> Span {
     let kind = match (&exchange.said, exchange.role) {
         (Said::Messaging(call), role) => messaging::kind(call, role),
         (_, Role::Server) => SpanKind::Server,
@@ -53,21 +62,29 @@ fn attributes(
     shared: Vec<Attribute>,
     own: Vec<Attribute>,
     content: [&'static str; 2],
-    bodies: bool,
+    mut bodies: Bodies<'_>,
 ) -> Vec<KeyValue> {
     let mut list: Vec<KeyValue> = shared.into_iter().chain(own).map(KeyValue::from).collect();
     if exchange.failure == Some(Failure::Unseen) {
         list.push(Attribute::boolean("icecore.incomplete", true).into());
     }
-    if bodies {
-        let [request, response] = content;
-        list.extend(body(request, &exchange.request_captured));
-        list.extend(body(response, &exchange.response_captured));
-    }
+    let [request, response] = content;
+    list.extend(bodies.attribute(request, &exchange.request_captured, exchange.request_body));
+    list.extend(bodies.attribute(response, &exchange.response_captured, exchange.response_body));
     list
 }
 
-fn body(key: &'static str, bytes: &[u8]) -> Option<KeyValue> {
-    let text = || Attribute::text(key, String::from_utf8_lossy(bytes)).into();
-    (!bytes.is_empty()).then(text)
+impl Bodies<'_> {
+    /// What was kept of a body, cut only after secrets were taken out: the beginning of one would not be
+    /// told as such.
+    fn attribute(&mut self, key: &'static str, kept: &[u8], size: BodySize) -> Option<KeyValue> {
+        if kept.is_empty() || self.bytes_max == 0 {
+            return None;
+        }
+        let text = String::from_utf8_lossy(kept);
+        let cut = size != BodySize::Exact(kept.len() as u64);
+        let clean = self.redaction.text(&text, cut, self.taken);
+        let told = clean.get(..clean.floor_char_boundary(self.bytes_max)).unwrap_or_default();
+        Some(Attribute::text(key, told).into())
+    }
 }

@@ -1,9 +1,10 @@
 //! Settings to the configuration of the probes.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use icecore_probes::identity::{IdentityConfig, Kubernetes as Cluster};
+use icecore_probes::rules::{self, RulesConfig};
 use icecore_probes::secret::Secret;
 use icecore_probes::{
     CaptureConfig, Config, ErrorKind, MachineConfig, NetworkConfig, Probes, ProfileConfig,
@@ -46,20 +47,30 @@ pub(super) async fn open(
     Ok(())
 }
 
+/// Checks a file of rules, and says in a line what is in it.
+pub(crate) fn check_rules(file: &Path) -> Result<String, Failure> {
+    rules::check(file).map_err(|error| Failure::usage(chain(&error)))
+}
+
 /// The configuration of the probes; `otlp_addr` is where this very process receives OTLP/gRPC.
 pub(crate) fn config(
     settings: &Settings,
     otlp_addr: Option<SocketAddr>,
 ) -> Result<Config, Failure> {
     let mut config = Config { capture: capture(settings)?, ..Config::default() };
-    config.limits.body_bytes_max = settings.probe_body_bytes_max.as_usize();
+    let file = Some(settings.probe_rules.clone()).filter(|file| !file.as_os_str().is_empty());
+    config.rules = RulesConfig {
+        file,
+        every: settings.probe_rules_interval,
+        body_bytes: settings.probe_body_bytes_max.as_usize(),
+        sql: settings.probe_statements == Statements::Sanitised,
+    };
     config.limits.statements = match settings.probe_statements {
         Statements::Sanitised => icecore_probes::protocol::Statements::Sanitised,
         Statements::Whole => icecore_probes::protocol::Statements::Whole,
     };
     config.limits.request_headers.extend(settings.probe_capture_headers.iter().cloned());
     config.limits.response_headers.extend(settings.probe_capture_headers.iter().cloned());
-    config.pipeline.bodies = settings.probe_body_bytes_max.0 > 0;
     config.pipeline.histogram_every = settings.probe_metrics_interval;
     config.network = NetworkConfig {
         every: settings.probe_network_interval,

@@ -94,6 +94,12 @@ impl Table {
         }
     }
 
+    /// So much of each body is kept on connections that begin from now on.
+    pub(crate) fn keep_of_bodies(&mut self, bytes_max: usize) {
+        let limits = Limits::clone(&self.config.limits);
+        self.config.limits = Arc::new(Limits { body_bytes_max: bytes_max, ..limits });
+    }
+
     /// Connections that are followed.
     pub(crate) fn len(&self) -> usize {
         self.tracked.len()

@@ -8,6 +8,7 @@ use super::kube::{Placed, Pod};
 use super::process::Process;
 use super::resource::Host;
 use crate::pattern::Pattern;
+use crate::rules::Subject;
 
 /// What of labels and annotations counts.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +60,28 @@ pub(crate) fn of_pod<'a>(naming: &'a Naming, pod: &'a Pod) -> Option<&'a str> {
     // The outermost owner, as far as one is known.
     let owner = || pod.owners.last().map(|(_, name)| name.as_str());
     pod.given("service.name").or_else(by_label).or_else(owner).or(Some(&pod.name))
+}
+
+/// A process as rules know it.
+pub(crate) fn subject(naming: &Naming, process: &Process, placed: Option<&Placed>) -> Subject {
+    let mut subject = Subject {
+        process: executable(process),
+        executable: process.executable.clone().unwrap_or_default(),
+        service: name(naming, process, placed),
+        ..Subject::default()
+    };
+    if let Some(docker) = &process.docker {
+        subject.container.clone_from(&docker.name);
+    }
+    if let Some(placed) = placed {
+        let Pod { namespace, name, labels, .. } = &*placed.pod;
+        subject.namespace.clone_from(namespace);
+        subject.pod.clone_from(name);
+        subject.labels.clone_from(labels);
+        let container = placed.container();
+        subject.container = container.map(|one| one.name.clone()).unwrap_or_default();
+    }
+    subject
 }
 
 /// `service.namespace`.

@@ -25,9 +25,10 @@ pub(crate) fn resource(
     pid: u32,
     process: &Process,
     placed: Option<&Placed>,
+    service_name: &str,
 ) -> Resource {
-    let mut list = Vec::new();
-    service(&mut list, host, naming, (pid, process), placed);
+    let mut list = vec![text("service.name", service_name)];
+    service(&mut list, host, (pid, process), placed);
     if pid != 0 {
         list.push(integer("process.pid", i64::from(pid)));
     }
@@ -78,11 +79,9 @@ fn put(list: &mut Vec<KeyValue>, key: &str, value: Option<&str>) {
 fn service(
     list: &mut Vec<KeyValue>,
     host: &Host,
-    naming: &Naming,
     (pid, process): (u32, &Process),
     placed: Option<&Placed>,
 ) {
-    list.push(text("service.name", &naming::name(naming, process, placed)));
     put(list, "service.namespace", naming::namespace(process, placed).as_deref());
     put(list, "service.version", naming::version(process, placed).as_deref());
     list.push(text("service.instance.id", &naming::instance(host, pid, process, placed)));

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 
 use crate::metrics::label_names;
 use crate::protocol::{Counts, Role};
+use crate::redact::{Kind, Taken};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RoleLabel {
@@ -37,6 +38,36 @@ enum Fate {
 
 label_names!(Fate { Parsed => "parsed", Unparsed => "unparsed", Passed => "passed" });
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: LeftOut,
+}
+
+/// Why an exchange has no span.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum LeftOut {
+    /// A rule says that such exchanges are not traced.
+    Rule,
+    /// Its trace is not of the share that a rule keeps.
+    Sampled,
+}
+
+label_names!(LeftOut { Rule => "rule", Sampled => "sampled" });
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: Kind,
+}
+
+label_names!(Kind {
+    Credential => "credential",
+    Card => "card",
+    Token => "token",
+    Email => "email",
+    Sql => "sql",
+    Pattern => "pattern",
+});
+
 #[derive(Debug)]
 pub(super) struct PipelineMetrics {
     exchanges: Family<RoleLabel, Counter>,
@@ -46,6 +77,8 @@ pub(super) struct PipelineMetrics {
     requests_shed: Counter,
     resyncs: Counter,
     revoked: Counter,
+    left_out: Family<ReasonLabel, Counter>,
+    redacted: Family<KindLabel, Counter>,
 }
 
 impl PipelineMetrics {
@@ -58,7 +91,10 @@ impl PipelineMetrics {
             requests_shed: Counter::default(),
             resyncs: Counter::default(),
             revoked: Counter::default(),
+            left_out: Family::default(),
+            redacted: Family::default(),
         };
+        metrics.register_rules(registry);
         let Self { exchanges, overflowed, bytes, responses_without_request, .. } = &metrics;
         registry.register(
             "icecore_probes_exchanges",
@@ -96,6 +132,29 @@ impl PipelineMetrics {
             metrics.revoked.clone(),
         );
         metrics
+    }
+
+    fn register_rules(&self, registry: &mut Registry) {
+        registry.register(
+            "icecore_probes_spans_left_out",
+            "Requests that have no span, by what the rules say; their durations are counted",
+            self.left_out.clone(),
+        );
+        registry.register(
+            "icecore_probes_redacted_bytes",
+            "Bytes of what is told of requests that were taken out, by kind",
+            self.redacted.clone(),
+        );
+    }
+
+    pub(super) fn left_out(&self, reason: LeftOut) {
+        self.left_out.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(super) fn taken(&self, taken: &Taken) {
+        for (kind, bytes) in taken.counts() {
+            self.redacted.get_or_create(&KindLabel { kind }).inc_by(bytes);
+        }
     }
 
     pub(super) fn exchange(&self, role: Role, overflowed: bool) {

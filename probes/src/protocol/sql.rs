@@ -54,5 +54,20 @@ pub(super) fn statement(bytes: &[u8], cut: bool, dialect: Dialect, whole: bool) 
     Statement { text, operation, collection, summary }
 }
 
+/// Statements of this system are SQL.
+pub(crate) fn speaks_sql(system: &str) -> bool {
+    matches!(system, "postgresql" | "mysql" | "mariadb")
+}
+
+/// A statement that was kept whole, without its values.
+pub(crate) fn without_values(text: &str, system: &str) -> String {
+    let dialect = if system == "postgresql" { Dialect::Postgres } else { Dialect::MySql };
+    let (text, cut) = match text.strip_suffix(CUT) {
+        Some(text) => (text, true),
+        None => (text, false),
+    };
+    statement(text.as_bytes(), cut, dialect, false).text
+}
+
 #[cfg(test)]
 mod tests;

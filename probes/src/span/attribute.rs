@@ -34,6 +34,20 @@ impl Attribute {
         self.key == key
     }
 
+    /// Every text that it holds goes through `change`, with the name of the attribute.
+    pub(crate) fn change_texts(&mut self, change: &mut dyn FnMut(&str, &str) -> Option<String>) {
+        let texts = match &mut self.value {
+            Value::Text(text) => std::slice::from_mut(text),
+            Value::Texts(texts) => texts.as_mut_slice(),
+            Value::Integer(_) | Value::Boolean(_) => return,
+        };
+        for text in texts {
+            if let Some(changed) = change(&self.key, text) {
+                *text = changed;
+            }
+        }
+    }
+
     /// A text.
     pub(crate) fn text(key: &'static str, value: impl Into<String>) -> Self {
         Self::new(key, Value::Text(value.into()))

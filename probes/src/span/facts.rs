@@ -1,7 +1,9 @@
 //! What the semantic conventions ask of an exchange, worked out once for its span and its sample.
 //!
-//! Invariant: pure; span and histogram of one exchange carry the same values, since both come from
-//! here.
+//! Invariants: pure; span and histogram of one exchange carry the same values, since both come from
+//! here; what leaves here has no secrets in it.
+
+use std::borrow::Cow;
 
 use super::attribute::Attribute;
 use super::{database, dns, http, messaging, rpc, websocket};
@@ -9,6 +11,7 @@ use crate::connection::Tls;
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{BodySize, Detail, Exchange, Failure, Role, Said};
+use crate::redact::{Redaction, Taken};
 
 /// The facts of one exchange.
 #[derive(Debug)]
@@ -28,7 +31,24 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub(crate) fn new(connection: &ConnectionInfo, exchange: &Exchange) -> Self {
+    /// The facts without secrets; what was taken out is counted.
+    pub(crate) fn new(
+        connection: &ConnectionInfo,
+        exchange: &Exchange,
+        redaction: &Redaction,
+        taken: &mut Taken,
+    ) -> Self {
+        let mut facts = Self::with_secrets(connection, exchange);
+        let mut change = |key: &str, text: &str| redacted(key, text, redaction, taken);
+        let all = facts.shared.iter_mut().chain(&mut facts.own);
+        all.for_each(|attribute| attribute.change_texts(&mut change));
+        if let Some(name) = change("", &facts.name) {
+            facts.name = name;
+        }
+        facts
+    }
+
+    fn with_secrets(connection: &ConnectionInfo, exchange: &Exchange) -> Self {
         match &exchange.said {
             Said::Http(call) => http::facts(connection, exchange, call),
             Said::Database(call) => database::facts(connection, exchange, call),
@@ -37,6 +57,21 @@ impl Facts {
             Said::Socket(call) => websocket::facts(connection, exchange, call),
             Said::Messaging(call) => messaging::facts(connection, exchange, call),
         }
+    }
+}
+
+/// A text without secrets, if it has any.
+fn redacted(key: &str, text: &str, redaction: &Redaction, taken: &mut Taken) -> Option<String> {
+    let headers = ["http.request.header.", "http.response.header."];
+    let header = headers.iter().find_map(|prefix| key.strip_prefix(prefix));
+    let clean = match header {
+        Some(name) => redaction.header(name, text, taken),
+        None if key == "url.query" => redaction.query(text, taken),
+        None => redaction.text(text, false, taken),
+    };
+    match clean {
+        Cow::Owned(clean) => Some(clean),
+        Cow::Borrowed(_) => None,
     }
 }
 

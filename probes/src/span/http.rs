@@ -9,7 +9,6 @@ use super::facts::{Facts, error_type_of, peer};
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{BodySize, Exchange, HttpCall, Role};
-use crate::redact;
 
 /// Methods of RFC 9110 and PATCH (RFC 5789): the set of the conventions.
 const METHODS: [&str; 9] =
@@ -79,7 +78,7 @@ fn headers(list: &mut Vec<Attribute>, prefix: &str, headers: &[(String, String)]
             continue;
         }
         let values = headers.iter().filter(|(one, _)| one == name);
-        let values = values.map(|(_, value)| redact::header(name, value).to_owned()).collect();
+        let values = values.map(|(_, value)| value.clone()).collect();
         list.push(Attribute::texts(format!("{prefix}.{name}"), values));
     }
 }
@@ -137,9 +136,14 @@ impl<'a> Target<'a> {
 
     fn url(&self) -> impl Iterator<Item = Attribute> {
         let path = self.path.map(|path| Attribute::text("url.path", path));
-        let query = self.query.map(|query| Attribute::text("url.query", redact::query(query)));
+        let query = self.query.map(|query| Attribute::text("url.query", query));
         path.into_iter().chain(query)
     }
+}
+
+/// The path of a request target.
+pub(crate) fn path<'a>(method: &str, target: &'a str) -> &'a str {
+    Target::of(method, target).path.unwrap_or_default()
 }
 
 /// Path and query of the target of a GET.

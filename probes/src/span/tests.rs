@@ -61,8 +61,10 @@ fn call(exchange: &mut Exchange) -> &mut HttpCall {
 
 fn span_of(exchange: &Exchange) -> Span {
     let connection = connection(exchange.role);
-    let facts = Facts::new(&connection, exchange);
-    span(exchange, facts, link::ids(&connection, exchange), true)
+    let (redaction, mut taken) = (Redaction::default(), Taken::default());
+    let facts = Facts::new(&connection, exchange, &redaction, &mut taken);
+    let bodies = Bodies { bytes_max: 1 << 20, redaction: &redaction, taken: &mut taken };
+    span(exchange, facts, link::ids(&connection, exchange), bodies)
 }
 
 fn shown(span: &Span) -> BTreeMap<&str, String> {

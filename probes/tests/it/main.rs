@@ -16,6 +16,7 @@ mod profiles;
 mod queues;
 mod receiver;
 mod requests;
+mod rules;
 mod tls;
 mod watch;
 mod websocket;

@@ -28,7 +28,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
-use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, ResourceMetrics};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -120,6 +121,32 @@ impl Received {
     /// Every request with profiles.
     pub(crate) fn profiles(&self) -> Vec<ExportProfilesServiceRequest> {
         self.profiles.lock().unwrap().clone()
+    }
+
+    /// Requests at this port of a server in a histogram, as of the last collection that has any.
+    pub(crate) fn counted(&self, name: &str, port: u16) -> u64 {
+        let port = port.to_string();
+        let ours = |one: &&HistogramDataPoint| {
+            shown(&one.attributes, "server.port").as_ref() == Some(&port)
+        };
+        let count = |of_resource: &ResourceMetrics| {
+            let metrics = of_resource.scope_metrics.iter().flat_map(|scope| &scope.metrics);
+            let points = metrics.filter(|metric| metric.name == name).filter_map(|metric| {
+                match &metric.data {
+                    Some(Data::Histogram(histogram)) => Some(&histogram.data_points),
+                    _ => None,
+                }
+            });
+            points.flatten().filter(ours).map(|point| point.count).sum::<u64>()
+        };
+        let all = self.metrics.lock().unwrap();
+        all.iter().rev().map(count).find(|count| *count > 0).unwrap_or_default()
+    }
+
+    /// All that has come, in one text.
+    pub(crate) fn told(&self) -> String {
+        let (spans, logs) = (self.spans.lock().unwrap(), self.logs.lock().unwrap());
+        format!("{spans:?}{logs:?}{:?}", self.metrics.lock().unwrap())
     }
 
     /// Spans of which this attribute has one of these values.
