@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) otlp_http_cors_origins: Vec<String>,
     pub(crate) http_addr: SocketAddr,
     pub(crate) grpc_addr: String,
+    pub(crate) pg_addr: String,
+    pub(crate) pg_connections_max: usize,
     pub(crate) tails_max: usize,
     pub(crate) tail_rows_per_second_max: u64,
     pub(crate) http_hosts: Vec<String>,

@@ -30,7 +30,7 @@ pub(crate) use self::batches::Batches;
 pub(crate) use self::format::Format;
 pub(crate) use self::json::JsonLinesEncoder;
 pub(crate) use self::stats::Stats;
-pub(crate) use self::value::type_name;
+pub(crate) use self::value::{CellWriter, options as cell_options, type_name};
 use crate::Error;
 use crate::engine::{Engine, Question, Running};
 use crate::http::log;

@@ -15,6 +15,11 @@ pub struct Config {
     pub http_addr: SocketAddr,
     /// Where Arrow Flight SQL is served; nowhere where not given.
     pub grpc_addr: Option<SocketAddr>,
+    /// Where the PostgreSQL wire protocol is served; nowhere where not given.
+    pub pg_addr: Option<SocketAddr>,
+    /// Its clients that are connected at one time; each keeps at most four times
+    /// [`Config::request_bytes_max`] of prepared statements, and as much of portals.
+    pub pg_connections_max: usize,
     /// Callers that look on while rows arrive, at one time.
     pub tails_max: usize,
     /// Rows that each of them is sent in a second; of more, a sample.
@@ -58,6 +63,8 @@ impl Default for Config {
         Self {
             http_addr: SocketAddr::from(([127, 0, 0, 1], 7070)),
             grpc_addr: None,
+            pg_addr: None,
+            pg_connections_max: 64,
             tails_max: 8,
             tail_rows_per_second_max: 2000,
             hosts: Vec::new(),
@@ -88,6 +95,7 @@ impl Config {
             ("queries_per_client_max", self.queries_per_client_max),
             ("query_rows_max", self.query_rows_max),
             ("tails_max", self.tails_max),
+            ("pg_connections_max", self.pg_connections_max),
             ("query_memory_bytes_max", self.query_memory_bytes_max),
             ("request_bytes_max", self.request_bytes_max),
             ("batch_rows", self.batch_rows),

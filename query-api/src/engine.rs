@@ -2,9 +2,10 @@
 //!
 //! Invariant: nothing that one query sets up is seen by another.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use chrono::DateTime;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
@@ -16,6 +17,7 @@ use datafusion::config::Dialect;
 use datafusion::datasource::ViewTable;
 use datafusion::execution::FunctionRegistry as _;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -28,6 +30,7 @@ use crate::functions::rewrite::rewrite;
 use crate::functions::{aggregates, scalars};
 use crate::hint::Asked;
 use crate::limits::Limits;
+use crate::pg::catalog as pg;
 use crate::plan::rules;
 use crate::snapshot::QuerySnapshot;
 use crate::statement::{check_plan, check_reads};
@@ -71,6 +74,24 @@ pub(crate) struct Prepared {
     snapshot: Arc<QuerySnapshot>,
     stats: Arc<ScanStats>,
     notes: Notes,
+}
+
+/// A query as the engine understands it.
+struct Logical {
+    plan: LogicalPlan,
+    tables: Vec<Table>,
+    session: SessionState,
+    snapshot: Arc<QuerySnapshot>,
+    stats: Arc<ScanStats>,
+    notes: Notes,
+}
+
+/// What a statement names.
+struct Named {
+    tables: Vec<Table>,
+    views: Vec<&'static View>,
+    /// Whether it looks into PostgreSQL's lists of tables.
+    pg_catalog: bool,
 }
 
 /// Plans queries over one store and its live rows.
@@ -128,13 +149,37 @@ impl Engine {
         question: &Question,
         limits: &Limits,
     ) -> Result<Prepared, Error> {
+        let Logical { plan, tables, session, snapshot, stats, notes } =
+            self.logical(question, limits).await?;
+        let sql = question.sql.as_str();
+        let keys = || tables.iter().flat_map(|table| snapshot.keys(*table)).collect();
+        let asked = Asked { sql, keys: Some(&keys), ..Asked::default() };
+        let explain = |error| limits.explain_of(error, &asked);
+        let plan = session.create_physical_plan(&plan).await.and_then(interruptible);
+        let plan = plan.map_err(explain)?;
+        let schema = public_schema(&plan.schema());
+        Ok(Prepared { schema, plan, session, snapshot, stats, notes })
+    }
+
+    /// The types of the values that a query takes and that were not given, by their names; none
+    /// for one that could be of any.
+    pub(crate) async fn parameter_types(
+        &self,
+        question: &Question,
+        limits: &Limits,
+    ) -> Result<HashMap<String, Option<DataType>>, Error> {
+        let plan = self.logical(question, limits).await?.plan;
+        plan.get_parameter_types().map_err(|error| limits.explain(error))
+    }
+
+    async fn logical(&self, question: &Question, limits: &Limits) -> Result<Logical, Error> {
         let sql = question.sql.as_str();
         let asked = Asked { sql, ..Asked::default() };
         let explain = |error| limits.explain_of(error, &asked);
         let mut statement = self.base.sql_to_statement(sql, &Dialect::Generic).map_err(explain)?;
         check_reads(&statement)?;
         expand(&mut statement, &question.params, self.clock.now())?;
-        let (tables, views) = self.named(&statement).map_err(explain)?;
+        let Named { tables, views, pg_catalog } = self.named(&statement).map_err(explain)?;
         let snapshot = self.snapshot(&tables).await;
         let keys = || tables.iter().flat_map(|table| snapshot.keys(*table)).collect();
         let asked = Asked { sql, keys: Some(&keys), ..Asked::default() };
@@ -149,13 +194,13 @@ impl Engine {
         let notes = Notes::default();
         let (session, schema) = self.session(Arc::new(rows), limits, &notes).map_err(explain)?;
         add_views(&session, &*schema, &views).await.map_err(explain)?;
+        if pg_catalog {
+            add_pg_catalog(&session, &*schema).await.map_err(explain)?;
+        }
         let plan = session.statement_to_plan(statement).await.map_err(explain)?;
         check_plan(&plan, sql)?;
         let plan = rewrite(plan).map_err(explain)?;
-        let plan = session.create_physical_plan(&plan).await.and_then(interruptible);
-        let plan = plan.map_err(explain)?;
-        let schema = public_schema(&plan.schema());
-        Ok(Prepared { schema, plan, session, snapshot, stats, notes })
+        Ok(Logical { plan, tables, session, snapshot, stats, notes })
     }
 
     /// Live rows and files of these tables at this moment.
@@ -190,16 +235,19 @@ impl Engine {
     }
 
     /// The tables and views that a statement needs; live rows of others are not asked for.
-    fn named(&self, statement: &Statement) -> EngineResult<(Vec<Table>, Vec<&'static View>)> {
+    fn named(&self, statement: &Statement) -> EngineResult<Named> {
         let names = self.base.resolve_table_references(statement)?;
+        let is_of = |schema: &str| names.iter().any(|name| name.schema() == Some(schema));
+        let pg_catalog = pg::SCHEMAS.into_iter().any(is_of);
         // Who looks at the list of tables sees all views.
-        let lists = names.iter().any(|name| name.schema() == Some(INFORMATION_SCHEMA));
+        let lists = pg_catalog || is_of(INFORMATION_SCHEMA);
         let is_named = |wanted: &str| names.iter().any(|name| name.table() == wanted);
         let views: Vec<_> = VIEWS.iter().filter(|view| lists || is_named(view.name)).collect();
         let needed = |table: &Table| {
             is_named(table.name()) || (!lists && views.iter().any(|view| view.of == *table))
         };
-        Ok((Table::ALL.into_iter().filter(needed).collect(), views))
+        let tables = Table::ALL.into_iter().filter(needed).collect();
+        Ok(Named { tables, views, pg_catalog })
     }
 
     fn session(
@@ -262,6 +310,17 @@ async fn add_views(
         let plan = session.statement_to_plan(statement).await?;
         let view = ViewTable::new(plan, Some((*sql).to_owned()));
         schema.register_table((*name).to_owned(), Arc::new(view))?;
+    }
+    Ok(())
+}
+
+/// Puts PostgreSQL's lists of tables beside them.
+async fn add_pg_catalog(session: &SessionState, public: &dyn SchemaProvider) -> EngineResult<()> {
+    let name = &session.config_options().catalog.default_catalog;
+    if let Some(catalog) = session.catalog_list().catalog(name) {
+        for (schema, lists) in pg::of(public).await? {
+            catalog.register_schema(schema, lists)?;
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod columns;
 mod kin;
 mod params;
+mod places;
 mod tables;
 
 use std::ops::ControlFlow;
@@ -21,6 +22,7 @@ use icecore_store::UnixNanos;
 
 use self::kin::Scope;
 pub(crate) use self::params::{Params, literal, text_literal};
+pub(crate) use self::places::{Uses, places};
 pub(crate) use self::tables::{TABLE_FUNCTIONS, time_literal};
 use crate::Error;
 
@@ -92,7 +94,7 @@ fn query_of(sql: &str, params: &Params) -> Result<Box<Query>, Error> {
 }
 
 /// SQL of ours as an expression, with these values for its parameters.
-fn expr_of(sql: &str, params: &Params) -> Result<Expr, Error> {
+pub(crate) fn expr_of(sql: &str, params: &Params) -> Result<Expr, Error> {
     let mut expr = parser(sql).and_then(|mut parser| parser.parse_expr()).map_err(ours)?;
     params.fill(&mut expr)?;
     Ok(expr)

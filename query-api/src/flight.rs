@@ -92,7 +92,7 @@ impl FlightSql {
 
     async fn rows(&self, handle: &Handle, caller: &Caller) -> Result<DoGet, Status> {
         let batches = self.answers.batches(handle.question()?, caller).await.map_err(status)?;
-        let Batches { id, head, schema, rows } = batches;
+        let Batches { id, head, schema, rows, marked: _ } = batches;
         let rows = rows.map_err(|error| FlightError::from(status(error)));
         let metrics = self.answers.metrics.clone();
         let mut answer = sent(schema, rows.boxed()).map(|messages| -> Messages {

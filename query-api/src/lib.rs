@@ -16,6 +16,7 @@ mod hint;
 mod http;
 mod limits;
 mod metrics;
+mod pg;
 mod plan;
 mod running;
 mod scripts;

@@ -60,13 +60,22 @@ pub(crate) struct Metrics {
     live_missing: Counter,
     tails: Gauge,
     tailed: Family<TailLabels, Counter>,
+    connections: Gauge,
+    refused_connections: Counter,
 }
 
-/// Somebody looks on for as long as this is held.
+/// Somebody is there for as long as this is held.
 #[derive(Debug)]
-pub(crate) struct Looking(Gauge);
+pub(crate) struct Present(Gauge);
 
-impl Drop for Looking {
+impl Present {
+    fn of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Present {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -101,8 +110,8 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let metrics = Self { seconds: Some(seconds.clone()), ..Self::default() };
-        let Self { queries, seconds: _, running, rows, bytes, live_missing, tails, tailed } =
-            metrics.clone();
+        let Self { queries, running, rows, bytes, live_missing, .. } = metrics.clone();
+        let Self { tails, tailed, connections, refused_connections, .. } = metrics.clone();
         registry.register("icecore_query_queries", "Queries by how they ended", queries);
         let help = "Time from a query's start to the last byte of its answer";
         registry.register_with_unit("icecore_query_duration", help, Unit::Seconds, seconds);
@@ -115,13 +124,26 @@ impl Metrics {
         registry.register("icecore_query_tails", "Callers that look on while rows arrive", tails);
         let help = "Rows that callers look on for, by what became of them";
         registry.register("icecore_query_tail_rows", help, tailed);
+        let help = "Clients of the PostgreSQL protocol that are connected";
+        registry.register("icecore_query_pg_connections", help, connections);
+        let help = "Clients of the PostgreSQL protocol that were turned away for want of room";
+        registry.register("icecore_query_pg_refused_connections", help, refused_connections);
         metrics
     }
 
     /// Somebody begins to look on.
-    pub(crate) fn looking(&self) -> Looking {
-        self.tails.inc();
-        Looking(self.tails.clone())
+    pub(crate) fn looking(&self) -> Present {
+        Present::of(&self.tails)
+    }
+
+    /// A client of the PostgreSQL protocol begins its session.
+    pub(crate) fn connected(&self) -> Present {
+        Present::of(&self.connections)
+    }
+
+    /// A client of the PostgreSQL protocol found no room.
+    pub(crate) fn refused_connection(&self) {
+        self.refused_connections.inc();
     }
 
     /// Somebody looked on for a moment.

@@ -19,6 +19,7 @@ use crate::flight::FlightSql;
 use crate::http::router;
 use crate::limits::{Limits, Threads};
 use crate::metrics::Metrics;
+use crate::pg::Postgres;
 use crate::running::Queries;
 use crate::scripts::Scripts;
 use crate::{Config, Error};
@@ -37,13 +38,14 @@ pub struct QueryParts {
     pub extra_routes: Router,
 }
 
-/// The query API and the page, and the same over Arrow Flight SQL, bound to their addresses.
+/// The query API and the page, and the same over other protocols, bound to their addresses.
 #[derive(Debug)]
 pub struct Query {
     listener: TcpListener,
     address: SocketAddr,
     routes: Router,
     flight: Option<(FlightSql, TcpListener)>,
+    postgres: Option<(Postgres, TcpListener)>,
     /// Ends what would never end by itself.
     ending: CancellationToken,
     drain_wait: Duration,
@@ -81,10 +83,19 @@ impl Query {
             }
             None => None,
         };
+        let postgres = match config.pg_addr {
+            Some(address) => {
+                let (answers, bytes_max) = (Arc::clone(&answers), config.request_bytes_max);
+                let service = Postgres::new(answers, bytes_max, config.pg_connections_max);
+                Some((service, bind(address).await?.0))
+            }
+            None => None,
+        };
         let ending = CancellationToken::new();
         let routes = router(answers, flush, scripts, &config, address, ending.clone());
         let routes = routes.merge(extra_routes);
-        Ok(Self { listener, address, routes, flight, ending, drain_wait: config.drain_wait })
+        let drain_wait = config.drain_wait;
+        Ok(Self { listener, address, routes, flight, postgres, ending, drain_wait })
     }
 
     /// Where HTTP is served; differs from the setting where that had port 0.
@@ -99,6 +110,12 @@ impl Query {
         self.flight.as_ref().and_then(|(_, listener)| listener.local_addr().ok())
     }
 
+    /// Where the PostgreSQL wire protocol is served, if it is.
+    #[must_use]
+    pub fn pg_address(&self) -> Option<SocketAddr> {
+        self.postgres.as_ref().and_then(|(_, listener)| listener.local_addr().ok())
+    }
+
     /// Serves until `stop`, then lets the answers under way end, for at most `drain_wait`.
     ///
     /// # Errors
@@ -106,7 +123,7 @@ impl Query {
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         // Answers are streamed: a last small piece must not wait for the one before it to be
         // acknowledged, which takes 40 ms on many clients.
-        let Self { listener, routes, flight, ending, drain_wait, .. } = self;
+        let Self { listener, routes, flight, postgres, ending, drain_wait, .. } = self;
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
         let http = axum::serve(listener, routes)
@@ -117,13 +134,19 @@ impl Query {
             let Some((service, listener)) = flight else { return Ok(()) };
             service.run(listener, stop.clone()).await.map_err(Error::ServeGrpc)
         };
+        let pg = async {
+            if let Some((service, listener)) = postgres {
+                service.run(listener, stop.clone()).await;
+            }
+            Ok(())
+        };
         let overdue = async {
             stop.cancelled().await;
             ending.cancel();
             tokio::time::sleep(drain_wait).await;
         };
         tokio::select! {
-            served = async { tokio::try_join!(http, grpc) } => served.map(drop),
+            served = async { tokio::try_join!(http, grpc, pg) } => served.map(drop),
             () = overdue => {
                 warn!(waited = ?drain_wait, "answers under way were cut off");
                 Ok(())

@@ -70,6 +70,8 @@ fn ports(settings: &Settings) -> Vec<Line> {
     // One that is left out or is no address is told by whoever starts it.
     let flight = settings.grpc_addr.parse().ok();
     lines.extend(flight.map(|addr| port("Arrow Flight SQL port", "--grpc-addr", addr)));
+    let postgres = settings.pg_addr.parse().ok();
+    lines.extend(postgres.map(|addr| port("PostgreSQL port", "--pg-addr", addr)));
     lines
 }
 

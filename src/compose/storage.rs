@@ -124,6 +124,8 @@ pub(super) async fn open_query(
     let config = icecore_query::Config {
         http_addr: settings.http_addr,
         grpc_addr: address("grpc_addr", &settings.grpc_addr)?,
+        pg_addr: address("pg_addr", &settings.pg_addr)?,
+        pg_connections_max: settings.pg_connections_max,
         tails_max: settings.tails_max,
         tail_rows_per_second_max: settings.tail_rows_per_second_max,
         hosts: settings.http_hosts.clone(),
@@ -150,6 +152,9 @@ pub(super) async fn open_query(
     tracing::info!(address = %query.address(), "answering SQL; the page is at /");
     if let Some(address) = query.grpc_address() {
         tracing::info!(%address, "answering Arrow Flight SQL");
+    }
+    if let Some(address) = query.pg_address() {
+        tracing::info!(%address, "answering the PostgreSQL wire protocol");
     }
     parts.add("query", Order::Query, move |stop| query.run(stop));
     Ok(())

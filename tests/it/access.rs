@@ -11,7 +11,7 @@ use crate::otlp::{post, request};
 use crate::peers;
 
 /// Questions whose answers every way must agree on.
-const QUESTIONS: [&str; 5] = [
+pub(crate) const QUESTIONS: [&str; 5] = [
     "SELECT count(*), count(DISTINCT span_id) FROM spans",
     "SELECT name, count(*), sum(duration_ns), avg(duration_ns) FROM spans GROUP BY name ORDER BY name",
     "SELECT span_id, service_name, attributes['number'] FROM spans WHERE name = 'operation 3' ORDER BY span_id",
@@ -31,7 +31,7 @@ pub(crate) async fn filled(folder: &Path) -> Icecore {
 }
 
 /// What a script of a peer printed, as JSON.
-async fn script(program: &Path, name: &str, args: &[&str]) -> Value {
+pub(crate) async fn script(program: &Path, name: &str, args: &[&str]) -> Value {
     let mut command = Command::new(program);
     command.arg(peers::script(name)).args(args).env("TZ", "UTC");
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
@@ -41,7 +41,7 @@ async fn script(program: &Path, name: &str, args: &[&str]) -> Value {
 }
 
 /// The answers of `icecore sql` to the questions.
-async fn ours(icecore: &Icecore) -> Vec<Value> {
+pub(crate) async fn ours(icecore: &Icecore) -> Vec<Value> {
     let mut answers = Vec::new();
     for question in QUESTIONS {
         answers.push(json!(icecore.sql(question).await));

@@ -19,6 +19,8 @@ pub(crate) struct Icecore {
     pub(crate) api: String,
     /// Where Arrow Flight SQL is answered.
     pub(crate) flight: String,
+    /// The port of the PostgreSQL wire protocol.
+    pub(crate) postgres: String,
 }
 
 /// How to start one.
@@ -55,7 +57,8 @@ impl Start {
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(["--otlp-grpc-addr=127.0.0.1:0", "--otlp-http-addr=127.0.0.1:0"])
-            .args(["--http-addr=127.0.0.1:0", "--grpc-addr=127.0.0.1:0", "--log-format=json"])
+            .args(["--http-addr=127.0.0.1:0", "--grpc-addr=127.0.0.1:0", "--pg-addr=127.0.0.1:0"])
+            .arg("--log-format=json")
             .args(&self.args)
             .envs(self.env.iter().cloned())
             .stderr(Stdio::piped());
@@ -78,7 +81,7 @@ impl Start {
             }
         });
         let (mut grpc, mut http) = (String::new(), String::new());
-        let (mut api, mut flight) = (String::new(), String::new());
+        let (mut api, mut flight, mut postgres) = (String::new(), String::new(), String::new());
         let mut seen = Vec::new();
         loop {
             let line = told.recv_timeout(PATIENCE).unwrap_or_else(|_| {
@@ -95,13 +98,16 @@ impl Start {
                 Some("answering Arrow Flight SQL") => {
                     flight = format!("grpc://{}", field("address"));
                 }
+                Some("answering the PostgreSQL wire protocol") => {
+                    postgres = field("address").rsplit(':').next().unwrap_or_default().to_owned();
+                }
                 Some("ready") => break,
                 _ => {}
             }
             seen.push(line);
         }
         let (grpc, http) = (format!("http://{grpc}"), format!("http://{http}"));
-        Icecore { child, grpc, http, api, flight }
+        Icecore { child, grpc, http, api, flight, postgres }
     }
 
     /// Runs `icecore store …` on its bucket.

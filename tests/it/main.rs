@@ -16,6 +16,7 @@ mod metrics;
 mod openapi;
 mod otlp;
 mod peers;
+mod postgres;
 mod probes;
 mod readers;
 mod retention;

@@ -3,10 +3,11 @@
 //! Invariant: the same turns, bounds and figures as for any other answer; a stream that ends
 //! without an error is whole.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,11 +30,13 @@ pub(crate) struct Batches {
     pub(crate) head: Head,
     /// Of the rows: types that every reader knows.
     pub(crate) schema: SchemaRef,
+    /// The same columns with marks for texts that are JSON.
+    pub(crate) marked: SchemaRef,
     /// The rows, as they come; whoever sends them counts their bytes.
     pub(crate) rows: BoxStream<'static, Result<RecordBatch, Error>>,
 }
 
-type Begun = oneshot::Sender<Result<(SchemaRef, Head), Error>>;
+type Begun = oneshot::Sender<Result<(SchemaRef, SchemaRef, Head), Error>>;
 
 impl Answers {
     /// Runs the query on the query threads. Returns once it is planned.
@@ -55,7 +58,7 @@ impl Answers {
                 drop(rows.send(Err(error)).await);
             }
         });
-        let (schema, head) = begins.await.unwrap_or(Err(Error::Lost))?;
+        let (schema, marked, head) = begins.await.unwrap_or(Err(Error::Lost))?;
         let rows = stream::unfold(work.map(|work| (waiting, work)), |left| async move {
             let (mut waiting, work) = left?;
             match waiting.recv().await {
@@ -63,7 +66,7 @@ impl Answers {
                 None => work.await.is_err().then(|| (Err(Error::Lost), None)),
             }
         });
-        Ok(Batches { id, head, schema, rows: rows.boxed() })
+        Ok(Batches { id, head, schema, marked, rows: rows.boxed() })
     }
 
     /// What the query would answer. Takes a turn like any other, and reads no row.
@@ -78,6 +81,21 @@ impl Answers {
             let planned = answers.engine.prepare(&question, &answers.limits);
             let prepared = answers.bounded(admitted.entry(), planned).await?;
             Ok(prepared.schema)
+        });
+        work.ok_or(Error::Lost)?.await.unwrap_or(Err(Error::Lost))
+    }
+
+    /// The types of the values that the query takes and that were not given, by their names.
+    pub(crate) async fn parameter_types(
+        self: &Arc<Self>,
+        question: Question,
+        caller: &Caller,
+    ) -> Result<HashMap<String, Option<DataType>>, Error> {
+        let admitted = self.admit(caller, &question.sql).await?;
+        let answers = Arc::clone(self);
+        let work = self.threads.spawn(async move {
+            let types = answers.engine.parameter_types(&question, &answers.limits);
+            answers.bounded(admitted.entry(), types).await
         });
         work.ok_or(Error::Lost)?.await.unwrap_or(Err(Error::Lost))
     }
@@ -124,8 +142,8 @@ impl Answers {
         }
         let incomplete = snapshot.incomplete.clone();
         let head = Head { snapshot: snapshot.files.id(), incomplete };
-        let schema = plain_schema(&schema);
-        let begins = Ok((Arc::clone(&schema), head));
+        let (schema, marked) = (plain_schema(&schema), schema);
+        let begins = Ok((Arc::clone(&schema), marked, head));
         if begun.take().is_none_or(|begun| begun.send(begins).is_err()) {
             return Ok(Outcome::Cancelled);
         }

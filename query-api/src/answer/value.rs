@@ -17,7 +17,7 @@ use crate::table::columns::is_json;
 const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.9fZ";
 
 /// How every value is written.
-pub(super) fn options() -> EncoderOptions {
+pub(crate) fn options() -> EncoderOptions {
     EncoderOptions::default()
         .with_explicit_nulls(true)
         .with_timestamp_format(TIME_FORMAT.to_owned())
@@ -26,11 +26,11 @@ pub(super) fn options() -> EncoderOptions {
 }
 
 /// Writes the cells of one column.
-pub(super) struct CellWriter<'a>(NullableEncoder<'a>);
+pub(crate) struct CellWriter<'a>(NullableEncoder<'a>);
 
 impl<'a> CellWriter<'a> {
     /// For one column of one batch.
-    pub(super) fn new(
+    pub(crate) fn new(
         field: &'a FieldRef,
         column: &'a dyn Array,
         options: &'a EncoderOptions,
@@ -39,7 +39,7 @@ impl<'a> CellWriter<'a> {
     }
 
     /// Appends one cell.
-    pub(super) fn write(&mut self, row: usize, out: &mut Vec<u8>) {
+    pub(crate) fn write(&mut self, row: usize, out: &mut Vec<u8>) {
         if self.0.is_null(row) {
             out.extend_from_slice(b"null");
         } else {
@@ -48,7 +48,7 @@ impl<'a> CellWriter<'a> {
     }
 
     /// Whether a cell is null.
-    pub(super) fn is_null(&self, row: usize) -> bool {
+    pub(crate) fn is_null(&self, row: usize) -> bool {
         self.0.is_null(row)
     }
 }

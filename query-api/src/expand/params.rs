@@ -8,15 +8,23 @@ use datafusion::sql::sqlparser::ast::{
 };
 use serde_json::{Number, Value as Json};
 
+use super::places::compare_items;
 use crate::Error;
 
 /// Values by the names that the SQL has for them, with the dollar sign.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Params {
     values: HashMap<String, Expr>,
+    /// Whether names without a value are left as they are.
+    open: bool,
 }
 
 impl Params {
+    /// None, and none is missed: for looking at a query whose values are yet to come.
+    pub(crate) fn open() -> Self {
+        Self { values: HashMap::new(), open: true }
+    }
+
     /// Those of a request: a list for `$1`, `$2`, …, or an object for `$name`.
     pub(crate) fn of_request(params: &Json) -> Result<Self, Error> {
         let mut all = Self::default();
@@ -58,9 +66,13 @@ impl Params {
     /// Puts the values in place of their names.
     pub(super) fn fill<V: VisitMut>(&self, sql: &mut V) -> Result<(), Error> {
         let filled = visit_expressions_mut(sql, |expr| {
+            if self.open {
+                compare_items(expr);
+            }
             let Some(name) = placeholder(expr) else { return ControlFlow::Continue(()) };
             match self.values.get(name) {
                 Some(value) => *expr = value.clone(),
+                None if self.open => {}
                 None => return ControlFlow::Break(self.missing(name)),
             }
             ControlFlow::Continue(())
@@ -86,7 +98,7 @@ impl Params {
     }
 }
 
-fn placeholder(expr: &Expr) -> Option<&str> {
+pub(super) fn placeholder(expr: &Expr) -> Option<&str> {
     let Expr::Value(value) = expr else { return None };
     match &value.value {
         Value::Placeholder(name) => Some(name),

@@ -6,8 +6,6 @@ use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use bytes::Bytes;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures::future;
 use futures::stream::{Stream, TryStreamExt};
 use prost::Message as _;
@@ -17,10 +15,7 @@ use tonic::Status;
 
 use super::status;
 use crate::engine::Question;
-use crate::expand::Params;
-
-/// Values that one statement may take.
-const PLACES_MAX: usize = 1000;
+use crate::expand::{Params, places};
 
 /// A statement and its values: all there is to know of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,14 +46,7 @@ impl Handle {
 
     /// How many values the statement wants.
     pub(super) fn places(&self) -> usize {
-        let tokens = Tokenizer::new(&GenericDialect {}, &self.sql).tokenize();
-        let place = |token: &Token| match token {
-            Token::Placeholder(name) => name.strip_prefix('$')?.parse().ok(),
-            _ => None,
-        };
-        // A text that is no SQL has no places: it is refused where it is planned.
-        let places = tokens.iter().flatten().filter_map(place).max();
-        places.unwrap_or(0).min(PLACES_MAX)
+        places(&self.sql)
     }
 
     /// With a null for each value, to learn what is answered.

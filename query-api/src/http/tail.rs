@@ -22,7 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{ErrorBody, Shared, log};
 use crate::answer::{Encode as _, JsonLinesEncoder};
-use crate::metrics::Looking;
+use crate::metrics::Present;
 use crate::tail::{Follower, Seen, Wanted};
 use crate::{Config, Error};
 
@@ -124,7 +124,7 @@ struct Events {
     silent: u32,
     shared: Arc<Shared>,
     _turn: OwnedSemaphorePermit,
-    _looking: Looking,
+    _looking: Present,
 }
 
 impl Events {

@@ -1,0 +1,180 @@
+//! The PostgreSQL wire protocol, for `psql`, drivers and dashboards.
+//!
+//! Invariant: queries have the turns, bounds and figures of those over HTTP; a connection keeps a
+//! bounded number of statements, and what it asked ends with it.
+
+pub(crate) mod catalog;
+mod cell;
+mod dialect;
+mod fault;
+mod kept;
+mod numeric;
+mod param;
+mod portal;
+mod session;
+mod statement;
+mod types;
+mod wire;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use self::fault::fault;
+use self::session::Session;
+use self::wire::{Startup, Writer, read_startup};
+use crate::answer::Answers;
+use crate::running::Caller;
+
+/// How long a client may take to begin a session.
+const STARTUP_WAIT: Duration = Duration::from_secs(10);
+
+/// The service, over the answers that all protocols share.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    answers: Arc<Answers>,
+    request_bytes_max: usize,
+    connections: Arc<Semaphore>,
+    /// Of those that have not said yet what they want.
+    beginnings: Arc<Semaphore>,
+    connections_max: usize,
+    sessions: Mutex<HashMap<u32, Asks>>,
+    numbered: AtomicU32,
+}
+
+/// What a session runs, and the secret of those who may end it.
+#[derive(Debug)]
+struct Asks {
+    secret: u32,
+    id: String,
+}
+
+impl Postgres {
+    /// Over these answers; a message is at most so long, and so many are connected.
+    pub(crate) fn new(
+        answers: Arc<Answers>,
+        request_bytes_max: usize,
+        connections_max: usize,
+    ) -> Self {
+        Self {
+            answers,
+            request_bytes_max,
+            connections: Arc::new(Semaphore::new(connections_max)),
+            beginnings: Arc::new(Semaphore::new(connections_max)),
+            connections_max,
+            sessions: Mutex::default(),
+            numbered: AtomicU32::new(1),
+        }
+    }
+
+    /// Serves until `stop`; then sessions end with what they are at.
+    pub(crate) async fn run(self, mut listener: TcpListener, stop: CancellationToken) {
+        let service = Arc::new(self);
+        let sessions = TaskTracker::new();
+        loop {
+            // Waits by itself where descriptors have run out.
+            let (stream, from) = tokio::select! {
+                accepted = Listener::accept(&mut listener) => accepted,
+                () = stop.cancelled() => break,
+            };
+            let Ok(beginning) = Arc::clone(&service.beginnings).try_acquire_owned() else {
+                service.answers.metrics.refused_connection();
+                continue;
+            };
+            let (service, stop) = (Arc::clone(&service), stop.clone());
+            sessions.spawn(async move {
+                let served = service.serve(stream, beginning, &stop);
+                if let Err(error) = Box::pin(served).await {
+                    debug!(%from, %error, "a session broke off");
+                }
+            });
+        }
+        sessions.close();
+        sessions.wait().await;
+    }
+
+    async fn serve(
+        &self,
+        mut stream: TcpStream,
+        beginning: OwnedSemaphorePermit,
+        stop: &CancellationToken,
+    ) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let begun = tokio::time::timeout(STARTUP_WAIT, begin(&mut stream)).await;
+        let older = match begun.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))?? {
+            Startup::Cancel { process, secret } => {
+                self.cancel(process, secret);
+                return Ok(());
+            }
+            Startup::Session { newer, options } => {
+                (newer || !options.is_empty()).then_some(options)
+            }
+            Startup::Encrypt => return Ok(()),
+        };
+        let Ok(_place) = self.connections.try_acquire() else {
+            self.answers.metrics.refused_connection();
+            return refuse(&mut stream, self.connections_max).await;
+        };
+        drop(beginning);
+        let _counted = self.answers.metrics.connected();
+        let client = stream.peer_addr()?.ip().to_canonical();
+        let process = self.numbered.fetch_add(1, Ordering::Relaxed);
+        // The keys of a hasher are random: 32 bits of them end a query, and nothing else.
+        let [a, b, c, d, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
+        let secret = u32::from_be_bytes([a, b, c, d]);
+        self.lock().insert(process, Asks { secret, id: String::new() });
+        let mut session = Session::new(self, stream, Caller { client, id: None }, process);
+        let ended = session.run(secret, older, stop).await;
+        self.lock().remove(&process);
+        ended
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Asks>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session runs the query with this id.
+    fn asks(&self, process: u32, id: &str) {
+        if let Some(asks) = self.lock().get_mut(&process) {
+            id.clone_into(&mut asks.id);
+        }
+    }
+
+    /// Ends what a session runs, for who knows its secret.
+    fn cancel(&self, process: u32, secret: u32) {
+        let id = self.lock().get(&process).filter(|it| it.secret == secret).map(|it| it.id.clone());
+        if let Some(id) = id {
+            // One that has ended by itself needs no end.
+            drop(self.answers.queries.end(&id));
+        }
+    }
+}
+
+/// What a connection begins with. Nothing is encrypted, and clients are told so.
+async fn begin(stream: &mut TcpStream) -> io::Result<Startup> {
+    loop {
+        match read_startup(stream).await? {
+            Startup::Encrypt => stream.write_all(b"N").await?,
+            startup => return Ok(startup),
+        }
+    }
+}
+
+async fn refuse(stream: &mut TcpStream, connections_max: usize) -> io::Result<()> {
+    let mut out = Writer::default();
+    let mut refused = fault("53300", format!("{connections_max} clients are connected already"));
+    "close one, or raise `pg_connections_max`".clone_into(&mut refused.hint);
+    out.fault(&refused);
+    stream.write_all(&out.take()).await
+}
