@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde::Deserialize;
 
 use crate::peers::{Peer, free_port, listening};
-use crate::receiver::{Received, int, list, text};
+use crate::receiver::{Received, int, list, text, within};
 use crate::requests::of_ports;
 use crate::watch::watched;
 
@@ -115,8 +115,6 @@ fn check_span(record: &Record, span: &Span) {
     };
     assert_eq!(text(span, "error.type"), error, "{}", shown());
     assert!(int(span, "network.peer.port").is_some(), "{}", shown());
-    let slack = 5_000_000;
-    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
-    let inside = end <= record.end + slack || record.code.is_none();
-    assert!(start <= end && start + slack >= record.start && inside, "{}", shown());
+    let until = if record.code.is_none() { u64::MAX } else { record.end };
+    assert!(within(span, record.start, until), "{}", shown());
 }

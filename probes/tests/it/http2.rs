@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde::Deserialize;
 
 use crate::peers::{Peer, line, python};
-use crate::receiver::{Received, boolean, int, text};
+use crate::receiver::{Received, boolean, int, text, within};
 use crate::requests::{check_spans, nginx, of_ports};
 use crate::watch::{on, watched};
 
@@ -153,8 +153,5 @@ fn check_call(call: &Call, span: &Span) {
             assert_eq!(size, bytes, "{way}: {}", shown());
         }
     }
-    let slack = 5_000_000;
-    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
-    let inside = start + slack >= call.start && end <= call.end + slack;
-    assert!(start <= end && inside, "{}", shown());
+    assert!(within(span, call.start, call.end), "{}", shown());
 }

@@ -31,6 +31,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, ResourceMetrics};
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
@@ -223,6 +224,16 @@ pub(crate) fn boolean(span: &Span, key: &str) -> Option<bool> {
         Some(Value::BoolValue(truth)) => Some(*truth),
         _ => None,
     }
+}
+
+/// The span lies within times that its client wrote down. One clock is read on both sides; but a server
+/// may lose its CPU between its last byte and the end of the call that sent it, when the client has gone
+/// on long since.
+pub(crate) fn within(span: &Span, first: u64, last: u64) -> bool {
+    let slack = 5_000_000;
+    let late = if span.kind() == SpanKind::Server { 2_000_000_000 } else { slack };
+    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
+    start <= end && start + slack >= first && end <= last.saturating_add(late)
 }
 
 /// Texts among the attributes.

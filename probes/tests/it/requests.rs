@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
 
 use crate::peers::{Peer, free_port, line, listening, python};
-use crate::receiver::{Received, int, text};
+use crate::receiver::{Received, int, text, within};
 use crate::watch::{on, watched};
 
 const REQUESTS: usize = 150;
@@ -76,11 +76,8 @@ fn check_span(row: &Value, span: &Span) {
     assert_eq!(int(span, "http.response.status_code"), Some(number(4)), "{row}");
     assert_eq!(int(span, "http.request.body.size").unwrap_or(0), number(5), "{row}: {span:?}");
     assert_eq!(int(span, "http.response.body.size").unwrap_or(0), number(6), "{row}: {span:?}");
-    // One clock, read on both sides of a call.
-    let slack = 5_000_000;
-    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
     let (first, last) = (row[7].as_u64().unwrap(), row[8].as_u64().unwrap());
-    assert!(start <= end && start + slack >= first && end <= last + slack, "{row}: {span:?}");
+    assert!(within(span, first, last), "{row}: {span:?}");
 }
 
 /// An nginx that serves files of known sizes; `listen` stands behind the ports of its configuration

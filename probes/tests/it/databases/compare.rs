@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde::Deserialize;
 
 use super::{Subject, Words};
-use crate::receiver::{Received, int, text};
+use crate::receiver::{Received, int, text, within};
 
 /// One operation, as the client saw it. What it does not know is null.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,9 +26,6 @@ pub(super) struct Record {
     start: u64,
     end: u64,
 }
-
-/// One clock, read on both sides of a call.
-const SLACK_NANOS: u64 = 5_000_000;
 
 /// The spans of one kind match the records one for one, in the order of each connection.
 pub(super) fn check_spans(
@@ -129,9 +126,7 @@ fn check_span(words: &Words, record: &Record, span: &Span) {
         let found = int(span, key);
         assert!(size.is_none() || found == size, "{key} {found:?}: {}", shown());
     }
-    let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
     // What is not answered may reach the server when its client has long gone on.
-    let until = if record.received == Some(0) { u64::MAX } else { record.end + SLACK_NANOS };
-    let inside = start + SLACK_NANOS >= record.start && end <= until;
-    assert!(start <= end && inside, "{}", shown());
+    let until = if record.received == Some(0) { u64::MAX } else { record.end };
+    assert!(within(span, record.start, until), "{}", shown());
 }
