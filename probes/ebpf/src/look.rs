@@ -9,7 +9,7 @@ use icecore_probe_events::{
     Connection, FLAG_TLS, VERDICT_COPY, VERDICT_IGNORE, VERDICT_TLS, VERDICT_UNDECIDED,
 };
 
-use crate::call::Source;
+use crate::call::{Source, Stretch};
 use crate::copy::{opaque, stretch};
 use crate::maps::{VERDICTS, setting};
 
@@ -21,6 +21,8 @@ const AMQP: [u8; 8] = *b"AMQP\0\0\x09\x01";
 
 /// The kind of a TLS record that belongs to a handshake.
 const HANDSHAKE: u8 = 0x16;
+/// Stretches that are looked at for the first byte of a call.
+const EMPTY_STRETCHES_MAX: u32 = 4;
 /// What a TLS record may hold: 16 KiB, and 2 KiB that compression and encryption may add.
 const RECORD_BYTES_MAX: u16 = (16 << 10) + (2 << 10);
 
@@ -104,15 +106,19 @@ pub extern "C" fn looks_like(head: u64, known: u64) -> u64 {
 #[inline(always)]
 fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
     let mut source = source;
-    // Empty stretches before the first byte are as good as unheard of; two are looked at.
-    if source.len == 0 && source.vector_len > 0 {
+    let mut looked = 0;
+    while source.len == 0 && source.vector_len > 0 && looked < EMPTY_STRETCHES_MAX {
         let first = stretch(source.vector)?;
         source.at = first.at;
         source.len = first.len;
+        source.vector += size_of::<Stretch>() as u64;
+        source.vector_len -= 1;
+        looked += 1;
     }
     let known = source.len.min(moved);
     if known == 0 {
-        return None;
+        // Behind more empty stretches anything may come; without any, the bytes were never in memory.
+        return (source.vector_len > 0).then_some(([0; 8], 0));
     }
     let mut head = [0_u8; 8];
     if known >= 8 {

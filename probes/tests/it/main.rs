@@ -7,6 +7,7 @@ mod cluster;
 mod connections;
 mod databases;
 mod dns;
+mod edges;
 mod http2;
 mod lives;
 mod peers;
