@@ -1,6 +1,7 @@
 -- title: TCP drops
 -- about: Segments that the kernel threw away, by connection and reason.
--- param: metric text = 'network.tcp.drops'; the counter
+-- about: The probes do not count them; this is for agents that do.
+-- param: metric text = 'network.tcp.drops'; the counter of such an agent
 -- param: service text = null; only this service; null for all
 -- param: since time = 15m; from when
 -- param: until time = now; until when
