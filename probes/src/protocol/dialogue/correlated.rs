@@ -154,11 +154,12 @@ impl<C: Correlated> Correlation<C> {
             if self.grammar.resume(side, &joined, &self.pending) == Some(0) {
                 self.way(side).lost = false;
                 let time = self.way(side).last_seen;
-                self.read(
-                    side,
-                    &mut Input::new(&Segment { time, captured: &short, omitted: 0, ..*segment }),
-                );
-                return true;
+                let before = Segment { time, captured: &short, omitted: 0, ..*segment };
+                let mut before = Input::new(&before);
+                self.read(side, &mut before);
+                // What followed on the head made no sense: the place is lost again.
+                self.ledger.rest(&mut before);
+                return !self.way(side).lost && !self.ledger.has_passed();
             }
             self.ledger.counts.unparsed_bytes += short.len() as u64;
         }
