@@ -1,5 +1,6 @@
 // The page: services, requests, a trace, a SQL box. It asks only /api/v1/sql and /api/v1/traces.
 import { draw, duration, element } from '/ui/trace.js';
+import { drawFlame, isFlame, treesOf } from '/ui/flame.js';
 
 const $ = (id) => document.getElementById(id);
 let service = null;
@@ -106,6 +107,16 @@ function shown(value) {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
+// Where the rows of an answer are frames, they are drawn as well.
+function showFlames(columns, rows) {
+  const trees = isFlame(columns) ? treesOf(columns, rows) : [];
+  $('flames').replaceChildren(...trees.map((tree) => {
+    const place = element('div', { className: 'flame', role: 'group', 'aria-label': `Flame graph of ${tree.name}` });
+    drawFlame(tree, place);
+    return place;
+  }));
+}
+
 const ROWS_SHOWN_MAX = 1000;
 
 async function runSql(event) {
@@ -120,6 +131,7 @@ async function runSql(event) {
       element('th', { scope: 'col', title: type, className: numeric[at] ? 'n' : '' }, name))));
     result.tBodies[0].replaceChildren(...rows.slice(0, ROWS_SHOWN_MAX).map((row) =>
       element('tr', {}, ...row.map((value, at) => cell(shown(value), numeric[at] ? 'n' : '')))));
+    showFlames(columns, rows);
     const cut = rows.length > ROWS_SHOWN_MAX ? `, the first ${ROWS_SHOWN_MAX} shown` : '';
     const missing = stats.incomplete.length ? `; incomplete: ${stats.incomplete.join('; ')}` : '';
     state.textContent = `${rows.length} rows${cut} in ${stats.elapsed_ms.toFixed(1)} ms; ` +
@@ -128,6 +140,7 @@ async function runSql(event) {
     state.textContent = '';
     result.tHead.replaceChildren();
     result.tBodies[0].replaceChildren();
+    showFlames([], []);
     trouble.textContent = error.hint ? `${error.message}. ${error.hint}` : error.message;
     trouble.hidden = false;
   }

@@ -18,6 +18,7 @@ mod otlp;
 mod peers;
 mod postgres;
 mod probes;
+mod profiles;
 mod readers;
 mod retention;
 mod scripts;

@@ -17,7 +17,7 @@ struct Asset {
     text: &'static str,
 }
 
-const ASSETS: [Asset; 5] = [
+const ASSETS: [Asset; 6] = [
     Asset {
         path: "/",
         media_type: "text/html; charset=utf-8",
@@ -32,6 +32,11 @@ const ASSETS: [Asset; 5] = [
         path: "/ui/trace.js",
         media_type: "text/javascript; charset=utf-8",
         text: include_str!("../../ui/trace.js"),
+    },
+    Asset {
+        path: "/ui/flame.js",
+        media_type: "text/javascript; charset=utf-8",
+        text: include_str!("../../ui/flame.js"),
     },
     Asset {
         path: "/ui/style.css",

@@ -45,12 +45,58 @@ async fn the_pages_queries_run() {
 /// Guarantees: no text from outside can become markup or code.
 #[test]
 fn nothing_becomes_markup() {
-    for text in [APP, include_str!("../../ui/trace.js"), include_str!("../../ui/index.html")] {
+    let (trace, flame) = (include_str!("../../ui/trace.js"), FLAME);
+    for text in [APP, trace, flame, include_str!("../../ui/index.html")] {
         for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
             assert!(!text.contains(way), "{way}");
         }
         assert!(!text.contains("style=") && !text.contains("onclick="), "the policy forbids it");
     }
+}
+
+const FLAME: &str = include_str!("../../ui/flame.js");
+
+const FLAME_CHECK: &str = r#"
+import { isFlame, treesOf, layout } from './flame.js';
+import assert from 'node:assert';
+const columns = ['sample_type', 'unit', 'depth', 'frame', 'total', 'self', 'path'].map((name) => ({ name }));
+assert.ok(isFlame(columns) && !isFlame(columns.slice(0, 5)));
+const row = (depth, frame, total, path, type = 'cpu') => [type, 'ns', depth, frame, total, 0, path];
+const rows = [row(1, 'b', 30, 'main;b'), row(2, 'c', 10, 'main;b;c'), row(0, 'main', 40, 'main'), row(1, 'd', 10, 'main;d'),
+  row(0, 'main', 7, 'main', 'wall'), row(2, 'lost', 3, 'gone;x;lost')];
+const [cpu, wall] = treesOf(columns, rows);
+assert.deepStrictEqual([cpu.name, cpu.total, wall.name, wall.total], ['cpu, ns', 40, 'wall, ns', 7]);
+const drawn = (chosen) => layout(chosen).map(({ node, left, width, row }) => [node.name, left, width, row]);
+assert.deepStrictEqual(drawn(cpu).sort((one, other) => one[3] - other[3] || one[1] - other[1]),
+  [['cpu, ns', 0, 1, 0], ['main', 0, 1, 1], ['b', 0, 0.75, 2], ['d', 0.75, 0.25, 2], ['c', 0, 0.25, 3]]);
+assert.deepStrictEqual(drawn(cpu.children[0].children[0]), [['b', 0, 1, 0], ['c', 0, 10 / 30, 1]]);
+"#;
+
+/// Scenario: frames of two kinds of samples, children before parents, a frame whose caller was cut off.
+/// Guarantees: a tree for each kind; a frame is as wide as its share, above what called it; a chosen
+/// frame is as wide as the place.
+#[test]
+fn every_frame_is_above_its_caller() {
+    let flame = FLAME.replace("'/ui/trace.js'", "'./trace.js'");
+    run_in_node(&[("flame.js", &flame), ("check.js", FLAME_CHECK)]);
+}
+
+/// Runs `check.js` beside the page's own module; does nothing where there is no Node.js.
+fn run_in_node(files: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = [
+        ("trace.js", include_str!("../../ui/trace.js")),
+        ("package.json", "{\"type\":\"module\"}"),
+    ];
+    for (name, text) in shared.iter().chain(files) {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let ran = Command::new("node").arg("check.js").current_dir(folder.path()).output();
+    let Ok(ran) = ran else {
+        println!("skipped: there is no `node` here");
+        return;
+    };
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 const CHECK: &str = r#"
@@ -72,14 +118,5 @@ assert.strictEqual(duration(2e9), '2.00 s');
 /// Guarantees: every span is drawn once, below its parent where there is one.
 #[test]
 fn every_span_is_drawn_once() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("trace.js"), include_str!("../../ui/trace.js")).unwrap();
-    std::fs::write(folder.path().join("package.json"), "{\"type\":\"module\"}").unwrap();
-    std::fs::write(folder.path().join("check.js"), CHECK).unwrap();
-    let ran = Command::new("node").arg("check.js").current_dir(folder.path()).output();
-    let Ok(ran) = ran else {
-        println!("skipped: there is no `node` here");
-        return;
-    };
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    run_in_node(&[("check.js", CHECK)]);
 }
