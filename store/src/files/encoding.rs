@@ -38,6 +38,11 @@ const ID_DICTIONARY_BYTES_MAX: usize = 64 << 20;
 /// once they are compressed, and without a dictionary each row would have all of its frames.
 const STACK_DICTIONARY_BYTES_MAX: usize = 32 << 20;
 
+/// Of its compression. Stacks share their outer frames, which level 1 hardly sees: of 5,823 samples of a
+/// machine that compiles, with 3,243 stacks of 34 frames, it left 46 and 31 bytes a row of names and
+/// details, this one 27 and 22, in a microsecond a row more.
+const STACK_ZSTD_LEVEL: i32 = 7;
+
 /// A page of data. To read one row its page is unpacked, of every column, and a trace has its rows
 /// in as many places as it has operations. In rows that is 2,048 span ids or 4,400 durations; what
 /// repeats takes less room and gets longer pages, so that small pages cost few of them.
@@ -248,7 +253,9 @@ fn leaf_properties(
 ) -> WriterPropertiesBuilder {
     match field.data_type() {
         DataType::Dictionary(_, _) if matches!(field.name().as_str(), "stack" | "frames") => {
-            properties.set_column_dictionary_page_size_limit(leaf, STACK_DICTIONARY_BYTES_MAX)
+            properties
+                .set_column_dictionary_page_size_limit(leaf.clone(), STACK_DICTIONARY_BYTES_MAX)
+                .set_column_compression(leaf, compression(STACK_ZSTD_LEVEL))
         }
         // Sorted within runs: differences are short.
         DataType::Timestamp(_, _) => properties
