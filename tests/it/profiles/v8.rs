@@ -93,7 +93,7 @@ pub(super) fn otlp(
             let path = std::iter::successors(Some(*node), |node| parents.get(node).copied());
             let location_indices = path.map(|node| locations[&node]).collect();
             dictionary.stack_table.push(Stack { location_indices });
-            let stack_index = dictionary.stack_table.len() as i32 - 1;
+            let stack_index = newest(&dictionary.stack_table);
             Sample { stack_index, link_index: 1, ..Sample::default() }
         });
         sample.values.push(*delta);
@@ -126,7 +126,7 @@ fn locate(node: &Node, dictionary: &mut ProfilesDictionary) -> i32 {
             table.push(text.to_owned());
             table.len() - 1
         });
-        at as i32
+        i32::try_from(at).unwrap()
     };
     let function = Function {
         name_strindex: string(&name(node)),
@@ -136,10 +136,15 @@ fn locate(node: &Node, dictionary: &mut ProfilesDictionary) -> i32 {
     };
     dictionary.function_table.push(function);
     let line = Line {
-        function_index: dictionary.function_table.len() as i32 - 1,
+        function_index: newest(&dictionary.function_table),
         line: node.call_frame.line_number + 1,
         column: node.call_frame.column_number + 1,
     };
     dictionary.location_table.push(Location { lines: vec![line], ..Location::default() });
-    dictionary.location_table.len() as i32 - 1
+    newest(&dictionary.location_table)
+}
+
+/// The index of the last entry.
+fn newest<T>(table: &[T]) -> i32 {
+    i32::try_from(table.len() - 1).unwrap()
 }
