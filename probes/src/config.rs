@@ -16,6 +16,7 @@ use crate::pipeline::PipelineConfig;
 use crate::profile::ProfileConfig;
 use crate::protocol::Limits;
 use crate::rules::RulesConfig;
+use crate::tie::TieConfig;
 
 /// Settings of the whole agent.
 #[derive(Debug, Clone, Default)]
@@ -185,6 +186,7 @@ impl Config {
         tls.check()?;
         self.network.check()?;
         self.profile.check()?;
+        self.pipeline.ties.check()?;
         let MachineConfig { enabled: _, every, processes_max, events_per_second_max } =
             &self.machine;
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
@@ -229,6 +231,15 @@ impl NetworkConfig {
         within("network records_per_second_max", *records_per_second_max, 0, 1_000_000)?;
         within("network sockets_max", *sockets_max as u64, 16, 4 << 20)?;
         within("network names_max", *names_max as u64, 0, 1 << 20)
+    }
+}
+
+impl TieConfig {
+    fn check(&self) -> Result<(), Error> {
+        let Self { wait, requests_max } = self;
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        within("ties wait in milliseconds", wait_ms, 0, 60_000)?;
+        within("ties requests_max", *requests_max as u64, 16, 4 << 20)
     }
 }
 

@@ -7,4 +7,6 @@ mod table;
 
 pub(crate) use datagrams::Datagrams;
 pub use handshake::Tls;
+#[cfg(test)]
+pub(crate) use table::tests::piece as piece_of;
 pub(crate) use table::{Figures, Table, TableConfig, Verdict, address, comm, text};

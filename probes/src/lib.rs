@@ -31,6 +31,7 @@ mod ring;
 pub mod rules;
 pub mod secret;
 mod span;
+mod tie;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub use kernel::{Finding, Level, Rung, findings};
 pub use machine::MachineConfig;
 pub use network::NetworkConfig;
 pub use profile::ProfileConfig;
+pub use tie::TieConfig;
 
 use attach::tls::{Finder, Hooks, TlsMetrics};
 use attach::{Walk, Walked};

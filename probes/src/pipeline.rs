@@ -23,7 +23,8 @@ use crate::profile::Export;
 use crate::protocol::{Counts, Exchange, Role};
 use crate::redact::Taken;
 use crate::rules::{Call, Decision, InForce, Rules};
-use crate::span::{self, Bodies, attribute::Attribute, facts::Facts, link};
+use crate::span::{self, Bodies, attribute::Attribute, facts::Facts};
+use crate::tie::{Held, TieConfig, Ties};
 use metrics::{LeftOut, PipelineMetrics};
 
 /// What is made of exchanges.
@@ -35,11 +36,18 @@ pub struct PipelineConfig {
     pub series_max: usize,
     /// Processes with histograms of their own; the rest share one without its own resource.
     pub resources_max: usize,
+    /// Which span is whose child.
+    pub ties: TieConfig,
 }
 
 impl Default for PipelineConfig {
     fn default() -> Self {
-        Self { histogram_every: Duration::from_secs(10), series_max: 1_000, resources_max: 4_096 }
+        Self {
+            histogram_every: Duration::from_secs(10),
+            series_max: 1_000,
+            resources_max: 4_096,
+            ties: TieConfig::default(),
+        }
     }
 }
 
@@ -59,6 +67,10 @@ pub struct ConnectionInfo {
     /// When the connection was established, wall clock in nanoseconds; none where it is older than
     /// the probe. Both ends on one node see it within microseconds of each other.
     pub opened: Option<u64>,
+    /// TCP's numbers of the first byte each way, the lower one in the upper half. Chance gives the same two
+    /// to no other connection of its time, and the other end knows them as well, whatever translates
+    /// addresses in between. None where the connection is older than the probe, or not TCP.
+    pub sequences: Option<u64>,
     /// The process (thread group) that owns the socket.
     pub pid: u32,
     /// When that process started, in nanoseconds since boot (`task->start_boottime`); 0: unknown.
@@ -92,6 +104,7 @@ pub struct Pipeline {
     rules: (Arc<Rules>, u64),
     /// What they want of a body was last told of this version.
     told: u64,
+    ties: Ties,
     /// When histograms were last sent.
     sent: Option<u64>,
 }
@@ -109,7 +122,19 @@ impl Pipeline {
         let metrics = PipelineMetrics::new(registry);
         let (in_force, rules) = <(InForce, _)>::default();
         let told = 0;
-        Self { config, identity, emitter, metrics, histograms, in_force, rules, told, sent: None }
+        let ties = Ties::new(&config.ties, registry);
+        Self {
+            config,
+            identity,
+            emitter,
+            metrics,
+            histograms,
+            in_force,
+            rules,
+            told,
+            ties,
+            sent: None,
+        }
     }
 
     /// Under rules.
@@ -141,8 +166,8 @@ impl Pipeline {
         self.identity.process_seen(pid, process_started);
     }
 
-    /// Makes the span and the histogram sample of one exchange. Never waits: what finds no room is
-    /// counted.
+    /// Makes the span and the histogram sample of one exchange; the span leaves with [`Self::release`].
+    /// Never waits: what finds no room is counted.
     pub fn exchange(&mut self, connection: &ConnectionInfo, mut exchange: Exchange) {
         let ConnectionInfo { pid, process_started, comm, .. } = connection;
         let who = self.identity.resource(*pid, *process_started, comm);
@@ -159,17 +184,35 @@ impl Pipeline {
         let start = exchange.start;
         let recorded = self.histograms.record(&who.key, &who.resource, &facts, start, seconds);
         self.metrics.exchange(exchange.role, recorded == Recorded::Overflow);
-        let mut ids = link::ids(connection, &exchange);
-        if !trace || !share.keeps(ids.trace_id) {
-            self.metrics.left_out(if trace { LeftOut::Sampled } else { LeftOut::Rule });
+        let end = self.ties.finish(connection, &exchange);
+        if !trace {
+            self.ties.pass_over(&end);
+            self.metrics.left_out(LeftOut::Rule);
             self.metrics.taken(&taken);
             return;
         }
-        ids.trace_state = share.state(&ids.trace_state);
         let bodies = Bodies { bytes_max: body_bytes, redaction: &redaction, taken: &mut taken };
-        let span = span::span(&exchange, facts, ids, bodies);
+        let span = span::span(&exchange, facts, bodies);
         self.metrics.taken(&taken);
-        self.emitter.span(&who.resource, span);
+        self.ties.hold(Held { resource: who.resource, span, end, share });
+    }
+
+    /// Who ties requests to each other: is told of each piece before and after it is read.
+    pub(crate) fn ties(&mut self) -> &mut Ties {
+        &mut self.ties
+    }
+
+    /// Hands on the spans whose traces are decided. `caught_up`: see [`Ties::release`].
+    pub(crate) fn release(&mut self, caught_up: Option<u64>) {
+        while let Some(Held { resource, mut span, end, share }) = self.ties.release(caught_up) {
+            if !share.keeps(end.trace_id()) {
+                self.metrics.left_out(LeftOut::Sampled);
+                continue;
+            }
+            span.trace_state = share.state(&span.trace_state);
+            end.ids().write(&mut span);
+            self.emitter.span(&resource, span);
+        }
     }
 
     /// Who a process is; pid 0: nobody knows whose it is.
@@ -209,6 +252,7 @@ impl Pipeline {
 
     /// Sends the histograms when they are due; call it about once a second. `now` is wall time.
     pub fn tick(&mut self, now: u64) {
+        self.ties.show();
         let every = u64::try_from(self.config.histogram_every.as_nanos()).unwrap_or(u64::MAX);
         let last = *self.sent.get_or_insert(now);
         // A clock that was set back must not silence the histograms.
@@ -219,6 +263,7 @@ impl Pipeline {
 
     /// Sends the histograms for the last time.
     pub fn finish(mut self, now: u64) {
+        self.release(Some(u64::MAX));
         self.send_histograms(now);
     }
 

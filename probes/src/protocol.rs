@@ -93,6 +93,19 @@ pub struct Segment<'a> {
     pub gap_before: bool,
 }
 
+/// A request that was sent and is not answered yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun<'a> {
+    /// As in [`Exchange::start`].
+    pub start: u64,
+    /// As in [`Exchange::ordinal`].
+    pub ordinal: Option<u64>,
+    /// Its headers that are kept, names in lower case.
+    pub headers: &'a [(String, String)],
+    /// Requests of its connection that are not answered, itself among them.
+    pub waiting: usize,
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Closing {
@@ -224,6 +237,7 @@ impl Default for Limits {
                 "x-b3-sampled",
                 "content-type",
                 "x-forwarded-proto",
+                "x-request-id",
             ]),
             response_headers: names(&["content-type"]),
         }
@@ -246,6 +260,12 @@ pub trait Protocol: std::fmt::Debug + Send {
 
     /// Nothing more can be learnt (upgraded, tunnelled): the kernel may stop copying payload.
     fn finished(&self) -> bool;
+
+    /// The request that was sent last, while it is not answered. Where a protocol does not tell, or tells
+    /// late, what the request makes its server do is tied to it less often.
+    fn newest(&self) -> Option<Begun<'_>> {
+        None
+    }
 
     /// Messages in a row that are none of this protocol: it may have been mistaken for another.
     fn failures(&self) -> u32 {

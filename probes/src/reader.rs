@@ -142,7 +142,14 @@ impl Reader {
     }
 
     async fn read_all(&mut self) {
-        while !self.turn().emptied {
+        loop {
+            // What passes from here on is read in a later turn.
+            let now = monotonic();
+            let emptied = self.turn().emptied;
+            self.follower.pipeline.release(emptied.then_some(now));
+            if emptied {
+                return;
+            }
             tokio::task::yield_now().await;
         }
     }
@@ -237,10 +244,12 @@ impl Follower {
         let Self { datagrams, clock, pipeline, network, balance, .. } = self;
         balance.followed += 1;
         pipeline.process_seen(piece.owner.pid, piece.owner.started);
+        pipeline.ties().begin(piece);
         datagrams.feed(piece, payload, clock, &mut |info, exchange| {
             network.learn(info, &exchange);
             pipeline.exchange(info, exchange);
         });
+        pipeline.ties().begun_early(clock.wall(piece.time));
     }
 
     fn take_account(&mut self, account: &Account) {
@@ -274,6 +283,7 @@ impl Follower {
 
     fn take_piece(&mut self, piece: &Piece, payload: &[u8]) {
         let Self { table, clock, pipeline, own, hints, balance, .. } = self;
+        pipeline.ties().begin(piece);
         let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
         let news = table.begin(piece, clock, &mut sink);
         if news && let Some(info) = table.info(piece.connection) {
@@ -289,7 +299,11 @@ impl Follower {
             }
         }
         let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
-        match table.feed(piece, payload, clock, &mut sink) {
+        let verdict = table.feed(piece, payload, clock, &mut sink);
+        if let Some((info, role, newest)) = table.newest(piece.connection) {
+            pipeline.ties().begun(info, role, newest, clock.wall(piece.time));
+        }
+        match verdict {
             Verdict::Same => balance.followed += 1,
             Verdict::Copy => {
                 balance.followed += 1;

@@ -22,7 +22,7 @@ use prometheus_client::registry::Registry;
 use crate::redact::Redaction;
 use matching::Matcher;
 pub(crate) use matching::{Call, Subject};
-use sampling::Share;
+pub(crate) use sampling::Share;
 pub use watch::RulesTask;
 
 /// Where rules come from, and what holds where none speaks.

@@ -23,7 +23,6 @@ use crate::protocol::{BodySize, Exchange, Failure, Role, Said};
 use crate::redact::{Redaction, Taken};
 use attribute::Attribute;
 use facts::Facts;
-use link::Ids;
 
 /// What is told of bodies.
 pub(crate) struct Bodies<'a> {
@@ -33,8 +32,8 @@ pub(crate) struct Bodies<'a> {
     pub(crate) taken: &'a mut Taken,
 }
 
-/// The span of an exchange.
-pub(crate) fn span(exchange: &Exchange, facts: Facts, ids: Ids, bodies: Bodies<'_>) -> Span {
+/// The span of an exchange, without its ids.
+pub(crate) fn span(exchange: &Exchange, facts: Facts, bodies: Bodies<'_>) -> Span {
     let kind = match (&exchange.said, exchange.role) {
         (Said::Messaging(call), role) => messaging::kind(call, role),
         (_, Role::Server) => SpanKind::Server,
@@ -42,11 +41,7 @@ pub(crate) fn span(exchange: &Exchange, facts: Facts, ids: Ids, bodies: Bodies<'
     };
     let code = if facts.failed { StatusCode::Error } else { StatusCode::Unset };
     Span {
-        trace_id: ids.trace_id.to_vec(),
-        span_id: ids.span_id.to_vec(),
-        parent_span_id: ids.parent_span_id.map(|id| id.to_vec()).unwrap_or_default(),
-        trace_state: ids.trace_state,
-        flags: ids.flags,
+        trace_state: trace_state(exchange),
         name: facts.name,
         kind: kind.into(),
         start_time_unix_nano: exchange.start,
@@ -55,6 +50,13 @@ pub(crate) fn span(exchange: &Exchange, facts: Facts, ids: Ids, bodies: Bodies<'
         status: Some(Status { message: String::new(), code: code.into() }),
         ..Span::default()
     }
+}
+
+/// Only beside a caller that the headers name.
+fn trace_state(exchange: &Exchange) -> String {
+    let named = link::headers::parent(|name| exchange.request_header(name)).is_some();
+    let state = exchange.request_header("tracestate").filter(|_| named);
+    state.unwrap_or_default().to_owned()
 }
 
 fn attributes(

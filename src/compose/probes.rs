@@ -8,7 +8,7 @@ use icecore_probes::rules::{self, RulesConfig};
 use icecore_probes::secret::Secret;
 use icecore_probes::{
     CaptureConfig, Config, ErrorKind, MachineConfig, NetworkConfig, Probes, ProfileConfig,
-    RungChoice, TlsConfig,
+    RungChoice, TieConfig, TlsConfig,
 };
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
@@ -72,6 +72,10 @@ pub(crate) fn config(
     config.limits.request_headers.extend(settings.probe_capture_headers.iter().cloned());
     config.limits.response_headers.extend(settings.probe_capture_headers.iter().cloned());
     config.pipeline.histogram_every = settings.probe_metrics_interval;
+    config.pipeline.ties = TieConfig {
+        wait: settings.probe_link_wait,
+        requests_max: settings.probe_link_requests_max,
+    };
     config.network = NetworkConfig {
         every: settings.probe_network_interval,
         peers_max: settings.probe_peers_max,

@@ -82,12 +82,12 @@ pub fn entry(id: u64, sk: u64) -> Option<*mut Connection> {
     if let Some(found) = CONNECTIONS.get_ptr_mut(&id) {
         return Some(found);
     }
-    begin(id, sk, 0);
+    begin(id, sk, 0, [0; 2]);
     CONNECTIONS.get_ptr_mut(&id)
 }
 
 #[inline(never)]
-fn begin(id: u64, sk: u64, flags: u32) {
+fn begin(id: u64, sk: u64, flags: u32, sequences: [u32; 2]) {
     let Some((flow, family_flag)) = flow(sk) else { return };
     let connection = Connection {
         // SAFETY: always allowed.
@@ -99,6 +99,7 @@ fn begin(id: u64, sk: u64, flags: u32) {
         flags: flags | family_flag,
         looked: 0,
         reserved: 0,
+        sequences,
     };
     // Without a place the call is counted as untracked, by the caller who looks it up.
     let _ = CONNECTIONS.insert(&id, &connection, 0);
@@ -139,6 +140,13 @@ fn netns(sk: u64) -> Option<u32> {
     field(net, setting!(net_inum))
 }
 
+/// Of a connection that is established just now, by which nothing was sent yet.
+#[inline(always)]
+fn sequences(sk: u64) -> [u32; 2] {
+    let read = |offset| field::<u32>(sk, offset).unwrap_or(0);
+    [read(setting!(tcp_snd_una)), read(setting!(tcp_rcv_nxt))]
+}
+
 /// Writes down who uses the connection now.
 #[inline(always)]
 pub fn note_owner(connection: &mut Connection) {
@@ -177,7 +185,7 @@ pub fn process_started() -> Option<u64> {
 #[inline(always)]
 pub fn state_changed(cookie: u64, sk: u64, old: i32, new: i32) {
     if new == ESTABLISHED && (old == SYN_SENT || old == SYN_RECV) {
-        return begin(cookie, sk, FLAG_FROM_START);
+        return begin(cookie, sk, FLAG_FROM_START, sequences(sk));
     }
     if new == ESTABLISHED {
         return;

@@ -37,17 +37,19 @@ pub struct Moved {
     pub time: u64,
     /// The scratch record that is the caller's.
     pub scratch: u32,
+    /// `FLAG_…` of its pieces, beside those of the connection.
+    pub flags: u32,
 }
 
 /// Bytes passed on a connection.
 #[inline(always)]
 pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
-    let Moved { direction, source, bytes, time, scratch } = moved;
+    let Moved { direction, source, bytes, time, scratch, flags } = moved;
     let way = usize::from(direction & 1);
     let position = connection.passed[way];
     connection.passed[way] = position + bytes;
     let mut wanted = bytes.min(u64::from(setting!(call_bytes_max)));
-    let mut flags = connection.flags;
+    let mut flags = connection.flags | flags;
     if connection.verdict != VERDICT_COPY {
         let looked = look::at(id, connection, source, bytes);
         tls::passed(id, connection, direction);
@@ -56,7 +58,7 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
         }
         if connection.verdict != VERDICT_COPY {
             wanted = wanted.min(looked);
-            flags = connection.flags | FLAG_LOOKING;
+            flags |= FLAG_LOOKING;
         }
     }
     note_owner(connection);
@@ -71,6 +73,7 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
         omitted: 0,
         owner: connection.owner,
         flow: connection.flow,
+        sequences: connection.sequences,
         captured: 0,
         direction: u16::from(direction),
         flags,

@@ -28,7 +28,7 @@ use aya_ebpf::macros::{btf_tracepoint, perf_event, raw_tracepoint, uprobe, uretp
 use aya_ebpf::programs::{
     BtfTracePointContext, PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext,
 };
-use icecore_probe_events::{Counter, INBOUND, OUTBOUND};
+use icecore_probe_events::{Counter, FLAG_WAITS, INBOUND, OUTBOUND};
 
 use account::TaskFile;
 use arch::{REGISTERS, number};
@@ -43,6 +43,10 @@ use maps::{TRACEPOINTS, count, setting};
 const MSG_PEEK: u64 = 0x2;
 /// The bytes are thrown away and not written to memory.
 const MSG_TRUNC: u64 = 0x20;
+/// Whoever receives does not wait: it was asked for, or the descriptor does not block.
+const MSG_DONTWAIT: u64 = 0x40;
+/// `O_NONBLOCK`
+const O_NONBLOCK: u64 = 0o4000;
 /// What is received comes from the error queue and not from the peer.
 const MSG_ERRQUEUE: u64 = 0x2000;
 /// Messages of one call that are walked on the second rung.
@@ -157,7 +161,7 @@ fn socket_call(ctx: &BtfTracePointContext, direction: u8) {
     // SAFETY: the first argument is a socket.
     let id = unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
     let name = call.shape().map_or(0, |(_, shape)| call.name(shape));
-    record(id, sk, direction, source, moved, name);
+    record(id, sk, direction, source, moved, name, waits(flags));
 }
 
 /// Counts a call as seen, and filters what is not for us.
@@ -180,9 +184,27 @@ fn counted_in(sk: u64, flags: u64) -> bool {
     true
 }
 
+/// The flag of what is received by who waits for it, by the flags of the call. Without a branch, of
+/// which the verifier would follow both sides through all that comes.
+#[inline(always)]
+fn waits(flags: u64) -> u32 {
+    const {
+        assert!(MSG_DONTWAIT << 1 == FLAG_WAITS as u64);
+    }
+    ((!flags & MSG_DONTWAIT) << 1) as u32
+}
+
 /// `name`: where the receiver of a datagram is named, or 0.
 #[inline(always)]
-fn record(id: u64, sk: u64, direction: u8, source: Source, moved: u64, name: u64) {
+fn record(
+    id: u64,
+    sk: u64,
+    direction: u8,
+    source: Source,
+    moved: u64,
+    name: u64,
+    flags: u32,
+) {
     let tcp = is_tcp(sk);
     let found =
         if tcp { entry(id, sk) } else { datagram::entry(sk, direction, source, moved, name) };
@@ -194,7 +216,7 @@ fn record(id: u64, sk: u64, direction: u8, source: Source, moved: u64, name: u64
             copy::moved(
                 id,
                 unsafe { &mut *connection },
-                Moved { direction, source, bytes: moved, time: 0, scratch: TRACEPOINTS },
+                Moved { direction, source, bytes: moved, time: 0, scratch: TRACEPOINTS, flags },
             );
         }
         None if tcp => count(Counter::Untracked),
@@ -224,7 +246,8 @@ fn system_call(registers: u64, moved: u64) {
         return;
     }
     let Some((direction, shape)) = call.shape() else { return };
-    let Some(sk) = socket(call.args[0]) else { return };
+    let Some(file) = file(call.args[0]) else { return };
+    let Some(sk) = socket_of(file) else { return };
     let flags = match call.number {
         number::RECVFROM => call.args[3],
         number::RECVMSG => call.args[2],
@@ -236,8 +259,18 @@ fn system_call(registers: u64, moved: u64) {
     }
     if counted_in(sk, flags) {
         let source = if flags & MSG_TRUNC == 0 { call.source(shape) } else { NOWHERE };
-        record(identity_by_number(sk), sk, direction, source, moved, call.name(shape));
+        let flags = waits(flags | does_not_block(file));
+        record(identity_by_number(sk), sk, direction, source, moved, call.name(shape), flags);
     }
+}
+
+/// `MSG_DONTWAIT` where a descriptor does not block.
+#[inline(always)]
+fn does_not_block(file: u64) -> u64 {
+    const {
+        assert!(O_NONBLOCK >> 5 == MSG_DONTWAIT);
+    }
+    field::<u32>(file, setting!(file_flags)).map_or(MSG_DONTWAIT, |flags| u64::from(flags) >> 5)
 }
 
 /// `splice` between a pipe and a socket: the bytes never were in the caller's memory.
@@ -249,7 +282,7 @@ fn spliced(call: &Call, moved: u64) {
         (None, None) => return,
     };
     if counted_in(sk, 0) {
-        record(identity_by_number(sk), sk, direction, NOWHERE, moved, 0);
+        record(identity_by_number(sk), sk, direction, NOWHERE, moved, 0, 0);
     }
 }
 
@@ -269,7 +302,7 @@ fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
         let Ok(len) = len else { break };
         if len > 0 && counted_in(sk, 0) {
             let source = call::message(at);
-            record(identity_by_number(sk), sk, direction, source, u64::from(len), call::name(at));
+            record(identity_by_number(sk), sk, direction, source, u64::from(len), call::name(at), 0);
         }
     }
 }
@@ -277,6 +310,12 @@ fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
 /// The socket behind a descriptor of the current task, if it is one.
 #[inline(always)]
 fn socket(descriptor: u64) -> Option<u64> {
+    socket_of(file(descriptor)?)
+}
+
+/// The open file behind a descriptor of the current task.
+#[inline(always)]
+fn file(descriptor: u64) -> Option<u64> {
     let descriptor = descriptor as u32;
     // SAFETY: always allowed.
     let task = unsafe { bpf_get_current_task() };
@@ -286,7 +325,7 @@ fn socket(descriptor: u64) -> Option<u64> {
         return None;
     }
     let open: u64 = field(table, setting!(fdt_fd))?;
-    socket_of(field(open + u64::from(descriptor) * 8, 0)?)
+    field(open + u64::from(descriptor) * 8, 0)
 }
 
 /// The socket that an open file is, if it is one.

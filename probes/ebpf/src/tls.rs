@@ -194,7 +194,7 @@ fn record(call: &TlsCall, socket: Socket, bytes: u64) {
     };
     let source = Source { at: call.at, len: bytes, vector: 0, vector_len: 0 };
     let time = if outbound && call.sent != 0 { call.sent } else { now() };
-    copy::moved(id, inner, Moved { direction, source, bytes, time, scratch });
+    copy::moved(id, inner, Moved { direction, source, bytes, time, scratch, flags: 0 });
     give_scratch(scratch);
 }
 
@@ -219,6 +219,7 @@ fn inner(id: u64, outer: &Connection, shape: u64) -> Option<*mut Connection> {
         flags: outer.flags & kept | FLAG_PLAIN,
         looked: 0,
         reserved: 0,
+        sequences: outer.sequences,
     };
     let _ = CONNECTIONS.insert(&id, &connection, 0);
     CONNECTIONS.get_ptr_mut(&id)

@@ -46,6 +46,10 @@ pub const PLAIN: u64 = 1 << 62;
 /// Of a piece: a datagram, which is a connection of its own.
 pub const FLAG_DATAGRAM: u32 = 64;
 
+/// Of a piece that was received: the descriptor blocks, so that the thread itself has waited for these
+/// bytes, and runs what comes of them.
+pub const FLAG_WAITS: u32 = 128;
+
 /// Nobody has told the protocol yet: the first bytes are copied, and behind them calls that may
 /// begin a request.
 pub const VERDICT_UNDECIDED: u32 = 0;
@@ -111,6 +115,9 @@ pub struct Connection {
     pub looked: u32,
     /// Always 0.
     pub reserved: u32,
+    /// TCP's numbers of the first bytes that the owner sends and receives; the other end knows the same
+    /// two, whatever translates addresses in between. Both 0: not known.
+    pub sequences: [u32; 2],
 }
 
 /// What the kernel programs remember of the life of a TCP socket; the value of the map `OPENED`, by the
@@ -214,6 +221,8 @@ pub struct Piece {
     pub owner: Owner,
     /// Who is connected to whom.
     pub flow: Flow,
+    /// As in [`Connection::sequences`].
+    pub sequences: [u32; 2],
     /// Bytes that follow.
     pub captured: u16,
     /// [`INBOUND`] or [`OUTBOUND`].
@@ -355,6 +364,12 @@ pub struct Settings {
     pub signal_oom_mm: u32,
     /// `linux_binprm.filename`
     pub binprm_filename: u32,
+    /// `tcp_sock.snd_una`
+    pub tcp_snd_una: u32,
+    /// `tcp_sock.rcv_nxt`
+    pub tcp_rcv_nxt: u32,
+    /// `file.f_flags`
+    pub file_flags: u32,
 }
 
 impl Settings {
@@ -447,11 +462,11 @@ impl Connection {
 
 const _: () = assert!(size_of::<Flow>() == 40, "no padding");
 const _: () = assert!(size_of::<Owner>() == 40, "no padding");
-const _: () = assert!(size_of::<Connection>() == 120, "no padding");
+const _: () = assert!(size_of::<Connection>() == 128, "no padding");
 const _: () = assert!(size_of::<Told>() == 16, "no padding");
-const _: () = assert!(size_of::<Piece>() == 128, "no padding");
+const _: () = assert!(size_of::<Piece>() == 136, "no padding");
 const _: () = assert!(size_of::<End>() == 48, "no padding");
 const _: () = assert!(size_of::<Opened>() == 64, "no padding");
 const _: () = assert!(size_of::<Account>() == 168, "no padding");
-const _: () = assert!(size_of::<Settings>() == 54 * 4, "no padding");
+const _: () = assert!(size_of::<Settings>() == 57 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");

@@ -17,7 +17,9 @@ use super::handshake::Handshake;
 use super::stream::{Place, Stream};
 use crate::clock::WallClock;
 use crate::pipeline::ConnectionInfo;
-use crate::protocol::{Closing, Counts, Direction, Exchange, Followed, Following, Limits, Segment};
+use crate::protocol::{
+    Begun, Closing, Counts, Direction, Exchange, Followed, Following, Limits, Role, Segment,
+};
 
 /// Bounds of the table.
 #[derive(Debug, Clone)]
@@ -108,6 +110,17 @@ impl Table {
     /// The kernel's generation of a connection was this when it was last heard of.
     pub(crate) fn info(&self, connection: u64) -> Option<&ConnectionInfo> {
         self.tracked.get(&connection).map(|tracked| &tracked.info)
+    }
+
+    /// Who is connected, what its owner is, and the request that was sent last, while it is not answered.
+    pub(crate) fn newest(
+        &self,
+        connection: u64,
+    ) -> Option<(&ConnectionInfo, Option<Role>, Option<Begun<'_>>)> {
+        let Tracked { info, following, ignored: false, .. } = self.tracked.get(&connection)? else {
+            return None;
+        };
+        Some((info, following.role(), following.newest()))
     }
 
     /// A connection that is not in the table, or is there under an older generation, begins here.
@@ -364,11 +377,19 @@ pub(super) fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
         remote: SocketAddr::new(address(flow.remote_addr, ipv6), flow.remote_port),
         transport: if piece.flags & FLAG_DATAGRAM == 0 { "tcp" } else { "udp" },
         opened: from_start.then(|| clock.wall(piece.generation)),
+        sequences: sequences(piece),
         pid: piece.owner.pid,
         process_started: piece.owner.started,
         comm: comm(&piece.owner),
         tls: None,
     }
+}
+
+/// In the same order at both ends.
+fn sequences(piece: &Piece) -> Option<u64> {
+    let [sent, received] = piece.sequences;
+    let (low, high) = (sent.min(received), sent.max(received));
+    (high > 0).then_some(u64::from(low) << 32 | u64::from(high))
 }
 
 /// An IPv4 address that an IPv6 socket carries is given as what it is.

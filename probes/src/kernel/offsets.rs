@@ -107,5 +107,8 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
         signal_group_exit_code: at("signal_struct", &["group_exit_code"])?,
         signal_oom_mm: at("signal_struct", &["oom_mm"])?,
         binprm_filename: at("linux_binprm", &["filename"])?,
+        tcp_snd_una: at("tcp_sock", &["snd_una"])?,
+        tcp_rcv_nxt: at("tcp_sock", &["rcv_nxt"])?,
+        file_flags: at("file", &["f_flags"])?,
     })
 }

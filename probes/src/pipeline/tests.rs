@@ -41,6 +41,7 @@ async fn as_many_samples_as_spans() {
             let exchange = exchange(role, "GET", "/", 200 + at % 100);
             pipeline.exchange(&connection(role), exchange);
         }
+        pipeline.release(Some(u64::MAX));
         pipeline.send_histograms(1_800_000_000_000_000_000);
     };
     play(900);
@@ -86,6 +87,7 @@ async fn samples_are_at_full_rate() {
     for _ in 0..10 {
         pipeline.exchange(&connection(Role::Server), exchange(Role::Server, "GET", "/", 200));
     }
+    pipeline.release(Some(u64::MAX));
     assert!(matches!(items.try_recv(), Ok(Item::Span { .. })));
     pipeline.tick(1_000_000_000);
     assert!(items.try_recv().is_err(), "not due yet");

@@ -20,7 +20,9 @@ use ledger::Ledger;
 pub(super) use pending::Pending;
 pub(super) use queue::{Call, Draft, Queue};
 
-use super::{Closing, Counts, Direction, Exchange, Failure, Limits, Protocol, Role, Segment};
+use super::{
+    Begun, Closing, Counts, Direction, Exchange, Failure, Limits, Protocol, Role, Segment,
+};
 
 /// After a loss among several requests under way, only silence tells that all answers are through.
 const QUIET_NANOS: u64 = 1_000_000_000;
@@ -224,6 +226,10 @@ impl<G: Grammar> Protocol for Dialogue<G> {
 
     fn finished(&self) -> bool {
         self.ledger.has_passed()
+    }
+
+    fn newest(&self) -> Option<Begun<'_>> {
+        self.queue.newest()
     }
 
     fn failures(&self) -> u32 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::opening::Log;
 use super::preamble::{Preamble, preamble};
 use super::table::{Row, Told, tell};
-use super::{Closing, Counts, Exchange, Limits, Protocol, Role, Segment};
+use super::{Begun, Closing, Counts, Exchange, Limits, Protocol, Role, Segment};
 
 /// What is known of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,18 @@ impl Following {
             None if self.looked_at >= self.limits.open_segments_max => Followed::Watching,
             None => Followed::Undecided,
         }
+    }
+
+    /// What its owner is, where that is known.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        self.parser.as_ref().map(|parser| parser.role())
+    }
+
+    /// The request that was sent last, while it is not answered.
+    #[must_use]
+    pub fn newest(&self) -> Option<Begun<'_>> {
+        self.parser.as_ref()?.newest()
     }
 
     fn look_at(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) {

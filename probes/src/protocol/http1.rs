@@ -22,7 +22,9 @@ use lane::{HeadStep, Lane, Place};
 use pending::{Answer, Pending};
 
 use super::opening::{Look, Opening};
-use super::{Closing, Counts, Direction, Exchange, Failure, Limits, Protocol, Role, Segment};
+use super::{
+    Begun, Closing, Counts, Direction, Exchange, Failure, Limits, Protocol, Role, Segment,
+};
 
 /// After a loss on a connection with several requests under way, only silence tells that the
 /// answers to them are all through.
@@ -165,6 +167,13 @@ impl Protocol for Http1 {
 
     fn finished(&self) -> bool {
         self.next.as_ref().map_or(self.passed, |next| next.finished())
+    }
+
+    fn newest(&self) -> Option<Begun<'_>> {
+        match &self.next {
+            Some(next) => next.newest(),
+            None => Some(self.pending.back()?.begun(self.pending.len())),
+        }
     }
 
     fn failures(&self) -> u32 {

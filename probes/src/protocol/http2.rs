@@ -21,7 +21,7 @@ use message::{Message, Rules};
 use stream::Stream;
 
 use super::{
-    Closing, Counts, Direction, Exchange, Failure, HttpCall, Limits, Protocol, Role, Segment,
+    Begun, Closing, Counts, Direction, Exchange, Failure, HttpCall, Limits, Protocol, Role, Segment,
 };
 
 /// A response of which bytes were lost, and of which nothing came for so long, is given up when the
@@ -152,6 +152,11 @@ impl Protocol for Http2 {
 
     fn finished(&self) -> bool {
         false
+    }
+
+    fn newest(&self) -> Option<Begun<'_>> {
+        let (&id, stream) = self.streams.last_key_value()?;
+        Some(stream.begun(self.ordinal(id), self.streams.len()))
     }
 
     fn failures(&self) -> u32 {
@@ -334,9 +339,12 @@ impl Http2 {
             self.failures = 0;
             self.proven = true;
         }
-        // Clients number their streams 1, 3, 5, ….
-        let ordinal = self.first_ordinal.map(|first| first + u64::from(id / 2));
-        out.push(stream.finish(self.role, ordinal, failure));
+        out.push(stream.finish(self.role, self.ordinal(id), failure));
+    }
+
+    /// Clients number their streams 1, 3, 5, ….
+    fn ordinal(&self, id: u32) -> Option<u64> {
+        self.first_ordinal.map(|first| first + u64::from(id / 2))
     }
 }
 

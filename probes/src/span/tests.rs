@@ -1,4 +1,4 @@
-//! Spans and ids against the semantic conventions for HTTP.
+//! Spans against the semantic conventions for HTTP.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +19,7 @@ pub(crate) fn connection(role: Role) -> ConnectionInfo {
         remote,
         transport: "tcp",
         opened: Some(1_700_000_000_500_000_000),
+        sequences: Some(0x1234_5678_9abc_def0),
         pid: 7,
         process_started: 0,
         comm: "app".to_owned(),
@@ -54,17 +55,12 @@ pub(crate) fn exchange(role: Role, method: &str, target: &str, status: u16) -> E
     }
 }
 
-fn call(exchange: &mut Exchange) -> &mut HttpCall {
-    let Said::Http(call) = &mut exchange.said else { panic!("not HTTP") };
-    call
-}
-
 fn span_of(exchange: &Exchange) -> Span {
     let connection = connection(exchange.role);
     let (redaction, mut taken) = (Redaction::default(), Taken::default());
     let facts = Facts::new(&connection, exchange, &redaction, &mut taken);
     let bodies = Bodies { bytes_max: 1 << 20, redaction: &redaction, taken: &mut taken };
-    span(exchange, facts, link::ids(&connection, exchange), bodies)
+    span(exchange, facts, bodies)
 }
 
 fn shown(span: &Span) -> BTreeMap<&str, String> {
@@ -139,37 +135,6 @@ fn errors() {
     assert_eq!(shown["http.request.method"], "_OTHER");
     assert_eq!(shown["http.request.method_original"], "PROPFIND");
     assert_eq!((&*shown["server.address"], &*shown["url.path"]), ("a.example", "/x"));
-}
-
-/// Scenario: both ends of a connection are watched, with and without `traceparent`; then the
-/// request is not certainly the same one.
-/// Guarantees: one trace, the server's span below the client's; where it is not certain, no link.
-#[test]
-fn links() {
-    let ids = |exchange: &Exchange| link::ids(&connection(exchange.role), exchange);
-    let mut client = exchange(Role::Client, "GET", "/", 200);
-    let mut server = exchange(Role::Server, "GET", "/", 200);
-    let (at_client, at_server) = (ids(&client), ids(&server));
-    assert_eq!(at_client.trace_id, at_server.trace_id);
-    assert_eq!(at_server.parent_span_id, Some(at_client.span_id));
-    assert_eq!(at_client.parent_span_id, None);
-    assert_ne!(at_client.span_id, at_server.span_id);
-
-    server.ordinal = Some(1);
-    assert_ne!(ids(&server).trace_id, at_client.trace_id);
-    server.ordinal = None;
-    assert_ne!(ids(&server).trace_id, ids(&server).trace_id, "random");
-    assert_eq!(ids(&server).parent_span_id, None);
-
-    let header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    for exchange in [&mut client, &mut server] {
-        call(exchange).request_headers.push(("traceparent".to_owned(), header.to_owned()));
-        call(exchange).request_headers.push(("tracestate".to_owned(), "a=b".to_owned()));
-        let ids = ids(exchange);
-        assert_eq!(ids.trace_id[..2], [0x4b, 0xf9]);
-        assert_eq!(ids.parent_span_id.unwrap()[7], 0xb7);
-        assert_eq!((ids.trace_state.as_str(), ids.flags & 1), ("a=b", 1));
-    }
 }
 
 /// Scenario: a WebSocket connection that ends well, with an error of the server, and without a word.

@@ -9,6 +9,7 @@ mod databases;
 mod dns;
 mod edges;
 mod http2;
+mod links;
 mod lives;
 mod peers;
 mod pods;

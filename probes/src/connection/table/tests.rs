@@ -25,6 +25,7 @@ pub(crate) fn piece(connection: u64, time: u64) -> Piece {
             remote_port: 4_000,
             netns: 1,
         },
+        sequences: [1, 2],
         captured: 0,
         direction: u16::from(INBOUND),
         flags: FLAG_FROM_START,

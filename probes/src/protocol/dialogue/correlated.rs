@@ -11,7 +11,9 @@ use super::ledger::Ledger;
 use super::pending::Pending;
 use super::queue::Call;
 use super::{QUIET_NANOS, Read, Side};
-use crate::protocol::{Closing, Counts, Direction, Exchange, Limits, Protocol, Role, Segment};
+use crate::protocol::{
+    Begun, Closing, Counts, Direction, Exchange, Limits, Protocol, Role, Segment,
+};
 
 /// How messages of a protocol are cut and what they mean. Everything else is [`Correlation`]'s.
 pub(crate) trait Correlated: Debug + Send {
@@ -240,6 +242,10 @@ impl<C: Correlated> Protocol for Correlation<C> {
 
     fn finished(&self) -> bool {
         self.ledger.has_passed()
+    }
+
+    fn newest(&self) -> Option<Begun<'_>> {
+        self.pending.newest()
     }
 
     fn failures(&self) -> u32 {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use super::Side;
 use super::lane::Unit;
 use super::queue::{Call, Draft, Open};
-use crate::protocol::{Closing, Exchange, Failure, Limits, Role};
+use crate::protocol::{Begun, Closing, Exchange, Failure, Limits, Role};
 
 /// The messages of a connection that wait, by what their answers call them.
 #[derive(Debug)]
@@ -99,6 +99,13 @@ impl<K: Eq, C: Call> Pending<K, C> {
         let ordinal = *count;
         *count = ordinal.map(|ordinal| ordinal + 1);
         ordinal.map(|ordinal| ordinal * 2 + odd)
+    }
+
+    /// The message that was sent last, as others may know it; none if its side is not certainly the
+    /// client's.
+    pub(super) fn newest(&self) -> Option<Begun<'_>> {
+        let begun = self.open.back()?.open.as_begun(self.open.len());
+        begun.ordinal.is_some_and(|ordinal| ordinal % 2 == 0).then_some(begun)
     }
 
     fn position(&self, key: &K) -> Option<usize> {

@@ -5,7 +5,9 @@
 use std::collections::VecDeque;
 
 use super::lane::Unit;
-use crate::protocol::{BodySize, Closing, Exchange, Failure, Limits, MessagingCall, Role, Said};
+use crate::protocol::{
+    Begun, BodySize, Closing, Exchange, Failure, Limits, MessagingCall, Role, Said,
+};
 
 /// What a grammar remembers of a request.
 pub(crate) trait Call: std::fmt::Debug + Send {
@@ -212,6 +214,11 @@ impl<C: Call> Queue<C> {
         }
     }
 
+    /// The request that was sent last, as others may know it.
+    pub(super) fn newest(&self) -> Option<Begun<'_>> {
+        Some(self.open.back()?.as_begun(self.open.len()))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.open.len()
     }
@@ -298,6 +305,11 @@ impl<C: Call> Open<C> {
     /// More of it has come, whichever way it travels.
     pub(super) fn ends_at(&mut self, time: u64) {
         self.response.ended = time;
+    }
+
+    /// The same, while it waits as one of so many.
+    pub(super) fn as_begun(&self, waiting: usize) -> Begun<'_> {
+        Begun { start: self.request.began, ordinal: self.ordinal, headers: &[], waiting }
     }
 
     /// When its first byte passed.

@@ -4,7 +4,7 @@
 
 use super::head::{RequestHead, ResponseHead};
 use crate::protocol::kept::Kept;
-use crate::protocol::{BodySize, Exchange, Failure, HttpCall, Role, Said};
+use crate::protocol::{Begun, BodySize, Exchange, Failure, HttpCall, Role, Said};
 
 /// How far the response has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,12 @@ impl Pending {
 
     pub(super) fn method(&self) -> &str {
         &self.call.method
+    }
+
+    /// The same, while it waits as one of so many.
+    pub(super) fn begun(&self, waiting: usize) -> Begun<'_> {
+        let Exchange { start, ordinal, .. } = self.exchange;
+        Begun { start, ordinal, headers: &self.call.request_headers, waiting }
     }
 
     pub(super) fn began_at(&self, time: u64) -> bool {

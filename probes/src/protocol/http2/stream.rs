@@ -6,7 +6,7 @@
 use super::message::Message;
 use crate::protocol::grpc::{self, Messages};
 use crate::protocol::kept::Kept;
-use crate::protocol::{BodySize, Exchange, Failure, HttpCall, Role, RpcCall, Said};
+use crate::protocol::{Begun, BodySize, Exchange, Failure, HttpCall, Role, RpcCall, Said};
 
 /// One way of a stream.
 #[derive(Debug)]
@@ -104,6 +104,11 @@ impl Stream {
         stream.request.kept.start = asked.request_captured.clone();
         (stream.request.done, stream.request.whole) = (true, exact);
         stream
+    }
+
+    /// The same, while it waits as one of so many.
+    pub(super) fn begun(&self, ordinal: Option<u64>, waiting: usize) -> Begun<'_> {
+        Begun { start: self.start, ordinal, headers: &self.asked.kept, waiting }
     }
 
     /// Something of the response passed.

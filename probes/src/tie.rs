@@ -1,0 +1,339 @@
+//! Whose call is whose: a request that a process sends while it serves another one belongs to that.
+//!
+//! Invariants: a tie that makes a parent is certain: both ends of one connection, one thread that waited
+//! for a request itself, serves no other and hands none over, or headers that were passed on as they
+//! were; what is only likely is a link that says so. What is remembered is bounded.
+
+mod end;
+mod held;
+mod metrics;
+mod recent;
+mod serving;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use icecore_probe_events::{FLAG_PLAIN, FLAG_WAITS, OUTBOUND, PLAIN, Piece};
+use prometheus_client::registry::Registry;
+
+use crate::pipeline::ConnectionInfo;
+use crate::protocol::{Begun, Exchange, Role};
+use crate::span::link::{Shared, headers};
+pub(crate) use end::End;
+use end::How;
+pub(crate) use held::Held;
+use held::Waiting;
+use metrics::{GivenUp, TieMetrics, Tied};
+use recent::Recent;
+use serving::{Above, NAMES_MAX, Request, Serving};
+
+/// How calls are tied to requests.
+#[derive(Debug, Clone)]
+pub struct TieConfig {
+    /// How long a span waits until what decides its trace has passed as well: the two ends of a
+    /// connection are not seen in order. 0: not at all.
+    pub wait: Duration,
+    /// Requests under way, calls under way and spans that wait, each; beyond it the oldest is given up,
+    /// and counted. About 300 bytes for each of the former, a kilobyte for the latter.
+    pub requests_max: usize,
+}
+
+impl Default for TieConfig {
+    fn default() -> Self {
+        Self { wait: Duration::from_millis(250), requests_max: 65_536 }
+    }
+}
+
+/// A request: its connection, and when its first byte passed.
+type Key = (u64, u64);
+
+/// What both ends know of a request.
+type Common = (u64, u64);
+
+/// Who makes a call on a socket.
+#[derive(Debug, Clone, Copy, Default)]
+struct Actor {
+    connection: u64,
+    process: u32,
+    started: u64,
+    thread: u32,
+    outbound: bool,
+    waits: bool,
+    /// What the thread has read in its last call, if it was a request.
+    last_read: Option<Key>,
+}
+
+/// Headers that name a caller, or a request, beyond all doubt.
+const NAMES: [&str; NAMES_MAX] = ["traceparent", "b3", "x-request-id"];
+/// A shorter value may be anything.
+const NAME_BYTES_MIN: usize = 16;
+
+/// Pieces that may begin a call and of which nobody knows yet.
+const EARLY_MAX: usize = 4_096;
+
+/// All ties that can be told now.
+#[derive(Debug)]
+pub(crate) struct Ties {
+    wait_nanos: u64,
+    /// When the piece passed that was read last, monotonic clock in nanoseconds.
+    now: u64,
+    actor: Actor,
+    serving: Serving,
+    /// Calls under way.
+    sent: Recent<Key, Arc<End>>,
+    /// What may be above calls whose protocol is not known yet.
+    early: Recent<Key, (Arc<End>, How)>,
+    /// Those who began an exchange, by what the other end knows of it as well.
+    callers: Recent<Common, Arc<End>>,
+    /// When callers may be forgotten.
+    leaving: VecDeque<(u64, Common)>,
+    waiting: Waiting,
+    hasher: RandomState,
+    metrics: TieMetrics,
+}
+
+impl Ties {
+    pub(crate) fn new(config: &TieConfig, registry: &mut Registry) -> Self {
+        let TieConfig { wait, requests_max } = *config;
+        let wait_nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            wait_nanos,
+            now: 0,
+            actor: Actor::default(),
+            serving: Serving::new(requests_max),
+            sent: Recent::new(requests_max),
+            early: Recent::new(requests_max.min(EARLY_MAX)),
+            callers: Recent::new(requests_max),
+            leaving: VecDeque::new(),
+            waiting: Waiting::new(wait_nanos, requests_max),
+            hasher: RandomState::new(),
+            metrics: TieMetrics::new(registry),
+        }
+    }
+
+    /// A piece is about to be read.
+    pub(crate) fn begin(&mut self, piece: &Piece) {
+        let plain = piece.flags & FLAG_PLAIN != 0;
+        let mut actor = Actor {
+            connection: if plain { piece.connection ^ PLAIN } else { piece.connection },
+            process: piece.owner.pid,
+            started: piece.owner.started,
+            thread: piece.owner.thread,
+            outbound: piece.direction == u16::from(OUTBOUND),
+            waits: piece.flags & FLAG_WAITS != 0,
+            last_read: None,
+        };
+        actor.last_read = self.serving.last_read(&actor);
+        self.actor = actor;
+        self.now = self.now.max(piece.time);
+    }
+
+    /// That piece was read; on its connection this request was begun last. `time`: when the piece
+    /// passed, as requests have it.
+    pub(crate) fn begun(
+        &mut self,
+        connection: &ConnectionInfo,
+        role: Option<Role>,
+        newest: Option<Begun<'_>>,
+        time: u64,
+    ) {
+        match (role, newest) {
+            (Some(Role::Server), Some(begun)) if !self.actor.outbound => {
+                self.read(connection, &begun);
+            }
+            (Some(Role::Server), _) => {}
+            (_, Some(begun)) if self.actor.outbound => self.send(connection, &begun),
+            (_, None) => self.begun_early(time),
+            (_, Some(_)) => {}
+        }
+    }
+
+    /// The piece was read, and nothing is known of what it begins. It may be a request all the same.
+    pub(crate) fn begun_early(&mut self, time: u64) {
+        if !self.actor.outbound {
+            return;
+        }
+        if let Above::Found(end, how) = self.serving.above(&self.actor, &[]) {
+            let above = (Arc::clone(end), how);
+            self.early.insert((self.actor.connection, time), above);
+        }
+    }
+
+    /// A request was read, or more of it.
+    fn read(&mut self, connection: &ConnectionInfo, begun: &Begun<'_>) {
+        let key = (self.actor.connection, begun.start);
+        if self.serving.read_more(key, &self.actor) {
+            return;
+        }
+        let end = Arc::new(end_of(Role::Server, connection, begun));
+        self.find_caller(&end);
+        let alone = begun.waiting == 1;
+        let request = Request {
+            end,
+            process: self.actor.process,
+            reader: alone.then_some(self.actor.thread),
+            counted: self.actor.thread,
+            waits: self.actor.waits,
+            names: self.names(begun),
+        };
+        if self.serving.take(key, request, &self.actor) {
+            self.metrics.gave_up(GivenUp::Requests);
+        }
+    }
+
+    /// A request was sent, or more of it.
+    fn send(&mut self, connection: &ConnectionInfo, begun: &Begun<'_>) {
+        let key = (self.actor.connection, begun.start);
+        if self.sent.get(&key).is_some() {
+            return;
+        }
+        let end = Arc::new(end_of(Role::Client, connection, begun));
+        let names = self.names(begun);
+        match self.early.remove(&key) {
+            Some((above, how)) => end.tie(&above, how),
+            None => match self.serving.above(&self.actor, &names) {
+                Above::Found(above, how) => end.tie(above, how),
+                Above::Several => end.is_one_of_several(),
+                Above::Idle => {}
+            },
+        }
+        self.add_caller(&end);
+        if self.sent.insert(key, end).is_some() {
+            self.metrics.gave_up(GivenUp::Requests);
+        }
+    }
+
+    /// An exchange is over: the end of it that was watched.
+    pub(crate) fn finish(&mut self, connection: &ConnectionInfo, exchange: &Exchange) -> Arc<End> {
+        let key = (connection.cookie, exchange.start);
+        let began = began(exchange);
+        if exchange.role == Role::Client {
+            let early = self.early.remove(&key);
+            let known = self.sent.remove(&key).filter(|_| began);
+            let end = known.unwrap_or_else(|| {
+                let end = Arc::new(finished(connection, exchange));
+                early.filter(|_| began).inspect(|(above, how)| end.tie(above, *how));
+                end
+            });
+            return self.place(end);
+        }
+        let actor = self.actor;
+        let answered = actor.outbound && actor.connection == connection.cookie;
+        let known = self.serving.leave(key, answered.then_some(&actor)).filter(|_| !began);
+        let end = known.map(|request| request.end);
+        let end = end.unwrap_or_else(|| Arc::new(finished(connection, exchange)));
+        self.place(end)
+    }
+
+    fn place(&mut self, end: Arc<End>) -> Arc<End> {
+        if end.began {
+            self.add_caller(&end);
+        } else {
+            self.find_caller(&end);
+        }
+        end
+    }
+
+    fn add_caller(&mut self, end: &Arc<End>) {
+        let Some(common) = common(end) else { return };
+        if self.callers.get(&common).is_none() {
+            self.callers.insert(common, Arc::clone(end));
+        }
+    }
+
+    fn find_caller(&self, end: &Arc<End>) {
+        if !end.began
+            && end.how().is_none()
+            && let Some(caller) = common(end).and_then(|common| self.callers.get(&common))
+        {
+            end.tie(caller, How::Wire);
+        }
+    }
+
+    /// What names the caller of a request, so that it is known again where it is passed on.
+    fn names(&self, begun: &Begun<'_>) -> [Option<u64>; NAMES_MAX] {
+        let mut names = [None; NAMES_MAX];
+        for (name, value) in begun.headers {
+            let known = NAMES.iter().zip(&mut names).find(|(one, _)| *one == name);
+            if let Some((_, place)) = known.filter(|_| value.len() >= NAME_BYTES_MIN) {
+                *place = Some(self.hasher.hash_one((name, value)));
+            }
+        }
+        names
+    }
+
+    /// A span that has all but its ids.
+    pub(crate) fn hold(&mut self, held: Held) {
+        self.waiting.push(self.now, held);
+    }
+
+    /// The next span whose time has come. `caught_up`: everything was read that passed before this time
+    /// of the monotonic clock.
+    pub(crate) fn release(&mut self, caught_up: Option<u64>) -> Option<Held> {
+        self.now = self.now.max(caught_up.unwrap_or(0));
+        while let Some((_, common)) = self.leaving.pop_front_if(|(due, _)| *due <= self.now) {
+            self.callers.remove(&common);
+        }
+        let (held, early) = self.waiting.pop(self.now)?;
+        if early {
+            self.metrics.gave_up(GivenUp::Spans);
+        }
+        self.decide(&held.end);
+        Some(held)
+    }
+
+    /// Nothing more comes that could change what is known of an end.
+    fn decide(&mut self, end: &Arc<End>) {
+        self.find_caller(end);
+        let tied = match end.how() {
+            Some(How::Wire) => Tied::Wire,
+            Some(how) if !end.is_named() || how == How::Forwarded => how.into(),
+            _ if end.is_named() => Tied::Headers,
+            _ if end.may_be_of_several() => Tied::Several,
+            _ => Tied::Root,
+        };
+        self.metrics.tied(tied);
+        self.pass_over(end);
+    }
+
+    /// An end of which nobody tells: it gives others their trace all the same.
+    pub(crate) fn pass_over(&mut self, end: &End) {
+        if let Some(common) = common(end).filter(|_| end.began) {
+            self.leaving.push_back((self.now.saturating_add(self.wait_nanos), common));
+        }
+    }
+
+    /// Shows how much is remembered.
+    pub(crate) fn show(&self) {
+        self.metrics.show(self.serving.len(), self.waiting.len());
+    }
+}
+
+/// Who began an exchange is above who took it.
+fn began(exchange: &Exchange) -> bool {
+    (exchange.role == Role::Client) != exchange.pushed()
+}
+
+fn common(end: &End) -> Option<Common> {
+    end.shared.map(|shared| (shared.sequences, shared.ordinal))
+}
+
+fn end_of(role: Role, connection: &ConnectionInfo, begun: &Begun<'_>) -> End {
+    let header = |name: &str| {
+        let mut headers = begun.headers.iter();
+        headers.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    };
+    let shared = Shared::new(connection, begun.ordinal);
+    End::new(role, role == Role::Client, shared, headers::parent(header))
+}
+
+fn finished(connection: &ConnectionInfo, exchange: &Exchange) -> End {
+    let named = headers::parent(|name| exchange.request_header(name));
+    let shared = Shared::new(connection, exchange.ordinal);
+    End::new(exchange.role, began(exchange), shared, named)
+}

@@ -1,0 +1,118 @@
+//! What is told of ties.
+//!
+//! Invariant: labels come from enums; each span is counted once, when its ids are decided.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::end::How;
+use crate::metrics::label_names;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    by: Tied,
+}
+
+/// By what a span has its place, or why it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Tied {
+    Headers,
+    Wire,
+    Thread,
+    Forwarded,
+    Likely,
+    Several,
+    Root,
+}
+
+label_names!(Tied {
+    Headers => "headers",
+    Wire => "wire",
+    Thread => "thread",
+    Forwarded => "forwarded",
+    Likely => "likely",
+    Several => "several",
+    Root => "root",
+});
+
+impl From<How> for Tied {
+    fn from(how: How) -> Self {
+        match how {
+            How::Wire => Self::Wire,
+            How::Thread => Self::Thread,
+            How::Forwarded => Self::Forwarded,
+            How::Likely => Self::Likely,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Why {
+    reason: GivenUp,
+}
+
+/// Why something was forgotten before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum GivenUp {
+    Requests,
+    Spans,
+}
+
+label_names!(GivenUp { Requests => "requests", Spans => "spans" });
+
+#[derive(Debug)]
+pub(super) struct TieMetrics {
+    spans: Family<By, Counter>,
+    given_up: Family<Why, Counter>,
+    serving: Gauge,
+    held: Gauge,
+}
+
+impl TieMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            spans: Family::default(),
+            given_up: Family::default(),
+            serving: Gauge::default(),
+            held: Gauge::default(),
+        };
+        registry.register(
+            "icecore_probes_ties",
+            "Spans, by what they have their parent from, or why they have none",
+            metrics.spans.clone(),
+        );
+        registry.register(
+            "icecore_probes_ties_given_up",
+            "Requests that were forgotten, and spans that left before their time, since there were too many",
+            metrics.given_up.clone(),
+        );
+        registry.register(
+            "icecore_probes_requests_served",
+            "Requests that are served now, as far as they may have others made",
+            metrics.serving.clone(),
+        );
+        registry.register(
+            "icecore_probes_spans_held",
+            "Spans that wait until their trace is decided",
+            metrics.held.clone(),
+        );
+        metrics
+    }
+
+    pub(super) fn tied(&self, by: Tied) {
+        self.spans.get_or_create(&By { by }).inc();
+    }
+
+    pub(super) fn gave_up(&self, reason: GivenUp) {
+        self.given_up.get_or_create(&Why { reason }).inc();
+    }
+
+    pub(super) fn show(&self, serving: usize, held: usize) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.serving.set(gauge(serving));
+        self.held.set(gauge(held));
+    }
+}

@@ -1,0 +1,200 @@
+//! Who serves which requests: threads, and processes.
+//!
+//! Invariants: a request is there from the moment its head was read until it is answered; one carrier
+//! has a request alone only if it had no other one since it read that.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::end::{End, How};
+use super::recent::Recent;
+use super::{Actor, Key};
+
+/// Processes whose threads are known to hand requests over.
+const HAND_OVERS_MAX: usize = 4_096;
+/// Names that a request may pass on.
+pub(super) const NAMES_MAX: usize = 3;
+
+/// What carries requests: a thread, a process, a name.
+#[derive(Debug, Default)]
+struct Carrier {
+    count: usize,
+    /// The only one, since it was read.
+    alone: Option<Key>,
+}
+
+impl Carrier {
+    fn take(&mut self, key: Key) {
+        self.alone = (self.count == 0).then_some(key);
+        self.count += 1;
+    }
+
+    /// True where nothing is left.
+    fn leave(&mut self, key: Key) -> bool {
+        self.count = self.count.saturating_sub(1);
+        self.alone = self.alone.filter(|alone| *alone != key);
+        self.count == 0
+    }
+}
+
+/// A thread that reads requests.
+#[derive(Debug)]
+struct Thread {
+    process: u32,
+    carries: Carrier,
+    /// What its last call on a socket has read.
+    last: Option<Key>,
+}
+
+/// A request that is served.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) end: Arc<End>,
+    pub(super) process: u32,
+    /// The thread that has read it, if one alone did.
+    pub(super) reader: Option<u32>,
+    /// It was counted there.
+    pub(super) counted: u32,
+    /// The reader itself has waited for it.
+    pub(super) waits: bool,
+    /// What names its caller.
+    pub(super) names: [Option<u64>; NAMES_MAX],
+}
+
+/// All requests that are served.
+#[derive(Debug)]
+pub(super) struct Serving {
+    requests: Recent<Key, Request>,
+    threads: HashMap<u32, Thread>,
+    processes: HashMap<u32, Carrier>,
+    names: HashMap<(u32, u64), Carrier>,
+    hand_overs: Recent<(u32, u64), ()>,
+}
+
+impl Serving {
+    pub(super) fn new(requests_max: usize) -> Self {
+        Self {
+            requests: Recent::new(requests_max),
+            threads: HashMap::new(),
+            processes: HashMap::new(),
+            names: HashMap::new(),
+            hand_overs: Recent::new(HAND_OVERS_MAX),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// A thread makes a call on a socket: what it has read in its last one, if it was a request.
+    pub(super) fn last_read(&mut self, actor: &Actor) -> Option<Key> {
+        let thread = self.threads.get_mut(&actor.thread)?;
+        thread.last.take().filter(|_| thread.process == actor.process)
+    }
+
+    /// More of a request that is known was read; false where it is not.
+    pub(super) fn read_more(&mut self, key: Key, actor: &Actor) -> bool {
+        let Some(request) = self.requests.get_mut(&key) else { return false };
+        if request.reader != Some(actor.thread) {
+            request.reader = None;
+        }
+        request.waits &= actor.waits;
+        self.note_last(key, actor);
+        true
+    }
+
+    /// A request was read. True where another one had to make room.
+    pub(super) fn take(&mut self, key: Key, request: Request, actor: &Actor) -> bool {
+        let process = request.process;
+        let fresh = || Thread { process, carries: Carrier::default(), last: None };
+        let thread = self.threads.entry(actor.thread).or_insert_with(fresh);
+        if thread.process != process {
+            // Its number is that of a thread that is gone.
+            *thread = fresh();
+        }
+        thread.carries.take(key);
+        self.processes.entry(process).or_default().take(key);
+        for name in request.names.into_iter().flatten() {
+            self.names.entry((process, name)).or_default().take(key);
+        }
+        let oldest = self.requests.insert(key, request);
+        self.note_last(key, actor);
+        oldest.is_some_and(|(key, request)| {
+            self.forget(key, &request);
+            true
+        })
+    }
+
+    fn note_last(&mut self, key: Key, actor: &Actor) {
+        if let Some(thread) = self.threads.get_mut(&actor.thread) {
+            thread.last = Some(key).filter(|_| thread.process == actor.process);
+        }
+    }
+
+    /// A request is served no longer. `answered`: who has sent the end of its answer, where one has.
+    pub(super) fn leave(&mut self, key: Key, answered: Option<&Actor>) -> Option<Request> {
+        let request = self.requests.remove(&key)?;
+        self.forget(key, &request);
+        let handed_over = |actor: &&Actor| actor.thread != request.counted;
+        if let Some(actor) = answered.filter(handed_over) {
+            let process = (actor.process, actor.started);
+            if self.hand_overs.get(&process).is_none() {
+                self.hand_overs.insert(process, ());
+            }
+        }
+        Some(request)
+    }
+
+    fn forget(&mut self, key: Key, request: &Request) {
+        let Request { process, counted, .. } = *request;
+        if let Some(thread) = self.threads.get_mut(&counted).filter(|it| it.process == process)
+            && thread.carries.leave(key)
+        {
+            self.threads.remove(&counted);
+        }
+        if self.processes.get_mut(&process).is_some_and(|it| it.leave(key)) {
+            self.processes.remove(&process);
+        }
+        for name in request.names.into_iter().flatten() {
+            if self.names.get_mut(&(process, name)).is_some_and(|it| it.leave(key)) {
+                self.names.remove(&(process, name));
+            }
+        }
+    }
+
+    /// What a call belongs to that a thread makes now, and by what that is known.
+    pub(super) fn above(&self, actor: &Actor, names: &[Option<u64>]) -> Above<'_> {
+        let Some(process) = self.processes.get(&actor.process) else { return Above::Idle };
+        let forwarded = |name: &u64| self.names.get(&(actor.process, *name))?.alone;
+        if let Some(request) =
+            names.iter().flatten().find_map(forwarded).and_then(|it| self.end(it))
+        {
+            return Above::Found(&request.end, How::Forwarded);
+        }
+        let thread = self.threads.get(&actor.thread).filter(|it| it.process == actor.process);
+        let alone = thread.and_then(|thread| thread.carries.alone).and_then(|it| self.end(it));
+        if let Some(request) = alone {
+            let certain = request.waits
+                && request.reader == Some(actor.thread)
+                && self.hand_overs.get(&(actor.process, actor.started)).is_none();
+            return Above::Found(&request.end, if certain { How::Thread } else { How::Likely });
+        }
+        let likely = actor.last_read.or(process.alone).and_then(|it| self.end(it));
+        likely.map_or(Above::Several, |request| Above::Found(&request.end, How::Likely))
+    }
+
+    fn end(&self, key: Key) -> Option<&Request> {
+        self.requests.get(&key)
+    }
+}
+
+/// What a call of a process belongs to.
+#[derive(Debug)]
+pub(super) enum Above<'a> {
+    /// This request, known by this.
+    Found(&'a Arc<End>, How),
+    /// One of several.
+    Several,
+    /// The process serves nobody.
+    Idle,
+}

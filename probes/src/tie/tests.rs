@@ -1,0 +1,278 @@
+//! Processes, threads and connections by script, and whose child each span becomes.
+
+use icecore_probe_events::INBOUND;
+
+use super::*;
+use crate::connection::piece_of;
+use crate::protocol::{HttpCall, Said};
+use crate::rules::Share;
+use crate::span::link::{Ids, Link, Parent};
+use crate::span::tests::exchange;
+
+const WAIT: Duration = Duration::from_millis(1);
+
+/// A machine on which requests are read and sent.
+struct Machine {
+    ties: Ties,
+    time: u64,
+}
+
+/// A connection as one end sees it, a request on it, and who works there.
+#[derive(Debug, Clone)]
+struct At {
+    role: Role,
+    connection: u64,
+    sequences: u64,
+    process: u32,
+    thread: u32,
+    waits: bool,
+    start: u64,
+    headers: Vec<(String, String)>,
+}
+
+impl At {
+    fn new(role: Role, connection: u64, process: u32) -> Self {
+        // Both ends of a connection have numbers that differ in the last digit.
+        let sequences = 7_000 + connection / 10;
+        let (thread, waits) = (process * 100, role == Role::Server);
+        Self { role, connection, sequences, process, thread, waits, start: 0, headers: Vec::new() }
+    }
+
+    fn thread(self, thread: u32) -> Self {
+        Self { thread, ..self }
+    }
+
+    fn never_waits(self) -> Self {
+        Self { waits: false, ..self }
+    }
+
+    fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn info(&self) -> ConnectionInfo {
+        let sequences = Some(self.sequences);
+        let info = crate::span::tests::connection(self.role);
+        ConnectionInfo { cookie: self.connection, sequences, pid: self.process, ..info }
+    }
+}
+
+impl Machine {
+    fn new() -> Self {
+        let config = TieConfig { wait: WAIT, ..TieConfig::default() };
+        Self { ties: Ties::new(&config, &mut Registry::default()), time: 1_000 }
+    }
+
+    fn pass(&mut self, at: &At, direction: u8) -> u64 {
+        self.time += 10;
+        let mut piece = piece_of(at.connection, self.time);
+        piece.direction = u16::from(direction);
+        piece.owner.pid = at.process;
+        piece.owner.thread = at.thread;
+        piece.flags |= if at.waits && direction == INBOUND { FLAG_WAITS } else { 0 };
+        self.ties.begin(&piece);
+        self.time
+    }
+
+    /// A request passes, the first one on its connection.
+    fn begin(&mut self, mut at: At) -> At {
+        let direction = if at.role == Role::Server { INBOUND } else { OUTBOUND };
+        at.start = self.pass(&at, direction);
+        let (start, headers) = (at.start, at.headers.as_slice());
+        let begun = Begun { start, ordinal: Some(0), headers, waiting: 1 };
+        self.ties.begun(&at.info(), Some(at.role), Some(begun), start);
+        at
+    }
+
+    /// Its answer passes.
+    fn end(&mut self, at: &At) -> Arc<End> {
+        let direction = if at.role == Role::Server { OUTBOUND } else { INBOUND };
+        self.pass(at, direction);
+        let mut exchange = exchange(at.role, "GET", "/", 200);
+        exchange.start = at.start;
+        let request_headers = at.headers.clone();
+        exchange.said = Said::Http(HttpCall { request_headers, ..HttpCall::default() });
+        self.ties.finish(&at.info(), &exchange)
+    }
+
+    /// All that passed is known.
+    fn ids(&mut self, end: &Arc<End>) -> Ids {
+        self.ties.decide(end);
+        end.ids()
+    }
+}
+
+fn certain(parent: &Ids, remote: bool) -> Option<Parent> {
+    Some(Parent { span_id: parent.span_id, remote })
+}
+
+/// Scenario: three services call each other, each in a thread that waits for its request; what a
+/// sender did is seen before what the receiver did, or after it.
+/// Guarantees: one trace, each span the child of the one that caused it.
+#[test]
+fn a_chain_is_one_trace() {
+    for late in [false, true] {
+        let mut machine = Machine::new();
+        let first = machine.begin(At::new(Role::Server, 11, 1));
+        let to_second = At::new(Role::Client, 20, 1);
+        let second = At::new(Role::Server, 21, 2);
+        let (to_second, second) = if late {
+            let second = machine.begin(second);
+            (machine.begin(to_second), second)
+        } else {
+            let to_second = machine.begin(to_second);
+            (to_second, machine.begin(second))
+        };
+        let to_third = machine.begin(At::new(Role::Client, 30, 2));
+        let third = machine.begin(At::new(Role::Server, 31, 3));
+        let ends = [&third, &to_third, &second, &to_second, &first].map(|at| machine.end(at));
+        let [third, to_third, second, to_second, first] = ends.map(|end| machine.ids(&end));
+        let all = [&third, &to_third, &second, &to_second];
+        assert!(all.iter().all(|ids| ids.trace_id == first.trace_id), "{all:?} {first:?}");
+        assert!(all.iter().all(|ids| ids.links.is_empty()), "{all:?}");
+        assert_eq!(third.parent, certain(&to_third, true));
+        assert_eq!(to_third.parent, certain(&second, false));
+        assert_eq!(second.parent, certain(&to_second, true));
+        assert_eq!((to_second.parent, first.parent), (certain(&first, false), None));
+        assert_eq!((to_second.how, second.how), (Some("thread"), None));
+    }
+}
+
+/// Scenario: the called service is on another machine, or no service that is watched.
+/// Guarantees: the caller's span says where that end's span is, which derived its ids by itself.
+#[test]
+fn what_is_called_elsewhere_is_linked() {
+    let mut machine = Machine::new();
+    let served = machine.begin(At::new(Role::Server, 11, 1));
+    let call = machine.begin(At::new(Role::Client, 20, 1));
+    let call = machine.end(&call);
+    machine.end(&served);
+    let call = machine.ids(&call);
+
+    let mut elsewhere = Machine::new();
+    let called = elsewhere.begin(At::new(Role::Server, 21, 9));
+    let called = elsewhere.end(&called);
+    let called = elsewhere.ids(&called);
+    assert_ne!(call.trace_id, called.trace_id);
+    let Link { trace_id, span_id, what } = &call.links[0];
+    assert_eq!((*trace_id, *span_id, *what), (called.trace_id, called.span_id, "derived"));
+    assert_eq!((call.links.len(), called.parent), (1, None));
+}
+
+/// Scenario: a thread has two requests; one that never waits; one of a process whose answers come from
+/// other threads; one that serves nobody, while others do.
+/// Guarantees: no parent; what is likely is a link that says so, and the trace is the call's own.
+#[test]
+fn what_is_not_certain_is_no_parent() {
+    let call_of = |machine: &mut Machine, process: u32, thread: u32| {
+        let call = machine.begin(At::new(Role::Client, 90, process).thread(thread));
+        let call = machine.end(&call);
+        machine.ids(&call)
+    };
+    // Two at a time on one thread: the one that it has read just now, likely.
+    let mut machine = Machine::new();
+    machine.begin(At::new(Role::Server, 11, 1));
+    let second = machine.begin(At::new(Role::Server, 21, 1));
+    let call = call_of(&mut machine, 1, 100);
+    let second = machine.end(&second);
+    assert_eq!((call.parent, call.how, call.links[0].what), (None, Some("likely"), "likely"));
+    assert_eq!(call.links[0].span_id, second.span_id);
+    assert_ne!(call.trace_id, machine.ids(&second).trace_id);
+    // With another call in between, nothing speaks for either of them.
+    machine.begin(At::new(Role::Server, 31, 1));
+    let call = call_of(&mut machine, 1, 100);
+    assert_eq!(call.how, Some("likely"));
+    let call = call_of(&mut machine, 1, 100);
+    assert_eq!((call.parent, call.how, call.links.len()), (None, None, 0));
+
+    let mut machine = Machine::new();
+    machine.begin(At::new(Role::Server, 11, 1).never_waits());
+    let call = call_of(&mut machine, 1, 100);
+    assert_eq!((call.parent, call.how), (None, Some("likely")));
+    // A thread that serves nobody, of a process that serves one request.
+    assert_eq!(call_of(&mut machine, 1, 101).how, Some("likely"));
+    assert_eq!(call_of(&mut machine, 2, 200).how, None);
+
+    let mut machine = Machine::new();
+    let handed_over = machine.begin(At::new(Role::Server, 11, 1));
+    machine.end(&handed_over.thread(101));
+    machine.begin(At::new(Role::Server, 21, 1));
+    let call = call_of(&mut machine, 1, 100);
+    assert_eq!((call.parent, call.how), (None, Some("likely")));
+}
+
+/// Scenario: a proxy with several requests at a time passes `traceparent` on as it came, or the number
+/// of a request; two requests carry the same one.
+/// Guarantees: what names one request is certain, and the call its child; what names two is not.
+#[test]
+fn what_is_passed_on_is_known_again() {
+    let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let number = "7a1c3ad5-0b3e-4a6e";
+    for (name, value) in [("traceparent", context), ("x-request-id", number)] {
+        let mut machine = Machine::new();
+        let first = At::new(Role::Server, 11, 1).never_waits().header(name, value);
+        let first = machine.begin(first);
+        machine.begin(At::new(Role::Server, 21, 1).never_waits());
+        let call = || At::new(Role::Client, 90, 1).header(name, value);
+        let to_next = machine.begin(call());
+        let next = machine.begin(At::new(Role::Server, 91, 2).header(name, value));
+        machine.begin(At::new(Role::Server, 31, 1).never_waits().header(name, value));
+        let doubtful = machine.begin(At { connection: 50, sequences: 1, ..call() });
+        let ends = [&next, &to_next, &doubtful, &first].map(|at| machine.end(at));
+        let [next, to_next, doubtful, first] = ends.map(|end| machine.ids(&end));
+        assert_eq!((to_next.parent, to_next.how), (certain(&first, false), Some("forwarded")));
+        assert_eq!(next.parent, certain(&to_next, true));
+        assert_eq!((next.trace_id, to_next.trace_id), (first.trace_id, first.trace_id));
+        assert_ne!(doubtful.parent, certain(&first, false));
+        let named = name == "traceparent";
+        assert_eq!(first.parent.is_some(), named);
+        assert_eq!((first.trace_id[..2] == [0x4b, 0xf9], first.flags), (named, u8::from(!named)));
+    }
+}
+
+/// Scenario: both ends of a connection are watched by agents that know nothing of each other; then
+/// the request is another one, or not certainly the same.
+/// Guarantees: both derive one trace and different spans; where it is not certain, ids are random.
+#[test]
+fn both_ends_derive_the_same_trace() {
+    let trace = |role: Role, ordinal: Option<u64>| {
+        let mut machine = Machine::new();
+        let connection = crate::span::tests::connection(role);
+        let exchange = Exchange { ordinal, ..exchange(role, "GET", "/", 200) };
+        let end = machine.ties.finish(&connection, &exchange);
+        (machine.ids(&end).trace_id, end.span_id)
+    };
+    let (client, server) = (trace(Role::Client, Some(0)), trace(Role::Server, Some(0)));
+    assert_eq!(client.0, server.0);
+    assert_ne!(client.1, server.1);
+    assert_ne!(trace(Role::Server, Some(1)).0, client.0);
+    assert_ne!(trace(Role::Server, None), trace(Role::Server, None));
+}
+
+/// Scenario: more requests, calls and spans than the bound.
+/// Guarantees: none is remembered beyond it, each span leaves once, and those before their time are
+/// the oldest.
+#[test]
+fn what_is_remembered_is_bounded() {
+    let config = TieConfig { wait: WAIT, requests_max: 4 };
+    let mut machine = Machine { ties: Ties::new(&config, &mut Registry::default()), time: 1_000 };
+    let resource = Arc::default();
+    for number in 0..50 {
+        let process = 1 + number;
+        machine.begin(At::new(Role::Server, 1_000 + u64::from(number) * 10, process));
+        let call = machine.begin(At::new(Role::Client, 5_000 + u64::from(number) * 10, process));
+        let end = machine.end(&call);
+        let span = opentelemetry_proto::tonic::trace::v1::Span::default();
+        machine.ties.hold(Held {
+            resource: Arc::clone(&resource),
+            span,
+            end,
+            share: Share::default(),
+        });
+    }
+    assert_eq!((machine.ties.serving.len(), machine.ties.callers.len()), (4, 4));
+    let early = std::iter::from_fn(|| machine.ties.release(None)).count();
+    assert_eq!((early, machine.ties.waiting.len()), (46, 4));
+    assert_eq!(std::iter::from_fn(|| machine.ties.release(Some(u64::MAX))).count(), 4);
+}

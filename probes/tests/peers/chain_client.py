@@ -1,0 +1,159 @@
+"""Services in network namespaces of their own, and a client that calls the first of them.
+
+`chain_client.py KIND PORT RATE SECONDS`: KIND is `threads` or `loop`, by how the first service works. Writes down
+what the services say of themselves: [path, path of the request that caused it or nothing, port].
+"""
+import atexit
+import faulthandler
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+faulthandler.dump_traceback_later(240, exit=True)
+HERE = os.path.dirname(os.path.abspath(__file__))
+NAMES = ["a", "b", "c", "client"]
+kind, port, rate, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+PREFIX = f"icl{os.getpid() % 100000}"
+
+
+def ip(*arguments, check=True):
+    return subprocess.run(["ip", *arguments], check=check, capture_output=True)
+
+
+def space(name):
+    return f"{PREFIX}-{name}"
+
+
+def clean():
+    for name in [*NAMES, "hub"]:
+        ip("netns", "del", space(name), check=False)
+
+
+def connect():
+    """A bridge that all namespaces hang on; nothing of the machine's own network is touched."""
+    ip("netns", "add", space("hub"))
+    ip("-n", space("hub"), "link", "add", "bridge", "type", "bridge")
+    ip("-n", space("hub"), "link", "set", "bridge", "up")
+    for number, name in enumerate(NAMES, 1):
+        ip("netns", "add", space(name))
+        ip("-n", space("hub"), "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", space(name))
+        ip("-n", space("hub"), "link", "set", name, "master", "bridge", "up")
+        ip("-n", space(name), "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
+        ip("-n", space(name), "link", "set", "eth0", "up")
+        ip("-n", space(name), "link", "set", "lo", "up")
+
+
+def address(name):
+    return f"10.77.0.{NAMES.index(name) + 1}"
+
+
+def serve(name, program, *more):
+    command = ["ip", "netns", "exec", space(name), *program, address(name), str(port), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def gather(service, calls):
+    calls.extend(line.rstrip("\n").split("\t") for line in service.stdout)
+
+
+class Load:
+    """So many requests a second, by threads that each keep a connection."""
+
+    def __init__(self, tree, threads):
+        self.tree, self.next, self.lock, self.paths = tree, 0, threading.Lock(), []
+        self.begin = time.monotonic()
+        self.threads = [threading.Thread(target=self.run) for _ in range(threads)]
+        for thread in self.threads:
+            thread.start()
+        for thread in self.threads:
+            thread.join()
+        self.took = time.monotonic() - self.begin
+
+    def take(self):
+        with self.lock:
+            self.next += 1
+            return self.next
+
+    def run(self):
+        to_first = http.client.HTTPConnection(address("a"), port)
+        while (number := self.take()) <= rate * seconds:
+            time.sleep(max(0, self.begin + number / rate - time.monotonic()))
+            path = f"/{number}/{self.tree}"
+            to_first.request("GET", path)
+            assert to_first.getresponse().read() == b"done"
+            with self.lock:
+                self.paths.append(path)
+
+
+def enter(name):
+    """This process joins a namespace: sockets that it makes from now on are in there."""
+    with open(f"/run/netns/{space(name)}") as there:
+        os.setns(there.fileno(), os.CLONE_NEWNET)
+
+
+def setns_is_missing():
+    return not hasattr(os, "setns")
+
+
+def main():
+    if setns_is_missing():
+        # Before Python 3.12.
+        import ctypes
+        libc = ctypes.CDLL(None, use_errno=True)
+        os.CLONE_NEWNET = 0x40000000
+        os.setns = lambda fd, what: libc.setns(fd, what)
+    atexit.register(clean)
+    try:
+        connect()
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"missing: network namespaces ({error})")
+        return
+    python = [sys.executable, os.path.join(HERE, "chain_service.py")]
+    node = ["node", os.path.join(HERE, "chain_service.mjs")]
+    try:
+        first = node if kind == "loop" else python
+        more = [f"{address('c')}:{port}"] if kind == "loop" else []
+        services = [serve("a", first, *more), serve("b", python), serve("c", python)]
+    except OSError as error:
+        print(f"missing: {error}")
+        return
+    calls = []
+    gatherers = [threading.Thread(target=gather, args=(one, calls)) for one in services]
+    for one in gatherers:
+        one.start()
+    enter("client")
+    wait_for_all()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    place = {name: f"{address(name)}:{port}" for name in NAMES}
+    tree = f"{place['b']}({place['c']}())"
+    load = Load(tree + f"{place['c']}({place['b']}())" if kind == "loop" else tree, 24)
+    time.sleep(0.5)
+    for service in services:
+        service.terminate()
+    for one in gatherers:
+        one.join()
+    roots = [[path, None, port] for path in load.paths]
+    print(f"{len(roots)} requests in {load.took:.1f} s: {len(roots) / load.took:.0f} a second", file=sys.stderr)
+    print(json.dumps(roots + [[called, by, port] for by, called in calls]))
+
+
+def wait_for_all():
+    for name in NAMES[:3]:
+        for _ in range(400):
+            try:
+                probe = http.client.HTTPConnection(address(name), port, timeout=5)
+                probe.request("GET", "/0/")
+                assert probe.getresponse().read() == b"done"
+                break
+            except OSError:
+                time.sleep(0.05)
+        else:
+            raise AssertionError(f"{name} does not answer")
+
+
+main()
