@@ -4,6 +4,7 @@
 what the services say of themselves: [path, path of the request that caused it or nothing, port].
 """
 import atexit
+import ctypes
 import faulthandler
 import http.client
 import json
@@ -15,6 +16,7 @@ import time
 
 faulthandler.dump_traceback_later(240, exit=True)
 HERE = os.path.dirname(os.path.abspath(__file__))
+CLONE_NEWNET = 0x40000000
 NAMES = ["a", "b", "c", "client"]
 kind, port, rate, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
 PREFIX = f"icl{os.getpid() % 100000}"
@@ -36,15 +38,16 @@ def clean():
 def connect():
     """A bridge that all namespaces hang on; nothing of the machine's own network is touched."""
     ip("netns", "add", space("hub"))
-    ip("-n", space("hub"), "link", "add", "bridge", "type", "bridge")
-    ip("-n", space("hub"), "link", "set", "bridge", "up")
+    ip("-n", space("hub"), "link", "add", "name", "bridge", "type", "bridge")
+    ip("-n", space("hub"), "link", "set", "dev", "bridge", "up")
     for number, name in enumerate(NAMES, 1):
         ip("netns", "add", space(name))
-        ip("-n", space("hub"), "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", space(name))
-        ip("-n", space("hub"), "link", "set", name, "master", "bridge", "up")
+        plug = f"to-{name}"
+        ip("-n", space("hub"), "link", "add", "name", plug, "type", "veth", "peer", "name", "eth0", "netns", space(name))
+        ip("-n", space("hub"), "link", "set", "dev", plug, "master", "bridge", "up")
         ip("-n", space(name), "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
-        ip("-n", space(name), "link", "set", "eth0", "up")
-        ip("-n", space(name), "link", "set", "lo", "up")
+        ip("-n", space(name), "link", "set", "dev", "eth0", "up")
+        ip("-n", space(name), "link", "set", "dev", "lo", "up")
 
 
 def address(name):
@@ -92,20 +95,12 @@ class Load:
 def enter(name):
     """This process joins a namespace: sockets that it makes from now on are in there."""
     with open(f"/run/netns/{space(name)}") as there:
-        os.setns(there.fileno(), os.CLONE_NEWNET)
-
-
-def setns_is_missing():
-    return not hasattr(os, "setns")
+        # `os.setns` came with Python 3.12.
+        if ctypes.CDLL(None, use_errno=True).setns(there.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
 
 
 def main():
-    if setns_is_missing():
-        # Before Python 3.12.
-        import ctypes
-        libc = ctypes.CDLL(None, use_errno=True)
-        os.CLONE_NEWNET = 0x40000000
-        os.setns = lambda fd, what: libc.setns(fd, what)
     atexit.register(clean)
     try:
         connect()
