@@ -9,4 +9,4 @@ pub(crate) use datagrams::Datagrams;
 pub use handshake::Tls;
 #[cfg(test)]
 pub(crate) use table::tests::piece as piece_of;
-pub(crate) use table::{Figures, Table, TableConfig, Verdict, address, comm, text};
+pub(crate) use table::{Figures, Newest, Table, TableConfig, Verdict, address, comm, text};

@@ -300,8 +300,9 @@ impl Follower {
         }
         let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
         let verdict = table.feed(piece, payload, clock, &mut sink);
-        if let Some((info, role, newest)) = table.newest(piece.connection) {
-            pipeline.ties().begun(info, role, newest, clock.wall(piece.time));
+        let time = clock.wall(piece.time);
+        if let Some(newest) = table.newest(piece, time) {
+            pipeline.ties().begun(&newest, time);
         }
         match verdict {
             Verdict::Same => balance.followed += 1,

@@ -21,6 +21,7 @@ use std::time::Duration;
 use icecore_probe_events::{FLAG_PLAIN, FLAG_WAITS, OUTBOUND, PLAIN, Piece};
 use prometheus_client::registry::Registry;
 
+use crate::connection::Newest;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{Begun, Exchange, Role};
 use crate::span::link::{Shared, headers};
@@ -133,21 +134,13 @@ impl Ties {
         self.now = self.now.max(piece.time);
     }
 
-    /// That piece was read; on its connection this request was begun last. `time`: when the piece
-    /// passed, as requests have it.
-    pub(crate) fn begun(
-        &mut self,
-        connection: &ConnectionInfo,
-        role: Option<Role>,
-        newest: Option<Begun<'_>>,
-        time: u64,
-    ) {
-        match (role, newest) {
-            (Some(Role::Server), Some(begun)) if !self.actor.outbound => {
-                self.read(connection, &begun);
-            }
+    /// That piece was read, and this was begun last on its connection. `time`: when the piece passed, as
+    /// requests have it.
+    pub(crate) fn begun(&mut self, newest: &Newest<'_>, time: u64) {
+        match (newest.role, &newest.begun) {
+            (Some(Role::Server), Some(begun)) if !self.actor.outbound => self.read(newest, begun),
             (Some(Role::Server), _) => {}
-            (_, Some(begun)) if self.actor.outbound => self.send(connection, &begun),
+            (_, Some(begun)) if self.actor.outbound => self.send(newest, begun),
             (_, None) => self.begun_early(time),
             (_, Some(_)) => {}
         }
@@ -165,12 +158,12 @@ impl Ties {
     }
 
     /// A request was read, or more of it.
-    fn read(&mut self, connection: &ConnectionInfo, begun: &Begun<'_>) {
+    fn read(&mut self, newest: &Newest<'_>, begun: &Begun<'_>) {
         let key = (self.actor.connection, begun.start);
         if self.serving.read_more(key, &self.actor) {
             return;
         }
-        let end = Arc::new(end_of(Role::Server, connection, begun));
+        let end = Arc::new(end_of(Role::Server, newest, begun));
         self.find_caller(&end);
         let alone = begun.waiting == 1;
         let request = Request {
@@ -187,12 +180,12 @@ impl Ties {
     }
 
     /// A request was sent, or more of it.
-    fn send(&mut self, connection: &ConnectionInfo, begun: &Begun<'_>) {
+    fn send(&mut self, newest: &Newest<'_>, begun: &Begun<'_>) {
         let key = (self.actor.connection, begun.start);
         if self.sent.get(&key).is_some() {
             return;
         }
-        let end = Arc::new(end_of(Role::Client, connection, begun));
+        let end = Arc::new(end_of(Role::Client, newest, begun));
         let names = self.names(begun);
         match self.early.remove(&key) {
             Some((above, how)) => end.tie(&above, how),
@@ -319,17 +312,22 @@ fn began(exchange: &Exchange) -> bool {
     (exchange.role == Role::Client) != exchange.pushed()
 }
 
+/// Requests on connections that are older than the agent are known by their place alone.
+const BY_PLACE: u64 = u64::MAX;
+
 fn common(end: &End) -> Option<Common> {
-    end.shared.map(|shared| (shared.sequences, shared.ordinal))
+    let by_number = end.shared.map(|shared| (shared.sequences, shared.ordinal));
+    by_number.or_else(|| end.place.map(|place| (place, BY_PLACE)))
 }
 
-fn end_of(role: Role, connection: &ConnectionInfo, begun: &Begun<'_>) -> End {
+fn end_of(role: Role, newest: &Newest<'_>, begun: &Begun<'_>) -> End {
     let header = |name: &str| {
         let mut headers = begun.headers.iter();
         headers.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     };
-    let shared = Shared::new(connection, begun.ordinal);
-    End::new(role, role == Role::Client, shared, headers::parent(header))
+    let shared = Shared::new(newest.connection, begun.ordinal);
+    let named = headers::parent(header);
+    End::new(role, role == Role::Client, shared, named).at_place(newest.place)
 }
 
 fn finished(connection: &ConnectionInfo, exchange: &Exchange) -> End {

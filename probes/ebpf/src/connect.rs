@@ -8,7 +8,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
 };
 use icecore_probe_events::{
-    Connection, Counter, End, FLAG_FROM_START, FLAG_IPV6, FLAG_RESET, Flow, Owner, PLAIN,
+    Connection, Counter, End, FLAG_FROM_START, FLAG_IPV6, FLAG_RESET, Flow, INBOUND, Owner, PLAIN,
     VERDICT_UNDECIDED,
 };
 
@@ -78,11 +78,11 @@ pub extern "C" fn identity_by_number(sk: u64) -> u64 {
 
 /// The table's entry of a connection; made if there is none, as one older than the probe.
 #[inline(always)]
-pub fn entry(id: u64, sk: u64) -> Option<*mut Connection> {
+pub fn entry(id: u64, sk: u64, direction: u8, moved: u64) -> Option<*mut Connection> {
     if let Some(found) = CONNECTIONS.get_ptr_mut(&id) {
         return Some(found);
     }
-    begin(id, sk, 0, [0; 2]);
+    begin(id, sk, 0, sequences_before(sk, direction, moved));
     CONNECTIONS.get_ptr_mut(&id)
 }
 
@@ -144,7 +144,19 @@ fn netns(sk: u64) -> Option<u32> {
 #[inline(always)]
 fn sequences(sk: u64) -> [u32; 2] {
     let read = |offset| field::<u32>(sk, offset).unwrap_or(0);
-    [read(setting!(tcp_snd_una)), read(setting!(tcp_rcv_nxt))]
+    [read(setting!(tcp_rcv_nxt)), read(setting!(tcp_snd_una))]
+}
+
+/// Of a connection that is older than the probe, and that has just moved so many bytes this way.
+#[inline(always)]
+fn sequences_before(sk: u64, direction: u8, moved: u64) -> [u32; 2] {
+    let read = |offset| field::<u32>(sk, offset).unwrap_or(0);
+    let (received, sent) = (read(setting!(tcp_copied_seq)), read(setting!(tcp_write_seq)));
+    let moved = moved as u32;
+    match direction {
+        INBOUND => [received.wrapping_sub(moved), sent],
+        _ => [received, sent.wrapping_sub(moved)],
+    }
 }
 
 /// Writes down who uses the connection now.

@@ -70,6 +70,7 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
         generation: connection.generation,
         time: if time == 0 { now() } else { time },
         position,
+        position_other: connection.passed[way ^ 1],
         omitted: 0,
         owner: connection.owner,
         flow: connection.flow,

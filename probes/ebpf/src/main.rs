@@ -207,7 +207,7 @@ fn record(
 ) {
     let tcp = is_tcp(sk);
     let found =
-        if tcp { entry(id, sk) } else { datagram::entry(sk, direction, source, moved, name) };
+        if tcp { entry(id, sk, direction, moved) } else { datagram::entry(sk, direction, source, moved, name) };
     match found {
         // SAFETY: the pointer is valid while the program runs. Two threads that use one direction
         // of one socket at the same time may lose a step of its position, which then shows as a

@@ -115,8 +115,8 @@ pub struct Connection {
     pub looked: u32,
     /// Always 0.
     pub reserved: u32,
-    /// TCP's numbers of the first bytes that the owner sends and receives; the other end knows the same
-    /// two, whatever translates addresses in between. Both 0: not known.
+    /// TCP's numbers of the first byte that is counted here each way, received and sent; the other end
+    /// numbers it alike, whatever translates addresses in between.
     pub sequences: [u32; 2],
 }
 
@@ -215,6 +215,8 @@ pub struct Piece {
     pub time: u64,
     /// Bytes of this direction that passed before this piece, since `generation`.
     pub position: u64,
+    /// Bytes of the other direction that passed before this piece, since `generation`.
+    pub position_other: u64,
     /// Bytes that passed right after the payload and were not copied.
     pub omitted: u64,
     /// Who made the call.
@@ -368,6 +370,10 @@ pub struct Settings {
     pub tcp_snd_una: u32,
     /// `tcp_sock.rcv_nxt`
     pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.write_seq`
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.copied_seq`
+    pub tcp_copied_seq: u32,
     /// `file.f_flags`
     pub file_flags: u32,
 }
@@ -464,9 +470,9 @@ const _: () = assert!(size_of::<Flow>() == 40, "no padding");
 const _: () = assert!(size_of::<Owner>() == 40, "no padding");
 const _: () = assert!(size_of::<Connection>() == 128, "no padding");
 const _: () = assert!(size_of::<Told>() == 16, "no padding");
-const _: () = assert!(size_of::<Piece>() == 136, "no padding");
+const _: () = assert!(size_of::<Piece>() == 144, "no padding");
 const _: () = assert!(size_of::<End>() == 48, "no padding");
 const _: () = assert!(size_of::<Opened>() == 64, "no padding");
 const _: () = assert!(size_of::<Account>() == 168, "no padding");
-const _: () = assert!(size_of::<Settings>() == 57 * 4, "no padding");
+const _: () = assert!(size_of::<Settings>() == 59 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");

@@ -72,6 +72,18 @@ struct Tracked {
     handshake: Option<Handshake>,
 }
 
+/// A connection, and the request that was sent on it last, while it is not answered.
+#[derive(Debug)]
+pub(crate) struct Newest<'a> {
+    pub(crate) connection: &'a ConnectionInfo,
+    /// What the owner is, where that is known.
+    pub(crate) role: Option<Role>,
+    pub(crate) begun: Option<Begun<'a>>,
+    /// TCP's numbers of the request's first byte and of the first one that can answer it: the same at both
+    /// ends, whoever came late. None where other answers may be on their way.
+    pub(crate) place: Option<u64>,
+}
+
 /// Where exchanges go, with the connection on which they were seen.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(&ConnectionInfo, Exchange);
 
@@ -112,15 +124,14 @@ impl Table {
         self.tracked.get(&connection).map(|tracked| &tracked.info)
     }
 
-    /// Who is connected, what its owner is, and the request that was sent last, while it is not answered.
-    pub(crate) fn newest(
-        &self,
-        connection: u64,
-    ) -> Option<(&ConnectionInfo, Option<Role>, Option<Begun<'_>>)> {
-        let Tracked { info, following, ignored: false, .. } = self.tracked.get(&connection)? else {
-            return None;
-        };
-        Some((info, following.role(), following.newest()))
+    /// What a piece that was fed has begun, if anything; `time`: when it passed, as requests have it.
+    pub(crate) fn newest(&self, piece: &Piece, time: u64) -> Option<Newest<'_>> {
+        let tracked = self.tracked.get(&piece.connection).filter(|tracked| !tracked.ignored)?;
+        let begun = tracked.following.newest();
+        let here = begun.filter(|begun| begun.start == time && begun.waiting == 1);
+        let place = here.and_then(|_| place_of(piece));
+        let Tracked { info, following, .. } = tracked;
+        Some(Newest { connection: info, role: following.role(), begun, place })
     }
 
     /// A connection that is not in the table, or is there under an older generation, begins here.
@@ -377,12 +388,25 @@ pub(super) fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
         remote: SocketAddr::new(address(flow.remote_addr, ipv6), flow.remote_port),
         transport: if piece.flags & FLAG_DATAGRAM == 0 { "tcp" } else { "udp" },
         opened: from_start.then(|| clock.wall(piece.generation)),
-        sequences: sequences(piece),
+        sequences: sequences(piece).filter(|_| from_start),
         pid: piece.owner.pid,
         process_started: piece.owner.started,
         comm: comm(&piece.owner),
         tls: None,
     }
+}
+
+/// See [`Newest::place`].
+fn place_of(piece: &Piece) -> Option<u64> {
+    let [received, sent] = piece.sequences;
+    let (this, other) = match direction(piece) {
+        Direction::Inbound => (received, sent),
+        Direction::Outbound => (sent, received),
+    };
+    let number = |first: u32, passed: u64| u64::from(first).wrapping_add(passed) & 0xffff_ffff;
+    let place = number(this, piece.position) << 32 | number(other, piece.position_other);
+    // What is inside TLS is not numbered.
+    (piece.flags & FLAG_PLAIN == 0).then_some(place)
 }
 
 /// In the same order at both ends.

@@ -109,6 +109,8 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
         binprm_filename: at("linux_binprm", &["filename"])?,
         tcp_snd_una: at("tcp_sock", &["snd_una"])?,
         tcp_rcv_nxt: at("tcp_sock", &["rcv_nxt"])?,
+        tcp_write_seq: at("tcp_sock", &["write_seq"])?,
+        tcp_copied_seq: at("tcp_sock", &["copied_seq"])?,
         file_flags: at("file", &["f_flags"])?,
     })
 }

@@ -54,6 +54,8 @@ pub(crate) struct End {
     /// It began the exchange, and the other end took it.
     pub(crate) began: bool,
     pub(crate) shared: Option<Shared>,
+    /// What both ends know of a request whose number nobody knows.
+    pub(super) place: Option<u64>,
     named: Option<TraceParent>,
     above: OnceLock<(Arc<Self>, How)>,
     trace_id: OnceLock<[u8; 16]>,
@@ -75,12 +77,18 @@ impl End {
             role,
             began,
             shared,
+            place: None,
             named,
             above: OnceLock::new(),
             trace_id: OnceLock::new(),
             followed: AtomicBool::new(false),
             several: AtomicBool::new(false),
         }
+    }
+
+    /// See [`Self::place`].
+    pub(crate) fn at_place(self, place: Option<u64>) -> Self {
+        Self { place, ..self }
     }
 
     /// It belongs to that one. Nothing changes once it has a place, or once somebody asked for its trace.

@@ -27,6 +27,8 @@ struct At {
     thread: u32,
     waits: bool,
     start: u64,
+    /// Of a connection that is older than the agent.
+    place: Option<u64>,
     headers: Vec<(String, String)>,
 }
 
@@ -35,7 +37,8 @@ impl At {
         // Both ends of a connection have numbers that differ in the last digit.
         let sequences = 7_000 + connection / 10;
         let (thread, waits) = (process * 100, role == Role::Server);
-        Self { role, connection, sequences, process, thread, waits, start: 0, headers: Vec::new() }
+        let (start, place, headers) = (0, None, Vec::new());
+        Self { role, connection, sequences, process, thread, waits, start, place, headers }
     }
 
     fn thread(self, thread: u32) -> Self {
@@ -80,8 +83,10 @@ impl Machine {
         let direction = if at.role == Role::Server { INBOUND } else { OUTBOUND };
         at.start = self.pass(&at, direction);
         let (start, headers) = (at.start, at.headers.as_slice());
-        let begun = Begun { start, ordinal: Some(0), headers, waiting: 1 };
-        self.ties.begun(&at.info(), Some(at.role), Some(begun), start);
+        let ordinal = at.place.is_none().then_some(0);
+        let begun = Some(Begun { start, ordinal, headers, waiting: 1 });
+        let (connection, role) = (&at.info(), Some(at.role));
+        self.ties.begun(&Newest { connection, role, begun, place: at.place }, start);
         at
     }
 
@@ -91,6 +96,7 @@ impl Machine {
         self.pass(at, direction);
         let mut exchange = exchange(at.role, "GET", "/", 200);
         exchange.start = at.start;
+        exchange.ordinal = at.place.is_none().then_some(0);
         let request_headers = at.headers.clone();
         exchange.said = Said::Http(HttpCall { request_headers, ..HttpCall::default() });
         self.ties.finish(&at.info(), &exchange)
@@ -136,6 +142,23 @@ fn a_chain_is_one_trace() {
         assert_eq!(second.parent, certain(&to_second, true));
         assert_eq!((to_second.parent, first.parent), (certain(&first, false), None));
         assert_eq!((to_second.how, second.how), (Some("thread"), None));
+    }
+}
+
+/// Scenario: two services on a connection that is older than the agent, so that nobody knows the
+/// request's number, but its place among all bytes; then on one that has another place.
+/// Guarantees: the called one's span is the child of the caller's, and has its trace; or it is neither.
+#[test]
+fn older_connections_go_by_place() {
+    for (place, joined) in [(77, true), (78, false)] {
+        let mut machine = Machine::new();
+        let call = At { place: Some(77), ..At::new(Role::Client, 20, 1) };
+        let called = At { place: Some(place), ..At::new(Role::Server, 21, 2) };
+        let (call, called) = (machine.begin(call), machine.begin(called));
+        let (called, call) = (machine.end(&called), machine.end(&call));
+        let (called, call) = (machine.ids(&called), machine.ids(&call));
+        assert_eq!(called.parent == certain(&call, true), joined);
+        assert_eq!(called.trace_id == call.trace_id, joined);
     }
 }
 

@@ -31,7 +31,8 @@ struct Verdict {
 }
 
 /// Scenario: three services in network namespaces of their own call each other without any header,
-/// a thread for each connection, 500 requests a second.
+/// a thread for each connection, 500 requests a second; the second goes by an address that is translated;
+/// half of the connections are older than the agent.
 /// Guarantees: one trace a request; each span is the child of the one that the services say; no record
 /// is lost.
 #[tokio::test(flavor = "multi_thread")]

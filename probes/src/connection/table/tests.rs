@@ -10,6 +10,7 @@ pub(crate) fn piece(connection: u64, time: u64) -> Piece {
         generation: 1,
         time,
         position: 0,
+        position_other: 0,
         omitted: 0,
         owner: Owner {
             pid: 7,
