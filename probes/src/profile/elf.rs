@@ -4,10 +4,11 @@
 //! would end this process; what a file says of itself is used only where it is within the file.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::sync::Arc;
 
 use object::elf::{
-    FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, PT_NOTE, ProgramHeader64, SHF_COMPRESSED,
+    ELFCOMPRESS_ZLIB, FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, PT_NOTE, ProgramHeader64,
     SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE,
     SectionHeader64, Sym64,
 };
@@ -150,16 +151,25 @@ impl<'data, R: ReadRef<'data>> Reader<'data, R> {
 
     fn section(&self, name: &[u8], cut: &mut bool) -> Option<Section> {
         let section = self.named(name)?;
-        let compressed = section.sh_flags(self.endian) & u64::from(SHF_COMPRESSED) != 0;
-        if section.sh_type(self.endian) == SHT_NOBITS || compressed {
+        if section.sh_type(self.endian) == SHT_NOBITS {
             return None;
         }
-        if section.sh_size(self.endian) > self.table_bytes_max {
+        let packed = section.compression(self.endian, self.data).ok()?;
+        let size =
+            packed.map_or(section.sh_size(self.endian), |(head, ..)| head.ch_size.get(self.endian));
+        if size > self.table_bytes_max {
             *cut = true;
             return None;
         }
-        let bytes = section.data(self.endian, self.data).ok().filter(|bytes| !bytes.is_empty())?;
-        Some(Section { address: section.sh_addr(self.endian), bytes: Arc::from(bytes) })
+        let bytes: Arc<[u8]> = match packed {
+            None => Arc::from(section.data(self.endian, self.data).ok()?),
+            Some((head, at, packed)) if head.ch_type.get(self.endian) == ELFCOMPRESS_ZLIB => {
+                Arc::from(unpacked(self.data.read_bytes_at(at, packed).ok()?, size)?)
+            }
+            Some(_) => return None,
+        };
+        let address = section.sh_addr(self.endian);
+        (!bytes.is_empty()).then_some(Section { address, bytes })
     }
 
     fn build_id(&self) -> Option<Arc<str>> {
@@ -220,6 +230,14 @@ impl<'data, R: ReadRef<'data>> Reader<'data, R> {
     }
 }
 
+/// What was packed, if it is as long as was said.
+fn unpacked(packed: &[u8], size: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // Not one byte more than it may be, whatever is in there.
+    flate2::read::ZlibDecoder::new(packed).take(size).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 == size).then_some(bytes)
+}
+
 impl Image {
     /// The address, as the file's own tables speak of it, of a place in the file. Files are mapped by
     /// pages, so that a mapping may begin before its code does.
@@ -245,6 +263,8 @@ impl Image {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// Scenario: this test's own program, and its text; then bounds that are too tight for its tables.
@@ -263,5 +283,19 @@ mod tests {
         assert!(cut.cut && cut.eh_frame.is_none() && cut.bytes() < own.bytes());
         assert!(image(File::open("/proc/version").unwrap(), 1 << 20).is_none());
         assert!(image_of_bytes(b"\x7fELF".to_vec()).is_none());
+    }
+
+    /// Scenario: a part of a file that was packed, and such a part that is not as long as it says.
+    /// Guarantees: the first is there as it was, the others are not, and no more is unpacked than was said.
+    #[test]
+    fn packed_parts_are_unpacked() {
+        let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(&[7; 10_000]).unwrap();
+        let packed = packer.finish().unwrap();
+        assert_eq!(unpacked(&packed, 10_000), Some(vec![7; 10_000]));
+        assert_eq!(unpacked(&packed, 10_001), None);
+        assert_eq!(unpacked(&packed, 5_000).map(|bytes| bytes.len()), Some(5_000));
+        assert_eq!(unpacked(&packed[..20], 10_000), None);
+        assert_eq!(unpacked(b"", 0), None);
     }
 }

@@ -209,6 +209,24 @@ async fn a_rust_program() {
     check(&seen, &figures, hot, &[middle, middle, middle, middle]);
 }
 
+/// Scenario: a Go program burns a CPU in a method, some calls deep, whose tables are packed.
+/// Guarantees: as for C.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_go_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/icecore"));
+    let cache = std::env::var_os("ICECORE_CACHE").map(PathBuf::from).or(home).unwrap_or_default();
+    let program = cache.join("bin/busy-go");
+    if !program.exists() {
+        return println!("skipped: no {} (`./dev peers` makes it)", program.display());
+    }
+    let (_peer, pid) = started(&program, &[], dir.path());
+    let Some((seen, figures)) = profiled(pid, quick()).await else { return };
+    let middle = "main.(*worker).middle@";
+    let callers = [middle, middle, middle, middle, "main.main@", "runtime.main@"];
+    check(&seen, &figures, "main.(*worker).hot@", &callers);
+}
+
 /// Scenario: JavaScript that is compiled while it runs, by a Node.js that writes down where.
 /// Guarantees: the function is named in at least 90 % of the samples.
 #[tokio::test(flavor = "multi_thread")]
