@@ -1,7 +1,8 @@
 //! What is known of the files that processes execute code of.
 //!
-//! Invariants: what is held is bounded in files and bytes, and the file that was used the longest ago makes
-//! room; the number of a file is never that of another one.
+//! Invariants: what is held is bounded in files and bytes; the file that was used the longest ago makes room,
+//! but not within an interval in which it was used: files that are in use do not take turns in being read, and
+//! one that finds no room goes without its tables; the number of a file is never that of another one.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -47,9 +48,13 @@ pub(super) struct Files {
     next: u32,
     bytes: usize,
     bytes_max: usize,
+    /// The longest table that is read.
+    table_bytes_max: u64,
     files_max: usize,
     /// Counts looks, to tell which file was used the longest ago.
     looks: u64,
+    /// Looks when the interval before this one began, and when this one did.
+    rounds: [u64; 2],
     /// Files that were read, and those of which a table was left out, since it was last asked.
     counts: (u64, u64),
 }
@@ -62,8 +67,10 @@ impl Files {
             next: 0,
             bytes: 0,
             bytes_max,
+            table_bytes_max: bytes_max as u64 / 2,
             files_max: files_max.max(1),
             looks: 0,
+            rounds: [0; 2],
             counts: (0, 0),
         }
     }
@@ -74,6 +81,11 @@ impl Files {
         let file = self.list.get_mut(&number)?;
         file.used = self.looks;
         Some(file)
+    }
+
+    /// Another interval begins.
+    pub(super) fn next_round(&mut self) {
+        self.rounds = [self.rounds[1], self.looks];
     }
 
     /// Files and bytes that are held.
@@ -94,7 +106,7 @@ impl Files {
         if let Some(number) = self.numbers.get(&key) {
             return *number;
         }
-        let table_bytes_max = self.bytes_max as u64 / 2;
+        let table_bytes_max = self.table_bytes_max;
         let open = |way: &Path| elf::image(File::open(way).ok()?, table_bytes_max);
         // Whatever is no regular file may not answer when it is read.
         let regular = seen.filter(|(_, it)| it.is_file());
@@ -116,7 +128,13 @@ impl Files {
         self.add(Key::Vdso, &Arc::from("[vdso]"), image, None)
     }
 
-    fn add(&mut self, key: Key, path: &Arc<str>, image: Image, debug: Option<Image>) -> u32 {
+    fn add(
+        &mut self,
+        key: Key,
+        path: &Arc<str>,
+        mut image: Image,
+        mut debug: Option<Image>,
+    ) -> u32 {
         self.counts.0 += 1;
         self.counts.1 += u64::from(image.cut);
         let name = path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path);
@@ -124,11 +142,12 @@ impl Files {
         let ends = image.code.iter().map(|segment| segment.address.saturating_add(segment.bytes));
         let range = (start, ends.max().unwrap_or(0));
         let origin = Origin { name: Arc::from(name), build_id: image.build_id.clone(), range };
-        let bytes = size_of::<CodeFile>()
-            + size_of::<Rules>()
-            + image.bytes()
-            + debug.as_ref().map_or(0, Image::bytes);
-        self.make_room(bytes);
+        let own = size_of::<CodeFile>() + size_of::<Rules>();
+        let mut bytes = own + image.bytes() + debug.as_ref().map_or(0, Image::bytes);
+        if !self.make_room(bytes) {
+            self.counts.1 += 1;
+            (image, debug, bytes) = (image.without_tables(), None, own);
+        }
         let rules = Rules::new(&image);
         let origin = Arc::new(origin);
         let file = CodeFile { image, debug, rules, origin, bytes, used: self.looks };
@@ -139,13 +158,21 @@ impl Files {
         self.next
     }
 
-    fn make_room(&mut self, bytes: usize) {
+    /// False where there is too little room for so many bytes.
+    fn make_room(&mut self, bytes: usize) -> bool {
         while self.list.len() >= self.files_max || self.bytes + bytes > self.bytes_max {
             let oldest = self.list.iter().min_by_key(|(_, file)| file.used);
-            let Some(oldest) = oldest.map(|(number, _)| *number) else { return };
+            let Some((oldest, used)) = oldest.map(|(number, file)| (*number, file.used)) else {
+                return false;
+            };
+            let many = self.list.len() >= self.files_max;
+            if used > self.rounds[0] && !many {
+                return false;
+            }
             self.bytes -= self.list.remove(&oldest).map_or(0, |file| file.bytes);
             self.numbers.retain(|_, number| *number != oldest);
         }
+        true
     }
 }
 
@@ -236,6 +263,35 @@ mod tests {
         assert_eq!(files.take_counts().0, 4);
         let place = files.get(third).map(|file| file.place(0x1234));
         assert!(place.is_none_or(|place| place.lines.is_empty()));
+    }
+
+    /// Scenario: there is room for one file's tables, that file is in use, and another one comes; then it is not
+    /// used for two intervals, and one more comes.
+    /// Guarantees: the second goes without its tables, and that is counted, rather than both being read again and
+    /// again; the third has its own in the place of the first.
+    #[test]
+    fn files_in_use_do_not_take_turns() {
+        let own = fs::read(std::env::current_exe().unwrap()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let copy = |name: &str| {
+            let path = dir.path().join(name).display().to_string();
+            fs::write(&path, &own).unwrap();
+            path
+        };
+        let image = elf::image(File::open(copy("of")).unwrap(), 1 << 30).unwrap();
+        let mut files = Files::new(image.bytes() * 3 / 2, 10);
+        files.table_bytes_max = 1 << 30;
+        let has_tables = |files: &mut Files, number| files.get(number).unwrap().image.bytes() > 0;
+        let first = number(&mut files, &copy("first"));
+        assert!(has_tables(&mut files, first));
+        let second = number(&mut files, &copy("second"));
+        assert!(has_tables(&mut files, first) && !has_tables(&mut files, second));
+        assert_eq!(files.take_counts(), (2, 1));
+        files.next_round();
+        files.next_round();
+        let third = number(&mut files, &copy("third"));
+        assert!(has_tables(&mut files, third) && files.get(first).is_none());
+        assert!(files.held().1 <= image.bytes() * 3 / 2);
     }
 
     /// Scenario: a stripped file beside the file to which its debug information was moved.

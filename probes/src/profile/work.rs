@@ -29,7 +29,7 @@ use crate::clock::{WallClock, monotonic};
 /// How long samples wait at most.
 const TURN_MILLIS: i32 = 50;
 /// Samples that are taken before the clock is looked at again.
-const TURN_SAMPLES_MAX: usize = 256;
+const TURN_SAMPLES_MAX: usize = 64;
 /// Stacks in one request: at some 100 bytes each far below what receivers take.
 const EXPORT_STACKS_MAX: usize = 4_096;
 /// Processes without a sample are forgotten after so many intervals.
@@ -100,18 +100,21 @@ impl Profiler {
         let mut began = monotonic();
         loop {
             let stopping = stop.is_cancelled();
-            self.turn();
+            let emptied = self.turn();
             let now = monotonic();
-            if stopping || now.saturating_sub(began) >= self.every {
+            let stopped = stopping && emptied;
+            if stopped || now.saturating_sub(began) >= self.every {
                 clock.sync();
                 let (start, end) = (clock.wall(began), clock.wall(now));
                 self.finish_interval(start, end, now);
                 began = now;
             }
-            if stopping {
+            if stopped {
                 return;
             }
-            self.wait();
+            if emptied {
+                self.wait();
+            }
         }
     }
 
@@ -123,23 +126,21 @@ impl Profiler {
         unsafe { libc::poll(&raw mut waited, 1, TURN_MILLIS) };
     }
 
-    /// Takes what is in the ring.
-    fn turn(&mut self) {
+    /// Takes some of what is in the ring; true where there is no more.
+    fn turn(&mut self) -> bool {
         let Self { maps, work, told, unwanted, .. } = self;
         let unwanted = unwanted.load(Ordering::Relaxed);
         work.budget.look();
-        let mut taken = 0;
-        while let Some(bytes) = maps.samples.next() {
+        // What comes faster than it is followed must not keep an interval from its end.
+        for _ in 0..TURN_SAMPLES_MAX {
+            let Some(bytes) = maps.samples.next() else { return true };
             match Sampled::read(&bytes) {
                 Some(_) if unwanted => work.metrics.sample(Fate::Unwanted),
                 Some(sampled) => work.take(&sampled, told),
                 None => work.metrics.sample(Fate::Malformed),
             }
-            taken += 1;
-            if taken % TURN_SAMPLES_MAX == 0 {
-                work.budget.look();
-            }
         }
+        false
     }
 
     fn finish_interval(&mut self, start: u64, end: u64, now: u64) {
@@ -153,6 +154,7 @@ impl Profiler {
                 work.metrics.export_dropped();
             }
         }
+        work.files.next_round();
         let before = now.saturating_sub(every.saturating_mul(FORGET_AFTER));
         work.processes.forget(before, work.config.tables_bytes_max / 2);
         work.places.make_room();
