@@ -50,6 +50,8 @@ const FILES: &str = "icecore_store_files";
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+const LOOK_AT_MEMORY_EVERY: Duration = Duration::from_millis(500);
+
 /// A row that SQL does not see for so long is taken for lost.
 const UNSEEN_MAX: Duration = Duration::from_secs(20);
 
@@ -132,30 +134,57 @@ async fn kept_up(
     let server = Server::start(&bench.icecore, &bench.folder.join("sustained"), &[]).await?;
     bench.tell(&format!("{wanted:.0} spans a second for {} s", lasts.as_secs()));
     let pid = server.pid;
-    let peak_within = AbortOnDropHandle::new(tokio::spawn(async move {
-        sleep(lasts / 6).await;
-        usage::peak_bytes(pid)
-    }));
+    let held = AbortOnDropHandle::new(tokio::spawn(memory_of_sixths(pid, lasts)));
     let probe = Probe { api: Api::new(&server.api)?, grpc: server.grpc.clone() };
     let seen = AbortOnDropHandle::new(tokio::spawn(probe.run_until(Instant::now() + lasts)));
     let summary = pool.feed(&server, super::settle::whole(wanted), lasts).await?;
     let (mut seen, unseen) = seen.await.map_err(Error::Task)??;
-    let within_first = peak_within.await.map_err(Error::Task)?? as f64;
+    let sixths = held.await.map_err(Error::Task)??;
+    let [first, second, .., last] = &sixths;
     let peak = usage::peak_bytes(pid)? as f64;
-    let resident = usage::resident_bytes(pid)? as f64;
     server.kill().await?;
     measured.add(&KEPT_UP, &[100.0 * rate(&summary) / wanted]);
     measured.add(&MEMORY, &[peak / 1e6]);
-    measured.add(&GROWTH, &[100.0 * peak / within_first.max(1.0)]);
+    let of = |now: f64, before: f64| 100.0 * now / before.max(1.0);
+    measured.add(&GROWTH, &[of(last.median, second.median), of(peak, first.peak_so_far)]);
     measured.add(&SLOWEST, &[summary.within(1.0).as_secs_f64()]);
     let median = within(&mut seen, 50).as_secs_f64();
     measured.add(&SEEN, &[median, within(&mut seen, 100).as_secs_f64()]);
     measured.note(format!("sustained for {:.0} s: {summary}", summary.elapsed.as_secs_f64()));
-    measured.note(format!("memory at the end {:.0} MB", resident / 1e6));
+    let megabytes = |sixth: &Memory| format!("{:.0}", sixth.median / 1e6);
+    let all = sixths.iter().map(megabytes).collect::<Vec<_>>().join(", ");
+    measured.note(format!("median memory of each sixth, MB: {all}"));
     measured.note(format!("{} rows sent alone and looked for by SQL", seen.len()));
     measured.check(summary.complete(), || format!("sustained: {summary}"));
     measured.check(unseen == 0, || format!("{unseen} acknowledged rows were not seen by SQL"));
     Ok(())
+}
+
+/// What a server holds, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Memory {
+    /// In a sixth of the time.
+    median: f64,
+    /// From the start to the end of it.
+    peak_so_far: f64,
+}
+
+/// Memory by sixths of a time. A peak is where a merge, a flush and a query fall together, and the
+/// longer the time the more of them do; what grows shows in the medians.
+async fn memory_of_sixths(pid: u32, lasts: Duration) -> Result<[Memory; 6], Error> {
+    let began = Instant::now();
+    let mut sixths = [Memory::default(); 6];
+    for (sixth, end) in sixths.iter_mut().zip(1..) {
+        let mut resident = Vec::new();
+        while began.elapsed() < lasts * end / 6 {
+            resident.push(usage::resident_bytes(pid)?);
+            sleep(LOOK_AT_MEMORY_EVERY).await;
+        }
+        resident.sort_unstable();
+        let median = resident.get(resident.len() / 2).copied().unwrap_or_default() as f64;
+        *sixth = Memory { median, peak_so_far: usage::peak_bytes(pid)? as f64 };
+    }
+    Ok(sixths)
 }
 
 /// A load without a pause, and how many rows more waited after it than before.
