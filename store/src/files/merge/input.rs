@@ -98,22 +98,22 @@ impl Input {
     fn batch_rows(&self, roots: &[&str]) -> usize {
         let chunks = self.metadata().row_groups().iter().flat_map(|group| group.columns());
         let of_roots = chunks.filter(|chunk| roots.contains(&root_of(chunk)));
-        let bytes: u64 = of_roots.map(|chunk| self.decoded_bytes(chunk)).sum();
+        let bytes: u64 = of_roots.map(|chunk| self.decoded_bytes_of(chunk)).sum();
         let a_row = usize::try_from(bytes / self.entry.rows.max(1)).unwrap_or(usize::MAX);
         (BATCH_BYTES / a_row.max(1)).clamp(16, BATCH_ROWS_MAX)
     }
 
     /// About what a chunk takes when it is decoded. Texts with a dictionary stay places in it.
-    fn decoded_bytes(&self, chunk: &ColumnChunkMetaData) -> u64 {
+    fn decoded_bytes_of(&self, chunk: &ColumnChunkMetaData) -> u64 {
         let shared = matches!(self.data_type(root_of(chunk)), Some(DataType::Dictionary(_, _)));
         let texts = chunk.unencoded_byte_array_data_bytes().filter(|_| !shared).unwrap_or_default();
         u64::try_from(texts.max(chunk.uncompressed_size())).unwrap_or_default()
     }
 
-    /// About what all rows take when they are decoded.
-    pub(super) fn decoded_bytes_all(&self) -> u64 {
+    /// About what the rows of each row group take when they are decoded, column by column.
+    pub(super) fn decoded_bytes(&self) -> impl Iterator<Item = (&str, u64)> {
         let chunks = self.metadata().row_groups().iter().flat_map(|group| group.columns());
-        chunks.map(|chunk| self.decoded_bytes(chunk)).sum()
+        chunks.map(|chunk| (root_of(chunk), self.decoded_bytes_of(chunk)))
     }
 
     /// What the footer takes.

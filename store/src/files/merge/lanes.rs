@@ -8,6 +8,7 @@
 //!
 //! Invariant: each row of each input is in one lane.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::super::encoding::row_group_rows;
@@ -26,6 +27,11 @@ const GROUP_BYTES_MAX: u64 = 64 << 20;
 /// Of the memory that a merge may use, the part that a window's encoded input may take: its output
 /// takes as much, twice for a moment.
 const WINDOW_SHARE: u64 = 16;
+
+/// Of the memory that a merge may use, the part that the decoded rows of one column of a row group
+/// may take: the column is there decoded, in pages, packed, and twice more on its way out. Only
+/// columns of long texts come near it.
+const COLUMN_SHARE: u64 = 12;
 
 /// Rows of one input that are in order.
 #[derive(Debug, Clone)]
@@ -124,6 +130,15 @@ fn groups_of(rows: u64, group_rows_max: u64) -> u64 {
     ((rows + group_rows_max / 2) / group_rows_max).max(1)
 }
 
+/// What the largest column of all inputs takes when it is decoded.
+fn largest_column_bytes(inputs: &[Input]) -> u64 {
+    let mut columns: HashMap<&str, u64> = HashMap::new();
+    for (root, bytes) in inputs.iter().flat_map(Input::decoded_bytes) {
+        *columns.entry(root).or_default() += bytes;
+    }
+    columns.into_values().max().unwrap_or_default()
+}
+
 /// How much goes into a row group and into a window.
 struct Shape {
     group_rows_max: u64,
@@ -134,12 +149,13 @@ impl Shape {
     fn new(table: Table, inputs: &[Input], request: &MergeRequest) -> Self {
         let rows: u64 = inputs.iter().map(|input| input.entry.rows).sum::<u64>().max(1);
         let bytes: u64 = inputs.iter().map(|input| input.entry.bytes).sum();
-        let decoded: u64 = inputs.iter().map(Input::decoded_bytes_all).sum();
+        let decoded: u64 = inputs.iter().flat_map(Input::decoded_bytes).map(|(_, it)| it).sum();
         let memory = request.memory_bytes_max;
         let by_bytes = GROUP_BYTES_MAX.min(memory / 2) * rows / decoded.max(1);
+        let by_column = memory / COLUMN_SHARE * rows / largest_column_bytes(inputs).max(1);
         let most = row_group_rows(table, request.row_group_rows_max).saturating_mul(GROUP_TIMES);
         let window_rows_max = memory / WINDOW_SHARE * rows / bytes.max(1);
-        Self { group_rows_max: (most as u64).min(by_bytes).max(1), window_rows_max }
+        Self { group_rows_max: (most as u64).min(by_bytes).min(by_column).max(1), window_rows_max }
     }
 
     fn layer(&self, lanes: Vec<Lane>) -> Layer {
