@@ -433,3 +433,28 @@ async fn columns_are_decided_anew() {
     let read = bench.read(&rare).await;
     assert_eq!(canonical(Table::Logs, &read), canonical(Table::Logs, &rows(&vec![few, many])));
 }
+
+/// Scenario: rows whose one text of a kilobyte is nearly all of them, no two alike; merged with
+/// memory for some of them at a time, and with plenty.
+/// Guarantees: every row is kept; no row group has more of that column than its part of the memory,
+/// and where there is plenty one has all rows that it may.
+#[tokio::test]
+async fn long_texts_make_small_row_groups() {
+    const ROWS: usize = 600;
+    let mut bench = Bench::new(605);
+    let mut inputs = Hours::new();
+    for file in 0..2 {
+        let texts = (0..ROWS).map(|row| format!("{:>1000}", file * ROWS + row));
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let column = Some(cast(&texts, &text_type()).unwrap());
+        inputs.push(bench.file_with(ROWS, "{}", column).await);
+    }
+    for (memory, most) in [(1 << 20, 100), (64 << 20, 2 * ROWS)] {
+        let merged = bench.merge(&entries(&inputs), None, memory).await.unwrap().output.unwrap();
+        let groups = bench.groups(&merged).await;
+        assert!(groups.iter().all(|rows| *rows <= most), "{groups:?}");
+        assert!(groups.len() <= 2 * (2 * ROWS).div_ceil(most), "{groups:?}");
+        let read = bench.read(&merged).await;
+        assert_eq!(canonical(Table::Logs, &read), canonical(Table::Logs, &rows(&inputs)));
+    }
+}
