@@ -41,6 +41,10 @@ pub struct Config {
     /// Memory that one query may hold in joins, sorts and groups. All queries together hold at
     /// most this times [`Config::queries_running_max`].
     pub query_memory_bytes_max: usize,
+    /// Where queries put what their memory has no room for; they fail instead where not given.
+    pub spill_dir: Option<PathBuf>,
+    /// What one query may put there.
+    pub query_spill_bytes_max: u64,
     /// Bytes of files that one query may fetch; looked at every 20 ms.
     pub query_fetched_bytes_max: u64,
     /// Rows that one answer may have.
@@ -75,6 +79,8 @@ impl Default for Config {
             queries_per_client_max: 6,
             query_wait: Duration::from_secs(5),
             query_memory_bytes_max: 256 << 20,
+            spill_dir: None,
+            query_spill_bytes_max: 2 << 30,
             query_fetched_bytes_max: 64 << 30,
             query_rows_max: 50_000_000,
             query_time_max: Duration::from_secs(60),

@@ -39,6 +39,8 @@ use crate::table::{LiveReads, ScanStats, TableRows, TelemetryTable};
 use crate::views::{VIEWS, View};
 use crate::{Config, Error};
 
+/// What a part of a sort keeps at most to merge what it put on disk.
+const SORT_KEEPS_MAX: usize = 10 << 20;
 /// Where the engine lists tables and columns.
 const INFORMATION_SCHEMA: &str = "information_schema";
 
@@ -123,6 +125,9 @@ impl Engine {
         // A table function answers in its own order.
         session.options_mut().sql_parser.enable_subquery_sort_elimination = false;
         session.options_mut().execution.skip_physical_aggregate_schema_check = true;
+        // Kept by each part of a sort to merge what it put on disk: what is kept cannot be sorted in.
+        let kept = config.query_memory_bytes_max / (8 * config.threads);
+        session.options_mut().execution.sort_spill_reservation_bytes = kept.min(SORT_KEEPS_MAX);
         let base = base_session(session);
         let live_reads = LiveReads::new(config.threads);
         Self { store, live, clock, live_wait: config.live_wait, live_reads, base }

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     MemoryLimit,
     /// The query needs more time than one query may take.
     TimeLimit,
+    /// The query needs more room on disk than one query may have.
+    SpillLimit,
     /// The query fetches more than one query may.
     ScanLimit,
     /// The answer has more rows than one may have.
@@ -40,13 +42,14 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Invalid,
         Self::Refused,
         Self::NotFound,
         Self::Busy,
         Self::MemoryLimit,
         Self::TimeLimit,
+        Self::SpillLimit,
         Self::ScanLimit,
         Self::RowLimit,
         Self::Cancelled,
@@ -64,6 +67,7 @@ impl ErrorKind {
             Self::Busy => "busy",
             Self::MemoryLimit => "memory_limit",
             Self::TimeLimit => "time_limit",
+            Self::SpillLimit => "spill_limit",
             Self::ScanLimit => "scan_limit",
             Self::RowLimit => "row_limit",
             Self::Cancelled => "cancelled",
@@ -80,7 +84,7 @@ impl ErrorKind {
             Self::Refused => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
-            Self::MemoryLimit | Self::ScanLimit | Self::RowLimit => {
+            Self::MemoryLimit | Self::SpillLimit | Self::ScanLimit | Self::RowLimit => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::Cancelled => StatusCode::CONFLICT,
@@ -227,6 +231,22 @@ pub enum Error {
         /// What asked for more.
         source: Box<DataFusionError>,
     },
+    /// The query put too much on disk.
+    #[error("the query needs more than {bytes_max} bytes of disk besides its memory")]
+    SpillLimit {
+        /// The bound.
+        bytes_max: u64,
+        /// What asked for more.
+        source: Box<DataFusionError>,
+    },
+    /// The folder for what does not fit in memory cannot be used.
+    #[error("cannot use the folder `{folder}` for what queries have no memory for")]
+    SpillFolder {
+        /// As configured.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The query fetched too much.
     #[error("the query fetched more than {bytes_max} bytes of files")]
     ScanLimit {
@@ -350,12 +370,14 @@ impl Error {
             }
             Self::MemoryLimit { .. } => ErrorKind::MemoryLimit,
             Self::TimeLimit { .. } => ErrorKind::TimeLimit,
+            Self::SpillLimit { .. } => ErrorKind::SpillLimit,
             Self::ScanLimit { .. } => ErrorKind::ScanLimit,
             Self::RowLimit { .. } => ErrorKind::RowLimit,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Store { .. } => ErrorKind::Unavailable,
             Self::Bind { .. }
             | Self::ScriptFolder { .. }
+            | Self::SpillFolder { .. }
             | Self::Threads { .. }
             | Self::Serve(_)
             | Self::ServeGrpc(_)
@@ -419,6 +441,12 @@ impl Error {
             }
             Self::MemoryLimit { .. } => {
                 "narrow the time range, group by fewer values, or raise `query_memory_bytes_max`"
+            }
+            Self::SpillLimit { .. } => {
+                "narrow the time range, sort fewer columns, or raise `query_spill_bytes_max`"
+            }
+            Self::SpillFolder { .. } => {
+                "make room for it in the data directory, or set `query_spill_bytes_max` to 0"
             }
             Self::ScanLimit { .. } => {
                 "narrow the time range or ask for fewer columns, or raise `query_fetched_bytes_max`"

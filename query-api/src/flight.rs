@@ -172,9 +172,11 @@ fn status(error: Error) -> Status {
         ErrorKind::Invalid => Status::invalid_argument(text),
         ErrorKind::Refused => Status::permission_denied(text),
         ErrorKind::NotFound => Status::not_found(text),
-        ErrorKind::Busy | ErrorKind::MemoryLimit | ErrorKind::ScanLimit | ErrorKind::RowLimit => {
-            Status::resource_exhausted(text)
-        }
+        ErrorKind::Busy
+        | ErrorKind::MemoryLimit
+        | ErrorKind::SpillLimit
+        | ErrorKind::ScanLimit
+        | ErrorKind::RowLimit => Status::resource_exhausted(text),
         ErrorKind::TimeLimit => Status::deadline_exceeded(text),
         ErrorKind::Cancelled => Status::cancelled(text),
         ErrorKind::Unavailable => Status::unavailable(text),

@@ -1,17 +1,19 @@
 //! What one query may use, and the threads that all of them share.
 //!
 //! Invariant: at most `queries_running_max` queries run, of one address at most
-//! `queries_per_client_max`; each holds at most `query_memory_bytes_max`, and none writes to disk.
+//! `queries_per_client_max`; each holds at most `query_memory_bytes_max` in memory and
+//! `query_spill_bytes_max` on disk, and what it put there goes with it.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,6 +29,10 @@ const IDLE_THREAD_STAYS: Duration = Duration::from_millis(20);
 
 /// How often it is looked at what a query has fetched.
 const FETCHED_LOOKED_AT: Duration = Duration::from_millis(20);
+/// What the engine says where a query has put too much on disk.
+const DISK_IS_FULL: &str = "max_temp_directory_size";
+/// What the engine calls the folders of its queries.
+const SPILL_PREFIX: &str = "datafusion-";
 /// Addresses whose turns are counted before those without a query are forgotten.
 const CLIENTS_KEPT: usize = 64;
 
@@ -39,6 +45,8 @@ pub(crate) struct Limits {
     of_client_max: usize,
     wait: Duration,
     memory_bytes_max: usize,
+    spill_dir: Option<PathBuf>,
+    spill_bytes_max: u64,
     fetched_bytes_max: u64,
     rows_max: usize,
     time_max: Duration,
@@ -52,19 +60,28 @@ pub(crate) struct Turn {
 }
 
 impl Limits {
-    /// As configured.
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
+    /// As configured; what queries of a process that was killed left on disk is removed.
+    ///
+    /// # Errors
+    /// Where the folder for what does not fit in memory cannot be made.
+    pub(crate) fn open(config: &Config) -> Result<Self, Error> {
+        if let Some(folder) = &config.spill_dir {
+            empty(folder)
+                .map_err(|source| Error::SpillFolder { folder: folder.clone(), source })?;
+        }
+        Ok(Self {
             turns: Arc::new(Semaphore::new(config.queries_running_max)),
             running_max: config.queries_running_max,
             of_clients: Mutex::default(),
             of_client_max: config.queries_per_client_max,
             wait: config.query_wait,
             memory_bytes_max: config.query_memory_bytes_max,
+            spill_dir: config.spill_dir.clone(),
+            spill_bytes_max: config.query_spill_bytes_max,
             fetched_bytes_max: config.query_fetched_bytes_max,
             rows_max: config.query_rows_max,
             time_max: config.query_time_max,
-        }
+        })
     }
 
     /// Waits for a turn: first among the queries of `client`, so that what waits for one of its
@@ -96,11 +113,17 @@ impl Limits {
         turns
     }
 
-    /// The memory of one query.
+    /// The memory of one query, and its room on disk.
     pub(crate) fn memory(&self) -> Result<Arc<RuntimeEnv>, DataFusionError> {
-        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+        let mode = match &self.spill_dir {
+            Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+            None => DiskManagerMode::Disabled,
+        };
+        let disk = DiskManagerBuilder::default()
+            .with_mode(mode)
+            .with_max_temp_directory_size(self.spill_bytes_max);
         RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(self.memory_bytes_max)))
+            .with_memory_pool(Arc::new(FairSpillPool::new(self.memory_bytes_max)))
             .with_disk_manager_builder(disk)
             .build_arc()
     }
@@ -147,8 +170,28 @@ impl Limits {
     /// The same, of a query about which more is known.
     pub(crate) fn explain_of(&self, error: DataFusionError, asked: &Asked<'_>) -> Error {
         let bytes_max = self.memory_bytes_max;
-        crate::hint::explain(error, &Asked { bytes_max, ..*asked })
+        match crate::hint::explain(error, &Asked { bytes_max, ..*asked }) {
+            // The engine has no kind of error for it, and names a setting of its own.
+            Error::MemoryLimit { source, .. } | Error::Engine { source, .. }
+                if source.to_string().contains(DISK_IS_FULL) =>
+            {
+                Error::SpillLimit { bytes_max: self.spill_bytes_max, source }
+            }
+            error => error,
+        }
     }
+}
+
+/// Makes the folder, without what queries of a process that was killed left in it.
+fn empty(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(SPILL_PREFIX) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The threads that run queries, so that a heavy one never keeps a request from being accepted or
@@ -200,7 +243,13 @@ mod tests {
     fn limits(queries_running_max: usize, queries_per_client_max: usize) -> Limits {
         let query_wait = Duration::from_millis(5);
         let defaults = Config::default();
-        Limits::new(&Config { queries_running_max, queries_per_client_max, query_wait, ..defaults })
+        Limits::open(&Config {
+            queries_running_max,
+            queries_per_client_max,
+            query_wait,
+            ..defaults
+        })
+        .unwrap()
     }
 
     /// Scenario: more queries than may run.

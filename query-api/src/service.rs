@@ -68,7 +68,7 @@ impl Query {
         let QueryParts { store, live, flush, extra_routes } = parts;
         let answers = Answers {
             engine: Engine::new(&config, store, live, Arc::clone(&clock)),
-            limits: Limits::new(&config),
+            limits: Limits::open(&config)?,
             queries: Arc::new(Queries::new(Arc::clone(&clock))),
             metrics: Metrics::register(registry),
             clock,

@@ -121,6 +121,8 @@ pub(super) async fn open_query(
     registry: &mut Registry,
     parts: &mut Parts,
 ) -> Outcome {
+    let spill_bytes_max = settings.query_spill_bytes_max.0;
+    let spill_dir = data_dir(settings)?.join("spill");
     let config = icecore_query::Config {
         http_addr: settings.http_addr,
         grpc_addr: address("grpc_addr", &settings.grpc_addr)?,
@@ -139,6 +141,8 @@ pub(super) async fn open_query(
             .filter(|dir| !dir.as_os_str().is_empty()),
         query_memory_bytes_max: settings.query_memory_bytes_max.as_usize(),
         queries_per_client_max: settings.queries_per_client_max,
+        spill_dir: (spill_bytes_max > 0).then_some(spill_dir),
+        query_spill_bytes_max: spill_bytes_max,
         query_fetched_bytes_max: settings.query_fetched_bytes_max.0,
         query_rows_max: settings.query_rows_max,
         query_time_max: settings.query_timeout,

@@ -16,6 +16,16 @@ const ENDLESS: &str = "SELECT a.value AS n FROM generate_series(1, 2000000) AS a
 /// Much work and no row before its end.
 const HEAVY: &str = "SELECT sum(a.value * b.value % 7) FROM generate_series(1, 2000000) AS a
     CROSS JOIN generate_series(1, 2000) AS b";
+/// Some 100 MiB to sort.
+const SORT: &str =
+    "SELECT value, repeat('x', 100) || value AS t FROM generate_series(1, 700000) AS a
+    ORDER BY value % 1000, value";
+/// As many groups, each of which keeps something.
+const GROUPS: &str =
+    "SELECT count(*), sum(n), sum(t) FROM (SELECT value % 400000 AS v, count(*) AS n,
+    max(length(repeat('x', 100) || value)) AS t, max(repeat('x', 100) || value) AS m
+    FROM generate_series(1, 700000) AS a GROUP BY 1)";
+
 async fn running(bench: &Bench) -> Vec<Value> {
     let list = bench.client.get(bench.url("/api/v1/queries")).send().await.unwrap();
     list.json::<Value>().await.unwrap()["queries"].as_array().unwrap().clone()
@@ -124,6 +134,39 @@ async fn fetched_bytes_are_bounded() {
     assert_eq!(refused["error"]["code"], "scan_limit", "{refused:#}");
     assert!(refused["error"]["hint"].as_str().unwrap().contains("query_fetched_bytes_max"));
     assert_eq!(bench.rows("SELECT 1").await, [json!([1])]);
+}
+
+/// Scenario: a sort and groups that memory has no room for, with room on disk, with too little, with
+/// none; what a process that was killed left there.
+/// Guarantees: whole, and in order; `spill_limit`; `memory_limit`. Nothing stays on disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_memory_cannot_hold_goes_to_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join("spill/datafusion-left");
+    std::fs::create_dir_all(&left).unwrap();
+    let spill = |query_spill_bytes_max: u64, dir: bool| Config {
+        query_memory_bytes_max: 48 << 20,
+        spill_dir: dir.then(|| folder.path().join("spill")),
+        query_spill_bytes_max,
+        ..config()
+    };
+    let bench = Bench::with(fixture(), Place::Live, spill(1 << 30, true), false).await;
+    assert!(!left.exists());
+    let rows = bench.rows(SORT).await;
+    let values = rows.iter().map(|row| row[0].as_u64().unwrap());
+    let keys: Vec<(u64, u64)> = values.map(|value| (value % 1000, value)).collect();
+    assert_eq!((keys.len(), keys.is_sorted()), (700_000, true));
+    let groups = bench.rows(GROUPS).await;
+    assert_eq!(groups[0].as_array().unwrap()[..2], [json!(400_000), json!(700_000)]);
+    drop(bench);
+    for (config, expected) in
+        [(spill(1 << 20, true), "spill_limit"), (spill(1, false), "memory_limit")]
+    {
+        let bench = Bench::with(fixture(), Place::Live, config, false).await;
+        let refused = bench.json(SORT).await;
+        assert_eq!(refused["error"]["code"], expected, "{refused:#}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path().join("spill")).unwrap().count(), 0);
 }
 
 /// Scenario: light queries alone, and beside as many heavy ones as a caller may run.
