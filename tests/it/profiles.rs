@@ -4,8 +4,9 @@ mod v8;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use icecore_store::{Clock as _, SystemClock};
 use prost::Message as _;
 use serde_json::json;
 
@@ -82,8 +83,8 @@ async fn a_real_profile_becomes_a_flame_graph() {
     let folder = tempfile::tempdir().unwrap();
     let Some(profile) = profile(folder.path()) else { return };
     let icecore = Start::new(&folder.path().join("data")).run();
-    let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() - Duration::from_secs(5);
-    let began = u64::try_from(began.as_nanos()).unwrap();
+    let now = u64::try_from(SystemClock::new().now().0).unwrap();
+    let began = now - 5_000_000_000;
     let message = |service: &str| v8::otlp(&profile, service, began).encode_to_vec();
     let path = "v1development/profiles";
     post(format!("{}/{path}", icecore.http), message("straight")).await;
