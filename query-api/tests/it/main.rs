@@ -1,5 +1,10 @@
 //! The query service over a real store on a temporary folder, asked over HTTP.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it skips"
+)]
 
 mod bench;
 mod conditions;
