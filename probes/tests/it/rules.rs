@@ -31,7 +31,7 @@ impl Stage {
     fn new(folder: &Path) -> Self {
         let rules = folder.join("rules.toml");
         std::fs::write(&rules, BODIES).unwrap();
-        let (peer, mut lines) = python("secrets.py", &[]);
+        let (peer, mut lines) = python("secret_server.py", &[]);
         let port = line(&mut lines).trim().parse().unwrap();
         Self { peer, lines, port, rules, taken: 0, sent: 0 }
     }

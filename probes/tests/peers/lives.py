@@ -94,6 +94,9 @@ def out_of_memory():
     folder.rmdir()
 
 
+# What whoever runs this ignores, as under nohup, its children would ignore.
+for ignored in (signal.SIGHUP, signal.SIGTERM):
+    signal.signal(ignored, signal.SIG_DFL)
 print("ready", flush=True)
 sys.stdin.readline()
 run("well", SHELL, "-c", "exit 0")
