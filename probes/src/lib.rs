@@ -168,6 +168,8 @@ impl Probes {
         let Self { rung: _, poll_every, programs, finder, hinted, profiler, mut reader, .. } = self;
         let Self { emit, identity, rules, .. } = self;
         let profiled = stop.child_token();
+        // A thread cannot be dropped: it ends with this, however this ends.
+        let _profiled = profiled.clone().drop_guard();
         let profiling = profiler.map(|profiler| {
             let stop = profiled.clone();
             tokio::task::spawn_blocking(move || profiler.run(&stop))

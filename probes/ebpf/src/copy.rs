@@ -49,7 +49,8 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
     let position = connection.passed[way];
     connection.passed[way] = position + bytes;
     let mut wanted = bytes.min(u64::from(setting!(call_bytes_max)));
-    let mut flags = connection.flags | flags;
+    let call_flags = flags;
+    let mut flags = connection.flags | call_flags;
     if connection.verdict != VERDICT_COPY {
         let looked = look::at(id, connection, source, bytes);
         tls::passed(id, connection, direction);
@@ -58,7 +59,8 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
         }
         if connection.verdict != VERDICT_COPY {
             wanted = wanted.min(looked);
-            flags |= FLAG_LOOKING;
+            // What was found just now is told of these bytes, too.
+            flags = connection.flags | call_flags | FLAG_LOOKING;
         }
     }
     note_owner(connection);

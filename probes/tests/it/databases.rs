@@ -194,6 +194,7 @@ pub(crate) async fn check(subject: &Subject) {
     listening(subject.port).await;
     let mut config = Config::default();
     config.limits.statements = Statements::Whole;
+    config.rules.sql = false;
     config.limits.answer_nanos_max = 4_000_000_000;
     let Subject { client, port, .. } = *subject;
     let (arguments, ports) = ([port.to_string()], [port]);

@@ -68,10 +68,24 @@ pub(crate) fn check_figures(registry: &Registry) {
 
 /// A script beside these tests, run by the Python that `./dev` has set up, or else the system's.
 pub(crate) fn python(script: &str, arguments: &[String]) -> (Peer, BufReader<ChildStdout>) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
     let mut command = Command::new(interpreter());
-    command.arg(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    spawn(command.arg(beside(script)).args(arguments))
+}
+
+/// The same in a process that begins as another program, which becomes this one when it is written
+/// a line, as container runtimes do it.
+pub(crate) fn python_when_told(script: &str) -> (Peer, BufReader<ChildStdout>) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "read told; exec \"$0\" \"$1\""]).arg(interpreter());
+    spawn(command.arg(beside(script)))
+}
+
+fn beside(script: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script)
+}
+
+fn spawn(command: &mut Command) -> (Peer, BufReader<ChildStdout>) {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap());
     (Peer(child), lines)
 }

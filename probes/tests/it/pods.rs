@@ -1,5 +1,6 @@
 //! Whose a request is: processes in control groups as runtimes name them, pods of a real API server.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{ADMIN, Cgroup, Cluster, run_pod};
-use crate::peers::{PATIENCE, Peer, free_port, line, open, python};
+use crate::peers::{PATIENCE, Peer, free_port, line, open, python_when_told};
 use crate::receiver::{Received, serve, shown};
 
 /// A server in a control group of its own.
@@ -27,9 +28,10 @@ impl Placed {
             println!("skipped: no cgroup can be made");
             return None;
         };
-        let (server, mut lines) = python("web_server.py", &[]);
-        let port = line(&mut lines).trim().parse().unwrap();
+        let (mut server, mut lines) = python_when_told("web_server.py");
         cgroup.add(server.0.id());
+        server.0.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        let port = line(&mut lines).trim().parse().unwrap();
         Some(Self { _server: server, port, _cgroup: cgroup })
     }
 
