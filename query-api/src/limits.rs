@@ -7,20 +7,21 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::hint::Asked;
+use crate::pool::QueryPool;
 use crate::running::Entry;
+use crate::spill::SpillFolder;
 use crate::{Config, Error};
 
 /// How long a thread that makes live rows stays without work: with it goes the memory that it
@@ -31,8 +32,6 @@ const IDLE_THREAD_STAYS: Duration = Duration::from_millis(20);
 const FETCHED_LOOKED_AT: Duration = Duration::from_millis(20);
 /// What the engine says where a query has put too much on disk.
 const DISK_IS_FULL: &str = "max_temp_directory_size";
-/// What the engine calls the folders of its queries.
-const SPILL_PREFIX: &str = "datafusion-";
 /// Addresses whose turns are counted before those without a query are forgotten.
 const CLIENTS_KEPT: usize = 64;
 
@@ -45,7 +44,8 @@ pub(crate) struct Limits {
     of_client_max: usize,
     wait: Duration,
     memory_bytes_max: usize,
-    spill_dir: Option<PathBuf>,
+    /// None where nothing goes to disk.
+    spill: Option<SpillFolder>,
     spill_bytes_max: u64,
     fetched_bytes_max: u64,
     rows_max: usize,
@@ -65,10 +65,10 @@ impl Limits {
     /// # Errors
     /// Where the folder for what does not fit in memory cannot be made.
     pub(crate) fn open(config: &Config) -> Result<Self, Error> {
-        if let Some(folder) = &config.spill_dir {
-            empty(folder)
-                .map_err(|source| Error::SpillFolder { folder: folder.clone(), source })?;
-        }
+        let open = |folder: &PathBuf| {
+            SpillFolder::open(folder)
+                .map_err(|source| Error::SpillFolder { folder: folder.clone(), source })
+        };
         Ok(Self {
             turns: Arc::new(Semaphore::new(config.queries_running_max)),
             running_max: config.queries_running_max,
@@ -76,7 +76,7 @@ impl Limits {
             of_client_max: config.queries_per_client_max,
             wait: config.query_wait,
             memory_bytes_max: config.query_memory_bytes_max,
-            spill_dir: config.spill_dir.clone(),
+            spill: config.spill_dir.as_ref().map(open).transpose()?,
             spill_bytes_max: config.query_spill_bytes_max,
             fetched_bytes_max: config.query_fetched_bytes_max,
             rows_max: config.query_rows_max,
@@ -115,16 +115,14 @@ impl Limits {
 
     /// The memory of one query, and its room on disk.
     pub(crate) fn memory(&self) -> Result<Arc<RuntimeEnv>, DataFusionError> {
-        let mode = match &self.spill_dir {
-            Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+        let mode = match &self.spill {
+            Some(folder) => DiskManagerMode::Custom(folder.of_query(self.spill_bytes_max)),
             None => DiskManagerMode::Disabled,
         };
-        let disk = DiskManagerBuilder::default()
-            .with_mode(mode)
-            .with_max_temp_directory_size(self.spill_bytes_max);
+        let pool = QueryPool::new(self.memory_bytes_max, self.spill.is_some());
         RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(self.memory_bytes_max)))
-            .with_disk_manager_builder(disk)
+            .with_memory_pool(Arc::new(pool))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(mode))
             .build_arc()
     }
 
@@ -173,7 +171,7 @@ impl Limits {
         match crate::hint::explain(error, &Asked { bytes_max, ..*asked }) {
             // The engine has no kind of error for it, and names a setting of its own.
             Error::MemoryLimit { source, .. } | Error::Engine { source, .. }
-                if source.to_string().contains(DISK_IS_FULL) =>
+                if is_of_disk(source.as_ref()) =>
             {
                 Error::SpillLimit { bytes_max: self.spill_bytes_max, source }
             }
@@ -182,16 +180,13 @@ impl Limits {
     }
 }
 
-/// Makes the folder, without what queries of a process that was killed left in it.
-fn empty(folder: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(SPILL_PREFIX) {
-            std::fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
+/// Whether a query has put too much on disk, or the disk has no room for more.
+fn is_of_disk(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
+        cause.downcast_ref().is_some_and(full) || cause.to_string().contains(DISK_IS_FULL)
+    })
 }
 
 /// The threads that run queries, so that a heavy one never keeps a request from being accepted or
