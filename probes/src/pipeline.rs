@@ -166,7 +166,7 @@ impl Pipeline {
         self.identity.process_seen(pid, process_started);
     }
 
-    /// Makes the span and the histogram sample of one exchange; the span leaves with [`Self::release`].
+    /// Makes the span and the histogram sample of one exchange; the span leaves with `release`.
     /// Never waits: what finds no room is counted.
     pub fn exchange(&mut self, connection: &ConnectionInfo, mut exchange: Exchange) {
         let ConnectionInfo { pid, process_started, comm, .. } = connection;
