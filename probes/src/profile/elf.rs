@@ -1,7 +1,10 @@
 //! What an executable or a library says of its own code.
 //!
 //! Invariants: tables are read whole and bounded, and never mapped, since a file that is cut meanwhile
-//! would end this process; what a file says of itself is used only where it is within the file.
+//! would end this process; what a file says of itself is used only where it is within the file, and no
+//! claim of it makes one read, or all reads of a pass over it, longer than is allowed.
+
+mod bounded;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -17,6 +20,8 @@ use object::read::elf::{
 };
 use object::read::{ReadCache, ReadRef};
 use object::{Endianness, SectionIndex};
+
+use bounded::{Bounded, Room};
 
 use super::symbols::{Names, Symbol, Symbols};
 
@@ -64,17 +69,27 @@ pub(super) struct Image {
 
 /// Reads a file; none where it is no ELF file of 64 bits.
 pub(super) fn image(file: File, table_bytes_max: u64) -> Option<Image> {
-    let cache = ReadCache::new(&file);
-    let reader = Reader::new(&cache, table_bytes_max)?;
-    let mut image = reader.image()?;
-    let table = reader.symbols();
-    drop(cache);
-    if let Some(table) = table {
+    let (mut image, cut) = pass(&file, table_bytes_max, |reader| reader.image())?;
+    image.cut |= cut;
+    // With room of its own: what the first pass has read is given back.
+    let table = pass(&file, table_bytes_max, |reader| reader.symbols());
+    if let Some((table, cut)) = table {
         image.stripped = table.stripped;
-        image.cut |= table.cut;
+        image.cut |= table.cut || cut;
         image.symbols = Some(Symbols::new(table.list, Names::File(file, table.names_at)));
     }
     Some(image)
+}
+
+/// Reads a file for one purpose; true where something was refused since it is too long.
+fn pass<T>(
+    file: &File,
+    table_bytes_max: u64,
+    read: impl for<'data> FnOnce(&Reader<'data, Bounded<'data>>) -> Option<T>,
+) -> Option<(T, bool)> {
+    let (cache, room) = (ReadCache::new(file), Room::new(table_bytes_max));
+    let found = read(&Reader::new(Bounded::new(&cache, &room), table_bytes_max)?)?;
+    Some((found, room.was_refused()))
 }
 
 /// Reads what is in memory as a file would be.
@@ -131,7 +146,7 @@ impl<'data, R: ReadRef<'data>> Reader<'data, R> {
         let mut cut = false;
         let mut section = |name: &[u8]| self.section(name, &mut cut);
         let (eh_frame, eh_frame_hdr) = (section(b".eh_frame"), section(b".eh_frame_hdr"));
-        let debug_frame = section(b".debug_frame").filter(|_| eh_frame.is_none());
+        let debug_frame = if eh_frame.is_none() { section(b".debug_frame") } else { None };
         Some(Image {
             build_id: self.build_id(),
             code,
@@ -289,6 +304,34 @@ mod tests {
         assert!(cut.cut && cut.eh_frame.is_none() && cut.bytes() < own.bytes());
         assert!(image(File::open("/proc/version").unwrap(), 1 << 20).is_none());
         assert!(image_of_bytes(b"\x7fELF".to_vec()).is_none());
+    }
+
+    /// A program of 1 TiB without content, with a note that claims 10 GiB of it.
+    fn boastful() -> File {
+        const NOTE: u64 = 10 << 30;
+        let mut bytes = vec![0_u8; 64 + 56];
+        bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(32, &64_u64.to_le_bytes());
+        put(52, &64_u16.to_le_bytes());
+        put(54, &56_u16.to_le_bytes());
+        put(56, &1_u16.to_le_bytes());
+        put(64, &PT_NOTE.to_le_bytes());
+        put(64 + 8, &4096_u64.to_le_bytes());
+        put(64 + 32, &NOTE.to_le_bytes());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        file.set_len(1 << 40).unwrap();
+        file
+    }
+
+    /// Scenario: a sparse file of 1 TiB, of which a note claims 10 GiB.
+    /// Guarantees: it is read as what it is, without its note, it is said that something is missing, and no
+    /// more is read than may be held.
+    #[test]
+    fn claims_are_not_believed() {
+        let image = image(boastful(), 1 << 20).unwrap();
+        assert!(image.cut && image.build_id.is_none() && image.bytes() == 0);
     }
 
     /// Scenario: a part of a file that was packed, and such a part that is not as long as it says.
