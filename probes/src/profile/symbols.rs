@@ -1,14 +1,16 @@
 //! The functions of a file, and what they are called.
 //!
 //! Invariant: the name of a function is given for addresses inside of it alone: an address in a gap has
-//! no name, and never that of its neighbour.
+//! no name, and never that of its neighbour. A name is written no further than it is shown, however much
+//! it stands for.
 
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 /// A mangled name that is longer than this is cut.
-const NAME_BYTES_MAX: usize = 4 << 10;
+pub(super) const NAME_BYTES_MAX: usize = 4 << 10;
 /// What is shown of a name: some of those of generic code have no end.
 const SHOWN_BYTES_MAX: usize = 512;
 
@@ -88,25 +90,57 @@ impl Names {
 pub(super) fn shown(name: &str) -> String {
     // A version of a function that the linker or the compiler has made.
     let mangled = name.split_once("@@").map_or(name, |(name, _)| name);
-    let mut shown = demangled(mangled).unwrap_or_else(|| mangled.to_owned());
-    if shown.len() > SHOWN_BYTES_MAX {
-        shown.truncate(shown.floor_char_boundary(SHOWN_BYTES_MAX));
-        shown.push('…');
+    let mut shown = Shown::default();
+    if demangle(mangled, &mut shown).is_none() {
+        shown = Shown::default();
+        shown.add(mangled);
     }
-    shown
+    let Shown { mut text, full } = shown;
+    if full {
+        text.push('…');
+    }
+    text
 }
 
-fn demangled(name: &str) -> Option<String> {
-    if let Ok(rust) = rustc_demangle::try_demangle(name) {
-        // Without the hash that tells apart two builds.
-        return Some(format!("{rust:#}"));
-    }
-    if !name.starts_with("_Z") {
+/// None: it is not mangled, or cannot be told.
+fn demangle(name: &str, out: &mut Shown) -> Option<()> {
+    if name.len() > NAME_BYTES_MAX {
         return None;
     }
-    let options = cpp_demangle::DemangleOptions::new().no_params().no_return_type();
-    let options = options.recursion_limit(64);
-    cpp_demangle::Symbol::new(name).ok()?.demangle_with_options(&options).ok()
+    let written = if let Ok(rust) = rustc_demangle::try_demangle(name) {
+        // Without the hash that tells apart two builds.
+        write!(out, "{rust:#}")
+    } else if name.starts_with("_Z") {
+        let options = cpp_demangle::DemangleOptions::new().no_params().no_return_type();
+        let options = options.recursion_limit(64);
+        cpp_demangle::Symbol::new(name).ok()?.structured_demangle(out, &options)
+    } else {
+        return None;
+    };
+    (written.is_ok() || out.full).then_some(())
+}
+
+/// As much of a name as is shown. A short name can stand for one without end, since parts of it can refer to
+/// others: whoever writes is told to stop, and each part that has others in it writes something of its own.
+#[derive(Debug, Default)]
+struct Shown {
+    text: String,
+    full: bool,
+}
+
+impl Shown {
+    fn add(&mut self, part: &str) {
+        let room = SHOWN_BYTES_MAX - self.text.len();
+        self.full |= part.len() > room;
+        self.text.push_str(part.get(..part.floor_char_boundary(room)).unwrap_or_default());
+    }
+}
+
+impl fmt::Write for Shown {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.add(part);
+        if self.full { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +164,60 @@ mod tests {
         check("_Z9", "_Z9");
         let long = shown(&"x".repeat(10_000));
         assert!(long.len() < 600 && long.ends_with('…'), "{long}");
+    }
+
+    fn digits(number: usize, base: usize) -> String {
+        let all = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        let digit = char::from(all[number % base]);
+        let before = if number < base { String::new() } else { digits(number / base, base) };
+        format!("{before}{digit}")
+    }
+
+    /// A template's arguments: each is a pair of the one before, so that the last has 2^40 parts.
+    fn doubling_in_cpp() -> String {
+        let mut name = "_Z1fI4pairIiiE".to_owned();
+        for at in 0..40 {
+            let before = digits(at + 1, 36).to_uppercase();
+            name += &format!("S0_IS{before}_S{before}_E");
+        }
+        name + "Evv"
+    }
+
+    /// The same in the mangling of Rust, whose references are distances from the beginning.
+    fn doubling_in_rust() -> String {
+        let (mut name, mut before) = ("INvC1a1fTuuE".to_owned(), 8);
+        for _ in 0..40 {
+            let next = name.len();
+            let to = digits(before - 1, 62);
+            name += &format!("TB{to}_B{to}_E");
+            before = next;
+        }
+        format!("_R{name}E")
+    }
+
+    /// Scenario: names that double with each of their parts, in C++ and in Rust; packs of nothing that do; and
+    /// a name that is longer than any that is taken apart.
+    /// Guarantees: as much is written as is shown, in the time that takes.
+    #[test]
+    fn names_without_end_are_cut() {
+        let packs: String =
+            (0..30).map(|at| format!("JT{0}_T{0}_E", digits(at, 36).to_uppercase())).collect();
+        let (cpp, rust) = (doubling_in_cpp(), doubling_in_rust());
+        assert!(
+            cpp_demangle::Symbol::new(&cpp).is_ok() && rustc_demangle::try_demangle(&rust).is_ok()
+        );
+        for (name, endless) in [
+            (cpp, true),
+            (rust, true),
+            (format!("_Z1fIJE{packs}EvT_"), false),
+            (format!("_Z{}", "N1a".repeat(100_000)), true),
+        ] {
+            let began = std::time::Instant::now();
+            let shown = shown(&name);
+            assert!(shown.len() <= SHOWN_BYTES_MAX + '…'.len_utf8(), "{shown}");
+            assert!(!endless || shown.ends_with('…'), "{shown}");
+            assert!(began.elapsed().as_secs() < 10, "{shown}");
+        }
     }
 
     fn symbols(list: &[(u64, u32, u32)]) -> Symbols {
