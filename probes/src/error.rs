@@ -90,6 +90,12 @@ pub enum Error {
     /// A task of the agent panicked.
     #[error("a task of the probe failed")]
     Task(#[source] tokio::task::JoinError),
+    /// There is no thread for the profiler.
+    #[error("cannot start the thread of the profiler")]
+    Thread(#[source] std::io::Error),
+    /// The profiler did not end as it should; what it had of its last interval is lost.
+    #[error("the profiler did not end well: {0}")]
+    Profiler(&'static str),
 }
 
 impl Error {
@@ -108,7 +114,9 @@ impl Error {
             | Self::Ring(_)
             | Self::Walk(_)
             | Self::Proc(_)
-            | Self::Task(_) => ErrorKind::Failed,
+            | Self::Task(_)
+            | Self::Thread(_)
+            | Self::Profiler(_) => ErrorKind::Failed,
         }
     }
 }

@@ -14,6 +14,7 @@ mod config;
 mod connection;
 pub mod emit;
 mod error;
+mod foreign;
 mod histogram;
 pub mod identity;
 mod kernel;
@@ -170,10 +171,7 @@ impl Probes {
         let profiled = stop.child_token();
         // A thread cannot be dropped: it ends with this, however this ends.
         let _profiled = profiled.clone().drop_guard();
-        let profiling = profiler.map(|profiler| {
-            let stop = profiled.clone();
-            tokio::task::spawn_blocking(move || profiler.run(&stop))
-        });
+        let profiling = profiler.map(|one| one.start(profiled.clone())).transpose()?;
         // The sending side goes on until the last record was read.
         let read_all = CancellationToken::new();
         let emit = tokio::spawn(emit.run(read_all.clone()));
@@ -189,15 +187,16 @@ impl Probes {
         reader.last_walk().await;
         drop(programs);
         profiled.cancel();
-        if let Some(profiling) = profiling {
-            profiling.await.map_err(Error::Task)?;
-        }
+        let profiled = match profiling {
+            Some(profiling) => profiling.ended().await,
+            None => Ok(()),
+        };
         reader.drain().await;
         read_all.cancel();
         emit.await.map_err(Error::Task)?;
         identity.await.map_err(Error::Task)?;
         rules.await.map_err(Error::Task)?;
-        result.and(found)
+        result.and(found).and(profiled)
     }
 }
 

@@ -18,6 +18,7 @@ mod maps;
 mod metrics;
 mod process;
 mod symbols;
+mod thread;
 mod unwind;
 mod work;
 

@@ -5,14 +5,15 @@
 //! one that finds no room goes without its tables; the number of a file is never that of another one.
 
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::elf::{self, Image};
 use super::frames::{Kind, Line, Origin, Place};
 use super::unwind::Rules;
+use crate::foreign::Found;
 
 /// Where debug information is installed apart from the files that it is of.
 const DEBUG_DIR: &str = "usr/lib/debug";
@@ -98,21 +99,21 @@ impl Files {
         std::mem::take(&mut self.counts)
     }
 
-    /// The number of a file that a process sees at `path`; it is at the first of these ways that leads
-    /// anywhere. A file that is not known yet is read, which takes some milliseconds.
-    pub(super) fn number(&mut self, path: &Arc<str>, ways: &[PathBuf; 2], root: &Path) -> u32 {
-        let seen = ways.iter().find_map(|way| Some((way, fs::metadata(way).ok()?)));
-        let key = seen.as_ref().map_or_else(|| Key::Unseen(Arc::clone(path)), |(_, it)| key(it));
+    /// The number of a file that a process sees at `path`: the one behind the kernel's own `link`, which takes a
+    /// privilege that the agent may lack, else the one that is there below `root`. A file that is not known
+    /// yet is read, which takes some milliseconds.
+    pub(super) fn number(&mut self, path: &Arc<str>, link: &Path, root: &Path) -> u32 {
+        let found = Found::at(link).or_else(|_| Found::below(root, Path::new(&**path))).ok();
+        let unseen = || Key::Unseen(Arc::clone(path));
+        let key = found.as_ref().map_or_else(unseen, |found| key(found.metadata()));
         if let Some(number) = self.numbers.get(&key) {
             return *number;
         }
         let table_bytes_max = self.table_bytes_max;
-        let open = |way: &Path| elf::image(File::open(way).ok()?, table_bytes_max);
-        // Whatever is no regular file may not answer when it is read.
-        let regular = seen.filter(|(_, it)| it.is_file());
-        let image = regular.and_then(|(way, _)| open(way)).unwrap_or_default();
-        let debug = debug_paths(&image, path, root).into_iter().find_map(|way| {
-            let debug = open(&way)?;
+        let read = |found: Found| elf::image(found.open().ok()?, table_bytes_max);
+        let image = found.and_then(read).unwrap_or_default();
+        let debug = debug_paths(&image, path, root).into_iter().find_map(|(root, path)| {
+            let debug = read(Found::linked_below(root, Path::new(&path)).ok()?)?;
             let same = debug.build_id == image.build_id && !debug.stripped;
             same.then(|| Image { symbols: debug.symbols, ..Image::default() })
         });
@@ -208,8 +209,8 @@ fn key(metadata: &Metadata) -> Key {
     }
 }
 
-/// Where the debug information of a file may be, seen from a process; none where the file has its own.
-fn debug_paths(image: &Image, path: &str, root: &Path) -> Vec<PathBuf> {
+/// Where the debug information of a file may be, below which root; none where the file has its own.
+fn debug_paths<'a>(image: &Image, path: &str, root: &'a Path) -> Vec<(&'a Path, String)> {
     let Some((first, rest)) = image.build_id.as_deref().and_then(|id| id.split_at_checked(2))
     else {
         return Vec::new();
@@ -218,24 +219,25 @@ fn debug_paths(image: &Image, path: &str, root: &Path) -> Vec<PathBuf> {
         return Vec::new();
     }
     let by_id = format!("{DEBUG_DIR}/.build-id/{first}/{rest}.debug");
-    let mut paths = vec![root.join(&by_id), Path::new("/").join(by_id)];
+    let mut paths = vec![(root, by_id.clone()), (Path::new("/"), by_id)];
     let link = image.debug_link.as_deref().filter(|link| !link.contains('/'));
     if let (Some(link), Some((dir, _))) = (link, path.rsplit_once('/')) {
         let dir = dir.trim_start_matches('/');
-        paths.push(root.join(dir).join(link));
-        paths.push(root.join(dir).join(".debug").join(link));
-        paths.push(root.join(DEBUG_DIR).join(dir).join(link));
+        paths.push((root, format!("{dir}/{link}")));
+        paths.push((root, format!("{dir}/.debug/{link}")));
+        paths.push((root, format!("{DEBUG_DIR}/{dir}/{link}")));
     }
     paths
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use super::*;
 
     fn number(files: &mut Files, path: &str) -> u32 {
-        let ways = [PathBuf::from("/nowhere"), PathBuf::from(path)];
-        files.number(&Arc::from(path), &ways, Path::new("/"))
+        files.number(&Arc::from(path), Path::new("/nowhere"), Path::new("/"))
     }
 
     /// Scenario: a file is looked for twice, then others, in a table that holds two.
@@ -306,7 +308,8 @@ mod tests {
         };
         let of = |image: &Image| {
             let paths = debug_paths(image, "/opt/bin/app", Path::new("/proc/7/root"));
-            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+            let whole = |(root, path): &(&Path, String)| root.join(path).display().to_string();
+            paths.iter().map(whole).collect::<Vec<_>>()
         };
         assert_eq!(
             of(&image),

@@ -2,14 +2,14 @@
 //!
 //! Invariant: of two functions that were at one address one after the other, the later one counts.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::symbols::shown;
+use super::symbols::{NAME_BYTES_MAX, shown};
+use crate::foreign::Found;
 
 /// What is read of such a file. A long-lived process of Node.js writes some MB.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -28,16 +28,16 @@ impl Made {
     pub(super) fn refresh(&mut self, process_dir: &Path) -> Option<()> {
         let pid = inner_pid(&fs::read_to_string(process_dir.join("status")).ok()?)?;
         // Inside the file system of the process, where it is pid so-and-so of its own namespace.
-        let path = process_dir.join(format!("root/tmp/perf-{pid}.map"));
-        let mut options = OpenOptions::new();
-        // Whoever can write there chooses what it is: no link is followed, and no pipe waited for.
-        let options = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = options.open(&path).ok()?;
-        let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let path = format!("tmp/perf-{pid}.map");
+        let found = Found::below(&process_dir.join("root"), Path::new(&path)).ok()?;
+        let metadata = found.metadata();
+        if !metadata.is_file() {
+            return None;
+        }
         let now = (metadata.len(), metadata.modified().ok()?);
         if self.read != Some(now) {
             let mut text = Vec::new();
-            file.take(FILE_BYTES_MAX).read_to_end(&mut text).ok()?;
+            found.open().ok()?.take(FILE_BYTES_MAX).read_to_end(&mut text).ok()?;
             self.list = parse(&String::from_utf8_lossy(&text));
             self.read = Some(now);
         }
@@ -69,7 +69,9 @@ fn parse(text: &str) -> Vec<(u64, u64, Box<str>)> {
     let line = |line: &str| {
         let mut fields = line.splitn(3, ' ');
         let (start, size) = (number(fields.next()?)?, number(fields.next()?)?);
-        Some((start, size, Box::from(fields.next()?)))
+        let name = fields.next()?;
+        let name = name.get(..name.floor_char_boundary(NAME_BYTES_MAX)).unwrap_or_default();
+        Some((start, size, Box::from(name)))
     };
     // The last line may not be whole yet.
     let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
@@ -103,6 +105,8 @@ mod tests {
         assert!(made.bytes() > 50);
         assert_eq!(inner_pid("Name:\tnode\nNSpid:\t4711\t12\n"), Some(12));
         assert!(parse("").is_empty());
+        let long = parse(&format!("10 10 {}\n", "é".repeat(NAME_BYTES_MAX)));
+        assert_eq!(long[0].2.len(), NAME_BYTES_MAX);
     }
 
     /// Scenario: a folder that looks like a process with such a file, which then grows.

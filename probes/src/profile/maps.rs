@@ -62,11 +62,9 @@ pub(super) fn find(list: &[Mapping], address: u64) -> Option<usize> {
     list.get(at).filter(|mapping| mapping.range.contains(&address)).map(|_| at)
 }
 
-/// Ways to the file behind a mapping, best first: the kernel's own link takes a privilege that the agent
-/// may lack, the other a file that is still where it was.
-pub(super) fn ways(process_dir: &Path, range: &Range<u64>, path: &str) -> [PathBuf; 2] {
-    let link = format!("map_files/{:x}-{:x}", range.start, range.end);
-    [process_dir.join(link), process_dir.join("root").join(path.trim_start_matches('/'))]
+/// The kernel's own link to the file behind a mapping.
+pub(super) fn link(process_dir: &Path, range: &Range<u64>) -> PathBuf {
+    process_dir.join(format!("map_files/{:x}-{:x}", range.start, range.end))
 }
 
 #[cfg(test)]

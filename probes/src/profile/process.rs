@@ -210,8 +210,8 @@ fn look(mapping: &Mapping, dir: &std::path::Path, files: &mut Files) -> Found {
         Backing::Memory => return Found::Memory,
         Backing::Vdso => (files.vdso(own_vdso), 0),
         Backing::File { offset, path } => {
-            let ways = maps::ways(dir, &mapping.range, path);
-            (files.number(path, &ways, &dir.join("root")), *offset)
+            let link = maps::link(dir, &mapping.range);
+            (files.number(path, &link, &dir.join("root")), *offset)
         }
     };
     let bias = files.get(number).map_or(0, |file| file.bias(start, offset));

@@ -4,7 +4,6 @@
 //! in it are bounded before it is used.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::Read as _;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -16,6 +15,7 @@ use serde::Deserialize;
 use super::matching::{Matcher, OneOf};
 use super::sampling::Share;
 use super::{Rule, Rules, RulesConfig, RulesError, Says};
+use crate::foreign::Found;
 use crate::pattern::Pattern;
 use crate::protocol::Role;
 use crate::redact::Redaction;
@@ -158,7 +158,8 @@ enum Size {
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, RulesError> {
     let failed = |source| RulesError::Read { file: path.display().to_string(), source };
     let mut text = Vec::new();
-    let file = File::open(path).map_err(failed)?;
+    // Often a link: that is how a mounted file is replaced at once.
+    let file = Found::at(path).and_then(|found| found.open()).map_err(failed)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > FILE_BYTES_MAX {
         let kind = std::io::ErrorKind::FileTooLarge;
