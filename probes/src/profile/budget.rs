@@ -41,6 +41,12 @@ impl Budget {
         self.used.saturating_sub(self.second.1) > self.nanos_max
     }
 
+    /// The same as it is now, where much may have been done since the last look.
+    pub(super) fn is_spent_now(&mut self) -> bool {
+        self.look();
+        self.is_spent()
+    }
+
     /// Microseconds that were used since it was last asked.
     pub(super) fn take_micros(&mut self) -> u64 {
         self.look();

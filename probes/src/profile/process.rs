@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use icecore_probe_events::Sample;
 
+use super::budget::Budget;
 use super::files::Files;
 use super::frames::{Kind, Line, Origin, Place, Places};
 use super::jit::Made;
@@ -141,8 +142,8 @@ impl Process {
         }
     }
 
-    /// What the mapping is that holds an address.
-    fn find(&mut self, address: u64, files: &mut Files) -> Option<Found> {
+    /// What the mapping is that holds an address; not yet known where looking would take more than is left.
+    fn find(&mut self, address: u64, files: &mut Files, budget: &mut Budget) -> Option<Found> {
         let Some(at) = maps::find(&self.mappings, address) else {
             self.missed = true;
             return None;
@@ -154,14 +155,23 @@ impl Process {
             Found::Memory => true,
         };
         if !held {
+            if budget.is_spent_now() {
+                return Some(Found::NotYet);
+            }
             *found = look(mapping, &self.dir, files);
         }
         Some(*found)
     }
 
     /// The number of the place of an address of this process.
-    pub(super) fn place(&mut self, address: u64, files: &mut Files, places: &mut Places) -> u32 {
-        match self.find(address, files) {
+    fn place(
+        &mut self,
+        address: u64,
+        files: &mut Files,
+        budget: &mut Budget,
+        places: &mut Places,
+    ) -> u32 {
+        match self.find(address, files, budget) {
             Some(Found::File { number, bias }) => {
                 let address = address.wrapping_sub(bias);
                 if let Some(place) = places.known(number, address) {
@@ -172,15 +182,16 @@ impl Process {
                 places.learn(number, address, place);
                 place
             }
-            Some(Found::Memory | Found::NotYet) => places.number(self.made_place(address)),
-            None => places.number(nowhere(Kind::Native, "[unknown]", 0)),
+            Some(Found::Memory) => places.number(self.made_place(address, budget)),
+            Some(Found::NotYet) | None => places.number(nowhere(Kind::Native, "[unknown]", 0)),
         }
     }
 
     /// A function that the process has made.
-    fn made_place(&mut self, address: u64) -> Place {
+    fn made_place(&mut self, address: u64, budget: &mut Budget) -> Place {
         let mut found = self.made.find(address);
-        if found.is_none() && self.seen.saturating_sub(self.made_read) > READ_AGAIN_NANOS {
+        let due = self.seen.saturating_sub(self.made_read) > READ_AGAIN_NANOS;
+        if found.is_none() && due && !budget.is_spent_now() {
             self.made_read = self.seen;
             if self.made.refresh(&self.dir).is_some() {
                 found = self.made.find(address);
@@ -231,15 +242,78 @@ fn own_vdso() -> Option<Vec<u8>> {
 
 /// The code of a process for the time of one way back.
 pub(super) struct Space<'a> {
-    pub(super) process: &'a mut Process,
-    pub(super) files: &'a mut Files,
+    process: &'a mut Process,
+    files: &'a mut Files,
+    budget: &'a mut Budget,
+    /// Something that is needed was not looked at, for now.
+    pub(super) put_off: bool,
+}
+
+impl<'a> Space<'a> {
+    pub(super) fn new(
+        process: &'a mut Process,
+        files: &'a mut Files,
+        budget: &'a mut Budget,
+    ) -> Self {
+        Self { process, files, budget, put_off: false }
+    }
+
+    /// The number of the place of an address.
+    pub(super) fn place(&mut self, address: u64, places: &mut Places) -> u32 {
+        self.process.place(address, self.files, self.budget, places)
+    }
 }
 
 impl Code for Space<'_> {
     fn rules(&mut self, address: u64) -> Option<(&mut Rules, u64)> {
-        match self.process.find(address, self.files)? {
+        match self.process.find(address, self.files, self.budget)? {
             Found::File { number, bias } => Some((&mut self.files.get(number)?.rules, bias)),
-            Found::Memory | Found::NotYet => Some((&mut self.process.rules, 0)),
+            Found::Memory => Some((&mut self.process.rules, 0)),
+            Found::NotYet => {
+                self.put_off = true;
+                None
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: a sample of this test's own process when the share of a CPU is used up, and when it is not.
+    /// Guarantees: no file is read in the first case, and it is told that the stack was put off; what was put
+    /// off is read in the second.
+    #[test]
+    fn beyond_its_share_nothing_is_read() {
+        let here = beyond_its_share_nothing_is_read as fn() as usize as u64;
+        let sample = Sample {
+            time: 1,
+            started: 0,
+            pid: std::process::id(),
+            thread: 0,
+            comm: [0; 16],
+            ip: here,
+            sp: 0,
+            fp: 0,
+            lr: 0,
+            execs: 0,
+            stack_bytes: 0,
+            kernel_frames: 0,
+            reserved: 0,
+        };
+        let mut processes = Processes::new(PathBuf::from("/proc"), 1);
+        let mut files = Files::new(1 << 30, 10);
+        let process = processes.of(&sample).0;
+        let (mut none, mut enough) = (Budget::new(0), Budget::new(u64::MAX));
+        none.look();
+        std::hint::black_box((0..100_000).fold(0_u64, |sum, at| sum ^ std::hint::black_box(at)));
+        let mut space = Space::new(process, &mut files, &mut none);
+        assert!(space.rules(here).is_none() && space.put_off);
+        assert_eq!(files.take_counts(), (0, 0));
+        let process = processes.of(&sample).0;
+        let mut space = Space::new(process, &mut files, &mut enough);
+        assert!(space.rules(here).is_some() && !space.put_off);
+        assert_eq!(files.take_counts().0, 1);
     }
 }

@@ -2,7 +2,7 @@
 //! hands on what an interval has brought.
 //!
 //! Invariants: nothing here waits for anybody but the kernel; beyond its share of a CPU a sample counts for
-//! its process without its stack.
+//! its process without its stack, and nothing new is read for it.
 
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use super::frames::{Kind, Line, Origin, Place, Places};
 use super::kernel::Kernel;
 use super::metrics::{Fate, ProfileMetrics};
 use super::process::{Processes, Space};
-use super::unwind::{Ending, Registers, Stack, unwind};
+use super::unwind::{Registers, Stack, unwind};
 use super::{Prepared, ProfileConfig, Told};
 use crate::clock::{WallClock, monotonic};
 
@@ -130,7 +130,6 @@ impl Profiler {
     fn turn(&mut self) -> bool {
         let Self { maps, work, told, unwanted, .. } = self;
         let unwanted = unwanted.load(Ordering::Relaxed);
-        work.budget.look();
         // What comes faster than it is followed must not keep an interval from its end.
         for _ in 0..TURN_SAMPLES_MAX {
             let Some(bytes) = maps.samples.next() else { return true };
@@ -168,12 +167,12 @@ impl Work {
         let sample = &sampled.sample;
         let owner = Owner { pid: sample.pid, started: sample.started };
         self.stack.clear();
-        let fate = if self.budget.is_spent() {
+        let fate = if self.budget.is_spent_now() {
             self.stack.push(self.places.number(shed()));
             Fate::Shed
         } else {
             self.kernel_stack(sampled);
-            if sample.ip == 0 { Fate::Kernel } else { self.own_stack(sampled, &owner, told).into() }
+            if sample.ip == 0 { Fate::Kernel } else { self.own_stack(sampled, &owner, told) }
         };
         self.metrics.sample(fate);
         let comm = sample.comm.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -193,7 +192,7 @@ impl Work {
         sampled: &Sampled<'_>,
         owner: &Owner,
         told: &mpsc::Sender<Told>,
-    ) -> Ending {
+    ) -> Fate {
         let Sampled { sample, stack, .. } = *sampled;
         let (process, new) = self.processes.of(&sample);
         if new {
@@ -204,13 +203,18 @@ impl Work {
         let cut = stack.len() >= self.config.stack_bytes_max as usize;
         let stack = Stack { start: sample.sp, bytes: stack, cut };
         self.addresses.clear();
-        let mut space = Space { process, files: &mut self.files };
+        let mut space = Space::new(process, &mut self.files, &mut self.budget);
         let ending = unwind(&mut space, registers, stack, &mut self.addresses);
+        if space.put_off {
+            self.stack.clear();
+            self.stack.push(self.places.number(shed()));
+            return Fate::Shed;
+        }
         for address in &self.addresses {
-            let place = space.process.place(*address, space.files, &mut self.places);
+            let place = space.place(*address, &mut self.places);
             self.stack.push(place);
         }
-        ending
+        ending.into()
     }
 
     fn collect(&mut self, interval: Interval) -> Vec<export::Export> {
