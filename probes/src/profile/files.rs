@@ -2,7 +2,8 @@
 //!
 //! Invariants: what is held is bounded in files and bytes; the file that was used the longest ago makes room,
 //! but not within an interval in which it was used: files that are in use do not take turns in being read, and
-//! one that finds no room goes without its tables; the number of a file is never that of another one.
+//! one that finds no room goes without its tables, beyond some of those all go as one; a file that nobody has
+//! used for a while is let go; the number of a file is never that of another one.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -17,6 +18,9 @@ use crate::foreign::Found;
 
 /// Where debug information is installed apart from the files that it is of.
 const DEBUG_DIR: &str = "usr/lib/debug";
+/// Intervals after which a file that was not used is let go: it may have been deleted since, and takes its
+/// place on the disk until it is closed.
+const KEPT_ROUNDS: usize = 6;
 
 /// Which file it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +31,8 @@ enum Key {
     Unseen(Arc<str>),
     /// The code that the kernel lends to every process.
     Vdso,
+    /// All for which there is no room even without their tables.
+    Others,
 }
 
 /// A file with code.
@@ -41,6 +47,9 @@ pub(super) struct CodeFile {
     used: u64,
 }
 
+/// What a file takes without its tables.
+const OWN_BYTES: usize = size_of::<CodeFile>() + size_of::<Rules>();
+
 /// All files that are held.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -54,8 +63,8 @@ pub(super) struct Files {
     files_max: usize,
     /// Counts looks, to tell which file was used the longest ago.
     looks: u64,
-    /// Looks when the interval before this one began, and when this one did.
-    rounds: [u64; 2],
+    /// Looks when the last intervals began, this one's last.
+    rounds: [u64; KEPT_ROUNDS],
     /// Files that were read, and those of which a table was left out, since it was last asked.
     counts: (u64, u64),
 }
@@ -71,7 +80,7 @@ impl Files {
             table_bytes_max: bytes_max as u64 / 2,
             files_max: files_max.max(1),
             looks: 0,
-            rounds: [0; 2],
+            rounds: [0; KEPT_ROUNDS],
             counts: (0, 0),
         }
     }
@@ -84,9 +93,15 @@ impl Files {
         Some(file)
     }
 
-    /// Another interval begins.
+    /// Another interval begins: lets go of what was not used for some.
     pub(super) fn next_round(&mut self) {
-        self.rounds = [self.rounds[1], self.looks];
+        self.looks += 1;
+        let oldest = self.rounds[1];
+        self.rounds.rotate_left(1);
+        self.rounds[KEPT_ROUNDS - 1] = self.looks;
+        self.list.retain(|_, file| file.used >= oldest);
+        self.bytes = self.list.values().map(|file| file.bytes).sum();
+        self.numbers.retain(|_, number| self.list.contains_key(number));
     }
 
     /// Files and bytes that are held.
@@ -108,6 +123,9 @@ impl Files {
         let key = found.as_ref().map_or_else(unseen, |found| key(found.metadata()));
         if let Some(number) = self.numbers.get(&key) {
             return *number;
+        }
+        if !self.make_room(0) && self.list.len() >= self.files_max {
+            return self.add_unread(key, path);
         }
         let table_bytes_max = self.table_bytes_max;
         let read = |found: Found| elf::image(found.open().ok()?, table_bytes_max);
@@ -138,17 +156,39 @@ impl Files {
     ) -> u32 {
         self.counts.0 += 1;
         self.counts.1 += u64::from(image.cut);
+        let mut bytes = OWN_BYTES + image.bytes() + debug.as_ref().map_or(0, Image::bytes);
+        if !self.make_room(bytes) {
+            self.counts.1 += 1;
+            (image, debug, bytes) = (image.without_tables(), None, OWN_BYTES);
+        }
+        self.hold(key, path, image, debug, bytes)
+    }
+
+    /// A file that is not read, so that it takes no descriptor: all that may be held are in use.
+    fn add_unread(&mut self, key: Key, path: &Arc<str>) -> u32 {
+        self.counts.1 += 1;
+        if self.list.len() < self.files_max * 2 {
+            return self.hold(key, path, Image::default(), None, OWN_BYTES);
+        }
+        let others = self.numbers.get(&Key::Others).copied();
+        others.unwrap_or_else(|| {
+            self.hold(Key::Others, &Arc::from("[others]"), Image::default(), None, OWN_BYTES)
+        })
+    }
+
+    fn hold(
+        &mut self,
+        key: Key,
+        path: &Arc<str>,
+        image: Image,
+        debug: Option<Image>,
+        bytes: usize,
+    ) -> u32 {
         let name = path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path);
         let start = image.code.iter().map(|segment| segment.address).min().unwrap_or(0);
         let ends = image.code.iter().map(|segment| segment.address.saturating_add(segment.bytes));
         let range = (start, ends.max().unwrap_or(0));
         let origin = Origin { name: Arc::from(name), build_id: image.build_id.clone(), range };
-        let own = size_of::<CodeFile>() + size_of::<Rules>();
-        let mut bytes = own + image.bytes() + debug.as_ref().map_or(0, Image::bytes);
-        if !self.make_room(bytes) {
-            self.counts.1 += 1;
-            (image, debug, bytes) = (image.without_tables(), None, own);
-        }
         let rules = Rules::new(&image);
         let origin = Arc::new(origin);
         let file = CodeFile { image, debug, rules, origin, bytes, used: self.looks };
@@ -159,15 +199,14 @@ impl Files {
         self.next
     }
 
-    /// False where there is too little room for so many bytes.
+    /// False where there is no room for one more file of so many bytes beside those in use.
     fn make_room(&mut self, bytes: usize) -> bool {
         while self.list.len() >= self.files_max || self.bytes + bytes > self.bytes_max {
             let oldest = self.list.iter().min_by_key(|(_, file)| file.used);
             let Some((oldest, used)) = oldest.map(|(number, file)| (*number, file.used)) else {
                 return false;
             };
-            let many = self.list.len() >= self.files_max;
-            if used > self.rounds[0] && !many {
+            if used > self.rounds[KEPT_ROUNDS - 2] {
                 return false;
             }
             self.bytes -= self.list.remove(&oldest).map_or(0, |file| file.bytes);
@@ -240,10 +279,12 @@ mod tests {
         files.number(&Arc::from(path), Path::new("/nowhere"), Path::new("/"))
     }
 
-    /// Scenario: a file is looked for twice, then others, in a table that holds two.
-    /// Guarantees: a file is read once while it is held; the one used the longest ago makes room, and when
-    /// it comes again it has another number; what is no program, and what is nowhere, is held as well, so
-    /// that it is not read again and again.
+    /// Scenario: a file is looked for twice, then another, in a table that holds two; more come while both are in
+    /// use, and again when they were not used for two intervals.
+    /// Guarantees: a file is read once while it is held; one in use makes no room, so that the others go unread,
+    /// a few by themselves and all beyond as one; the one used the longest ago makes room, and when it comes
+    /// again it has another number; what is no program, and what is nowhere, is held as well, so that it is not
+    /// read again and again.
     #[test]
     fn files_make_room() {
         let dir = tempfile::tempdir().unwrap();
@@ -256,15 +297,44 @@ mod tests {
         assert_eq!(number(&mut files, &own), first);
         let second = number(&mut files, &text);
         assert!(files.get(first).is_some() && files.get(second).is_some());
-        assert!(files.get(first).is_some());
+        let unread = number(&mut files, "/nowhere/1");
+        assert_eq!(number(&mut files, "/nowhere/1"), unread);
+        assert_ne!(number(&mut files, "/nowhere/2"), unread);
+        let others = number(&mut files, "/nowhere/3");
+        assert_eq!(number(&mut files, "/nowhere/4"), others);
+        assert!(files.get(first).is_some() && files.get(second).is_some(), "they are in use");
+        assert_eq!((files.take_counts(), files.held().0), ((2, 4), 5));
+        let two_rounds = |files: &mut Files, used| {
+            files.next_round();
+            files.next_round();
+            assert!(files.get(used).is_some());
+        };
+        two_rounds(&mut files, first);
         let third = number(&mut files, "/nowhere/at/all");
         assert_eq!(number(&mut files, "/nowhere/at/all"), third);
         assert!(files.get(second).is_none(), "it was used the longest ago");
+        two_rounds(&mut files, third);
         assert_ne!(number(&mut files, &text), second);
         assert_eq!(files.held().0, 2);
-        assert_eq!(files.take_counts().0, 4);
+        assert_eq!(files.take_counts().0, 2);
         let place = files.get(third).map(|file| file.place(0x1234));
         assert!(place.is_none_or(|place| place.lines.is_empty()));
+    }
+
+    /// Scenario: of two files one is used in each interval.
+    /// Guarantees: the other is let go, with what it takes.
+    #[test]
+    fn files_that_nobody_uses_are_let_go() {
+        let mut files = Files::new(1 << 30, 10);
+        let (used, unused) = (number(&mut files, "/nowhere/1"), number(&mut files, "/nowhere/2"));
+        assert!(files.get(unused).is_some());
+        for round in 0..KEPT_ROUNDS {
+            assert_eq!(files.held(), (2, 2 * OWN_BYTES), "{round}");
+            files.next_round();
+            assert!(files.get(used).is_some());
+        }
+        assert_eq!(files.held(), (1, OWN_BYTES));
+        assert_ne!(number(&mut files, "/nowhere/2"), unused);
     }
 
     /// Scenario: there is room for one file's tables, that file is in use, and another one comes; then it is not
