@@ -13,7 +13,7 @@ use icecore_probe_events::Sample;
 use super::budget::Budget;
 use super::files::Files;
 use super::frames::{Kind, Line, Origin, Place, Places};
-use super::jit::Made;
+use super::jit::{Made, Room};
 use super::maps::{self, Backing, Mapping};
 use super::unwind::{Code, Rules};
 
@@ -55,11 +55,20 @@ pub(super) struct Processes {
     proc_dir: PathBuf,
     list: HashMap<u32, Process>,
     processes_max: usize,
+    /// For what they have written down of their functions.
+    room: Arc<Room>,
+    made_bytes_max: usize,
 }
 
 impl Processes {
-    pub(super) fn new(proc_dir: PathBuf, processes_max: usize) -> Self {
-        Self { proc_dir, list: HashMap::new(), processes_max: processes_max.max(1) }
+    pub(super) fn new(proc_dir: PathBuf, processes_max: usize, made_bytes_max: usize) -> Self {
+        let (list, room) = (HashMap::new(), Room::new(made_bytes_max));
+        Self { proc_dir, list, processes_max: processes_max.max(1), room, made_bytes_max }
+    }
+
+    /// What was left out of what processes have written down, since it was last asked.
+    pub(super) fn take_refused(&self) -> u64 {
+        self.room.take_refused()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -78,19 +87,22 @@ impl Processes {
                 self.list.remove(&oldest);
             }
         }
-        let dir = || self.proc_dir.join(pid.to_string());
-        let process = self.list.entry(pid).or_insert_with(|| Process::new(dir()));
+        let fresh = || {
+            let dir = self.proc_dir.join(pid.to_string());
+            Process::new(dir, Made::new(Arc::clone(&self.room)), (started, execs))
+        };
+        let process = self.list.entry(pid).or_insert_with(fresh);
         if new || process.execs != execs {
-            *process = Process { started, execs, ..Process::new(dir()) };
+            *process = fresh();
         }
         process.seen = time;
         process.refresh(sample);
         (process, new)
     }
 
-    /// Forgets those that were not seen since then, and so many bytes' worth of what processes have written
-    /// down of their functions: those with the most are read again when they are needed.
-    pub(super) fn forget(&mut self, before: u64, made_bytes_max: usize) {
+    /// Forgets those that were not seen since then, and what is over half the room for what processes have
+    /// written down of their functions: those with the most are read again when they are needed.
+    pub(super) fn forget(&mut self, before: u64) {
         self.list.retain(|_, process| process.seen >= before);
         let mut sizes: Vec<(usize, u32)> =
             self.list.iter().map(|(pid, process)| (process.made.bytes(), *pid)).collect();
@@ -98,24 +110,26 @@ impl Processes {
         let mut held = 0;
         for (bytes, pid) in sizes {
             held += bytes;
-            if let Some(process) = self.list.get_mut(&pid).filter(|_| held > made_bytes_max) {
-                process.made = Made::default();
+            if let Some(process) =
+                self.list.get_mut(&pid).filter(|_| held > self.made_bytes_max / 2)
+            {
+                process.made.forget();
             }
         }
     }
 }
 
 impl Process {
-    fn new(dir: PathBuf) -> Self {
+    fn new(dir: PathBuf, made: Made, (started, execs): (u64, u32)) -> Self {
         Self {
             dir,
-            started: 0,
-            execs: 0,
+            started,
+            execs,
             mappings: Vec::new(),
             found: Vec::new(),
             read: 0,
             missed: false,
-            made: Made::default(),
+            made,
             made_read: 0,
             rules: Rules::of_frame_pointers(),
             seen: 0,
@@ -302,7 +316,7 @@ mod tests {
             kernel_frames: 0,
             reserved: 0,
         };
-        let mut processes = Processes::new(PathBuf::from("/proc"), 1);
+        let mut processes = Processes::new(PathBuf::from("/proc"), 1, 0);
         let mut files = Files::new(1 << 30, 10);
         let process = processes.of(&sample).0;
         let (mut none, mut enough) = (Budget::new(0), Budget::new(u64::MAX));

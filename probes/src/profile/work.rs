@@ -79,7 +79,11 @@ impl Profiler {
         let Prepared { config, proc_dir, metrics, told, unwanted } = prepared;
         let every = crate::nanos(config.every);
         let work = Work {
-            processes: Processes::new(proc_dir.clone(), config.processes_max),
+            processes: Processes::new(
+                proc_dir.clone(),
+                config.processes_max,
+                config.tables_bytes_max,
+            ),
             proc_dir,
             files: Files::new(config.tables_bytes_max, config.files_max),
             places: Places::new(config.stacks_max.saturating_mul(4)),
@@ -155,9 +159,10 @@ impl Profiler {
         }
         work.files.next_round();
         let before = now.saturating_sub(every.saturating_mul(FORGET_AFTER));
-        work.processes.forget(before, work.config.tables_bytes_max / 2);
+        work.processes.forget(before);
         work.places.make_room();
-        let (held, read) = (work.files.held(), work.files.take_counts());
+        let (held, (read, cut)) = (work.files.held(), work.files.take_counts());
+        let read = (read, cut + work.processes.take_refused());
         work.metrics.held(held, read, work.processes.len());
     }
 }
