@@ -236,10 +236,11 @@ impl NetworkConfig {
 
 impl TieConfig {
     fn check(&self) -> Result<(), Error> {
-        let Self { wait, requests_max } = self;
+        let Self { wait, requests_max, bytes_max } = self;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         within("ties wait in milliseconds", wait_ms, 0, 60_000)?;
-        within("ties requests_max", *requests_max as u64, 16, 4 << 20)
+        within("ties requests_max", *requests_max as u64, 16, 4 << 20)?;
+        within("ties bytes_max", *bytes_max as u64, 64 << 10, 16 << 30)
     }
 }
 

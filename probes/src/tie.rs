@@ -42,11 +42,13 @@ pub struct TieConfig {
     /// Requests under way, calls under way and spans that wait, each; beyond it the oldest is given up,
     /// and counted. About 300 bytes for each of the former, a kilobyte for the latter.
     pub requests_max: usize,
+    /// Bytes of spans that wait; beyond it the oldest leaves before its time, and is counted.
+    pub bytes_max: usize,
 }
 
 impl Default for TieConfig {
     fn default() -> Self {
-        Self { wait: Duration::from_millis(250), requests_max: 65_536 }
+        Self { wait: Duration::from_millis(250), requests_max: 65_536, bytes_max: 32 << 20 }
     }
 }
 
@@ -93,6 +95,7 @@ pub(crate) struct Ties {
     callers: Recent<Common, Arc<End>>,
     /// When callers may be forgotten.
     leaving: VecDeque<(u64, Common)>,
+    leaving_max: usize,
     waiting: Waiting,
     hasher: RandomState,
     metrics: TieMetrics,
@@ -100,7 +103,7 @@ pub(crate) struct Ties {
 
 impl Ties {
     pub(crate) fn new(config: &TieConfig, registry: &mut Registry) -> Self {
-        let TieConfig { wait, requests_max } = *config;
+        let TieConfig { wait, requests_max, bytes_max } = *config;
         let wait_nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         Self {
             wait_nanos,
@@ -111,7 +114,8 @@ impl Ties {
             early: Recent::new(requests_max.min(EARLY_MAX)),
             callers: Recent::new(requests_max),
             leaving: VecDeque::new(),
-            waiting: Waiting::new(wait_nanos, requests_max),
+            leaving_max: requests_max,
+            waiting: Waiting::new(wait_nanos, requests_max, bytes_max),
             hasher: RandomState::new(),
             metrics: TieMetrics::new(registry),
         }
@@ -273,8 +277,8 @@ impl Ties {
             self.callers.remove(&common);
         }
         let (held, early) = self.waiting.pop(self.now)?;
-        if early {
-            self.metrics.gave_up(GivenUp::Spans);
+        if let Some(why) = early {
+            self.metrics.gave_up(why);
         }
         self.decide(&held.end);
         Some(held)
@@ -298,6 +302,12 @@ impl Ties {
     pub(crate) fn pass_over(&mut self, end: &End) {
         if let Some(common) = common(end).filter(|_| end.began) {
             self.leaving.push_back((self.now.saturating_add(self.wait_nanos), common));
+        }
+        while self.leaving.len() > self.leaving_max {
+            let oldest = self.leaving.pop_front();
+            if oldest.and_then(|(_, common)| self.callers.remove(&common)).is_some() {
+                self.metrics.gave_up(GivenUp::Requests);
+            }
         }
     }
 

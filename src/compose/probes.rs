@@ -75,6 +75,7 @@ pub(crate) fn config(
     config.pipeline.ties = TieConfig {
         wait: settings.probe_link_wait,
         requests_max: settings.probe_link_requests_max,
+        bytes_max: settings.probe_link_bytes_max.as_usize(),
     };
     config.network = NetworkConfig {
         every: settings.probe_network_interval,

@@ -1,15 +1,17 @@
 //! Spans that wait until all that decides their trace has passed.
 //!
-//! Invariants: a span waits no longer than it is set to, and no more of them than the bound; each leaves
-//! once, in the order in which they came.
+//! Invariants: a span waits no longer than it is set to, and no more of them than the bounds in number and
+//! bytes; each leaves once, in the order in which they came.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 
 use super::end::End;
+use super::metrics::GivenUp;
 use crate::rules::Share;
 
 /// A span without ids, and the end of the exchange that it tells of.
@@ -25,14 +27,17 @@ pub(crate) struct Held {
 /// Spans in the order of their times.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    spans: VecDeque<(u64, Held)>,
+    /// When each is due, and what it takes.
+    spans: VecDeque<(u64, usize, Held)>,
     wait_nanos: u64,
     max: usize,
+    bytes: usize,
+    bytes_max: usize,
 }
 
 impl Waiting {
-    pub(super) fn new(wait_nanos: u64, max: usize) -> Self {
-        Self { spans: VecDeque::new(), wait_nanos, max }
+    pub(super) fn new(wait_nanos: u64, max: usize, bytes_max: usize) -> Self {
+        Self { spans: VecDeque::new(), wait_nanos, max, bytes: 0, bytes_max }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -40,17 +45,21 @@ impl Waiting {
     }
 
     pub(super) fn push(&mut self, now: u64, held: Held) {
-        self.spans.push_back((now.saturating_add(self.wait_nanos), held));
+        let bytes = size_of::<(u64, usize, Held)>() + held.span.encoded_len();
+        self.bytes += bytes;
+        self.spans.push_back((now.saturating_add(self.wait_nanos), bytes, held));
     }
 
-    /// The next one whose time has come, or for which there is no room; true where it is the latter.
-    pub(super) fn pop(&mut self, now: u64) -> Option<(Held, bool)> {
-        let crowded = self.spans.len() > self.max;
-        let (due, _) = self.spans.front()?;
-        let early = *due > now;
-        if early && !crowded {
-            return None;
-        }
-        self.spans.pop_front().map(|(_, held)| (held, early))
+    /// The next one whose time has come, or for which there is no room; why, where it is the latter.
+    pub(super) fn pop(&mut self, now: u64) -> Option<(Held, Option<GivenUp>)> {
+        let early = match self.spans.front()? {
+            (due, ..) if *due <= now => None,
+            _ if self.spans.len() > self.max => Some(GivenUp::Spans),
+            _ if self.bytes > self.bytes_max => Some(GivenUp::SpanBytes),
+            _ => return None,
+        };
+        let (_, bytes, held) = self.spans.pop_front()?;
+        self.bytes -= bytes;
+        Some((held, early))
     }
 }

@@ -59,9 +59,10 @@ struct Why {
 pub(super) enum GivenUp {
     Requests,
     Spans,
+    SpanBytes,
 }
 
-label_names!(GivenUp { Requests => "requests", Spans => "spans" });
+label_names!(GivenUp { Requests => "requests", Spans => "spans", SpanBytes => "span_bytes" });
 
 #[derive(Debug)]
 pub(super) struct TieMetrics {
@@ -86,7 +87,7 @@ impl TieMetrics {
         );
         registry.register(
             "icecore_probes_ties_given_up",
-            "Requests that were forgotten, and spans that left before their time, since there were too many",
+            "Requests that were forgotten, and spans that left before their time, since there was too much of them",
             metrics.given_up.clone(),
         );
         registry.register(

@@ -273,12 +273,35 @@ fn both_ends_derive_the_same_trace() {
     assert_ne!(trace(Role::Server, None), trace(Role::Server, None));
 }
 
+/// Scenario: spans with long texts that together are over the bound in bytes, and callers of which nobody tells.
+/// Guarantees: the oldest leave before their time until the rest is within the bound, and the list of those who
+/// are to be forgotten has its own.
+#[test]
+fn what_waits_is_bounded_in_bytes() {
+    let config = TieConfig { wait: WAIT, requests_max: 20, bytes_max: 100_000 };
+    let mut machine = Machine { ties: Ties::new(&config, &mut Registry::default()), time: 1_000 };
+    for number in 0..60 {
+        let call = machine.begin(At::new(Role::Client, 5_000 + number * 10, 1));
+        let end = machine.end(&call);
+        machine.ties.pass_over(&end);
+        if number < 10 {
+            let name = "x".repeat(30_000);
+            let span = opentelemetry_proto::tonic::trace::v1::Span { name, ..Default::default() };
+            let (resource, share) = (Arc::default(), Share::default());
+            machine.ties.hold(Held { resource, span, end, share });
+        }
+    }
+    let early = std::iter::from_fn(|| machine.ties.release(None)).count();
+    assert_eq!((early, machine.ties.waiting.len(), machine.ties.leaving.len()), (7, 3, 20));
+    assert_eq!(std::iter::from_fn(|| machine.ties.release(Some(u64::MAX))).count(), 3);
+}
+
 /// Scenario: more requests, calls and spans than the bound.
 /// Guarantees: none is remembered beyond it, each span leaves once, and those before their time are
 /// the oldest.
 #[test]
 fn what_is_remembered_is_bounded() {
-    let config = TieConfig { wait: WAIT, requests_max: 4 };
+    let config = TieConfig { wait: WAIT, requests_max: 4, ..TieConfig::default() };
     let mut machine = Machine { ties: Ties::new(&config, &mut Registry::default()), time: 1_000 };
     let resource = Arc::default();
     for number in 0..50 {
