@@ -33,7 +33,7 @@ pub(crate) struct Bodies<'a> {
 }
 
 /// The span of an exchange, without its ids.
-pub(crate) fn span(exchange: &Exchange, facts: Facts, bodies: Bodies<'_>) -> Span {
+pub(crate) fn span(exchange: &Exchange, facts: Facts, mut bodies: Bodies<'_>) -> Span {
     let kind = match (&exchange.said, exchange.role) {
         (Said::Messaging(call), role) => messaging::kind(call, role),
         (_, Role::Server) => SpanKind::Server,
@@ -41,7 +41,7 @@ pub(crate) fn span(exchange: &Exchange, facts: Facts, bodies: Bodies<'_>) -> Spa
     };
     let code = if facts.failed { StatusCode::Error } else { StatusCode::Unset };
     Span {
-        trace_state: trace_state(exchange),
+        trace_state: trace_state(exchange, &mut bodies),
         name: facts.name,
         kind: kind.into(),
         start_time_unix_nano: exchange.start,
@@ -52,11 +52,13 @@ pub(crate) fn span(exchange: &Exchange, facts: Facts, bodies: Bodies<'_>) -> Spa
     }
 }
 
-/// Only beside a caller that the headers name.
-fn trace_state(exchange: &Exchange) -> String {
+/// Only beside a caller that the headers name; without secrets, as other headers.
+fn trace_state(exchange: &Exchange, bodies: &mut Bodies<'_>) -> String {
     let named = link::headers::parent(|name| exchange.request_header(name)).is_some();
     let state = exchange.request_header("tracestate").filter(|_| named);
-    state.unwrap_or_default().to_owned()
+    let clean =
+        |state: &str| bodies.redaction.header("tracestate", state, bodies.taken).into_owned();
+    state.map(clean).unwrap_or_default()
 }
 
 fn attributes(

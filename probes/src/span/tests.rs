@@ -137,6 +137,19 @@ fn errors() {
     assert_eq!((&*shown["server.address"], &*shown["url.path"]), ("a.example", "/x"));
 }
 
+/// Scenario: a request whose trace state has a token in it.
+/// Guarantees: the state is told without the token.
+#[test]
+fn trace_states_have_no_secrets() {
+    let mut given = exchange(Role::Server, "GET", "/", 200);
+    let Said::Http(call) = &mut given.said else { panic!("it is HTTP") };
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let state = format!("a=1,token=eyJ{}", "hbGciOiJIUzI1NiJ9.eyJzdWIi.s-_x");
+    call.request_headers.push(("traceparent".to_owned(), parent.to_owned()));
+    call.request_headers.push(("tracestate".to_owned(), state));
+    assert_eq!(span_of(&given).trace_state, "a=1,token=REDACTED");
+}
+
 /// Scenario: a WebSocket connection that ends well, with an error of the server, and without a word.
 /// Guarantees: what passed is told, and only the last two are errors, by what ended them.
 #[test]
