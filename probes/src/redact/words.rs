@@ -29,6 +29,9 @@ const SCHEMES: [&str; 8] =
 /// Names whose value is the rest of the line, semicolons and all.
 const LINES: [&str; 4] = ["cookie", "set-cookie", "authorization", "proxy-authorization"];
 
+/// The shortest name with a value.
+const BETWEEN_BYTES_MIN: usize = 5;
+
 /// Where the values are.
 pub(super) fn find(text: &str, found: &mut dyn FnMut(Range<usize>)) {
     let mut done = 0;
@@ -43,8 +46,15 @@ pub(super) fn find(text: &str, found: &mut dyn FnMut(Range<usize>)) {
             continue;
         }
         let line = LINES.iter().any(|one| one.eq_ignore_ascii_case(word));
-        let tag = text.get(..name.start).is_some_and(|before| before.ends_with('<'));
-        let Some(value) = value(text, name.end, line, tag) else { continue };
+        let before = text.get(..name.start).unwrap_or_default();
+        let value = if is_tag(before) { element(text, name.end) } else { None };
+        let value = value.or_else(|| part(text, before, name.end));
+        let Some(value) = value.or_else(|| self::value(text, name.end, line)) else { continue };
+        // Attributes and headers between the two may have secrets of their own.
+        let between = text.get(name.end..value.start).filter(|text| text.len() > BETWEEN_BYTES_MIN);
+        if let Some(between) = between {
+            find(between, &mut |one| found(name.end + one.start..name.end + one.end));
+        }
         done = value.end;
         found(value);
     }
@@ -62,11 +72,70 @@ fn word_around(text: &str, at: usize) -> Range<usize> {
     let bytes = text.as_bytes();
     let before = bytes.iter().take(at).rev().take_while(|&&byte| is_of_word(byte)).count();
     let after = bytes.iter().skip(at).take_while(|&&byte| is_of_word(byte)).count();
-    at - before..at + after.max(1)
+    let start = at - before;
+    // Of what is encoded as in URLs the two digits are no part of the word.
+    let encoded = start.checked_sub(1).and_then(|mark| text.get(mark..start + 2));
+    let encoded = encoded.is_some_and(|code| is_encoded(code) && start + 2 <= at);
+    start + if encoded { 2 } else { 0 }..at + after.max(1)
+}
+
+/// A mark that is encoded as in URLs.
+fn is_encoded(code: &str) -> bool {
+    let digits = code.strip_prefix('%');
+    digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+/// What a name stands behind where it is an element of XML, with a prefix or without.
+fn is_tag(before: &str) -> bool {
+    let own = before.strip_suffix(':').map(|prefixed| {
+        let of_word = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+        prefixed.trim_end_matches(of_word)
+    });
+    own.unwrap_or(before).ends_with('<')
+}
+
+/// Attributes that are longer are not looked over.
+const ATTRIBUTES_BYTES_MAX: usize = 1 << 10;
+
+/// What is in an element whose name ends at `at`, behind its attributes.
+fn element(text: &str, at: usize) -> Option<Range<usize>> {
+    const VERBATIM: &str = "<![CDATA[";
+    let bytes = text.as_bytes();
+    let head = bytes.get(at..bytes.len().min(at + ATTRIBUTES_BYTES_MAX))?;
+    let close = head.iter().position(|byte| matches!(byte, b'>' | b'<'))?;
+    let whole = head.get(close) == Some(&b'>') && !head.get(..close)?.ends_with(b"/");
+    if !whole
+        || head.first().is_some_and(|first| !matches!(first, b'>' | b' ' | b'\t' | b'\r' | b'\n'))
+    {
+        return None;
+    }
+    let from = at + close + 1;
+    let rest = text.get(from..)?;
+    if let Some(verbatim) = rest.strip_prefix(VERBATIM) {
+        let from = from + VERBATIM.len();
+        return some(text, from..from + verbatim.find("]]>").unwrap_or(verbatim.len()));
+    }
+    some(text, from..until(bytes, from, b"<"))
+}
+
+/// Headers of a part that are longer are not looked over.
+const HEADERS_BYTES_MAX: usize = 512;
+
+/// What a part of a form is, whose name ends at `at`: behind the empty line, up to the next part.
+fn part(text: &str, before: &str, at: usize) -> Option<Range<usize>> {
+    if !before.ends_with("name=\"") && !before.ends_with("name=") {
+        return None;
+    }
+    let rest = text.get(at..)?;
+    let head = rest.get(..rest.floor_char_boundary(HEADERS_BYTES_MAX))?;
+    let head = head.get(..head.find("\r\n\r\n")?).filter(|head| !head.contains(['<', '>']))?;
+    let from = at + head.len() + 4;
+    let content = text.get(from..)?;
+    some(text, from..from + content.find("\r\n--").unwrap_or(content.len()))
 }
 
 /// The value that belongs to a name which ends at `at`.
-fn value(text: &str, at: usize, line: bool, tag: bool) -> Option<Range<usize>> {
+fn value(text: &str, at: usize, line: bool) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let byte = |at: usize| bytes.get(at).copied();
     let skip = |mut at: usize, set: &[u8]| {
@@ -75,18 +144,17 @@ fn value(text: &str, at: usize, line: bool, tag: bool) -> Option<Range<usize>> {
         }
         at
     };
-    let mut at = skip(at, b"\\\"'] ");
-    if tag && byte(at) == Some(b'>') {
-        let end = until(bytes, at + 1, b"<");
-        return some(text, at + 1..end);
-    }
+    let mut at = skip(skip_encoded(text, at, &["%5C", "%22", "%27", "%5D", "%20"]), b"\\\"'] ");
     at = match (byte(at)?, byte(at + 1), byte(at + 2)) {
         (b'=', Some(b'>'), _) => at + 2,
         (b':' | b'=', ..) => at + 1,
         (b'%', Some(b'3'), Some(b'a' | b'A' | b'd' | b'D')) => at + 3,
         _ => return None,
     };
-    at = skip(at, b" \t");
+    at = skip(skip_encoded(text, at, &["%20"]), b" \t");
+    if let Some(value) = quoted_in_url(text, at) {
+        return some(text, value);
+    }
     let end = match (byte(at)?, byte(at + 1)) {
         (quote @ (b'"' | b'\''), _) => return some(text, at + 1..quoted(bytes, at + 1, quote)),
         (b'\\', Some(quote @ (b'"' | b'\''))) => {
@@ -100,6 +168,37 @@ fn value(text: &str, at: usize, line: bool, tag: bool) -> Option<Range<usize>> {
         _ => bare(text, at),
     };
     some(text, at..end)
+}
+
+/// Behind all of these codes of URLs.
+fn skip_encoded(text: &str, mut at: usize, codes: &[&str]) -> usize {
+    while let Some(code) = text.get(at..at + 3)
+        && codes.iter().any(|one| one.eq_ignore_ascii_case(code))
+    {
+        at += 3;
+    }
+    at
+}
+
+/// What is between two quotes that are encoded as in URLs, of which those within are escaped.
+fn quoted_in_url(text: &str, at: usize) -> Option<Range<usize>> {
+    const QUOTE: &str = "%22";
+    let escape = |text: &str| text.get(..3).is_some_and(|code| code.eq_ignore_ascii_case("%5C"));
+    // In a text within a text the quotes themselves are escaped.
+    let from = at + if escape(text.get(at..)?) { 3 } else { 0 };
+    let inner = text.get(from..)?.strip_prefix(QUOTE)?;
+    let from = from + QUOTE.len();
+    let ends = inner.match_indices(QUOTE).map(|(end, _)| end);
+    let escaped =
+        |end: &usize| end.checked_sub(3).and_then(|at| inner.get(at..)).is_some_and(escape);
+    let (mut whole, mut nested) = (ends.clone().filter(|end| !escaped(end)), ends.clone());
+    let end = if from - at > QUOTE.len() {
+        nested.next().map(|end| end.saturating_sub(if escaped(&end) { 3 } else { 0 }))
+    } else {
+        whole.next()
+    };
+    let limit = until(inner.as_bytes(), 0, b"& \r\n");
+    Some(from..from + end.unwrap_or(inner.len()).min(limit))
 }
 
 /// What says nothing is left as it is.
@@ -195,6 +294,26 @@ mod tests {
             ("auth: Basic eHg6eXk= rest", "auth: # rest"),
             ("password: hunter2\nname: x", "password: #\nname: x"),
             ("<password>x</password>", "<password>#</password>"),
+            ("<ns:password>x</ns:password>", "<ns:password>#</ns:password>"),
+            ("<password type=\"a\">x y</password>", "<password type=\"a\">#</password>"),
+            ("<auth token=\"x y\">z</auth>", "<auth token=\"#\">#</auth>"),
+            ("<token><![CDATA[x<y]]></token>", "<token><![CDATA[#]]></token>"),
+            ("<secret/><a>x</a>", "<secret/><a>x</a>"),
+            ("user%5Bpassword%5D=x&b=2", "user%5Bpassword%5D=#&b=2"),
+            (
+                "d=%7B%22password%22%3A%20%22x%5C%22y%22%2C%22n%22%3A1%7D&b=2",
+                "d=%7B%22password%22%3A%20%22#%22%2C%22n%22%3A1%7D&b=2",
+            ),
+            ("%5C%22password%5C%22%3A%5C%22x%5C%22%7D", "%5C%22password%5C%22%3A%5C%22#%5C%22%7D"),
+            ("%22password%22:%22cut%20of", "%22password%22:%22#"),
+            (
+                "--b\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\nx y\r\n--b--",
+                "--b\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\n#\r\n--b--",
+            ),
+            (
+                "form-data; name=token; filename=\"a\"\r\nContent-Type: text/plain\r\n\r\nx",
+                "form-data; name=token; filename=\"a\"\r\nContent-Type: text/plain\r\n\r\n#",
+            ),
             ("password='x y' z", "password='#' z"),
             ("opts[:api_key] => 'x'", "opts[:api_key] => '#'"),
             ("postgres://u:p@ss@h/db", "postgres://#@h/db"),
