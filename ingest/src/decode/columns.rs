@@ -18,9 +18,15 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 /// Columns with their names, in any order.
 pub(super) type Named = Vec<(&'static str, ArrayRef)>;
 
-/// A number of bytes or rows as an Arrow offset.
-pub(super) fn offset(length: usize) -> i32 {
-    i32::try_from(length).expect("a payload is bounded so that no column comes near 2 GiB")
+/// A number of bytes or rows as an Arrow offset. What is beyond 2 GiB ends there, and is an error
+/// when the column is finished: see [`fits`].
+fn offset(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
+}
+
+/// Refuses a column that offsets of 32 bits do not reach the end of. Batches end long before.
+fn fits(length: usize) -> Result<(), ArrowError> {
+    i32::try_from(length).map(drop).map_err(|_beyond| ArrowError::OffsetOverflowError(length))
 }
 
 /// Which rows are not null.
@@ -179,6 +185,10 @@ impl Default for PlainTexts {
 }
 
 impl PlainTexts {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn push(&mut self, text: Option<&[u8]>) {
         self.bytes.extend_from_slice(text.unwrap_or_default());
         self.ends.push(offset(self.bytes.len()));
@@ -196,6 +206,7 @@ impl PlainTexts {
     }
 
     fn finish_values(self) -> Result<StringArray, ArrowError> {
+        fits(self.bytes.len())?;
         let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
         StringArray::try_new(ends, Buffer::from_vec(self.bytes), self.nulls.finish())
     }
@@ -363,6 +374,7 @@ impl Lists {
     }
 
     pub(super) fn finish(self, items: ArrayRef) -> Result<ArrayRef, ArrowError> {
+        fits(items.len())?;
         let item = Field::new("item", items.data_type().clone(), true);
         let ends = OffsetBuffer::new(ScalarBuffer::from(self.ends));
         Ok(Arc::new(ListArray::try_new(Arc::new(item), ends, items, self.nulls.finish())?))

@@ -89,9 +89,13 @@ impl Items for Profiles {
             }
         })?;
         // Where the head is at fault none of the samples is a row.
-        if let Ok(head) = head {
+        if let Ok(head) = head
+            && rows.len > first
+        {
+            rows.shared_bytes += head.bytes();
             self.push_head(&head, rows.len - first);
         }
+        rows.shared_bytes += parts.take_made();
         Ok(())
     }
 
@@ -158,9 +162,6 @@ impl Profiles {
 
     /// What all samples of a profile have in common; `rows` of them became rows.
     fn push_head(&mut self, head: &Head<'_>, rows: usize) {
-        if rows == 0 {
-            return;
-        }
         self.time.extend(Some(head.time), rows);
         self.duration.extend(Some(head.duration), rows);
         self.sample_type.extend(Some(head.sample_type), rows);

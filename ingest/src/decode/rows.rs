@@ -227,9 +227,10 @@ impl Rows {
     }
 
     /// Cells of attribute columns, those included that the columns are filled up with at the end,
-    /// and as many as would take the room of the texts that rows share.
+    /// and as many as would take the room of the texts that rows share, and of the overflow.
     pub(super) fn cells(&self) -> usize {
-        self.len * self.columns() + self.shared_bytes / size_of::<i32>()
+        let texts = self.shared_bytes + self.overflow.bytes();
+        self.len * self.columns() + texts / size_of::<i32>()
     }
 
     fn columns(&self) -> usize {

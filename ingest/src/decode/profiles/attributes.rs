@@ -3,7 +3,7 @@
 //! Invariant: an entry is made once a request, and paid for each time that something refers to it. A unit is
 //! an attribute of its own, named as the one that it is the unit of, with `.unit` behind it.
 
-use super::super::rows::Refusal;
+use super::super::rows::{ITEMS_MAX, Refusal};
 use super::super::shape::ANY_VALUE;
 use super::super::value::ObjectText;
 use super::super::wire::{Broken, LIMIT, Reader, delimited, varint};
@@ -11,12 +11,20 @@ use super::dictionary::{Dictionary, Table};
 use super::fault::{Budget, Fault, settle};
 use super::references::{put, write};
 
+/// What a choice takes beside the entry, which may be a few bytes.
+const CHOICE_BYTES: usize = 64;
+
+/// A message refers to as many entries as a request has items.
+const TOO_MANY: Refusal = Refusal::TooMany { what: "attributes of one message", bound: ITEMS_MAX };
+
 /// Where the messages of an entry are; they follow each other.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     start: usize,
     unit: usize,
     end: usize,
+    /// Bytes of them as JSON.
+    written: usize,
 }
 
 /// The entries that were asked for.
@@ -24,6 +32,8 @@ struct Place {
 pub(super) struct Attributes {
     bytes: Vec<u8>,
     known: Vec<Option<Result<Place, Refusal>>>,
+    /// See [`Self::take_made`].
+    made: usize,
 }
 
 /// The entries that one message refers to.
@@ -45,13 +55,19 @@ impl Attributes {
         self.known.resize(dictionary.len(Table::Attribute).max(1), None);
     }
 
-    /// Chooses the entry at an index as well.
+    /// Bytes of the entries that were made since this was asked last: columns have each once.
+    pub(super) fn take_made(&mut self) -> usize {
+        std::mem::take(&mut self.made)
+    }
+
+    /// Chooses the entry at an index as well, for which `pay` takes what it costs.
     pub(super) fn choose(
         &mut self,
         chosen: &mut Chosen,
         index: i32,
         dictionary: &Dictionary<'_>,
         budget: &mut Budget,
+        pay: impl Fn(&mut Budget, usize) -> Result<(), Refusal>,
     ) -> Result<(), Fault> {
         let entry = dictionary.get(Table::Attribute, "attribute_indices", index)?;
         if index == 0 && entry.is_empty() {
@@ -66,17 +82,24 @@ impl Attributes {
             *known = Some(place);
         }
         let place = place?;
-        budget.spend(place.end - place.start)?;
+        if chosen.0.len() == ITEMS_MAX {
+            return Err(TOO_MANY.into());
+        }
+        budget.spend(CHOICE_BYTES)?;
+        pay(budget, place.written.max(place.end - place.start))?;
         chosen.0.push(place);
         Ok(())
     }
 
     /// The `KeyValue` messages of those chosen.
     pub(super) fn messages(&self, chosen: &Chosen) -> Vec<&[u8]> {
-        let messages = chosen.0.iter().flat_map(|Place { start, unit, end }| {
-            [&self.bytes[*start..*unit], &self.bytes[*unit..*end]]
-        });
-        messages.filter(|message| !message.is_empty()).collect()
+        chosen.0.iter().flat_map(|place| self.messages_at(place)).collect()
+    }
+
+    fn messages_at(&self, place: &Place) -> impl Iterator<Item = &[u8]> {
+        let Place { start, unit, end, .. } = *place;
+        let messages = [&self.bytes[start..unit], &self.bytes[unit..end]];
+        messages.into_iter().filter(|message| !message.is_empty())
     }
 
     /// Those chosen as one JSON object; empty where there are none.
@@ -124,6 +147,9 @@ impl Attributes {
             put(&mut self.bytes, 1, &[key, b".unit"].concat());
             put(&mut self.bytes, 2, &text);
         }
-        Ok(Place { start, unit: unit_at, end: self.bytes.len() })
+        let mut place = Place { start, unit: unit_at, end: self.bytes.len(), written: 0 };
+        place.written = self.text(&Chosen(vec![place]))?.len();
+        self.made += place.written;
+        Ok(place)
     }
 }

@@ -25,6 +25,8 @@ pub(in super::super) struct Parts<'a> {
     stacks: Vec<Stack>,
     resource: Owner,
     scope: Owner,
+    /// Bytes of those two that columns have, since somebody asked.
+    owned: usize,
     sample: Sample,
     /// The attributes of the sample that was checked last.
     chosen: Chosen,
@@ -88,7 +90,10 @@ impl<'a> Parts<'a> {
             let dictionary = &self.dictionary;
             let budget = &mut self.budget;
             match settle(references::write(&mut out, shape, &whole, dictionary, budget))? {
-                Ok(()) => owner.resolved = Some(out),
+                Ok(()) => {
+                    self.owned += out.len();
+                    owner.resolved = Some(out);
+                }
                 Err(refusal) => owner.fault = Some(refusal),
             }
         }
@@ -159,17 +164,18 @@ impl<'a> Parts<'a> {
         let Self { dictionary, attributes, budget, chosen, .. } = self;
         chosen.clear();
         for index in &sample.attributes {
-            attributes.choose(chosen, *index, dictionary, budget)?;
+            attributes.choose(chosen, *index, dictionary, budget, Budget::spend_attributes)?;
         }
         Ok(Checked { time: head.time, dropped: head.dropped, value, trace_id, span_id })
     }
 
     /// Ids of nothing but zeros are those of no span.
     #[expect(clippy::type_complexity, reason = "two ids")]
-    fn link(&self, index: i32) -> Result<(Option<&'a [u8; 16]>, Option<&'a [u8; 8]>), Fault> {
+    fn link(&mut self, index: i32) -> Result<(Option<&'a [u8; 16]>, Option<&'a [u8; 8]>), Fault> {
         const TRACE_ID: u32 = delimited(1);
         const SPAN_ID: u32 = delimited(2);
         let link = self.dictionary.get(Table::Link, "link_index", index)?;
+        self.budget.spend(link.len())?;
         let (mut trace_id, mut span_id) = (&[][..], &[][..]);
         let mut reader = Reader::new(link, LIMIT);
         while let Some(key) = reader.key()? {
@@ -205,6 +211,11 @@ impl<'a> Parts<'a> {
     /// The attributes of the sample that was checked last, as `KeyValue` messages.
     pub(super) fn attributes(&self) -> Vec<&[u8]> {
         self.attributes.messages(&self.chosen)
+    }
+
+    /// Bytes of what was made of the dictionary, stacks aside, since this was asked last.
+    pub(super) fn take_made(&mut self) -> usize {
+        std::mem::take(&mut self.owned) + self.attributes.take_made()
     }
 
     /// Which texts a stack of this request is, where somebody said so.

@@ -45,6 +45,17 @@ pub(in super::super) struct Head<'a> {
     pub(super) attributes: String,
 }
 
+impl Head<'_> {
+    /// Bytes of texts that columns have of it, at most.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = [self.sample_type, self.unit, self.period_type, self.period_unit];
+        let texts: usize = texts.into_iter().map(<[u8]>::len).sum();
+        // Base64 is four bytes for each three.
+        let payload = self.payload_format.len() + self.payload.len().div_ceil(3) * 4;
+        texts + payload + self.attributes.len()
+    }
+}
+
 impl ValueType {
     fn read(&mut self, bytes: &[u8], limit: u32) -> Result<(), Broken> {
         const KIND: u32 = varint(1);
@@ -131,7 +142,7 @@ fn attributes_text(
     const ATTRIBUTES: u32 = 11;
     let mut chosen = Chosen::default();
     each_index(bytes, ATTRIBUTES, |index| {
-        attributes.choose(&mut chosen, index, dictionary, budget)
+        attributes.choose(&mut chosen, index, dictionary, budget, Budget::spend_attributes)
     })?;
     Ok(attributes.text(&chosen)?)
 }

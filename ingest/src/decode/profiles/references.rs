@@ -7,6 +7,7 @@ use super::super::shape::{ANY_VALUE, KEY_VALUE, Kind, Shape};
 use super::super::wire::{Broken, LIMIT, Reader, varint};
 use super::dictionary::Dictionary;
 use super::fault::{Budget, Fault};
+use super::text::written_max;
 
 const KEY: u32 = 1;
 const KEY_INDEX: u32 = varint(3);
@@ -75,7 +76,7 @@ pub(super) fn write(
 }
 
 fn put_text(out: &mut Vec<u8>, field: u32, text: &[u8], budget: &mut Budget) -> Result<(), Fault> {
-    budget.spend(text.len())?;
+    budget.spend_attributes(written_max(text))?;
     put(out, field, text);
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::super::wire::{Broken, LIMIT, Reader, delimited, varint};
 use super::attributes::{Attributes, Chosen};
 use super::dictionary::{Dictionary, Table, each_index};
 use super::fault::{Budget, Fault};
-use super::text::StackText;
+use super::text::{StackText, written_max};
 
 /// What a frame takes beside its texts.
 const FRAME_BYTES: usize = 64;
@@ -99,6 +99,7 @@ impl<'a> Walk<'_, 'a> {
         const OFFSET: u32 = varint(3);
         const FILE: u32 = varint(4);
         let bytes = self.dictionary.get(Table::Mapping, "mapping_index", index)?;
+        self.budget.spend(bytes.len())?;
         let (mut mapping, mut file) = (Mapping { bytes, ..Mapping::default() }, 0);
         let mut reader = Reader::new(bytes, LIMIT);
         while let Some(key) = reader.key()? {
@@ -111,7 +112,7 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         mapping.file = self.dictionary.string("filename_strindex", file)?;
-        self.budget.spend(bytes.len() + mapping.file.len())?;
+        self.budget.spend(written_max(mapping.file))?;
         Ok(mapping)
     }
 
@@ -154,6 +155,7 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         let bytes = self.dictionary.get(Table::Function, "function_index", function)?;
+        self.budget.spend(FRAME_BYTES + bytes.len())?;
         let (mut name, mut system_name, mut file) = (0, 0, 0);
         let mut reader = Reader::new(bytes, LIMIT);
         while let Some(key) = reader.key()? {
@@ -168,14 +170,16 @@ impl<'a> Walk<'_, 'a> {
         line.name = self.dictionary.string("name_strindex", name)?;
         line.system_name = self.dictionary.string("system_name_strindex", system_name)?;
         line.file = self.dictionary.string("filename_strindex", file)?;
-        let texts = line.name.len() + line.system_name.len() + line.file.len();
-        self.budget.spend(FRAME_BYTES + bytes.len() + texts)?;
+        let texts = [line.name, line.system_name, line.file];
+        self.budget.spend(texts.into_iter().map(written_max).sum())?;
         Ok(line)
     }
 
     fn add_attributes(&mut self, message: &[u8], field: u32) -> Result<(), Fault> {
         let Self { dictionary, attributes, budget, chosen } = self;
-        each_index(message, field, |index| attributes.choose(chosen, index, dictionary, budget))
+        each_index(message, field, |index| {
+            attributes.choose(chosen, index, dictionary, budget, Budget::spend)
+        })
     }
 
     /// The attributes that a message refers to, as one JSON object; empty where there are none.

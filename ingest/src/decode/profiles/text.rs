@@ -8,6 +8,13 @@ use icecore_store::model::value::{write_int, write_string};
 use super::super::wire::{Broken, text};
 use super::stack::{Line, Location, Mapping};
 
+/// How long a text can become in JSON.
+pub(super) fn written_max(text: &[u8]) -> usize {
+    const ESCAPED: usize = "\\u0000".len();
+    let escaped = |byte: &&u8| byte.is_ascii_control() || matches!(byte, b'"' | b'\\');
+    text.len() + (ESCAPED - 1) * text.iter().filter(escaped).count()
+}
+
 /// Texts under construction; their memory is kept from stack to stack.
 #[derive(Debug, Default)]
 pub(super) struct StackText {

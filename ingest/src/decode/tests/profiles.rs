@@ -203,7 +203,71 @@ fn a_few_bytes_cannot_stand_for_everything() {
     wide.attribute_table.push(KeyValueAndUnit { key_strindex: 7, value: bytes, unit_strindex: 0 });
     let samples = vec![Sample { attribute_indices: vec![2], ..sample(1) }; 1_000];
     let decoded = decoded(&request(samples, wide, Vec::new()));
-    assert!(decoded.accepted > 100 && decoded.rejected > 700, "{}", decoded.accepted);
+    // Each is 1.4 MB of base64, and attributes have 32 MiB in all.
+    assert_eq!((decoded.accepted, decoded.rejected), (23, 977));
+    let reason =
+        "the request has more than 33554432 bytes in attributes of its samples and profiles";
+    assert_eq!(decoded.reason.as_deref(), Some(reason));
+}
+
+/// Scenario: one text of a megabyte that JSON writes six times as long, which hundreds of profiles,
+/// samples with more attributes than there are columns, and stacks have, each beside something of
+/// its own.
+/// Guarantees: the rows of a request take no more than its budgets, and are counted so that a batch
+/// ends; what is beyond is refused with the reason, as it was foretold.
+#[test]
+fn what_json_writes_longer_is_paid_as_it_is_written() {
+    let long = "\u{1}".repeat(1 << 20);
+    let own =
+        |at: i32| KeyValueAndUnit { key_strindex: 8 + at, value: text("x"), unit_strindex: 0 };
+    let mut tables = dictionary();
+    tables.string_table.extend((0..300).map(|at| format!("key{at}")));
+    tables.attribute_table = (0..300).map(own).collect();
+    let value = text(&long);
+    tables.attribute_table.push(KeyValueAndUnit { key_strindex: 7, value, unit_strindex: 0 });
+    let long_attribute = 300;
+
+    let single = request(vec![sample(1)], tables.clone(), Vec::new());
+    let mut heads = ExportProfilesServiceRequest::decode(single.as_slice()).unwrap();
+    let profiles = &mut heads.resource_profiles[0].scope_profiles[0].profiles;
+    let profile =
+        |at| Profile { attribute_indices: vec![long_attribute, at], ..profiles[0].clone() };
+    *profiles = (1..256).map(profile).collect();
+    let bytes = check_bounded(&heads.encode_to_vec());
+    assert!(bytes > 24 << 20, "{bytes}");
+
+    // The long one has no column: so many came before it.
+    let mut samples: Vec<_> =
+        (0..300).map(|at| Sample { attribute_indices: vec![at], ..sample(1) }).collect();
+    let overflowing = Sample { attribute_indices: vec![long_attribute], ..sample(1) };
+    samples.extend(vec![overflowing; 255]);
+    let bytes = check_bounded(&request(samples, tables.clone(), Vec::new()));
+    assert!(bytes > 24 << 20, "{bytes}");
+
+    tables.string_table.push(long);
+    let name_strindex = i32::try_from(tables.string_table.len() - 1).unwrap();
+    tables.function_table.push(Function { name_strindex, ..Function::default() });
+    let lines = vec![Line { function_index: 3, ..Line::default() }];
+    tables.location_table.push(Location { lines, ..Location::default() });
+    let stack = |deep| Stack { location_indices: [vec![1; deep], vec![4]].concat() };
+    tables.stack_table = (0..255).map(stack).collect();
+    let bytes = check_bounded(&request((0..255).map(sample).collect(), tables, Vec::new()));
+    assert!((128 << 20..256 << 20).contains(&bytes), "{bytes}");
+}
+
+/// That some of a request is refused; the bytes that a batch counts for the others.
+fn check_bounded(payload: &[u8]) -> usize {
+    let decoded = decoded(payload);
+    assert!(decoded.accepted > 1 && decoded.rejected > 200, "{}", decoded.accepted);
+    let reason = decoded.reason.unwrap();
+    assert!(reason.contains("the request has more than"), "{reason}");
+    let mut batch = Batch::new(Signal::Profiles, Wanted::ALL);
+    batch.push(payload).unwrap();
+    let bytes = batch.cells() * size_of::<i32>();
+    let rows = batch.finish().unwrap().unwrap();
+    let size = rows.rows.get_array_memory_size();
+    assert!(size < 3 * bytes, "{size} of {bytes}");
+    bytes
 }
 
 /// Scenario: a request as OTLP/JSON, ids in hex, 64-bit numbers as texts and as numbers.
@@ -226,4 +290,78 @@ fn json_says_the_same() {
     assert_eq!(cell("trace_id"), "x0102030405060708090a0b0c0d0e0f10");
     assert_eq!(cell("profile_id"), "x000102030405060708090a0b0c0d0e0f");
     assert_eq!((cell("original_payload"), cell("observations")), ("\"aGk=\"", "[[11,5]]"));
+}
+
+/// A request whose dictionary has such an entry behind the others in one table.
+fn padded(table: u8, samples: Vec<Sample>, tables: ProfilesDictionary) -> Vec<u8> {
+    let mut payload = request(samples, tables, Vec::new());
+    let mut entry = Vec::new();
+    // A field that nobody knows.
+    let mut padding = Vec::new();
+    prost::encoding::bytes::encode(2_000, &vec![0; 1 << 20], &mut padding);
+    prost::encoding::bytes::encode(u32::from(table), &padding, &mut entry);
+    prost::encoding::bytes::encode(2, &entry, &mut payload);
+    payload
+}
+
+/// Scenario: a thousand samples that refer to one entry of a megabyte, in each table of which an
+/// entry is read for whoever refers to it.
+/// Guarantees: each reference is paid for, so that the last ones are refused.
+#[test]
+fn every_table_is_paid_for() {
+    let many = |sample: &dyn Fn(i32) -> Sample| (0..1_000).map(sample).collect::<Vec<_>>();
+    // A stack of its own for each sample, as one is looked at once.
+    let stacks = |location| vec![Stack { location_indices: vec![location] }; 1_000];
+    let line = |function_index| vec![Line { function_index, ..Line::default() }];
+    let location = |location| {
+        let mut tables = dictionary();
+        tables.location_table.push(location);
+        ProfilesDictionary { stack_table: stacks(4), ..tables }
+    };
+    let by_stack = many(&sample);
+    let cases = [
+        (1, by_stack.clone(), location(Location { mapping_index: 2, ..Location::default() })),
+        (2, by_stack.clone(), ProfilesDictionary { stack_table: stacks(4), ..dictionary() }),
+        (3, by_stack, location(Location { lines: line(3), ..Location::default() })),
+        (4, many(&|_| Sample { link_index: 3, ..sample(1) }), dictionary()),
+        (6, many(&|_| Sample { attribute_indices: vec![2], ..sample(1) }), dictionary()),
+    ];
+    for (table, samples, tables) in cases {
+        let decoded = decoded(&padded(table, samples, tables));
+        if table == 6 {
+            // What nobody knows of an attribute is read once, and goes nowhere.
+            assert_eq!((decoded.accepted, decoded.rejected), (1_000, 0));
+            continue;
+        }
+        assert!(decoded.accepted > 200 && decoded.rejected > 700, "{table}: {}", decoded.accepted);
+    }
+}
+
+/// Scenario: a profile and a location that name an attribute of a few bytes two million times.
+/// Guarantees: they are refused before that takes a hundred times the room.
+#[test]
+fn attributes_of_profiles_and_locations_are_bounded() {
+    let attribute_indices = vec![2; 2 << 20];
+    let mut tables = dictionary();
+    let short = KeyValueAndUnit { key_strindex: 7, value: text("x"), unit_strindex: 0 };
+    tables.attribute_table.push(short);
+    let payload = request(vec![sample(1)], tables.clone(), Vec::new());
+    let (indices, address) = (attribute_indices.clone(), 1);
+    tables.location_table.push(Location {
+        attribute_indices: indices,
+        address,
+        ..Location::default()
+    });
+    tables.stack_table.push(Stack { location_indices: vec![4] });
+    let decoded_location = decoded(&request(vec![sample(3), sample(1)], tables, Vec::new()));
+    let reason = "the request has more than 1048576 attributes of one message";
+    assert_eq!((decoded_location.accepted, decoded_location.rejected), (1, 1));
+    assert_eq!(decoded_location.reason.as_deref(), Some(reason));
+
+    let mut request = ExportProfilesServiceRequest::decode(payload.as_slice()).unwrap();
+    request.resource_profiles[0].scope_profiles[0].profiles[0].attribute_indices =
+        attribute_indices;
+    let decoded = decoded(&request.encode_to_vec());
+    assert_eq!((decoded.accepted, decoded.rejected), (0, 1));
+    assert_eq!(decoded.reason.as_deref(), Some(reason));
 }
