@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use icecore_store::{LogPosition, PortError, RowBatch, Signal, TimeRange, TraceId};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::blocks::Cache;
 use super::traces::Traces;
@@ -242,7 +242,8 @@ impl Block {
         tail: &Tail,
         cache: &Cache,
     ) -> Result<Vec<RowBatch>, PortError> {
-        let mut rows = Decoding { signal, wanted, tail, cache, batch: None, rows: Vec::new() };
+        let (of_batch, rows) = Default::default();
+        let mut rows = Decoding { signal, wanted, tail, cache, batch: None, of_batch, rows };
         self.requests(signal, tail, |logged| {
             rows.add(logged);
             Ok(())
@@ -277,44 +278,75 @@ struct Decoding<'a> {
     tail: &'a Tail,
     cache: &'a Cache,
     batch: Option<Batch>,
+    /// Where the requests of the batch are.
+    of_batch: Vec<LogPosition>,
     rows: Vec<RowBatch>,
 }
 
 impl Decoding<'_> {
     fn add(&mut self, logged: &Logged) {
-        if let Err(error) = self.try_add(logged) {
-            // It was checked before it was logged, so that this is a fault of ours.
-            self.cache.undecodable();
-            let (signal, position) = (self.signal, logged.position.0);
-            error!(%signal, position, %error, "a logged request cannot be decoded any more");
+        if logged.contents.alone {
+            self.end_batch();
+            return self.add_alone(logged);
+        }
+        self.of_batch.push(logged.position);
+        match self.push(logged) {
+            Ok(full) if full => self.end_batch(),
+            Ok(_) => {}
+            Err(error) => self.one_by_one(&error),
         }
     }
 
-    fn try_add(&mut self, logged: &Logged) -> Result<(), Undecodable> {
-        if logged.contents.alone {
-            self.end_batch();
-            self.rows.extend(rows_of(self.tail, logged, self.signal)?);
-            return Ok(());
-        }
-        let mut batch =
-            self.batch.take().unwrap_or_else(|| Batch::new(self.signal, self.wanted.clone()));
+    /// Adds a request to the batch; says whether that is full.
+    fn push(&mut self, logged: &Logged) -> Result<bool, Undecodable> {
+        let new = || Batch::new(self.signal, self.wanted.clone());
+        // A batch that refused a request is good for nothing.
+        let mut batch = self.batch.take().unwrap_or_else(new);
         self.tail.unpack(&logged.packed, |plain| batch.push(plain))??;
         let full = batch.cells() >= CELLS_MAX;
         self.batch = Some(batch);
-        if full {
-            self.end_batch();
-        }
-        Ok(())
+        Ok(full)
     }
 
     fn end_batch(&mut self) {
         match self.batch.take().map(Batch::finish).transpose() {
-            Ok(rows) => self.rows.extend(rows.flatten()),
-            Err(error) => {
-                self.cache.undecodable();
-                error!(signal = %self.signal, %error, "logged requests cannot be decoded any more");
+            Ok(rows) => {
+                self.of_batch.clear();
+                self.rows.extend(rows.flatten());
+            }
+            Err(error) => self.one_by_one(&error.into()),
+        }
+    }
+
+    /// What cannot be decoded together is decoded request by request: none has to go without its
+    /// rows for the sake of another.
+    fn one_by_one(&mut self, why: &Undecodable) {
+        let requests = std::mem::take(&mut self.of_batch);
+        let signal = self.signal;
+        warn!(%signal, requests = requests.len(), %why, "requests are decoded one by one");
+        for position in requests {
+            let logged = self.tail.read_logged(position, 0);
+            // Where it cannot be read any more, the one behind it is what comes.
+            match logged.map(|logged| logged.into_iter().find(|it| it.position == position)) {
+                Ok(Some(logged)) => self.add_alone(&logged),
+                Ok(None) => self.lost(position, &Undecodable::Gone),
+                Err(error) => self.lost(position, &error),
             }
         }
+    }
+
+    fn add_alone(&mut self, logged: &Logged) {
+        match rows_of(self.tail, logged, self.signal) {
+            Ok(rows) => self.rows.extend(rows),
+            Err(error) => self.lost(logged.position, &error),
+        }
+    }
+
+    /// It was checked before it was logged, so that this is a fault of ours.
+    fn lost(&self, position: LogPosition, error: &(dyn std::error::Error + 'static)) {
+        self.cache.undecodable();
+        let (signal, position) = (self.signal, position.0);
+        error!(%signal, position, error, "a logged request cannot be decoded any more");
     }
 }
 
@@ -326,6 +358,8 @@ fn rows_of(tail: &Tail, logged: &Logged, signal: Signal) -> Result<Option<RowBat
 /// Why a logged request has no rows.
 #[derive(Debug, thiserror::Error)]
 enum Undecodable {
+    #[error("it is not where it was in the log")]
+    Gone,
     #[error(transparent)]
     Unpack(#[from] std::io::Error),
     #[error(transparent)]

@@ -213,6 +213,30 @@ fn a_request_without_rows_is_set_aside() {
     }
 }
 
+/// Scenario: a request that no build reads any more is among others that share columns with it,
+/// before it and behind it.
+/// Guarantees: the others have all their rows, and only that one is set aside.
+#[test]
+fn one_request_takes_no_rows_from_its_neighbours() {
+    let mut setup = setup(ROOMY);
+    setup.add(&["before"; 30]);
+    setup.add(&["right before"; 7]);
+    let mut broken = request(&["broken"]).encode_to_vec();
+    broken.push(0xff);
+    let packed = Packer::default().pack(broken.into());
+    let plain_bytes = packed.plain_bytes;
+    let contents = Contents { rows: 1, time: TimeRange::ALL, alone: false };
+    let at = setup.log.append(Signal::Traces, contents, packed).unwrap();
+    let request = LiveRequest { signal: Signal::Traces, contents, plain_bytes, traces: None };
+    setup.live.add(at, &request);
+    setup.add(&["behind"; 5]);
+    assert_eq!(rows_of(&setup.live.prefix().unwrap()), 42);
+    let files = setup.folder.files().unwrap();
+    let kept = files.iter().map(|(name, _)| name).filter(|name| name.starts_with("undecodable-"));
+    let name = format!("undecodable-traces-{:020}.otlp", at.position.0);
+    assert_eq!(kept.collect::<Vec<_>>(), [&name]);
+}
+
 /// Scenario: a query holds its blocks while a flush takes them away, log and all; it lets go of
 /// them; then the log needs their room, or loses it without a flush.
 /// Guarantees: every row is read as if nothing had happened, the log goes afterwards, and what is
