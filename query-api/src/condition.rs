@@ -17,10 +17,12 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, Volati
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 use icecore_store::schema::MapColumn;
 use icecore_store::{Condition, ConditionError, Conditions, ReadColumn, RowPlace, Snapshot, Table};
 
 use crate::Error;
+use crate::depth::{self, TooDeep};
 use crate::engine::base_session;
 use crate::functions::access::{MapAccess, Notes};
 use crate::functions::rewrite::rewrite_condition;
@@ -80,6 +82,10 @@ impl SqlConditions {
         sql: &str,
         types: Arc<QuerySnapshot>,
     ) -> Result<Arc<dyn Condition>, ConditionError> {
+        depth::check(sql, &GenericDialect {}).map_err(|deep| {
+            let hint = Some(TooDeep::HINT.to_owned());
+            ConditionError { reason: deep.to_string(), hint }
+        })?;
         let planned = self.plan(table, sql, types).map_err(in_words)?;
         Ok(Arc::new(planned))
     }

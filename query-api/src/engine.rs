@@ -22,6 +22,7 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 use icecore_store::{Clock, LiveRows, Store, Table, TimeRange};
 
 use crate::expand::{Params, expand};
@@ -37,7 +38,7 @@ use crate::statement::{check_plan, check_reads};
 use crate::table::columns::public_field;
 use crate::table::{LiveReads, ScanStats, TableRows, TelemetryTable};
 use crate::views::{VIEWS, View};
-use crate::{Config, Error};
+use crate::{Config, Error, depth};
 
 /// What a part of a sort keeps at most to merge what it put on disk.
 const SORT_KEEPS_MAX: usize = 10 << 20;
@@ -181,6 +182,7 @@ impl Engine {
         let sql = question.sql.as_str();
         let asked = Asked { sql, ..Asked::default() };
         let explain = |error| limits.explain_of(error, &asked);
+        depth::check(sql, &GenericDialect {})?;
         let mut statement = self.base.sql_to_statement(sql, &Dialect::Generic).map_err(explain)?;
         check_reads(&statement)?;
         expand(&mut statement, &question.params, self.clock.now())?;

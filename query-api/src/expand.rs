@@ -22,7 +22,7 @@ use icecore_store::UnixNanos;
 
 use self::kin::Scope;
 pub(crate) use self::params::{Params, literal, text_literal};
-pub(crate) use self::places::{Uses, places};
+pub(crate) use self::places::{PLACES_MAX, Uses, places};
 pub(crate) use self::tables::{TABLE_FUNCTIONS, time_literal};
 use crate::Error;
 

@@ -7,6 +7,7 @@
 mod answer;
 mod condition;
 mod config;
+mod depth;
 mod engine;
 mod error;
 mod expand;

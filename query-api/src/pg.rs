@@ -24,11 +24,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::serve::Listener;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use self::fault::fault;
@@ -39,6 +40,10 @@ use crate::running::Caller;
 
 /// How long a client may take to begin a session.
 const STARTUP_WAIT: Duration = Duration::from_secs(10);
+
+/// How long nothing may be heard of a client's machine before it is asked; one that answers nothing
+/// for twice as long has gone.
+const QUIET_MAX: Duration = Duration::from_secs(60);
 
 /// The service, over the answers that all protocols share.
 #[derive(Debug)]
@@ -81,11 +86,13 @@ impl Postgres {
     /// Serves until `stop`; then sessions end with what they are at.
     pub(crate) async fn run(self, mut listener: TcpListener, stop: CancellationToken) {
         let service = Arc::new(self);
-        let sessions = TaskTracker::new();
+        // Those that have not ended when this is dropped, end with it.
+        let mut sessions = JoinSet::new();
         loop {
             // Waits by itself where descriptors have run out.
             let (stream, from) = tokio::select! {
                 accepted = Listener::accept(&mut listener) => accepted,
+                Some(_ended) = sessions.join_next() => continue,
                 () = stop.cancelled() => break,
             };
             let Ok(beginning) = Arc::clone(&service.beginnings).try_acquire_owned() else {
@@ -100,8 +107,7 @@ impl Postgres {
                 }
             });
         }
-        sessions.close();
-        sessions.wait().await;
+        while sessions.join_next().await.is_some() {}
     }
 
     async fn serve(
@@ -111,6 +117,7 @@ impl Postgres {
         stop: &CancellationToken,
     ) -> io::Result<()> {
         stream.set_nodelay(true)?;
+        notice_death(&stream)?;
         let begun = tokio::time::timeout(STARTUP_WAIT, begin(&mut stream)).await;
         let older = match begun.map_err(|_late| io::Error::from(io::ErrorKind::TimedOut))?? {
             Startup::Cancel { process, secret } => {
@@ -159,6 +166,16 @@ impl Postgres {
             drop(self.answers.queries.end(&id));
         }
     }
+}
+
+/// Has the kernel find out where the other end has gone without a word.
+fn notice_death(stream: &TcpStream) -> io::Result<()> {
+    let alive = TcpKeepalive::new().with_time(QUIET_MAX).with_interval(QUIET_MAX / 4);
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&alive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(QUIET_MAX * 2))?;
+    Ok(())
 }
 
 /// What a connection begins with. Nothing is encrypted, and clients are told so.

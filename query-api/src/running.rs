@@ -94,7 +94,7 @@ impl Queries {
     /// Where the id that the caller gave is none, or belongs to another query under way.
     pub(crate) fn list(self: &Arc<Self>, caller: &Caller, sql: &str) -> Result<Listed, Error> {
         let number = || format!("q{}", self.numbered.fetch_add(1, Ordering::Relaxed));
-        let id = caller.id.clone().unwrap_or_else(number);
+        let id = caller.id.clone().unwrap_or_else(|| self.free(number));
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if id.is_empty() || id.len() > ID_BYTES_MAX || !id.bytes().all(allowed) {
             return Err(Error::Request(format!(
@@ -118,6 +118,16 @@ impl Queries {
         }
         listed.insert(id, Arc::clone(&entry));
         Ok(Listed { queries: Arc::clone(self), entry })
+    }
+
+    /// The first of these ids that no caller has given to a query under way.
+    pub(crate) fn free(&self, mut next: impl FnMut() -> String) -> String {
+        loop {
+            let id = next();
+            if self.one(&id).is_none() {
+                return id;
+            }
+        }
     }
 
     /// How far each is.
@@ -225,6 +235,9 @@ mod tests {
             assert!(queries.list(&caller(Some(wrong)), "SELECT 3").is_err(), "{wrong}");
         }
         assert_eq!(queries.all().len(), 2);
+        let _taken = queries.list(&caller(Some("q2")), "SELECT 3").unwrap();
+        let third = queries.list(&caller(None), "SELECT 3").unwrap();
+        assert_eq!(third.id(), "q3");
         drop(first);
         assert!(queries.one("a-1").is_none());
         assert!(queries.list(&caller(Some("a-1")), "SELECT 4").is_ok());

@@ -10,9 +10,10 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::params::placeholder;
+use crate::depth;
 
 /// Values that one statement may take in order.
-const PLACES_MAX: usize = 1000;
+pub(crate) const PLACES_MAX: usize = 1000;
 
 /// How many values a statement takes in order: the highest of `$1`, `$2`, … outside of its texts.
 pub(crate) fn places(sql: &str) -> usize {
@@ -38,8 +39,11 @@ pub(crate) struct Uses {
 impl Uses {
     /// Of a statement; none of one that cannot be read.
     pub(crate) fn of(sql: &str) -> Self {
-        let parsed = Parser::parse_sql(&GenericDialect {}, sql).unwrap_or_default();
         let mut uses = Self::default();
+        if depth::check(sql, &GenericDialect {}).is_err() {
+            return uses;
+        }
+        let parsed = Parser::parse_sql(&GenericDialect {}, sql).unwrap_or_default();
         let ControlFlow::Continue(()) = parsed.visit(&mut uses);
         uses
     }

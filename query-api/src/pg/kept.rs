@@ -19,12 +19,13 @@ impl<T> Kept<T> {
         Self { all: HashMap::new(), bytes: 0, count_max, bytes_max }
     }
 
-    /// Keeps something of so many bytes in place of what was kept under its name.
+    /// Keeps something of so many bytes, beside its name, in place of what was kept under that.
     ///
     /// # Errors
     /// Where it is too much; the text says of what.
     pub(super) fn put(&mut self, name: String, bytes: usize, it: T) -> Result<(), String> {
         self.take(&name);
+        let bytes = bytes.saturating_add(name.len());
         if self.all.len() >= self.count_max {
             return Err(format!("{} are kept already", self.count_max));
         }
@@ -64,15 +65,15 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let mut kept = Kept::new(2, 10);
-        kept.put("a".to_owned(), 8, 1).unwrap();
-        assert!(kept.put("b".to_owned(), 3, 2).unwrap_err().contains("8 of 10 bytes"));
-        kept.put("a".to_owned(), 4, 3).unwrap();
-        kept.put("b".to_owned(), 6, 4).unwrap();
+        kept.put("a".to_owned(), 7, 1).unwrap();
+        assert!(kept.put("b".to_owned(), 2, 2).unwrap_err().contains("8 of 10 bytes"));
+        kept.put("a".to_owned(), 3, 3).unwrap();
+        kept.put("b".to_owned(), 5, 4).unwrap();
         assert!(kept.put("c".to_owned(), 0, 5).unwrap_err().contains("2 are kept"));
         assert_eq!(kept.get_mut("a"), Some(&mut 3));
         assert_eq!((kept.take("b"), kept.take("b")), (Some(4), None));
-        kept.put("c".to_owned(), 6, 6).unwrap();
+        kept.put("c".to_owned(), 5, 6).unwrap();
         kept.clear();
-        kept.put("d".to_owned(), 10, 7).unwrap();
+        kept.put("d".repeat(4), 6, 7).unwrap();
     }
 }

@@ -6,7 +6,7 @@
 use arrow::datatypes::DataType;
 use bytes::{Buf, Bytes};
 use chrono::DateTime;
-use datafusion::sql::sqlparser::ast::{Array, Expr};
+use datafusion::sql::sqlparser::ast::{Array, Expr, Value};
 use serde_json::Value as Json;
 
 use super::cell::{EPOCH_DAYS, EPOCH_MICROS};
@@ -115,7 +115,7 @@ fn text_value(kind: Kind, text: &str) -> Result<Expr, String> {
 }
 
 fn literal_bool(value: bool) -> Expr {
-    Expr::Value(datafusion::sql::sqlparser::ast::Value::Boolean(value).into())
+    Expr::value(Value::Boolean(value))
 }
 
 fn bytes_literal(hex: &str) -> Result<Expr, String> {
@@ -179,6 +179,22 @@ fn array(items: Vec<Expr>) -> Expr {
     Expr::Array(Array { elem: items, named: true })
 }
 
+/// The items of an array that are none. The first says of which type they are: that takes a hundred
+/// times the room.
+#[derive(Debug, Default)]
+struct Nulls {
+    typed: bool,
+}
+
+impl Nulls {
+    fn next(&mut self, kind: Kind) -> Result<Expr, String> {
+        if std::mem::replace(&mut self.typed, true) {
+            return Ok(Expr::value(Value::Null));
+        }
+        null(Type::one(kind))
+    }
+}
+
 fn binary_array(kind: Kind, mut bytes: Bytes) -> Result<Expr, String> {
     let odd = || "an array is cut off, or has more than one dimension".to_owned();
     let dimensions = bytes.try_get_i32().map_err(|_short| odd())?;
@@ -193,10 +209,11 @@ fn binary_array(kind: Kind, mut bytes: Bytes) -> Result<Expr, String> {
     let _first = bytes.try_get_i32().map_err(|_short| odd())?;
     let items = usize::try_from(items).ok().filter(|items| *items <= ITEMS_MAX && dimensions == 1);
     let mut values = Vec::new();
+    let mut nulls = Nulls::default();
     for _ in 0..items.ok_or_else(odd)? {
         let length = bytes.try_get_i32().map_err(|_short| odd())?;
         values.push(match usize::try_from(length) {
-            Err(_null) => null(Type::one(kind))?,
+            Err(_null) => nulls.next(kind)?,
             Ok(length) if length <= bytes.len() => binary_value(kind, &bytes.split_to(length))?,
             Ok(_) => return Err(odd()),
         });
@@ -217,6 +234,7 @@ fn text_array(kind: Kind, text: &str) -> Result<Expr, String> {
         return null_items(kind);
     }
     let mut values = Vec::new();
+    let mut nulls = Nulls::default();
     let mut rest = inside.chars().peekable();
     loop {
         let item = next_item(&mut rest).ok_or_else(odd)?;
@@ -224,7 +242,7 @@ fn text_array(kind: Kind, text: &str) -> Result<Expr, String> {
             return Err(format!("an array has at most {ITEMS_MAX} items"));
         }
         values.push(match item {
-            (item, false) if item.eq_ignore_ascii_case("null") => null(Type::one(kind))?,
+            (item, false) if item.eq_ignore_ascii_case("null") => nulls.next(kind)?,
             (item, _) => text_value(kind, &item)?,
         });
         match rest.next() {

@@ -6,7 +6,10 @@
 mod steps;
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -18,18 +21,21 @@ use super::portal::Running;
 use super::statement::{Planned, TOLD};
 use super::types::Type;
 use super::wire::{Fault, Message, Reader, Writer, read};
-use crate::expand::Params;
 use crate::running::Caller;
 
 /// Statements, and portals, that a connection keeps.
 const KEPT_MAX: usize = 1000;
+/// Bytes that are gathered before they are sent.
+const SENT_BYTES: usize = 64 << 10;
+/// How long a client may take none of what it is sent.
+const TAKEN_WAIT: Duration = Duration::from_secs(300);
 /// How many of the longest message they may be together.
 const KEPT_MESSAGES_MAX: usize = 4;
 
 /// A statement that was prepared.
 #[derive(Debug, Clone)]
 struct Prepared {
-    planned: Planned,
+    planned: Arc<Planned>,
     /// The types that its values were said to have, or are found to have when that is asked.
     types: Vec<Option<Type>>,
     /// Whether they have been looked for.
@@ -38,11 +44,23 @@ struct Prepared {
 
 /// A statement with its values.
 struct Portal {
-    planned: Planned,
-    params: Params,
+    planned: Arc<Planned>,
+    /// Kept as they came, which takes less room than what is made of them.
+    values: Values,
     /// Of each column, whether it is wanted in its binary form.
     forms: Vec<bool>,
+    /// Of the message that it came in.
+    bytes: usize,
     running: Option<Running>,
+}
+
+/// Values for the places of a statement.
+#[derive(Debug, Default)]
+struct Values {
+    types: Vec<Option<Type>>,
+    /// Of each, whether it is in its binary form.
+    forms: Vec<bool>,
+    values: Vec<Option<Bytes>>,
 }
 
 /// How a step failed.
@@ -149,6 +167,8 @@ impl<'s> Session<'s> {
             skips = self.answer(message).await? && !syncs;
             if syncs {
                 self.ready().await?;
+            } else if self.out.len() >= SENT_BYTES {
+                self.flush().await?;
             }
         }
     }
@@ -188,7 +208,15 @@ impl<'s> Session<'s> {
     async fn flush(&mut self) -> io::Result<()> {
         let bytes = self.out.take();
         self.service.answers.metrics.sent(0, bytes.len() as u64);
-        self.stream.get_mut().write_all(&bytes).await
+        let mut left = &bytes[..];
+        while !left.is_empty() {
+            let written = self.stream.get_mut().write(left);
+            match tokio::time::timeout(TAKEN_WAIT, written).await?? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => left = left.get(written..).unwrap_or_default(),
+            }
+        }
+        Ok(())
     }
 
     async fn step(&mut self, message: Message) -> Done {

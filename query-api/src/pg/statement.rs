@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::dialect::{Rewriter, always_empty, column_names};
+use crate::depth;
 
 /// What is to be done for a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,21 @@ pub(super) enum Planned {
     Texts { columns: Vec<String>, rows: Vec<Vec<Option<String>>> },
     /// To be asked; `as_written` where no letter was changed.
     Query { sql: String, as_written: bool },
+}
+
+impl Planned {
+    /// Bytes of its texts.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Empty | Self::Transaction(_) | Self::Done { notice: None, .. } => 0,
+            Self::Done { notice: Some(text), .. } | Self::Query { sql: text, .. } => text.len(),
+            Self::Forget(name) => name.as_ref().map_or(0, String::len),
+            Self::Texts { columns, rows } => {
+                let cells = rows.iter().flatten().flatten();
+                columns.iter().chain(cells).map(|text| size_of::<String>() + text.len()).sum()
+            }
+        }
+    }
 }
 
 /// A step of a transaction. There is nothing to undo, but clients look at how it stands.
@@ -122,6 +138,9 @@ pub(super) fn plan(sql: &str) -> Vec<Planned> {
     }
     // The engine tells what is wrong with what nobody can read, and it reads more than this does.
     let as_written = || Planned::Query { sql: text.to_owned(), as_written: true };
+    if depth::check(sql, &PostgreSqlDialect {}).is_err() {
+        return vec![as_written()];
+    }
     match Parser::parse_sql(&PostgreSqlDialect {}, sql).as_deref() {
         Err(_unread) => vec![as_written()],
         Ok([]) => vec![Planned::Empty],
@@ -150,7 +169,7 @@ fn planned(statement: &Statement) -> Option<Planned> {
         return Some(Planned::Query { sql: sql.to_owned(), as_written: false });
     }
     let mut rewritten = statement.clone();
-    let ControlFlow::Continue(()) = rewritten.visit(&mut Rewriter);
+    let ControlFlow::Continue(()) = rewritten.visit(&mut Rewriter::default());
     let sql = (rewritten != *statement).then(|| rewritten.to_string());
     sql.map(|sql| Planned::Query { sql, as_written: false })
 }

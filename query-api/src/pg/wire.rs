@@ -4,6 +4,7 @@
 //! written is one message a call.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -13,6 +14,8 @@ use super::types::Type;
 
 /// The longest start message: names and values of a few settings.
 const STARTUP_BYTES_MAX: usize = 16 << 10;
+/// How long the rest of a message may take once it has begun.
+const BEGUN_WAIT: Duration = Duration::from_secs(60);
 const PROTOCOL_3: u32 = 3 << 16;
 const CANCEL: u32 = 80_877_102;
 const TLS: u32 = 80_877_103;
@@ -72,7 +75,8 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         tag => tag?,
     };
-    Ok(Some(Message { tag, body: read_body(from, bytes_max).await? }))
+    let body = tokio::time::timeout(BEGUN_WAIT, read_body(from, bytes_max)).await??;
+    Ok(Some(Message { tag, body }))
 }
 
 async fn read_body<R: AsyncRead + Unpin>(from: &mut R, bytes_max: usize) -> io::Result<Bytes> {

@@ -168,3 +168,39 @@ async fn the_page_is_served() {
         assert!(!text.contains("http://") || path == "/ui/app.js" || path == "/", "{path}");
     }
 }
+
+/// Scenario: chains of operators, casts and queries as long as a request may be, bare and in brackets, as queries
+/// and as a condition; chains that are just short enough; lists of twenty thousand values.
+/// Guarantees: what is too deep is refused with a hint and harms nobody; all else is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_chains_are_refused_and_long_lists_are_not() {
+    let bench = bench().await;
+    let chain = |link: &str, times: usize| format!("SELECT 1{}", link.repeat(times));
+    let links = ["+1", " OR true", "::int", " IS NULL", " UNION ALL SELECT 1", " BETWEEN 1 AND 2"];
+    for link in links {
+        let chain = chain(link, 900_000 / link.len());
+        for query in [chain.clone(), format!("SELECT ({chain})"), format!("SELECT (({chain}")] {
+            let answer = bench.ask(json!({ "query": query }), "application/json").await;
+            assert_eq!(answer.status(), 400, "{link}");
+            let body: Value = answer.json().await.unwrap();
+            let (message, hint) = (&body["error"]["message"], &body["error"]["hint"]);
+            assert!(message.as_str().unwrap().contains("levels deep"), "{body}");
+            assert!(hint.as_str().unwrap().contains("IN"), "{body}");
+        }
+    }
+    let tail = format!("/api/v1/tail?table=spans&where=1{}=1", "-1".repeat(15_000));
+    let answer = bench.client.get(bench.url(&tail)).send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.text().await.unwrap().contains("levels deep"));
+    let sum = chain("+1", 990);
+    assert_eq!(bench.rows(&sum).await, [json!([991])]);
+    let casts = chain("::bigint", 450);
+    assert_eq!(bench.rows(&casts).await, [json!([1])]);
+    let or = format!("SELECT count(*) FROM spans WHERE name = 'x'{}", " OR name = 'x'".repeat(490));
+    assert_eq!(bench.rows(&or).await, [json!([0])]);
+    let list =
+        format!("SELECT count(*) FROM spans WHERE duration_ns IN (-1{})", ", -1".repeat(20_000));
+    assert_eq!(bench.rows(&list).await, [json!([0])]);
+    let values = format!("SELECT count(*) FROM (VALUES (1){})", ", (2)".repeat(5_000));
+    assert_eq!(bench.rows(&values).await, [json!([5001])]);
+}

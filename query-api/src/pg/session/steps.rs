@@ -1,6 +1,7 @@
 //! The steps of the simple and of the extended protocol.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use bytes::Bytes;
@@ -12,14 +13,12 @@ use super::super::portal::{Running, form, heads};
 use super::super::statement::{Planned, Step, plan, text};
 use super::super::types::{Kind, Type};
 use super::super::wire::{ColumnHead, Reader};
-use super::{Done, Failed, Portal, Prepared, Session, State, gone, told};
-use crate::Error;
+use super::{Done, Failed, Portal, Prepared, SENT_BYTES, Session, State, Values, gone, told};
 use crate::engine::Question;
-use crate::expand::{Params, Uses, places};
+use crate::expand::{PLACES_MAX, Params, Uses, places};
 use crate::running::Caller;
+use crate::{Error, ErrorKind};
 
-/// Bytes that are gathered before they are sent.
-const SENT_BYTES: usize = 64 << 10;
 /// Rows that are written between two looks at how much has been gathered.
 const ROWS_WRITTEN_MAX: usize = 1024;
 /// What may stand for texts that are yet to come, where a query cannot be planned without: a
@@ -42,13 +41,14 @@ impl Session<'_> {
     /// Statements without values, whose rows are texts.
     pub(super) async fn simple(&mut self, sql: &str) -> Done {
         for planned in plan(sql) {
-            let params = Params::default();
-            let portal = Portal { planned, params, forms: Vec::new(), running: None };
-            let mut portal = self.started(portal).await?;
+            let mut portal = self.started(Portal::without_values(Arc::new(planned))).await?;
             if let Some(heads) = heads_of(&portal) {
                 self.out.columns(&heads);
             }
             self.write_rows(&mut portal, usize::MAX).await?;
+            if self.out.len() >= SENT_BYTES {
+                self.flush().await?;
+            }
         }
         Ok(())
     }
@@ -60,6 +60,10 @@ impl Session<'_> {
         let planned = all.pop().unwrap_or(Planned::Empty);
         if !all.is_empty() {
             return told("42601", "one statement is prepared at a time".to_owned());
+        }
+        if oids.len() > PLACES_MAX {
+            let text = format!("{} types were said of at most {PLACES_MAX} values", oids.len());
+            return told("54000", text);
         }
         let mut types = Vec::new();
         for oid in oids {
@@ -75,8 +79,9 @@ impl Session<'_> {
         for (at, of) in types.iter_mut().enumerate() {
             *of = of.or_else(|| casts.get(&format!("${}", at + 1)).copied());
         }
-        let prepared = Prepared { planned, types, looked: false };
-        let kept = self.prepared.put(name, sql.len(), prepared);
+        let bytes = planned.bytes() + size_of_val(&types[..]) + size_of::<Prepared>();
+        let prepared = Prepared { planned: Arc::new(planned), types, looked: false };
+        let kept = self.prepared.put(name, bytes, prepared);
         kept.or_else(|full| told("54000", format!("prepared statements: {full}")))?;
         self.out.plain(b'1');
         Ok(())
@@ -85,6 +90,7 @@ impl Session<'_> {
     pub(super) async fn bind(&mut self, body: &mut Reader) -> Done {
         let (portal, name) = (body.text()?, body.text()?);
         let is_binary = |body: &mut Reader| Ok(body.u16()? == 1);
+        let message_bytes = body.0.len();
         let value_forms = body.list(is_binary)?;
         let values = body.list(Reader::value)?;
         let forms = body.list(is_binary)?;
@@ -94,17 +100,11 @@ impl Session<'_> {
             let text = format!("{given} values were given to a statement that takes {wanted}");
             return told("08P01", text);
         }
-        let mut params = Params::default();
-        for (at, (bytes, of)) in values.iter().zip(types).enumerate() {
-            let of = of.unwrap_or(Type::one(Kind::Text));
-            let wrong = |why| Failed::Told(fault("22P02", format!("${}: {why}", at + 1)));
-            let value = value(of, form(&value_forms, at), bytes.as_ref()).map_err(wrong)?;
-            params.put(&(at + 1).to_string(), value);
-        }
-        let bytes = values.iter().flatten().map(Bytes::len).sum();
-        let kept =
-            self.portals.put(portal, bytes, Portal { planned, params, forms, running: None });
-        kept.or_else(|full| told("54000", format!("portals: {full}")))?;
+        let values = Values { types, forms: value_forms, values };
+        // What is wrong with a value is told now; what is made of it is made when it is asked.
+        values.params()?;
+        let bytes = message_bytes + size_of_val(&values.values[..]) + size_of::<Portal>();
+        self.keep(portal, Portal { planned, values, forms, bytes, running: None })?;
         self.out.plain(b'2');
         Ok(())
     }
@@ -118,8 +118,9 @@ impl Session<'_> {
         if prepared.looked || !prepared.types.contains(&None) {
             return Ok(prepared);
         }
-        if let Planned::Query { sql, .. } = &prepared.planned {
+        if let Planned::Query { sql, .. } = &*prepared.planned {
             let found = self.types_of(sql, prepared.types.len()).await;
+            let found = found.map_err(|error| failed(&error, &prepared.planned))?;
             let Uses { arrays, counts } = Uses::of(sql);
             for (at, of) in prepared.types.iter_mut().enumerate() {
                 let name = format!("${}", at + 1);
@@ -142,7 +143,14 @@ impl Session<'_> {
 
     /// The types that a statement gives its values. What cannot be planned without one of them takes
     /// a text there; so does what is wrong, which is told where it is run.
-    async fn types_of(&mut self, sql: &str, places: usize) -> HashMap<String, Option<DataType>> {
+    ///
+    /// # Errors
+    /// Where it could not be tried, as when too much is asked at this moment.
+    async fn types_of(
+        &mut self,
+        sql: &str,
+        places: usize,
+    ) -> Result<HashMap<String, Option<DataType>>, Error> {
         let one = |at| STAND_INS.map(|text| Some((at, text)));
         let tries = (1..=places.min(PLACES_TRIED_MAX)).flat_map(one);
         for given in std::iter::once(None).chain(tries) {
@@ -153,11 +161,12 @@ impl Session<'_> {
             let (sql, caller) = (sql.to_owned(), self.asks());
             let question = Question { sql, params };
             let types = self.service.answers.parameter_types(question, &caller).await;
-            if let Ok(types) = types {
-                return types;
+            match types {
+                Err(error) if error.kind() == ErrorKind::Invalid => {}
+                tried => return tried,
             }
         }
-        HashMap::new()
+        Ok(HashMap::new())
     }
 
     /// Tells of a statement or portal what it takes and answers.
@@ -168,15 +177,12 @@ impl Session<'_> {
             let types: Vec<Type> =
                 types.into_iter().map(|of| of.unwrap_or(Type::one(Kind::Text))).collect();
             self.out.parameters(&types);
-            let columns = match &planned {
+            let columns = match &*planned {
                 Planned::Query { sql, .. } => {
                     let schema = self.schema(sql, &types).await;
                     Some(heads(&*schema.map_err(|error| failed(&error, &planned))?, &[]))
                 }
-                _ => {
-                    let (params, forms) = (Params::default(), Vec::new());
-                    heads_of(&Portal { planned, params, forms, running: None })
-                }
+                _ => heads_of(&Portal::without_values(planned)),
             };
             self.tell_columns(columns.as_deref());
             return Ok(());
@@ -191,7 +197,8 @@ impl Session<'_> {
     async fn schema(&mut self, sql: &str, types: &[Type]) -> Result<SchemaRef, Error> {
         let mut answer = self.describe_with(sql, types, None).await;
         for stand_in in STAND_INS {
-            if answer.is_ok() || types.is_empty() {
+            let is_wrong = |error: &Error| error.kind() == ErrorKind::Invalid;
+            if !answer.as_ref().is_err_and(is_wrong) || types.is_empty() {
                 break;
             }
             answer = self.describe_with(sql, types, Some(stand_in)).await.or(answer);
@@ -236,7 +243,7 @@ impl Session<'_> {
     }
 
     fn keep(&mut self, name: String, portal: Portal) -> Done {
-        let kept = self.portals.put(name, 0, portal);
+        let kept = self.portals.put(name, portal.bytes, portal);
         kept.or_else(|full| told("54000", format!("portals: {full}")))
     }
 
@@ -253,24 +260,28 @@ impl Session<'_> {
 
     /// Who asks the next question, under an id by which it can be ended.
     fn asks(&mut self) -> Caller {
-        self.asked += 1;
-        let id = format!("pg-{}-{}", self.process, self.asked);
+        let (asked, process) = (&mut self.asked, self.process);
+        let id = self.service.answers.queries.free(|| {
+            *asked += 1;
+            format!("pg-{process}-{asked}")
+        });
         self.service.asks(self.process, &id);
         Caller { id: Some(id), ..self.caller.clone() }
     }
 
     /// The portal, its query asked if it is one and was not.
     async fn started(&mut self, mut portal: Portal) -> Done<Portal> {
-        let mends = matches!(&portal.planned, Planned::Transaction(step) if step.mends());
+        let mends = matches!(&*portal.planned, Planned::Transaction(step) if step.mends());
         if self.state == State::Broken && !mends {
             let text = "the transaction failed: nothing is done until it ends".to_owned();
             return told("25P02", text);
         }
-        let Planned::Query { sql, .. } = &portal.planned else { return Ok(portal) };
+        let Planned::Query { sql, .. } = &*portal.planned else { return Ok(portal) };
         if portal.running.is_some() {
             return Ok(portal);
         }
-        let question = Question { sql: sql.clone(), params: portal.params.clone() };
+        let params = std::mem::take(&mut portal.values).params()?;
+        let question = Question { sql: sql.clone(), params };
         let caller = self.asks();
         let running = tokio::select! {
             running = Running::start(&self.service.answers, question, &caller) => running,
@@ -287,7 +298,7 @@ impl Session<'_> {
 
     /// Writes what a statement answers, at most `most` rows; true where there may be more.
     async fn write_rows(&mut self, portal: &mut Portal, most: usize) -> Done<bool> {
-        match &portal.planned {
+        match &*portal.planned {
             Planned::Empty => self.out.plain(b'I'),
             Planned::Done { tag, notice } => {
                 if let Some(notice) = notice {
@@ -346,9 +357,30 @@ impl Session<'_> {
     }
 }
 
+impl Portal {
+    fn without_values(planned: Arc<Planned>) -> Self {
+        let (values, forms) = (Values::default(), Vec::new());
+        Self { planned, values, forms, bytes: 0, running: None }
+    }
+}
+
+impl Values {
+    /// As a query takes them.
+    fn params(&self) -> Done<Params> {
+        let mut params = Params::default();
+        for (at, (bytes, of)) in self.values.iter().zip(&self.types).enumerate() {
+            let of = of.unwrap_or(Type::one(Kind::Text));
+            let wrong = |why| Failed::Told(fault("22P02", format!("${}: {why}", at + 1)));
+            let value = value(of, form(&self.forms, at), bytes.as_ref()).map_err(wrong)?;
+            params.put(&(at + 1).to_string(), value);
+        }
+        Ok(params)
+    }
+}
+
 /// The columns of what a statement answers; none where it has no rows.
 fn heads_of(portal: &Portal) -> Option<Vec<ColumnHead>> {
-    match &portal.planned {
+    match &*portal.planned {
         Planned::Texts { columns, .. } => {
             let head = |(at, name): (usize, &String)| ColumnHead {
                 name: name.clone(),
