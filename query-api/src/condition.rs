@@ -82,7 +82,7 @@ impl SqlConditions {
         sql: &str,
         types: Arc<QuerySnapshot>,
     ) -> Result<Arc<dyn Condition>, ConditionError> {
-        depth::check(sql, &GenericDialect {}).map_err(|deep| {
+        depth::check(sql, &GenericDialect {}, depth::CONDITION_MAX).map_err(|deep| {
             let hint = Some(TooDeep::HINT.to_owned());
             ConditionError { reason: deep.to_string(), hint }
         })?;

@@ -1,8 +1,9 @@
 //! How deep the tree of a statement can become, told from its tokens.
 //!
-//! Invariant: no text comes to a parser whose tree is deeper than [`DEPTH_MAX`]. Parsers bound how deep
-//! brackets are, but `1+1+1+…` is as deep as it is long, and whoever clones, compares or drops such a
-//! tree needs stack for each level. The measure is never less than the depth; lists are not deep.
+//! Invariant: no text comes to a parser whose tree is deeper than whoever works on it has stack for.
+//! Parsers bound how deep brackets are, but `1+1+1+…` is as deep as it is long, and whoever plans,
+//! clones or drops such a tree needs stack for each level. The measure is never less than the depth;
+//! lists are not deep.
 
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -10,15 +11,21 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::Error;
 
-/// Levels that a statement may have.
-const DEPTH_MAX: usize = 1000;
+/// Levels that a statement may have: the threads that run queries have stack for them.
+pub(crate) const STATEMENT_MAX: usize = 1000;
+
+/// Levels that a condition may have: any thread may look at rows by it.
+pub(crate) const CONDITION_MAX: usize = 200;
 
 /// Why a statement is not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the SQL is {0} levels deep, at most {DEPTH_MAX} are read: each operator behind another is one"
+    "the SQL is {depth} levels deep, at most {max} are read: each operator behind another is one"
 )]
-pub(crate) struct TooDeep(usize);
+pub(crate) struct TooDeep {
+    depth: usize,
+    max: usize,
+}
 
 impl TooDeep {
     /// What to write in its place.
@@ -32,12 +39,12 @@ impl From<TooDeep> for Error {
     }
 }
 
-/// Refuses a text that is too deep for the parser of this dialect.
-pub(crate) fn check(sql: &str, dialect: &dyn Dialect) -> Result<(), TooDeep> {
+/// Refuses a text that has more levels, read in this dialect.
+pub(crate) fn check(sql: &str, dialect: &dyn Dialect, max: usize) -> Result<(), TooDeep> {
     // Where there are no tokens, nothing is parsed.
     let Ok(tokens) = Tokenizer::new(dialect, sql).tokenize() else { return Ok(()) };
     let depth = depth(&tokens);
-    if depth > DEPTH_MAX { Err(TooDeep(depth)) } else { Ok(()) }
+    if depth > max { Err(TooDeep { depth, max }) } else { Ok(()) }
 }
 
 /// What stands between two brackets.

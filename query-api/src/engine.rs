@@ -182,7 +182,7 @@ impl Engine {
         let sql = question.sql.as_str();
         let asked = Asked { sql, ..Asked::default() };
         let explain = |error| limits.explain_of(error, &asked);
-        depth::check(sql, &GenericDialect {})?;
+        depth::check(sql, &GenericDialect {}, depth::STATEMENT_MAX)?;
         let mut statement = self.base.sql_to_statement(sql, &Dialect::Generic).map_err(explain)?;
         check_reads(&statement)?;
         expand(&mut statement, &question.params, self.clock.now())?;

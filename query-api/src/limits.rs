@@ -14,7 +14,7 @@ use std::time::Duration;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -189,6 +189,10 @@ fn is_of_disk(error: &(dyn std::error::Error + 'static)) -> bool {
     })
 }
 
+/// Stack of a thread that runs queries. A statement may be a thousand levels deep (`depth`), and a debug
+/// build takes some kilobytes for each; pages that are never touched take no memory.
+const STACK_BYTES: usize = 32 << 20;
+
 /// The threads that run queries, so that a heavy one never keeps a request from being accepted or
 /// an export from being acknowledged.
 #[derive(Debug)]
@@ -203,11 +207,17 @@ impl Threads {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("icecore-query")
+            .thread_stack_size(STACK_BYTES)
             .thread_keep_alive(IDLE_THREAD_STAYS)
             .enable_all()
             .build()
             .map_err(|source| Error::Threads { threads, source })?;
         Ok(Self { runtime: Some(runtime) })
+    }
+
+    /// Where to spawn what plans queries itself; none once it is being dropped.
+    pub(crate) fn handle(&self) -> Option<&Handle> {
+        self.runtime.as_ref().map(Runtime::handle)
     }
 
     /// Runs work there, until it ends or the handle is dropped.

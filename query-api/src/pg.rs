@@ -99,13 +99,16 @@ impl Postgres {
                 service.answers.metrics.refused_connection();
                 continue;
             };
+            // Statements are read by their session, which takes time and stack.
+            let Some(threads) = service.answers.threads.handle().cloned() else { break };
             let (service, stop) = (Arc::clone(&service), stop.clone());
-            sessions.spawn(async move {
+            let session = async move {
                 let served = service.serve(stream, beginning, &stop);
                 if let Err(error) = Box::pin(served).await {
                     debug!(%from, %error, "a session broke off");
                 }
-            });
+            };
+            sessions.spawn_on(session, &threads);
         }
         while sessions.join_next().await.is_some() {}
     }

@@ -40,7 +40,7 @@ impl Uses {
     /// Of a statement; none of one that cannot be read.
     pub(crate) fn of(sql: &str) -> Self {
         let mut uses = Self::default();
-        if depth::check(sql, &GenericDialect {}).is_err() {
+        if depth::check(sql, &GenericDialect {}, depth::STATEMENT_MAX).is_err() {
             return uses;
         }
         let parsed = Parser::parse_sql(&GenericDialect {}, sql).unwrap_or_default();

@@ -205,7 +205,7 @@ fn is_place(expr: &Expr) -> bool {
 /// Types that a statement gives its values by a cast, by their names: `$1::oid[]`.
 pub(super) fn cast_places(sql: &str) -> BTreeMap<String, Type> {
     let mut places = BTreeMap::new();
-    if depth::check(sql, &PostgreSqlDialect {}).is_err() {
+    if depth::check(sql, &PostgreSqlDialect {}, depth::STATEMENT_MAX).is_err() {
         return places;
     }
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap_or_default();

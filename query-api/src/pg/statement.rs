@@ -138,7 +138,7 @@ pub(super) fn plan(sql: &str) -> Vec<Planned> {
     }
     // The engine tells what is wrong with what nobody can read, and it reads more than this does.
     let as_written = || Planned::Query { sql: text.to_owned(), as_written: true };
-    if depth::check(sql, &PostgreSqlDialect {}).is_err() {
+    if depth::check(sql, &PostgreSqlDialect {}, depth::STATEMENT_MAX).is_err() {
         return vec![as_written()];
     }
     match Parser::parse_sql(&PostgreSqlDialect {}, sql).as_deref() {

@@ -192,6 +192,10 @@ async fn long_chains_are_refused_and_long_lists_are_not() {
     let answer = bench.client.get(bench.url(&tail)).send().await.unwrap();
     assert_eq!(answer.status(), 400);
     assert!(answer.text().await.unwrap().contains("levels deep"));
+    let deep = format!("/api/v1/tail?table=spans&where=1{}=1", "-1".repeat(190));
+    let answer = bench.client.get(bench.url(&deep)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    drop(answer);
     let sum = chain("+1", 990);
     assert_eq!(bench.rows(&sum).await, [json!([991])]);
     let casts = chain("::bigint", 450);
