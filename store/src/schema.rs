@@ -18,6 +18,7 @@ mod fields;
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use fields::as_stored;
 pub use fields::{fixed_fields, fixed_schema, text_type};
 
 /// The two maps of every table.

@@ -27,7 +27,7 @@ use crate::config::Config;
 
 /// Of a bucket that is far away, stretches of an object that are this close together are one request:
 /// the bytes between them take less time than another would.
-const GAP_BYTES_MAX: u64 = 1 << 20;
+const GAP_BYTES_MAX: u64 = 2 << 20;
 
 /// Requests for stretches of one object that are on their way at one time.
 const STRETCHES_AT_ONCE: usize = 64;

@@ -35,7 +35,7 @@ use crate::catalog::{FileAttribute, FileEntry, FileLayout};
 use crate::error::Error;
 use crate::index::TracePrints;
 use crate::model::{FileId, Table, TimeRange, UnixNanos};
-use crate::schema::{MapColumn, fixed_fields};
+use crate::schema::{MapColumn, as_stored, fixed_fields};
 use crate::work::off_runtime;
 use attributes::{Chosen, Make, decide};
 use input::{Input, Stretches};
@@ -286,7 +286,8 @@ impl Columns {
             let (map, key) = (*map, key.clone());
             attribute_field(&FileAttribute { map, key, kind: *kind, whole: true })
         });
-        let rows: Vec<FieldRef> = fixed_fields(table).into_iter().chain(attributes).collect();
+        let mut rows: Vec<FieldRef> = fixed_fields(table).into_iter().chain(attributes).collect();
+        as_stored(table, &mut rows, |field| field.name());
         Self { fields: file_fields(&rows), chosen }
     }
 }

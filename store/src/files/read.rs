@@ -3,7 +3,8 @@
 //!
 //! Invariant: a row that is within bounds and passes every filter comes back once, in the order of
 //! the file. Bytes are fetched on the runtime, for some row groups at a time and in two waits at
-//! most: what filters look at, then the answer's columns of the rows that are left. They are
+//! most: what filters look at, then the answer's columns of the rows that are left; far away a small
+//! answer comes with the first. They are
 //! decoded on blocking threads, some batches a turn, so that a reader that stops asking stops the
 //! work.
 
@@ -42,6 +43,10 @@ const FETCHED_BYTES_MAX: u64 = 4 << 20;
 /// The same of a bucket that is far away, where each wait takes as long as some megabytes do.
 const FETCHED_FAR_BYTES_MAX: u64 = 16 << 20;
 
+/// From such a bucket the answer's columns come with those that filters look at where they are no more
+/// than this: at 90 MB a second they take as long as the wait that they save.
+const FETCHED_AHEAD_BYTES_MAX: u64 = 4 << 20;
+
 /// A trace is in all columns of a file, and in many places of each. From a bucket that is far away
 /// a file that is no larger is fetched whole: at 90 MB a second that takes as long as asking twice.
 const WHOLE_BYTES_MAX: u64 = 8 << 20;
@@ -55,9 +60,10 @@ pub(crate) fn read(
 ) -> RowStream {
     let ReadRequest { file, columns, bounds, filters, room, tally } = request;
     let columns = Some(columns);
-    let fetched_max = if far { FETCHED_FAR_BYTES_MAX } else { FETCHED_BYTES_MAX };
+    let (fetched_max, ahead_max) =
+        if far { (FETCHED_FAR_BYTES_MAX, FETCHED_AHEAD_BYTES_MAX) } else { (FETCHED_BYTES_MAX, 0) };
     let job = Job::new(bucket, Some(footers), file);
-    Job { columns, bounds, filters, room, tally, fetched_max, ..job }.stream()
+    Job { columns, bounds, filters, room, tally, fetched_max, ahead_max, ..job }.stream()
 }
 
 /// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
@@ -156,6 +162,8 @@ struct Job {
     whole: OnceLock<Bytes>,
     /// Row groups are fetched together up to so many bytes.
     fetched_max: u64,
+    /// Columns of the answer are fetched before anything is filtered up to so many bytes.
+    ahead_max: u64,
 }
 
 /// A row group and the rows of it that are still wanted.
@@ -198,6 +206,7 @@ impl Job {
             in_one: InOne::Never,
             whole: OnceLock::new(),
             fetched_max: FETCHED_BYTES_MAX,
+            ahead_max: 0,
         }
     }
 
@@ -323,7 +332,8 @@ impl Job {
             }
         }
         if !plan.filters.is_empty() {
-            let sources = plan.filters.iter().map(|(_, source)| source);
+            let ahead = (plan.answer_bytes(&now) <= self.ahead_max).then_some(&plan.answer);
+            let sources = plan.filters.iter().map(|(_, source)| source).chain(ahead);
             self.fetch(plan, sources, &now, &mut fetched).await?;
             let (plan, before) = (Arc::clone(plan), count(&now));
             let work = move || {
@@ -385,6 +395,11 @@ impl Plan {
             here.extend(groups.pop_front());
         }
         (here, sum)
+    }
+
+    fn answer_bytes(&self, groups: &[Wanted]) -> u64 {
+        let bytes = |(group, rows): &Wanted| self.answer.bytes(&self.footer, *group, rows);
+        groups.iter().map(bytes).sum()
     }
 
     /// The rows that pass all filters. Each filter decodes only what those before it left.

@@ -23,7 +23,7 @@ use crate::catalog::{FileAttribute, FileEntry, FileLayout};
 use crate::error::Error;
 use crate::index::TracePrints;
 use crate::model::{FileId, LogPosition, Table, TimeRange, UnixNanos, WriterId};
-use crate::schema::fixed_fields;
+use crate::schema::{as_stored, fixed_fields};
 
 /// What a file is to be written with.
 #[derive(Debug, Clone)]
@@ -168,7 +168,7 @@ impl Encoder<'_> {
         Ok(chunks)
     }
 
-    /// Each column of the file in row shape, fixed ones first.
+    /// Each column of the file in row shape, in the order of the file.
     fn columns(&self, mut parts: Vec<Part>, plan: &AttributePlan) -> Vec<Column> {
         let attributes: Vec<Column> = plan
             .columns
@@ -184,7 +184,9 @@ impl Encoder<'_> {
             let parts = fixed.iter_mut().map(Iterator::next).collect();
             Column { field, parts }
         });
-        fixed_fields.chain(attributes).collect()
+        let mut columns: Vec<Column> = fixed_fields.chain(attributes).collect();
+        as_stored(self.table, &mut columns, |column| column.field.name());
+        columns
     }
 
     fn gather_failed(&self, source: ArrowError) -> Error {

@@ -130,7 +130,8 @@ async fn pruned_and_plain_answers_are_the_same() {
                     ..ReadRequest::all(file, columns.clone())
                 };
                 let tally = Arc::clone(&request.tally);
-                let rows = read(Arc::clone(&bucket), Arc::clone(&footers), request.clone(), false);
+                let far = rng.random_bool(0.5);
+                let rows = read(Arc::clone(&bucket), Arc::clone(&footers), request.clone(), far);
                 let rows: Vec<_> = rows.try_collect().await.unwrap();
                 let rows = concat_batches(&live.schema(), &rows).unwrap();
                 assert_eq!(lines(&rows), lines(&live), "seed {seed}, {:?}", request.bounds);

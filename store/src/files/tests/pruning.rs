@@ -115,10 +115,14 @@ impl Bench {
     }
 
     async fn read(&self, request: ReadRequest) -> Cost {
+        self.read_from(request, false).await
+    }
+
+    async fn read_from(&self, request: ReadRequest, far: bool) -> Cost {
         self.counted.bytes.store(0, Ordering::Relaxed);
         self.counted.requests.store(0, Ordering::Relaxed);
         let bucket = Arc::clone(&self.counted) as Arc<dyn ObjectStore>;
-        let rows = read(bucket, Arc::clone(&self.footers), request, false);
+        let rows = read(bucket, Arc::clone(&self.footers), request, far);
         let rows: Vec<RecordBatch> = rows.try_collect().await.unwrap();
         Cost {
             count: rows.iter().map(RecordBatch::num_rows).sum(),
@@ -221,6 +225,25 @@ async fn one_service_is_read_alone() {
     let none = bench.read(service("nobody")).await;
     println!("no service: {} rows, {} bytes", none.count, none.bytes);
     assert!(none.bytes * 2 < whole.bytes);
+}
+
+/// Scenario: a search whose filter leaves few rows, near and far away.
+/// Guarantees: the same rows. Near, the answer's columns are fetched of those alone; far away all is
+/// fetched in one wait.
+#[tokio::test]
+async fn a_small_answer_is_fetched_ahead_far_away() {
+    let bench = Bench::new().await;
+    let whole = bench.read(bench.request(&["trace_id"])).await;
+    let first = whole.rows[0].column(0).as_fixed_size_binary().value(0).to_vec();
+    let search = ReadRequest {
+        filters: vec![Arc::new(OneOf::new("trace_id", vec![first])) as _],
+        ..bench.request(&["start_time", "duration_ns"])
+    };
+    let near = bench.read(search.clone()).await;
+    let far = bench.read_from(search, true).await;
+    assert_eq!((near.count, near.rows), (8, far.rows));
+    assert_eq!((near.waves, far.waves), (2, 1));
+    assert!(near.bytes < far.bytes);
 }
 
 /// Scenario: a time before, after and within the file; its exact edges in nanoseconds.
