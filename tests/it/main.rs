@@ -9,6 +9,7 @@ mod copies;
 mod crash;
 mod examples;
 mod forward;
+mod history;
 mod hostile;
 mod icecore;
 mod kube;
