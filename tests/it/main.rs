@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says why")]
 
 mod access;
+mod agree;
 mod cluster;
 mod copies;
 mod crash;

@@ -52,7 +52,7 @@ async fn check(python: &Path, readers: &[&str]) {
     check_files(python, readers, &start, "merged").await;
 }
 
-async fn send(icecore: &Icecore, round: u64) {
+pub(crate) async fn send(icecore: &Icecore, round: u64) {
     let client = reqwest::Client::new();
     let traces = ExportTraceServiceRequest { resource_spans: signals::spans(round) };
     let metrics = ExportMetricsServiceRequest { resource_metrics: signals::metrics(round) };
@@ -165,13 +165,13 @@ fn same(got: &Value, wanted: &Value) -> bool {
 }
 
 /// The files that count.
-fn files(start: &Start) -> Vec<String> {
+pub(crate) fn files(start: &Start) -> Vec<String> {
     let bucket: PathBuf = start.data_dir.join("bucket");
     let paths = store(start, "files");
     paths.lines().map(|path| bucket.join(path).to_str().unwrap().to_owned()).collect()
 }
 
-fn store(start: &Start, command: &str) -> String {
+pub(crate) fn store(start: &Start, command: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_icecore"))
         .args(["store", command, "--log=warn", "--data-dir"])
         .arg(&start.data_dir)

@@ -40,10 +40,14 @@ async fn send(icecore: &Icecore, signal: &str, capture: &'static str) {
 
 pub(crate) async fn captured(folder: &std::path::Path) -> Icecore {
     let icecore = Start::new(folder).run();
-    send(&icecore, "traces", include_str!("capture/traces.json")).await;
-    send(&icecore, "metrics", include_str!("capture/metrics.json")).await;
-    send(&icecore, "logs", include_str!("capture/logs.json")).await;
+    send_capture(&icecore).await;
     icecore
+}
+
+pub(crate) async fn send_capture(icecore: &Icecore) {
+    send(icecore, "traces", include_str!("capture/traces.json")).await;
+    send(icecore, "metrics", include_str!("capture/metrics.json")).await;
+    send(icecore, "logs", include_str!("capture/logs.json")).await;
 }
 
 /// Scenario: every script runs on the capture, whose rows are live; then again, from files.
