@@ -77,6 +77,7 @@ pub(crate) struct Settings {
     pub(crate) queries_max: usize,
     pub(crate) queries_per_client_max: usize,
     pub(crate) query_spill_bytes_max: Bytes,
+    pub(crate) spill_bytes_max: Bytes,
     pub(crate) query_fetched_bytes_max: Bytes,
     pub(crate) query_rows_max: usize,
     pub(crate) script_dir: String,

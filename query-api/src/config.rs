@@ -45,6 +45,8 @@ pub struct Config {
     pub spill_dir: Option<PathBuf>,
     /// What one query may put there.
     pub query_spill_bytes_max: u64,
+    /// What all queries together may put there: a disk that they share with the log of what comes in.
+    pub spill_bytes_max: u64,
     /// Bytes of files that one query may fetch; looked at every 20 ms.
     pub query_fetched_bytes_max: u64,
     /// Rows that one answer may have.
@@ -81,6 +83,7 @@ impl Default for Config {
             query_memory_bytes_max: 256 << 20,
             spill_dir: None,
             query_spill_bytes_max: 2 << 30,
+            spill_bytes_max: 8 << 30,
             query_fetched_bytes_max: 64 << 30,
             query_rows_max: 50_000_000,
             query_time_max: Duration::from_secs(60),

@@ -28,6 +28,8 @@ pub enum ErrorKind {
     TimeLimit,
     /// The query needs more room on disk than one query may have.
     SpillLimit,
+    /// The query needs room on disk, and others have it; try again.
+    SpillFull,
     /// The query fetches more than one query may.
     ScanLimit,
     /// The answer has more rows than one may have.
@@ -42,7 +44,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Invalid,
         Self::Refused,
         Self::NotFound,
@@ -50,6 +52,7 @@ impl ErrorKind {
         Self::MemoryLimit,
         Self::TimeLimit,
         Self::SpillLimit,
+        Self::SpillFull,
         Self::ScanLimit,
         Self::RowLimit,
         Self::Cancelled,
@@ -68,6 +71,7 @@ impl ErrorKind {
             Self::MemoryLimit => "memory_limit",
             Self::TimeLimit => "time_limit",
             Self::SpillLimit => "spill_limit",
+            Self::SpillFull => "spill_full",
             Self::ScanLimit => "scan_limit",
             Self::RowLimit => "row_limit",
             Self::Cancelled => "cancelled",
@@ -83,7 +87,7 @@ impl ErrorKind {
             Self::Invalid => StatusCode::BAD_REQUEST,
             Self::Refused => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::SpillFull => StatusCode::TOO_MANY_REQUESTS,
             Self::MemoryLimit | Self::SpillLimit | Self::ScanLimit | Self::RowLimit => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
@@ -239,6 +243,22 @@ pub enum Error {
         /// What asked for more.
         source: Box<DataFusionError>,
     },
+    /// All queries together have put as much on disk as they may.
+    #[error(
+        "the query needs disk besides its memory, and all queries together have put {bytes_max} bytes there"
+    )]
+    SpillFull {
+        /// The bound.
+        bytes_max: u64,
+        /// What asked for more.
+        source: Box<DataFusionError>,
+    },
+    /// The disk has no room for what memory cannot hold.
+    #[error("the query needs disk besides its memory, and the disk is full")]
+    DiskFull {
+        /// What asked for more.
+        source: Box<DataFusionError>,
+    },
     /// The folder for what does not fit in memory cannot be used.
     #[error("cannot use the folder `{folder}` for what queries have no memory for")]
     SpillFolder {
@@ -371,6 +391,7 @@ impl Error {
             Self::MemoryLimit { .. } => ErrorKind::MemoryLimit,
             Self::TimeLimit { .. } => ErrorKind::TimeLimit,
             Self::SpillLimit { .. } => ErrorKind::SpillLimit,
+            Self::SpillFull { .. } | Self::DiskFull { .. } => ErrorKind::SpillFull,
             Self::ScanLimit { .. } => ErrorKind::ScanLimit,
             Self::RowLimit { .. } => ErrorKind::RowLimit,
             Self::Cancelled => ErrorKind::Cancelled,
@@ -444,6 +465,12 @@ impl Error {
             }
             Self::SpillLimit { .. } => {
                 "narrow the time range, sort fewer columns, or raise `query_spill_bytes_max`"
+            }
+            Self::SpillFull { .. } => {
+                "try again when others have ended, narrow the time range, or raise `spill_bytes_max`"
+            }
+            Self::DiskFull { .. } => {
+                "make room where the data directory is; `spill_bytes_max` keeps queries from taking all of it"
             }
             Self::SpillFolder { .. } => {
                 "make room for it in the data directory, or set `query_spill_bytes_max` to 0"

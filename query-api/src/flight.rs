@@ -175,6 +175,7 @@ fn status(error: Error) -> Status {
         ErrorKind::Busy
         | ErrorKind::MemoryLimit
         | ErrorKind::SpillLimit
+        | ErrorKind::SpillFull
         | ErrorKind::ScanLimit
         | ErrorKind::RowLimit => Status::resource_exhausted(text),
         ErrorKind::TimeLimit => Status::deadline_exceeded(text),

@@ -2,7 +2,8 @@
 //!
 //! Invariant: at most `queries_running_max` queries run, of one address at most
 //! `queries_per_client_max`; each holds at most `query_memory_bytes_max` in memory and
-//! `query_spill_bytes_max` on disk, and what it put there goes with it.
+//! `query_spill_bytes_max` on disk, all of them at most `spill_bytes_max`, and what a query put there goes
+//! with it.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,9 +20,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::hint::Asked;
+use crate::metrics::Spilled;
 use crate::pool::QueryPool;
 use crate::running::Entry;
-use crate::spill::SpillFolder;
+use crate::spill::{NoRoom, SpillFolder};
 use crate::{Config, Error};
 
 /// How long a thread that makes live rows stays without work: with it goes the memory that it
@@ -64,9 +66,9 @@ impl Limits {
     ///
     /// # Errors
     /// Where the folder for what does not fit in memory cannot be made.
-    pub(crate) fn open(config: &Config) -> Result<Self, Error> {
+    pub(crate) fn open(config: &Config, spilled: &Spilled) -> Result<Self, Error> {
         let open = |folder: &PathBuf| {
-            SpillFolder::open(folder)
+            SpillFolder::open(folder, config.spill_bytes_max, spilled.clone())
                 .map_err(|source| Error::SpillFolder { folder: folder.clone(), source })
         };
         Ok(Self {
@@ -168,25 +170,57 @@ impl Limits {
     /// The same, of a query about which more is known.
     pub(crate) fn explain_of(&self, error: DataFusionError, asked: &Asked<'_>) -> Error {
         let bytes_max = self.memory_bytes_max;
-        match crate::hint::explain(error, &Asked { bytes_max, ..*asked }) {
-            // The engine has no kind of error for it, and names a setting of its own.
-            Error::MemoryLimit { source, .. } | Error::Engine { source, .. }
-                if is_of_disk(source.as_ref()) =>
-            {
-                Error::SpillLimit { bytes_max: self.spill_bytes_max, source }
+        let error = crate::hint::explain(error, &Asked { bytes_max, ..*asked });
+        let full = match &error {
+            Error::MemoryLimit { source, .. } | Error::Engine { source, .. } => Full::of(source),
+            _ => None,
+        };
+        match (full, error) {
+            (Some(full), Error::MemoryLimit { source, .. } | Error::Engine { source, .. }) => {
+                self.no_room(full, source)
             }
-            error => error,
+            (_, error) => error,
+        }
+    }
+
+    fn no_room(&self, full: Full, source: Box<DataFusionError>) -> Error {
+        match full {
+            Full::OfQuery => Error::SpillLimit { bytes_max: self.spill_bytes_max, source },
+            Full::OfAll(NoRoom { bytes_max }) => Error::SpillFull { bytes_max, source },
+            Full::Disk => Error::DiskFull { source },
         }
     }
 }
 
-/// Whether a query has put too much on disk, or the disk has no room for more.
-fn is_of_disk(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.any(|cause| {
-        let full = |error: &std::io::Error| error.kind() == std::io::ErrorKind::StorageFull;
-        cause.downcast_ref().is_some_and(full) || cause.to_string().contains(DISK_IS_FULL)
-    })
+/// What has no room left for what memory cannot hold.
+#[derive(Debug, Clone, Copy)]
+enum Full {
+    /// What one query may put on disk.
+    OfQuery,
+    /// What all may together.
+    OfAll(NoRoom),
+    /// The disk itself.
+    Disk,
+}
+
+impl Full {
+    /// The engine has no kind of error for it, and names a setting of its own.
+    fn of(error: &DataFusionError) -> Option<Self> {
+        let first: &(dyn std::error::Error + 'static) = error;
+        let mut causes = std::iter::successors(Some(first), |error| error.source());
+        causes.find_map(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>();
+            let inner = io.and_then(|error| error.get_ref()?.downcast_ref::<NoRoom>());
+            match (inner, io) {
+                (Some(full), _) => Some(Self::OfAll(*full)),
+                (_, Some(error)) if error.kind() == std::io::ErrorKind::StorageFull => {
+                    Some(Self::Disk)
+                }
+                _ if cause.to_string().contains(DISK_IS_FULL) => Some(Self::OfQuery),
+                _ => None,
+            }
+        })
+    }
 }
 
 /// Stack of a thread that runs queries. A statement may be a thousand levels deep (`depth`), and a debug
@@ -248,12 +282,10 @@ mod tests {
     fn limits(queries_running_max: usize, queries_per_client_max: usize) -> Limits {
         let query_wait = Duration::from_millis(5);
         let defaults = Config::default();
-        Limits::open(&Config {
-            queries_running_max,
-            queries_per_client_max,
-            query_wait,
-            ..defaults
-        })
+        Limits::open(
+            &Config { queries_running_max, queries_per_client_max, query_wait, ..defaults },
+            &Spilled::default(),
+        )
         .unwrap()
     }
 

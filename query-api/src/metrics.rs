@@ -62,6 +62,27 @@ pub(crate) struct Metrics {
     tailed: Family<TailLabels, Counter>,
     connections: Gauge,
     refused_connections: Counter,
+    spilled: Spilled,
+}
+
+/// What queries put on disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spilled {
+    now: Gauge,
+    ever: Counter,
+}
+
+impl Spilled {
+    /// So many bytes more.
+    pub(crate) fn written(&self, bytes: u64) {
+        self.now.inc_by(bytes.cast_signed());
+        self.ever.inc_by(bytes);
+    }
+
+    /// So many less.
+    pub(crate) fn removed(&self, bytes: u64) {
+        self.now.dec_by(bytes.cast_signed());
+    }
 }
 
 /// Somebody is there for as long as this is held.
@@ -111,7 +132,11 @@ impl Metrics {
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let metrics = Self { seconds: Some(seconds.clone()), ..Self::default() };
         let Self { queries, running, rows, bytes, live_missing, .. } = metrics.clone();
-        let Self { tails, tailed, connections, refused_connections, .. } = metrics.clone();
+        let Self { tails, tailed, connections, refused_connections, spilled, .. } = metrics.clone();
+        let help = "Bytes that queries have on disk since they have no memory for them";
+        registry.register_with_unit("icecore_query_spill", help, Unit::Bytes, spilled.now);
+        let help = "Bytes that queries ever put on disk";
+        registry.register_with_unit("icecore_query_spilled", help, Unit::Bytes, spilled.ever);
         registry.register("icecore_query_queries", "Queries by how they ended", queries);
         let help = "Time from a query's start to the last byte of its answer";
         registry.register_with_unit("icecore_query_duration", help, Unit::Seconds, seconds);
@@ -129,6 +154,11 @@ impl Metrics {
         let help = "Clients of the PostgreSQL protocol that were turned away for want of room";
         registry.register("icecore_query_pg_refused_connections", help, refused_connections);
         metrics
+    }
+
+    /// The figures of what queries put on disk.
+    pub(crate) fn spilled(&self) -> Spilled {
+        self.spilled.clone()
     }
 
     /// Somebody begins to look on.

@@ -66,11 +66,12 @@ impl Query {
         config.check()?;
         let scripts = Scripts::open(config.script_dir.as_deref())?;
         let QueryParts { store, live, flush, extra_routes } = parts;
+        let metrics = Metrics::register(registry);
         let answers = Answers {
             engine: Engine::new(&config, store, live, Arc::clone(&clock)),
-            limits: Limits::open(&config)?,
+            limits: Limits::open(&config, &metrics.spilled())?,
             queries: Arc::new(Queries::new(Arc::clone(&clock))),
-            metrics: Metrics::register(registry),
+            metrics,
             clock,
             threads: Threads::start(config.threads)?,
         };

@@ -2,7 +2,9 @@
 //!
 //! Invariant: each process has a folder of its own, which goes with it; what one that was killed left
 //! is removed by the next that starts, and of one that lives nothing is. A query that puts nothing on
-//! disk touches none.
+//! disk touches none. What one query puts there has a bound, and so has what all do together (`room.rs`).
+
+mod room;
 
 use std::fs::File;
 use std::io;
@@ -13,6 +15,10 @@ use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManager, DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::{SpillFile, TempFileFactory};
 
+pub(crate) use self::room::NoRoom;
+use self::room::Room;
+use crate::metrics::Spilled;
+
 /// Held by whoever makes and removes folders here.
 const LOCK: &str = "lock";
 /// In the folder of a process: held for as long as it lives.
@@ -22,12 +28,15 @@ const OWNED: &str = "owned";
 #[derive(Debug)]
 pub(crate) struct SpillFolder {
     path: PathBuf,
+    room: Arc<Room>,
     _owned: File,
 }
 
 impl SpillFolder {
-    /// Makes it in `base`, and removes the folders of processes that are gone.
-    pub(crate) fn open(base: &Path) -> io::Result<Self> {
+    /// Makes it in `base`, for at most so many bytes of all queries together, and removes the folders
+    /// of processes that are gone.
+    pub(crate) fn open(base: &Path, bytes_max: u64, figures: Spilled) -> io::Result<Self> {
+        let room = Arc::new(Room::new(bytes_max, figures));
         std::fs::create_dir_all(base)?;
         let lock = File::create(base.join(LOCK))?;
         lock.lock()?;
@@ -43,7 +52,7 @@ impl SpillFolder {
                 Ok(()) => {
                     let owned = File::create(path.join(OWNED))?;
                     owned.lock()?;
-                    return Ok(Self { path, _owned: owned });
+                    return Ok(Self { path, room, _owned: owned });
                 }
                 // Of a process that lives in another place with other numbers, or of this one.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -55,7 +64,8 @@ impl SpillFolder {
 
     /// For the files of one query, at most so many bytes of them.
     pub(crate) fn of_query(&self, bytes_max: u64) -> Arc<dyn TempFileFactory> {
-        Arc::new(OfQuery { folder: self.path.clone(), bytes_max, files: OnceLock::new() })
+        let (folder, room) = (self.path.clone(), Arc::clone(&self.room));
+        Arc::new(OfQuery { folder, bytes_max, room, files: OnceLock::new() })
     }
 }
 
@@ -77,20 +87,27 @@ fn lives(folder: &Path) -> bool {
 struct OfQuery {
     folder: PathBuf,
     bytes_max: u64,
+    room: Arc<Room>,
     files: OnceLock<Arc<DiskManager>>,
 }
 
-impl TempFileFactory for OfQuery {
-    fn create_temp_file(&self, description: &str) -> Result<Arc<dyn SpillFile>> {
+impl OfQuery {
+    fn files(&self) -> Result<&Arc<DiskManager>> {
         if let Some(files) = self.files.get() {
-            return files.create_tmp_file(description);
+            return Ok(files);
         }
         let files = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![self.folder.clone()]))
             .with_max_temp_directory_size(self.bytes_max)
             .build()?;
         // Of two that come at once one made its folder for nothing.
-        self.files.get_or_init(|| Arc::new(files)).create_tmp_file(description)
+        Ok(self.files.get_or_init(|| Arc::new(files)))
+    }
+}
+
+impl TempFileFactory for OfQuery {
+    fn create_temp_file(&self, description: &str) -> Result<Arc<dyn SpillFile>> {
+        Ok(self.room.hold(self.files()?.create_tmp_file(description)?))
     }
 }
 
@@ -104,11 +121,11 @@ mod tests {
     fn what_others_use_stays() {
         let base = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(base.path().join("7-0/datafusion-left")).unwrap();
-        let one = SpillFolder::open(base.path()).unwrap();
+        let one = SpillFolder::open(base.path(), 1, Spilled::default()).unwrap();
         assert!(!base.path().join("7-0").exists());
         let kept = one.path.join("kept");
         std::fs::write(&kept, "rows").unwrap();
-        let two = SpillFolder::open(base.path()).unwrap();
+        let two = SpillFolder::open(base.path(), 1, Spilled::default()).unwrap();
         assert!(kept.exists() && one.path != two.path);
         drop(one);
         assert!(!kept.exists() && two.path.exists());

@@ -121,7 +121,7 @@ pub(super) async fn open_query(
     registry: &mut Registry,
     parts: &mut Parts,
 ) -> Outcome {
-    let spill_bytes_max = settings.query_spill_bytes_max.0;
+    let spills = settings.query_spill_bytes_max.0 > 0 && settings.spill_bytes_max.0 > 0;
     let spill_dir = data_dir(settings)?.join("spill");
     let config = icecore_query::Config {
         http_addr: settings.http_addr,
@@ -141,8 +141,9 @@ pub(super) async fn open_query(
             .filter(|dir| !dir.as_os_str().is_empty()),
         query_memory_bytes_max: settings.query_memory_bytes_max.as_usize(),
         queries_per_client_max: settings.queries_per_client_max,
-        spill_dir: (spill_bytes_max > 0).then_some(spill_dir),
-        query_spill_bytes_max: spill_bytes_max,
+        spill_dir: spills.then_some(spill_dir),
+        query_spill_bytes_max: settings.query_spill_bytes_max.0,
+        spill_bytes_max: settings.spill_bytes_max.0,
         query_fetched_bytes_max: settings.query_fetched_bytes_max.0,
         query_rows_max: settings.query_rows_max,
         query_time_max: settings.query_timeout,

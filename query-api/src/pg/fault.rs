@@ -33,7 +33,7 @@ fn code(error: &Error) -> &'static str {
         ErrorKind::NotFound => "02000",
         ErrorKind::Busy => "53300",
         ErrorKind::MemoryLimit => "53200",
-        ErrorKind::SpillLimit => "53100",
+        ErrorKind::SpillLimit | ErrorKind::SpillFull => "53100",
         ErrorKind::ScanLimit | ErrorKind::RowLimit => "54000",
         ErrorKind::TimeLimit | ErrorKind::Cancelled => "57014",
         ErrorKind::Unavailable => "58030",

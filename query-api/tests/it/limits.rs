@@ -171,6 +171,31 @@ async fn what_memory_cannot_hold_goes_to_disk() {
     assert_eq!(stays, ["lock"], "an empty file");
 }
 
+/// Scenario: a query alone needs more disk than all together may have, though not more than one may; then one
+/// that needs none; the same with room.
+/// Guarantees: `spill_full` with the bound, and that it may be asked again; the figures go back to nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disk_is_bounded_over_all_queries() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |spill_bytes_max: u64| Config {
+        query_memory_bytes_max: 48 << 20,
+        spill_dir: Some(folder.path().to_owned()),
+        query_spill_bytes_max: 1 << 30,
+        spill_bytes_max,
+        ..config()
+    };
+    let bench = Bench::with(fixture(), Place::Live, config(2 << 20), false).await;
+    for sql in [SORT, GROUPS] {
+        let refused = bench.json(sql).await;
+        assert_eq!(refused["error"]["code"], "spill_full", "{refused:#}");
+        assert!(refused["error"]["message"].as_str().unwrap().contains("2097152 bytes"));
+        assert!(refused["error"]["hint"].as_str().unwrap().contains("`spill_bytes_max`"));
+    }
+    assert_eq!(bench.rows("SELECT 1").await, [json!([1])]);
+    let bench = Bench::with(fixture(), Place::Live, config(1 << 30), false).await;
+    assert_eq!(bench.rows(SORT).await.len(), 700_000);
+}
+
 /// Scenario: light queries alone, and beside as many heavy ones as a caller may run.
 /// Guarantees: half of the light ones are answered within ten times what half of them need alone,
 /// and a light one is never as slow as a heavy one.
