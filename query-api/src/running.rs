@@ -1,4 +1,5 @@
-//! Queries under way: who asked, how far each is, and how it is ended from outside.
+//! Queries under way, and those who look on while rows arrive: who asked, how far each is, and how it
+//! is ended from outside.
 //!
 //! Invariant: a query is listed from before it waits for its turn until its answer ended or its
 //! caller left, and no two that are listed have one id.
@@ -38,10 +39,21 @@ pub(crate) struct Queries {
     clock: Arc<dyn Clock>,
 }
 
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// A question with an answer.
+    Query,
+    /// Rows as they arrive, until somebody ends it.
+    Tail,
+}
+
 /// One query under way.
 #[derive(Debug)]
 pub(crate) struct Entry {
     id: String,
+    kind: Kind,
     client: IpAddr,
     sql: String,
     since: Duration,
@@ -56,6 +68,8 @@ pub(crate) struct Entry {
 pub(crate) struct Progress {
     /// Its id.
     pub(crate) id: String,
+    /// Whether it has an end of its own.
+    kind: Kind,
     /// Who asked.
     client: String,
     /// The beginning of its text.
@@ -93,6 +107,22 @@ impl Queries {
     /// # Errors
     /// Where the id that the caller gave is none, or belongs to another query under way.
     pub(crate) fn list(self: &Arc<Self>, caller: &Caller, sql: &str) -> Result<Listed, Error> {
+        self.enter(caller, Kind::Query, sql)
+    }
+
+    /// Lists somebody who looks on, whose turn never has to come.
+    ///
+    /// # Errors
+    /// As [`Queries::list`].
+    pub(crate) fn list_tail(
+        self: &Arc<Self>,
+        caller: &Caller,
+        what: &str,
+    ) -> Result<Listed, Error> {
+        self.enter(caller, Kind::Tail, what).inspect(|listed| listed.started())
+    }
+
+    fn enter(self: &Arc<Self>, caller: &Caller, kind: Kind, sql: &str) -> Result<Listed, Error> {
         let number = || format!("q{}", self.numbered.fetch_add(1, Ordering::Relaxed));
         let id = caller.id.clone().unwrap_or_else(|| self.free(number));
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -104,6 +134,7 @@ impl Queries {
         }
         let entry = Arc::new(Entry {
             id: id.clone(),
+            kind,
             client: caller.client,
             sql: sql.chars().take(SQL_CHARS_MAX).collect(),
             since: self.clock.elapsed(),
@@ -181,6 +212,7 @@ impl Entry {
         let elapsed = now.saturating_sub(self.since);
         Progress {
             id: self.id.clone(),
+            kind: self.kind,
             client: self.client.to_string(),
             sql: self.sql.clone(),
             state: if self.runs.load(Ordering::Relaxed) { "running" } else { "waiting" },

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::icecore::{Icecore, PATIENCE, Start};
 use crate::otlp::{post, request};
@@ -76,9 +76,11 @@ fn numbers(rows: &[Value]) -> Vec<u64> {
 }
 
 /// Scenario: three look on, for all spans, for one name of one service, and for a condition, while
-/// spans arrive slowly and are flushed; one is ended by Ctrl-C, two by the server.
+/// spans arrive slowly and are flushed; one is ended by Ctrl-C, two by the server; a fourth by somebody who
+/// finds it among the queries under way.
 /// Guarantees: each row that is asked for is shown once and in order, nothing else, and no sample is
-/// spoken of; Ctrl-C ends well, the server's end is told; a wrong condition is told as in SQL.
+/// spoken of; Ctrl-C ends well, the server's end is told; a wrong condition is told as in SQL; those who
+/// look on are listed with what they look for and how many rows they have, for as long as they are there.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_shown_as_they_arrive() {
     let _held = peers::noisy().await;
@@ -102,6 +104,11 @@ async fn rows_are_shown_as_they_arrive() {
     assert_eq!((code, said.as_str()), (Some(0), ""));
     assert_eq!(numbers(&rows), [13, 53, 93, 133, 173], "of shop, and of one name");
     until(&icecore, "icecore_query_tails", 2).await;
+    let tails = under_way(&icecore).await;
+    let asked: Vec<&str> = tails.iter().map(|tail| tail["sql"].as_str().unwrap()).collect();
+    assert_eq!(asked, ["TAIL spans", &format!("TAIL spans WHERE ({condition})")]);
+    assert_eq!((&tails[0]["rows"], &tails[0]["state"]), (&json!(200), &json!("running")));
+    check_ended_by_id(&icecore).await;
     let (code, _, wrong) = icecore.client(&["tail", "--where", "nam = 'x'"]);
     assert_eq!(code, Some(1), "{wrong}");
     assert!(wrong.contains("did you mean `name`?"), "{wrong}");
@@ -118,6 +125,32 @@ async fn rows_are_shown_as_they_arrive() {
         numbers(&rows),
         (0..20).filter(|it| it % 4 < 2).map(|it| 17 + it * 10).collect::<Vec<_>>()
     );
+}
+
+/// Those who look on, by what they look for.
+async fn under_way(icecore: &Icecore) -> Vec<Value> {
+    let listed: Value = icecore.get("/api/v1/queries").await.json().await.unwrap();
+    let mut tails = listed["queries"].as_array().unwrap().clone();
+    tails.retain(|query| query["kind"] == "tail");
+    tails.sort_by_key(|tail| tail["sql"].as_str().map(str::to_owned));
+    tails
+}
+
+/// One more looks on, and is ended from outside.
+async fn check_ended_by_id(icecore: &Icecore) {
+    let ended = Tail::start(icecore, &["logs"]);
+    until(icecore, "icecore_query_tails", 3).await;
+    let tail = under_way(icecore).await.swap_remove(0);
+    assert_eq!(tail["sql"], "TAIL logs");
+    let url = format!("{}/api/v1/queries/{}", icecore.api, tail["id"].as_str().unwrap());
+    let answer: Value =
+        reqwest::Client::new().delete(url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["cancelled"]["id"], tail["id"]);
+    let (code, _, said) = ended.ended();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("the query was cancelled"), "{said}");
+    until(icecore, "icecore_query_tails", 2).await;
+    assert_eq!(under_way(icecore).await.len(), 2);
 }
 
 /// Scenario: the load generator sends a hundred thousand spans as fast as the server takes them,

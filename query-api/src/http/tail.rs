@@ -1,7 +1,8 @@
 //! `GET /api/v1/tail?table=spans&where=…`: server-sent events, one row each.
 //!
 //! Events without a name are rows. `sample` says, about once a second, what became of the rows that
-//! arrived; `error` is the last one. A comment keeps the connection open where nothing arrives.
+//! arrived; `error` is the last one. A comment keeps the connection open where nothing arrives. Who looks
+//! on is in the list of queries, and is ended there by its id.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, stream};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use icecore_store::Table;
@@ -23,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{ErrorBody, Shared, log};
 use crate::answer::{Encode as _, JsonLinesEncoder};
 use crate::metrics::Present;
+use crate::running::{Caller, Listed};
 use crate::tail::{Follower, Seen, Wanted};
 use crate::{Config, Error};
 
@@ -67,6 +69,7 @@ impl Tails {
 /// Sends rows until the caller leaves or the service stops.
 pub(super) async fn answer(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Error> {
     let Query(asked) = asked.map_err(|error| Error::Request(error.body_text()))?;
@@ -78,39 +81,54 @@ pub(super) async fn answer(
     let most = shared.tails.rows_per_second_max;
     let rows_per_second = rows_per_second.unwrap_or(most).clamp(1, most);
     let wanted = Wanted { table, condition, rows_per_second };
+    let listed = shared.answers.queries.list_tail(&caller, &said(&wanted))?;
+    let id = HeaderValue::from_str(listed.id()).map_err(|_not_text| Error::Lost)?;
     let follower = Follower::start(Arc::clone(&shared.answers), wanted).await?;
-    let encoder = JsonLinesEncoder::new(follower.schema());
-    let seen = Seen::default();
+    let mut response = Response::new(Body::from_stream(events(shared, follower, listed, turn)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert("icecore-query-id", id);
+    Ok(response)
+}
+
+/// What is looked at, for the list of queries.
+fn said(wanted: &Wanted) -> String {
+    let condition = wanted.condition.as_ref().map(|sql| format!(" WHERE {sql}"));
+    format!("TAIL {}{}", wanted.table, condition.unwrap_or_default())
+}
+
+/// Pieces until the caller leaves, somebody ends it, or the service stops.
+fn events(
+    shared: Arc<Shared>,
+    follower: Follower,
+    listed: Listed,
+    turn: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
     let stop = shared.stop.clone();
-    let accounted = shared.answers.clock.elapsed();
-    let looking = shared.answers.metrics.looking();
     let events = Events {
+        encoder: JsonLinesEncoder::new(follower.schema()),
         follower,
-        encoder,
-        seen,
-        accounted,
+        seen: Seen::default(),
+        accounted: shared.answers.clock.elapsed(),
         silent: 0,
+        listed,
+        _looking: shared.answers.metrics.looking(),
         shared,
         _turn: turn,
-        _looking: looking,
     };
-    let pieces = stream::unfold(Some((events, stop)), |left| async move {
+    stream::unfold(Some((events, stop)), |left| async move {
         let (mut events, stop) = left?;
         let piece = tokio::select! {
             piece = events.next() => piece,
             () = stop.cancelled() => return None,
         };
         Some(match piece {
-            Ok(piece) => (Ok::<_, Infallible>(piece), Some((events, stop))),
+            Ok(piece) => (Ok(piece), Some((events, stop))),
             Err(error) => {
                 log(&error);
                 (Ok(event("error", &ErrorBody::of(&error))), None)
             }
         })
-    });
-    let mut response = Response::new(Body::from_stream(pieces));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    Ok(response)
+    })
 }
 
 /// What is sent to one caller.
@@ -123,6 +141,7 @@ struct Events {
     /// Accounts that had nothing to say.
     silent: u32,
     shared: Arc<Shared>,
+    listed: Listed,
     _turn: OwnedSemaphorePermit,
     _looking: Present,
 }
@@ -131,8 +150,12 @@ impl Events {
     /// The next events; waits for as long as there are none.
     async fn next(&mut self) -> Result<Bytes, Error> {
         loop {
-            let (batches, seen) = self.follower.look().await?;
+            let (batches, seen) = tokio::select! {
+                looked = self.follower.look() => looked?,
+                () = self.listed.ended() => return Err(Error::Cancelled),
+            };
             self.seen = self.seen.plus(&seen);
+            self.listed.sent(usize::try_from(seen.shown).unwrap_or(usize::MAX));
             self.shared.answers.metrics.tailed(&seen);
             let mut out = Vec::new();
             for batch in batches {
