@@ -20,6 +20,10 @@ pub(super) const OTLP_GRPC: Port =
 pub(super) const OTLP_HTTP: Port =
     Port { name: "otlp-http", number: 4318, app_protocol: Some("http") };
 pub(super) const HTTP: Port = Port { name: "http", number: 7070, app_protocol: Some("http") };
+pub(super) const FLIGHT_SQL: Port =
+    Port { name: "flight-sql", number: 7071, app_protocol: Some("grpc") };
+/// PostgreSQL has no name among the protocols that Kubernetes knows.
+pub(super) const POSTGRES: Port = Port { name: "postgres", number: 5432, app_protocol: None };
 
 /// The name that gives each ingester an address of its own.
 pub(super) const INGEST_PODS: &str = "icecore-ingest-pods";
@@ -33,7 +37,8 @@ pub(super) fn all(options: &Options) -> Vec<Service> {
         spec.publish_not_ready_addresses = Some(true);
     }
     let ingest = service(options, Component::Ingest, Component::Ingest.name(), &ingest_ports);
-    let query = service(options, Component::Query, Component::Query.name(), &[HTTP]);
+    let query_ports = [HTTP, FLIGHT_SQL, POSTGRES];
+    let query = service(options, Component::Query, Component::Query.name(), &query_ports);
     vec![ingest, headless, query]
 }
 

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::labels::Component;
 use super::pods::{DATA, DATA_DIR, container, pod, resources, scratch};
-use super::services::{HTTP, INGEST_PODS, OTLP_GRPC, OTLP_HTTP};
+use super::services::{FLIGHT_SQL, HTTP, INGEST_PODS, OTLP_GRPC, OTLP_HTTP, POSTGRES};
 use crate::Options;
 use crate::options::quantity;
 
@@ -83,10 +83,21 @@ fn log_volume(options: &Options) -> PersistentVolumeClaim {
     }
 }
 
-/// Query servers keep nothing but caches.
+/// Query servers keep nothing but caches. They are asked by HTTP, Arrow Flight SQL and PostgreSQL's
+/// protocol.
 pub(super) fn query(options: &Options) -> Deployment {
-    let args = ["query", "--data-dir", DATA_DIR, "--http-addr", "0.0.0.0:7070"];
-    let mut container = container(options, &args, &[HTTP]);
+    let args = [
+        "query",
+        "--data-dir",
+        DATA_DIR,
+        "--http-addr",
+        "0.0.0.0:7070",
+        "--grpc-addr",
+        "0.0.0.0:7071",
+        "--pg-addr",
+        "0.0.0.0:5432",
+    ];
+    let mut container = container(options, &args, &[HTTP, FLIGHT_SQL, POSTGRES]);
     container.resources = Some(resources("500m", "512Mi", &options.resources.query_memory));
     let replicas = i32::try_from(options.query_replicas).unwrap_or(i32::MAX);
     let template = pod(options, Component::Query, container, vec![scratch(DATA)]);

@@ -134,6 +134,26 @@ fn objects_fit_together() {
     }
 }
 
+/// Scenario: each way to ask, in the cluster.
+/// Guarantees: the query service has a port for HTTP, Flight SQL and PostgreSQL's protocol, and its pods
+/// are told to listen there for everybody, not for themselves alone.
+#[test]
+fn every_way_in_is_served() {
+    let documents = documents(&options());
+    let services: Vec<Service> = typed(&documents, "Service");
+    let of_query = |service: &&Service| service.metadata.name.as_deref() == Some("icecore-query");
+    let service = services.iter().find(of_query).unwrap().spec.as_ref().unwrap();
+    let ports: Vec<i32> = service.ports.iter().flatten().map(|port| port.port).collect();
+    assert_eq!(ports, [7070, 7071, 5432]);
+    let workloads = workloads(&documents);
+    let (_, _, pod) = workloads.iter().find(|(name, _, _)| name == "icecore-query").unwrap();
+    let args = pod.spec.as_ref().unwrap().containers[0].args.as_ref().unwrap();
+    for (flag, port) in [("--http-addr", 7070), ("--grpc-addr", 7071), ("--pg-addr", 5432)] {
+        let given = args.windows(2).find(|pair| pair[0] == flag).map(|pair| &pair[1]);
+        assert_eq!(given, Some(&format!("0.0.0.0:{port}")), "{flag}");
+    }
+}
+
 /// Scenario: the security context of every pod.
 /// Guarantees: nothing privileged, everything dropped; root, host and capabilities for the probe
 /// alone, each capability named.
