@@ -8,6 +8,7 @@ mod deploy;
 mod doctor;
 mod erase;
 mod hold;
+mod plan;
 #[cfg(feature = "probe")]
 mod probe;
 mod script;

@@ -20,6 +20,21 @@ use crate::views::VIEWS;
 
 /// Names listed in a hint, at most.
 const NAMES_MAX: usize = 40;
+/// Functions that are mostly meant where a rarer one is as near.
+const OFTEN_MEANT: [&str; 12] = [
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "coalesce",
+    "date_bin",
+    "date_trunc",
+    "length",
+    "lower",
+    "now",
+    "round",
+];
 
 /// What is known of a query that failed.
 #[derive(Default)]
@@ -120,6 +135,8 @@ fn hint_of(text: &str) -> Option<String> {
         "name it in GROUP BY, or take max() or any_value() of it"
     } else if text.contains("Timestamp") && text.contains("Utf8") {
         "a time is written TIMESTAMP '2026-11-25T18:00:00Z', or now() - INTERVAL '15 minutes'"
+    } else if text.contains("Cannot access field") {
+        "a key of a map is written attributes['http.route'], or resource['k8s.pod.name']"
     } else if text.contains("Divide by zero") {
         "nullif(x, 0) makes a division by 0 null"
     } else {
@@ -143,7 +160,7 @@ fn no_table(table: &str) -> (String, Option<String>) {
 fn no_function(name: &str, whole: &str) -> (String, Option<String>) {
     let offered = whole.split("Did you mean '").nth(1).and_then(|rest| rest.split('\'').next());
     let mut words: Vec<&str> = crate::expand::words().collect();
-    words.extend(offered);
+    words.extend(OFTEN_MEANT.into_iter().chain(offered));
     let hint = nearest(name, words.into_iter()).map(|close| format!("did you mean `{close}`?"));
     let hint = hint.unwrap_or_else(|| "`SHOW FUNCTIONS` lists them".to_owned());
     (format!("there is no function `{name}`"), Some(hint))
@@ -255,5 +272,7 @@ mod tests {
         let (message, hint) = plan("Invalid function 'chld_of'.\nDid you mean 'chr'?");
         assert_eq!(message, "there is no function `chld_of`");
         assert_eq!(hint.as_deref(), Some("did you mean `child_of`?"));
+        let (_, hint) = plan("Invalid function 'cout'.\nDid you mean 'cot'?");
+        assert_eq!(hint.as_deref(), Some("did you mean `count`?"));
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{checked, http, json_of, said, url};
 use super::table::Table;
 use super::watch::Watch;
-use super::{note, print, print_bytes, shell, terminal, units};
+use super::{note, plan, print, print_bytes, shell, terminal, units};
 use crate::error::{Failure, Outcome};
 
 /// Sends the query and prints the answer.
@@ -67,9 +67,12 @@ async fn post(
 /// Prints an answer as a table; one that broke off is a failure that comes behind its rows.
 pub(super) fn print_table(answer: &Value, expanded: bool) -> Outcome {
     let columns = terminal::columns();
-    let mut table = Table::of_answer(answer, columns);
-    table.expanded = expanded;
-    print(&format!("{}{}\n", table.render(), summary(answer, columns.is_some())))?;
+    let shown = plan::of_answer(answer, columns).unwrap_or_else(|| {
+        let mut table = Table::of_answer(answer, columns);
+        table.expanded = expanded;
+        table.render()
+    });
+    print(&format!("{shown}{}\n", summary(answer, columns.is_some())))?;
     for said in answer["stats"]["notes"].as_array().into_iter().flatten().filter_map(Value::as_str)
     {
         note(said);
