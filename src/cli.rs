@@ -64,6 +64,7 @@ fn clients() -> Vec<Command> {
     let trace = Command::new("trace")
         .about("Show one trace as a waterfall")
         .arg(Arg::new("id").required(true).value_name("TRACE_ID"))
+        .arg(switch("linked", "Also what other nodes did for it, by the links of the probes"))
         .arg(url());
     vec![sql, script(), trace, tail(), hold()]
 }

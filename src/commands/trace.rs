@@ -10,8 +10,11 @@ use crate::error::{Failure, Outcome};
 
 /// What the server says of each span, in the order of the tree.
 const SPANS: &str =
-    "SELECT depth, service_name, name, status_code, offset_ns, duration_ns, critical_ns
-    FROM trace('{id}')";
+    "SELECT depth, service_name, name, status_code, offset_ns, duration_ns, critical_ns FROM ";
+/// When a trace was.
+const TIME: &str = "SELECT min(start_time), max(end_time) FROM spans_of_trace('{id}')";
+/// What other nodes did is at the same time, but for their clocks.
+const CLOCKS_DIFFER: &str = "INTERVAL '1 minute'";
 /// Columns of a line where standard output is no terminal.
 const COLUMNS_PIPED: usize = 120;
 /// Columns of the figures behind a bar.
@@ -24,16 +27,40 @@ pub(super) async fn run(matches: &ArgMatches) -> Outcome {
     if !whole {
         return Err(Failure::usage(format!("`{id}` is not a trace id: 32 hex digits are")));
     }
-    let body = json!({ "query": SPANS.replace("{id}", &id.to_ascii_lowercase()) });
-    let answer = sql::json_answer(url(matches), "/api/v1/sql", &body).await?;
-    if let Some(error) = super::client::said(&answer["error"]) {
-        return Err(Failure::failed(format!("the answer broke off: {error}")));
-    }
-    let spans: Vec<Span> = answer["rows"].as_array().into_iter().flatten().map(Span::of).collect();
+    let id = id.to_ascii_lowercase();
+    let from = match matches.get_flag("linked") {
+        true => linked(url(matches), &id).await?,
+        false => Some(format!("trace('{id}')")),
+    };
+    let rows = match from {
+        Some(from) => rows(url(matches), &format!("{SPANS}{from}")).await?,
+        None => Vec::new(),
+    };
+    let spans: Vec<Span> = rows.iter().map(Span::of).collect();
     if spans.is_empty() {
         return Err(Failure::nothing_found(format!("there is no trace `{id}`")));
     }
     print(&waterfall(&spans, terminal::columns().unwrap_or(COLUMNS_PIPED)))
+}
+
+/// Where the spans are that the links of a trace lead to; nowhere where there is no such trace.
+async fn linked(url: &str, id: &str) -> Result<Option<String>, Failure> {
+    let rows = rows(url, &TIME.replace("{id}", id)).await?;
+    let time = |at: usize| rows.first().and_then(|row| row[at].as_str());
+    let whole = |(from, to): (&str, &str)| {
+        format!(
+            "whole_trace('{id}', TIMESTAMP '{from}' - {CLOCKS_DIFFER}, TIMESTAMP '{to}' + {CLOCKS_DIFFER})"
+        )
+    };
+    Ok(time(0).zip(time(1)).map(whole))
+}
+
+async fn rows(url: &str, query: &str) -> Result<Vec<Value>, Failure> {
+    let answer = sql::json_answer(url, "/api/v1/sql", &json!({ "query": query })).await?;
+    match super::client::said(&answer["error"]) {
+        Some(error) => Err(Failure::failed(format!("the answer broke off: {error}"))),
+        None => Ok(answer["rows"].as_array().cloned().unwrap_or_default()),
+    }
 }
 
 /// What a waterfall needs to know of a span.

@@ -14,6 +14,7 @@ mod history;
 mod hostile;
 mod icecore;
 mod kube;
+mod links;
 mod metrics;
 mod openapi;
 mod otlp;

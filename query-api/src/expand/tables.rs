@@ -43,7 +43,7 @@ const TIMES: [&str; 2] = ["from", "to"];
 const TRACE: &str = "id";
 
 /// All of them.
-pub(crate) const TABLE_FUNCTIONS: [TableFunction; 6] = [
+pub(crate) const TABLE_FUNCTIONS: [TableFunction; 7] = [
     TableFunction {
         name: "spans_of_trace",
         parameters: &[needed("id")],
@@ -53,6 +53,11 @@ pub(crate) const TABLE_FUNCTIONS: [TableFunction; 6] = [
         name: "trace",
         parameters: &[needed("id")],
         sql: include_str!("sql/trace.sql"),
+    },
+    TableFunction {
+        name: "whole_trace",
+        parameters: &[needed("id"), needed("from"), or("to", "now()")],
+        sql: include_str!("sql/whole_trace.sql"),
     },
     TableFunction {
         name: "critical_path",
