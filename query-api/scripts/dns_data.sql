@@ -17,7 +17,7 @@
 SELECT start_time AS time,
        service_name AS service,
        attributes['dns.question.name'] AS question,
-       attributes['dns.question.type'] AS type,
+       coalesce(attributes['icecore.dns.question.type'], attributes['dns.question.type']) AS type,
        attributes['dns.answers']::TEXT AS answers,
        attributes['error.type']::TEXT AS error,
        coalesce(attributes['server.address'], attributes['network.peer.address']) AS server,

@@ -23,11 +23,11 @@ FROM (
     SELECT start_time,
            service_name AS service,
            attributes['dns.question.name'] AS question,
-           attributes['dns.question.type'] AS type,
+           coalesce(attributes['icecore.dns.question.type'], attributes['dns.question.type']) AS type,
            attributes['error.type']::TEXT AS error,
            status_code = 'ERROR' AS failed,
            count(*) OVER (PARTITION BY service_name, attributes['dns.question.name'],
-                          attributes['dns.question.type']) AS queries
+                          coalesce(attributes['icecore.dns.question.type'], attributes['dns.question.type'])) AS queries
     FROM spans
     WHERE start_time >= $since AND start_time < $until AND ($service IS NULL OR service_name = $service) AND attributes['dns.question.name'] IS NOT NULL
 ) AS looked_up

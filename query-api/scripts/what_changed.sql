@@ -32,7 +32,9 @@ WITH seen AS (
                unnest(map_keys(attributes)) AS key, unnest(map_values(attributes)) AS value
         FROM seen
     ) AS entries
-    WHERE value IS NOT NULL AND length(value) <= 200
+    -- What is drawn by chance or measured is another for every request.
+    WHERE value IS NOT NULL AND length(value) <= 200 AND key NOT LIKE '%.size'
+      AND key NOT IN ('client.port', 'network.local.port', 'network.peer.port')
 ), windows AS (
     SELECT what,
            service,

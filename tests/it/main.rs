@@ -23,6 +23,7 @@ mod postgres;
 mod probes;
 mod profiles;
 mod readers;
+mod recorded;
 mod retention;
 mod scripts;
 mod sdk;

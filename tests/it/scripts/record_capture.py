@@ -1,0 +1,380 @@
+"""Records what the probes tell of a small shop, as the tests of the named scripts read it.
+
+    record_capture.py ICECORE OUT     runs the shop under `ICECORE probe`, as root, and writes
+                                      OUT/{traces,metrics,logs}.json.gz and OUT/truth.json
+    record_capture.py web PORTS…      the shop itself
+    record_capture.py shopper …       who asks it
+
+What the shop does is counted where it is done: `truth.json` holds the figures that the answers must have. It
+needs redis-server, PostgreSQL, dnsmasq, tansu, and the packages of the tests' Python.
+"""
+
+import base64
+import contextlib
+import glob
+import gzip
+import http.client
+import http.server
+import json
+import os
+import pwd
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+CACHE = os.environ.get("ICECORE_CACHE", os.path.expanduser("~/.cache/icecore"))
+# Name, node: each is a pod of its own in the namespace `shop`.
+PODS = {"web": "node-a", "shopper": "node-b", "cache": "node-a", "db": "node-b", "queue": "node-b", "names": "node-a"}
+# Requests of the first half, and of the second, in which orders fail and users are slow.
+USERS, ORDERS, MISSING, BROKEN = 24, 10, 4, 2
+SLOW_S = 0.12
+# The machine that recorded is nobody's business.
+PRIVATE = {"host.id", "service.instance.id", "process.command", "process.command_args", "process.executable.path"}
+
+
+def env_of(name):
+    attributes = {
+        "k8s.cluster.name": "eu-1",
+        "k8s.namespace.name": "shop",
+        "k8s.pod.name": f"{name}-0",
+        "k8s.node.name": PODS[name],
+    }
+    said = ",".join(f"{key}={value}" for key, value in attributes.items())
+    return os.environ | {"OTEL_SERVICE_NAME": name, "OTEL_RESOURCE_ATTRIBUTES": said, "PYTHONUNBUFFERED": "1"}
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def listening(port):
+    for _ in range(600):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    sys.exit(f"nobody listens on {port}")
+
+
+# The shop.
+
+
+def look_up(port, name, number):
+    """Asks for an address by UDP; the code of the answer."""
+    question = struct.pack(">6H", number, 0x100, 1, 0, 0, 0)
+    question += b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0\0\1\0\1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.settimeout(5)
+        one.connect(("127.0.0.1", port))
+        one.send(question)
+        return one.recv(1024)[3] & 15
+
+
+def busy_with_prices(seconds):
+    """Work for the profiler to see."""
+    end, total = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        total = (total * 31 + 7) % 1_000_003
+    return total
+
+
+def web(port, cache, db, queue, names):
+    # Connections begin when the probes are there.
+    sys.stdin.readline()
+    import kafka
+    import psycopg
+    import redis
+
+    store = redis.Redis(port=cache)
+    tables = psycopg.connect(f"host=127.0.0.1 port={db} user=tester dbname=shop", autocommit=True)
+    tables.prepare_threshold = None
+    producer = kafka.KafkaProducer(bootstrap_servers=f"127.0.0.1:{queue}", linger_ms=0)
+    producer.partitions_for("orders")
+    numbers = iter(range(1, 65_000))
+
+    def user(number, slow):
+        look_up(names, f"user-{number % 3}.some.test", next(numbers))
+        store.get(f"user:{number}")
+        if slow:
+            busy_with_prices(SLOW_S)
+        tables.execute(f"SELECT name, price FROM items WHERE id = {number}").fetchall()
+        return 200, b"user"
+
+    def order(number, fails):
+        if fails:
+            look_up(names, "bank.none.test", next(numbers))
+        try:
+            tables.execute(f"INSERT INTO orders VALUES ({1 if fails else number})")
+        except psycopg.errors.UniqueViolation:
+            return 500, b"no order"
+        producer.send("orders", b"order %d" % number).get(timeout=30)
+        return 201, b"order"
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            kind, _, rest = self.path.strip("/").partition("/")
+            number = int(rest.partition("?")[0] or 0)
+            late = self.headers.get("x-half") == "2"
+            match kind:
+                case "users":
+                    status, text = user(number, late)
+                case "orders":
+                    status, text = order(number, late)
+                case "broken":
+                    status, text = 503, b"broken"
+                case _:
+                    status, text = 404, b"missing"
+            self.send_response(status)
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+            del body
+
+        do_GET = do_POST = answer
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", port), Handler)
+    print("ready", flush=True)
+    server.serve_forever()
+
+
+def shopper(port):
+    """Asks in two halves, each when a line comes, on one connection each."""
+    for half in ("1", "2"):
+        sys.stdin.readline()
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+
+        def ask(method, path, body=None):
+            connection.request(method, path, body, {"x-half": half})
+            connection.getresponse().read()
+
+        base = 1000 * int(half)
+        for at in range(USERS):
+            ask("GET", f"/users/{base + at}")
+            if at < ORDERS:
+                ask("POST", f"/orders/{base + at}", b"x" * 64)
+            if at < MISSING:
+                ask("GET", f"/nothing/{base + at}")
+            if at < BROKEN:
+                ask("GET", f"/broken/{base + at}")
+        connection.close()
+        print("done", flush=True)
+    sys.stdin.readline()
+
+
+# The recording.
+
+
+class Recorder:
+    """An OTLP/HTTP receiver that keeps what it is sent."""
+
+    def __init__(self):
+        from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+        from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        self.kept = {"traces": [], "metrics": [], "logs": []}
+        kinds = {
+            "/v1/traces": ExportTraceServiceRequest,
+            "/v1/metrics": ExportMetricsServiceRequest,
+            "/v1/logs": ExportLogsServiceRequest,
+        }
+        kept = self.kept
+
+        class Receive(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                # Profiles of the whole machine are nobody's business.
+                if self.path in kinds:
+                    kept[self.path.rpartition("/")[2]].append(kinds[self.path].FromString(body))
+                self.send_response(200)
+                self.send_header("content-type", "application/x-protobuf")
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receive)
+        self.port = server.server_port
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def spans(self, service):
+        return sum(
+            len(scope.spans)
+            for message in self.kept["traces"]
+            for resource in message.resource_spans
+            if value_of(resource.resource, "service.name").string_value == service
+            for scope in resource.scope_spans
+        )
+
+
+def value_of(resource, key):
+    from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+    values = [one.value for one in resource.attributes if one.key == key]
+    return values[0] if values else AnyValue()
+
+
+def descendants(pids):
+    """These processes and those that they have started."""
+    parents = {}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            stat = open(path).read()
+            parents[int(stat.split()[0])] = int(stat.rpartition(")")[2].split()[1])
+    while more := {pid for pid, parent in parents.items() if parent in pids} - pids:
+        pids |= more
+    return pids
+
+
+def plain(message, parts, pids):
+    """OTLP/JSON of the shop's processes alone, ids in hex as that wants them."""
+    from google.protobuf.json_format import MessageToDict
+
+    ours = [part for part in getattr(message, parts) if value_of(part.resource, "process.pid").int_value in pids]
+    said = [MessageToDict(part, use_integers_for_enums=True) for part in ours]
+
+    def mend(value):
+        if isinstance(value, list):
+            return [mend(one) for one in value if not (isinstance(one, dict) and one.get("key") in PRIVATE)]
+        if not isinstance(value, dict):
+            return value
+        for key in ("traceId", "spanId", "parentSpanId"):
+            if key in value:
+                value[key] = base64.b64decode(value[key]).hex()
+        if value.get("key") == "host.name":
+            value["value"] = {"stringValue": "recorder"}
+        return {key: mend(one) for key, one in value.items()}
+
+    return [mend(one) for one in said]
+
+
+def as_postgres(folder, program, *arguments):
+    newest = max(glob.glob("/usr/lib/postgresql/*/bin"))
+    command = [f"{newest}/{program}", "-D", f"{folder}/data", *arguments]
+    if os.getuid() == 0:
+        command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+    return command
+
+
+def main(icecore, out):
+    recorder, running = Recorder(), []
+    folder = tempfile.mkdtemp()
+    os.chmod(folder, 0o777)
+    cache, db, queue, names, shop = (free_port() for _ in range(5))
+
+    def start(name, command, **options):
+        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder} | options
+        running.append(subprocess.Popen(command, env=env_of(name), **options))
+        return running[-1]
+
+    try:
+        redis = ["redis-server", "--port", str(cache), "--save", "", "--bind", "127.0.0.1"]
+        # A title would stand where its environment is.
+        start("cache", [*redis, "--set-proc-title", "no"])
+        if os.getuid() == 0:
+            os.chown(folder, pwd.getpwnam("postgres").pw_uid, -1)
+        made = as_postgres(folder, "initdb", "-U", "tester", "-A", "trust", "--no-sync")
+        subprocess.run(made, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+        options = [f"-cunix_socket_directories={folder}", "-cfsync=off", "-clisten_addresses=127.0.0.1", f"-p{db}"]
+        start("db", as_postgres(folder, "postgres", *options))
+        url = f"tcp://127.0.0.1:{queue}"
+        tansu = [f"{CACHE}/bin/tansu", "broker", "--storage-engine", "memory://tansu/"]
+        start("queue", [*tansu, "--listener-url", url, "--advertised-listener-url", url])
+        dnsmasq = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]
+        dnsmasq += ["--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file=", "--user=root"]
+        start("names", [*dnsmasq, "--address=/some.test/192.0.2.7", "--address=/none.test/", f"--port={names}"])
+        for port in (cache, db, queue, names):
+            listening(port)
+        psql = ["psql", "-q", "-h", "127.0.0.1", "-p", str(db), "-U", "tester"]
+        subprocess.run([*psql, "postgres", "-c", "CREATE DATABASE shop"], check=True)
+        tables = "CREATE TABLE items (id int, name text, price int); CREATE TABLE orders (id int PRIMARY KEY); INSERT INTO orders VALUES (1)"
+        subprocess.run([*psql, "shop", "-c", tables], check=True)
+        topic = f"import kafka.admin as k; k.KafkaAdminClient(bootstrap_servers='127.0.0.1:{queue}').create_topics([k.NewTopic('orders', 1, 1)])"
+        subprocess.run([sys.executable, "-c", topic], check=True)
+        myself = [sys.executable, os.path.abspath(__file__)]
+        ports = [str(port) for port in (shop, cache, db, queue, names)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": sys.stderr, "text": True}
+        serves = start("web", [*myself, "web", *ports], **pipes)
+        asks = start("shopper", [*myself, "shopper", str(shop)], **pipes)
+        with open(f"{folder}/icecore.toml", "w") as config:
+            config.write(f'[[forward]]\nurl = "http://127.0.0.1:{recorder.port}"\nprotocol = "http"\ncompression = "none"\n')
+        probe = [icecore, "run", f"--config={folder}/icecore.toml", f"--data-dir={folder}/data"]
+        probe += [f"--{part}-addr=127.0.0.1:0" for part in ("http", "grpc", "otlp-http")]
+        probe += [f"--otlp-grpc-addr=127.0.0.1:{free_port()}", "--log-format=json", "--probe-profile-hertz=97"]
+        probe += [f"--probe-{what}-interval=2s" for what in ("network", "process", "profile", "metrics")]
+        log = open(f"{folder}/probe.log", "w")
+        agent = subprocess.Popen(probe, stderr=log)
+        running.append(agent)
+        while "probes attached" not in open(log.name).read():
+            if agent.poll() is not None:
+                sys.exit(open(log.name).read())
+            time.sleep(0.2)
+        serves.stdin.write("go\n")
+        serves.stdin.flush()
+        assert serves.stdout.readline() == "ready\n"
+        time.sleep(3)
+        moments = []
+        for _half in range(2):
+            moments.append(time.time_ns())
+            asks.stdin.write("go\n")
+            asks.stdin.flush()
+            assert asks.stdout.readline() == "done\n"
+            time.sleep(5)
+        moments.append(time.time_ns())
+        asked = 2 * (USERS + ORDERS + MISSING + BROKEN)
+        for _ in range(240):
+            if recorder.spans("shopper") == asked and recorder.spans("web") >= 3 * asked:
+                break
+            time.sleep(0.5)
+        # What comes behind the last spans: metrics of the second half.
+        time.sleep(5)
+        ours = descendants({process.pid for process in running} - {agent.pid})
+        agent.send_signal(signal.SIGTERM)
+        agent.wait(60)
+    finally:
+        for process in reversed(running):
+            process.terminate()
+        for process in running:
+            process.wait(30)
+    write(recorder, out, moments, ours)
+
+
+def write(recorder, out, moments, ours):
+    os.makedirs(out, exist_ok=True)
+    parts = {"traces": "resource_spans", "metrics": "resource_metrics", "logs": "resource_logs"}
+    for name, part in parts.items():
+        camel = "resource" + part.removeprefix("resource_").capitalize()
+        said = [one for message in recorder.kept[name] for one in plain(message, part, ours)]
+        # No name and no time: the same recording is the same file.
+        with open(f"{out}/{name}.json.gz", "wb") as file, gzip.GzipFile("", "wb", 9, file, 0) as packed:
+            packed.write(json.dumps({camel: said}, separators=(",", ":")).encode())
+    said = [time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at // 10**9)) + f".{at % 10**9:09d}Z" for at in moments]
+    truth = dict(zip(("from", "at", "to"), said)) | {"users": USERS, "orders": ORDERS}
+    truth |= {"missing": MISSING, "broken": BROKEN}
+    json.dump(truth, open(f"{out}/truth.json", "w"), indent=1)
+    print({service: recorder.spans(service) for service in [*PODS, "postgres"]})
+
+
+match sys.argv[1:]:
+    case ["web", *ports]:
+        web(*map(int, ports))
+    case ["shopper", port]:
+        shopper(int(port))
+    case [icecore, out]:
+        main(icecore, out)
+    case _:
+        sys.exit(__doc__)
