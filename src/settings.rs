@@ -125,6 +125,9 @@ pub(crate) struct Settings {
     pub(crate) probe_link_wait: Duration,
     pub(crate) probe_link_requests_max: usize,
     pub(crate) probe_link_bytes_max: Bytes,
+    pub(crate) probe_cpu_percent_max: u64,
+    #[serde(deserialize_with = "units::duration")]
+    pub(crate) probe_cpu_window: Duration,
     pub(crate) probe_events_ring_bytes: Bytes,
     pub(crate) probe_queue_spans_max: usize,
     #[serde(deserialize_with = "units::duration")]

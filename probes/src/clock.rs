@@ -42,9 +42,14 @@ pub(crate) fn monotonic() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// CPU time of the calling thread, in nanoseconds; takes some 0.3 microseconds.
+pub(crate) fn thread_nanos() -> u64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` can be written; both clocks exist on every kernel, so the call cannot fail.
+    // SAFETY: `time` can be written; the clocks exist on every kernel, so the call cannot fail.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
     seconds.unwrap_or(0) * 1_000_000_000 + nanos.unwrap_or(0)

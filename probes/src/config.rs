@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use icecore_probe_events::STACK_BYTES_MAX;
 
+use crate::budget::BudgetConfig;
 use crate::emit::EmitConfig;
 use crate::error::Error;
 use crate::identity::IdentityConfig;
@@ -37,6 +38,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// What is traced, sampled and taken out.
     pub rules: RulesConfig,
+    /// What all of this may cost.
+    pub budget: BudgetConfig,
     /// Where everything goes.
     pub emit: EmitConfig,
 }
@@ -187,6 +190,7 @@ impl Config {
         self.network.check()?;
         self.profile.check()?;
         self.pipeline.ties.check()?;
+        self.budget.check()?;
         let MachineConfig { enabled: _, every, processes_max, events_per_second_max } =
             &self.machine;
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
@@ -231,6 +235,14 @@ impl NetworkConfig {
         within("network records_per_second_max", *records_per_second_max, 0, 1_000_000)?;
         within("network sockets_max", *sockets_max as u64, 16, 4 << 20)?;
         within("network names_max", *names_max as u64, 0, 1 << 20)
+    }
+}
+
+impl BudgetConfig {
+    fn check(&self) -> Result<(), Error> {
+        let Self { cpu_percent_max, cpu_window } = self;
+        within("budget cpu_percent_max", *cpu_percent_max, 0, 100_000)?;
+        within("budget cpu_window in seconds", cpu_window.as_secs(), 1, 3_600)
     }
 }
 

@@ -27,6 +27,8 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::budget::Meter;
+use crate::loss::Losses;
 use crate::secret::Secret;
 use line::Line;
 use metrics::{EmitMetrics, Outcome};
@@ -162,7 +164,11 @@ impl OwnSockets {
 
 /// Checks the configuration and makes both halves. Does not connect: the receiver may come
 /// later. Must be called on a runtime.
-pub fn open(config: EmitConfig, registry: &mut Registry) -> Result<(Emitter, EmitTask), EmitError> {
+pub(crate) fn open(
+    config: EmitConfig,
+    meter: &Meter,
+    registry: &mut Registry,
+) -> Result<(Emitter, EmitTask), EmitError> {
     let metrics = Arc::new(EmitMetrics::new(registry));
     let (queue, spans) = mpsc::channel(config.queue_spans_max.max(1));
     let (collections, histograms) = mpsc::channel(config.queue_collections_max.max(1));
@@ -179,7 +185,7 @@ pub fn open(config: EmitConfig, registry: &mut Registry) -> Result<(Emitter, Emi
     };
     let held_bytes = Arc::clone(&emitter.held_bytes);
     let waiting = Waiting { spans, collections: histograms };
-    let line = Line::new(config, metrics, emitter.own_sockets())?;
+    let line = Line::new(config, metrics, emitter.own_sockets(), meter)?;
     let (line_of_profiles, unwanted) = (line.clone(), emitter.profiles_unwanted());
     let profiles =
         ProfileTask::new(line_of_profiles, waiting_profiles, Arc::clone(&held_bytes), unwanted);
@@ -255,6 +261,11 @@ impl Emitter {
     /// True while the receiver has no use for profiles: none need to be made.
     pub(crate) fn profiles_unwanted(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.profiles_unwanted)
+    }
+
+    /// What could not be sent.
+    pub(crate) fn losses(&self, losses: &mut Losses) {
+        self.metrics.losses(losses);
     }
 
     /// The connections of the sending task.

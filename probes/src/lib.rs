@@ -9,6 +9,7 @@
 
 mod attach;
 mod balance;
+mod budget;
 mod clock;
 mod config;
 mod connection;
@@ -19,6 +20,7 @@ mod histogram;
 pub mod identity;
 mod kernel;
 mod load;
+mod loss;
 mod machine;
 mod metrics;
 mod network;
@@ -41,6 +43,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use budget::BudgetConfig;
 pub use config::{CaptureConfig, Config, RungChoice, TlsConfig};
 pub use connection::Tls;
 pub use error::{Error, ErrorKind};
@@ -52,6 +55,8 @@ pub use tie::TieConfig;
 
 use attach::tls::{Finder, Hooks, TlsMetrics};
 use attach::{Walk, Walked};
+use budget::{Budget, Meter};
+use clock::monotonic;
 use connection::TableConfig;
 use emit::EmitTask;
 use identity::IdentityTask;
@@ -71,6 +76,8 @@ use rules::RulesTask;
 pub struct Probes {
     rung: Rung,
     poll_every: Duration,
+    /// What all of its tasks cost.
+    meter: Meter,
     /// The hooks are off when this is dropped.
     programs: Arc<Mutex<aya::Ebpf>>,
     /// None where no TLS library is to be read.
@@ -92,12 +99,14 @@ impl Probes {
         config.check()?;
         let Config { capture, mut limits, pipeline, network, machine, profile, identity, .. } =
             config;
-        let Config { rules, emit, .. } = config;
-        let (emitter, emit) = emit::open(emit, registry).map_err(Error::Emit)?;
+        let Config { rules, emit, budget, .. } = config;
+        let meter = Meter::default();
+        let (emitter, emit) = emit::open(emit, &meter, registry).map_err(Error::Emit)?;
         let proc_dir = identity.proc_dir.clone();
         let (identity, identity_task) =
             identity::open(identity, registry).await.map_err(Error::Identity)?;
-        let (profiling, profiles) = profile::prepare(profile, &proc_dir, &emitter, registry);
+        let (profiling, profiles) =
+            profile::prepare(profile, &proc_dir, &emitter, &meter, registry);
         let own = emitter.own_sockets();
         let (rules, rules_task) = rules::open(rules, registry).map_err(Error::Rules)?;
         limits.body_bytes_max = rules.rules().body_bytes_max();
@@ -115,7 +124,9 @@ impl Probes {
         let lives_wanted = capture.processes;
         let tls = TlsMetrics::new(registry);
         let (hints, hinted) = attach::tls::hints(&tls);
-        let loaded = tokio::task::spawn_blocking(move || hook(capture, profiling, tls));
+        let metered = meter.clone();
+        let hook = move || metered.work(|| hook(capture, profiling, tls));
+        let loaded = tokio::task::spawn_blocking(hook);
         let (loaded, finder, profiler) = loaded.await.map_err(Error::Task)??;
         let Loaded { rung, programs, data, control, events, .. } = loaded;
         let Loaded { connections, verdicts, figures, walks, .. } = loaded;
@@ -125,15 +136,18 @@ impl Probes {
         network.set_walks_missing(accounts && walk.is_none());
         // What has ended is told round by round, whether or not there is a walk.
         let take = move || walk.as_ref().map_or_else(|| Ok(Walked::default()), Walk::take);
-        let walks = Rounds::new(accounts.then(|| Arc::new(take) as Work<_>), walk_every);
-        let looks = Rounds::new(look, machine.every);
+        let walks = Rounds::new(accounts.then(|| Arc::new(take) as Work<_>), walk_every, &meter);
+        let looks = Rounds::new(look, machine.every, &meter);
         let maps = Maps { connections, verdicts, figures };
+        let budget =
+            Budget::new(&budget, meter.clone(), Arc::clone(&programs), monotonic(), registry);
         let metrics = Metrics::new(registry);
         let reader = Reader::new(Parts {
             rings,
             walks,
             looks,
             maps,
+            budget,
             table,
             pipeline,
             network,
@@ -147,6 +161,7 @@ impl Probes {
         Ok(Self {
             rung,
             poll_every,
+            meter,
             programs,
             finder,
             hinted,
@@ -167,23 +182,24 @@ impl Probes {
     /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let Self { rung: _, poll_every, programs, finder, hinted, profiler, mut reader, .. } = self;
-        let Self { emit, identity, rules, .. } = self;
+        let Self { meter, emit, identity, rules, .. } = self;
         let profiled = stop.child_token();
         // A thread cannot be dropped: it ends with this, however this ends.
         let _profiled = profiled.clone().drop_guard();
         let profiling = profiler.map(|one| one.start(profiled.clone())).transpose()?;
         // The sending side goes on until the last record was read.
         let read_all = CancellationToken::new();
-        let emit = tokio::spawn(emit.run(read_all.clone()));
-        let identity = tokio::spawn(identity.run(read_all.clone()));
-        let rules = tokio::spawn(rules.run(read_all.clone()));
+        let emit = tokio::spawn(meter.task(emit.run(read_all.clone())));
+        let identity = tokio::spawn(meter.task(identity.run(read_all.clone())));
+        let rules = tokio::spawn(meter.task(rules.run(read_all.clone())));
         let find = async {
             match finder {
-                Some(finder) => finder.run(hinted, stop.clone()).await,
+                Some(finder) => finder.run(hinted, stop.clone(), meter.clone()).await,
                 None => Ok(()),
             }
         };
-        let (result, found) = tokio::join!(reader.run(poll_every, &stop), find);
+        let reading = async { tokio::join!(reader.run(poll_every, &stop), find) };
+        let (result, found) = meter.task(reading).await;
         reader.last_walk().await;
         drop(programs);
         profiled.cancel();

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 
 use crate::balance::Balance;
 use crate::connection::Figures;
+use crate::loss::Losses;
 
 /// Gives the values of a label their names, in lower case.
 macro_rules! label_names {
@@ -180,6 +181,41 @@ impl Metrics {
         add(&self.connections_given_up, Fate::Evicted, evicted);
         add(&self.connections_given_up, Fate::Expired, expired);
         add(&self.connections_given_up, Fate::Replaced, replaced);
+    }
+}
+
+impl Metrics {
+    /// What of these figures is loss.
+    pub(crate) fn losses(&self, losses: &mut Losses) {
+        let families: [(&'static str, &Counts, &[(&'static str, Fate)]); 7] = [
+            (
+                "calls",
+                &self.calls,
+                &[
+                    ("untracked", Fate::Untracked),
+                    ("unplaced", Fate::Unplaced),
+                    ("ring_full", Fate::Refused),
+                ],
+            ),
+            ("pieces", &self.kernel_pieces, &[("ring_full", Fate::Refused)]),
+            ("pieces", &self.pieces, &[("malformed", Fate::Malformed)]),
+            ("ends", &self.kernel_ends, &[("ring_full", Fate::Refused)]),
+            ("accounts", &self.kernel_accounts, &[("ring_full", Fate::Refused)]),
+            ("process_events", &self.kernel_processes, &[("ring_full", Fate::Refused)]),
+            (
+                "connections",
+                &self.connections_given_up,
+                &[("evicted", Fate::Evicted), ("replaced", Fate::Replaced)],
+            ),
+        ];
+        for (what, family, reasons) in families {
+            for &(reason, outcome) in reasons {
+                losses.add(what, reason, &family.get_or_create(&Outcome { outcome }));
+            }
+        }
+        losses.add("calls", "unread", &self.calls_unread);
+        losses.add("calls", "cut", &self.calls_cut);
+        losses.add("bytes", "gap", &self.gap_bytes);
     }
 }
 

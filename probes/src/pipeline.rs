@@ -15,14 +15,16 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus_client::registry::Registry;
 
+use crate::budget::Level;
 use crate::connection::Tls;
 use crate::emit::Emitter;
 use crate::histogram::{Histograms, Recorded};
 use crate::identity::{Identity, Who};
+use crate::loss::Losses;
 use crate::profile::Export;
 use crate::protocol::{Counts, Exchange, Role};
 use crate::redact::Taken;
-use crate::rules::{Call, Decision, InForce, Rules};
+use crate::rules::{Call, Decision, InForce, Rules, Share};
 use crate::span::{self, Bodies, attribute::Attribute, facts::Facts};
 use crate::tie::{Held, TieConfig, Ties};
 use metrics::{LeftOut, PipelineMetrics};
@@ -105,6 +107,8 @@ pub struct Pipeline {
     /// What they want of a body was last told of this version.
     told: u64,
     ties: Ties,
+    /// What is left out to keep the budget, and the share of traces that it leaves.
+    shed: (Level, Share),
     /// When histograms were last sent.
     sent: Option<u64>,
 }
@@ -133,6 +137,7 @@ impl Pipeline {
             rules,
             told,
             ties,
+            shed: <(Level, Share)>::default(),
             sent: None,
         }
     }
@@ -191,10 +196,26 @@ impl Pipeline {
             self.metrics.taken(&taken);
             return;
         }
+        let body_bytes = self.bodies(&exchange, body_bytes);
         let bodies = Bodies { bytes_max: body_bytes, redaction: &redaction, taken: &mut taken };
         let span = span::span(&exchange, facts, bodies);
         self.metrics.taken(&taken);
         self.ties.hold(Held { resource: who.resource, span, end, share });
+    }
+
+    /// Leaves out so much from now on, to keep the budget.
+    pub(crate) fn shed(&mut self, level: Level) {
+        self.shed = (level, Share::new(level.share()).unwrap_or_default());
+    }
+
+    /// What is told of each body of an exchange, which may want so much.
+    fn bodies(&self, exchange: &Exchange, wanted: usize) -> usize {
+        if wanted == 0 || self.shed.0.keeps_bodies() {
+            return wanted;
+        }
+        let kept = [&exchange.request_captured, &exchange.response_captured];
+        self.metrics.bodies_left_out(kept.into_iter().filter(|body| !body.is_empty()).count());
+        0
     }
 
     /// Who ties requests to each other: is told of each piece before and after it is read.
@@ -205,14 +226,29 @@ impl Pipeline {
     /// Hands on the spans whose traces are decided. `caught_up`: see [`Ties::release`].
     pub(crate) fn release(&mut self, caught_up: Option<u64>) {
         while let Some(Held { resource, mut span, end, share }) = self.ties.release(caught_up) {
-            if !share.keeps(end.trace_id()) {
-                self.metrics.left_out(LeftOut::Sampled);
-                continue;
-            }
+            let share = match self.kept(share, end.trace_id()) {
+                Ok(share) => share,
+                Err(reason) => {
+                    self.metrics.left_out(reason);
+                    continue;
+                }
+            };
             span.trace_state = share.state(&span.trace_state);
             end.ids().write(&mut span);
             self.emitter.span(&resource, span);
         }
+    }
+
+    /// Of how many a span of this trace is one, by rule and budget together, or why it is none.
+    fn kept(&self, by_rule: Share, trace_id: [u8; 16]) -> Result<Share, LeftOut> {
+        let by_budget = self.shed.1;
+        if !by_rule.keeps(trace_id) {
+            return Err(LeftOut::Sampled);
+        }
+        if !by_budget.keeps(trace_id) {
+            return Err(LeftOut::Budget);
+        }
+        Ok(by_rule.and(by_budget))
     }
 
     /// Who a process is; pid 0: nobody knows whose it is.
@@ -250,15 +286,25 @@ impl Pipeline {
         self.metrics.counts(counts);
     }
 
-    /// Sends the histograms when they are due; call it about once a second. `now` is wall time.
-    pub fn tick(&mut self, now: u64) {
+    /// What was lost from parsed bytes to sent spans.
+    pub(crate) fn losses(&self, losses: &mut Losses) {
+        self.metrics.losses(losses);
+        self.ties.losses(losses);
+        self.emitter.losses(losses);
+    }
+
+    /// Sends the histograms when they are due, and says whether they were; call it about once a second. `now` is
+    /// wall time.
+    pub fn tick(&mut self, now: u64) -> bool {
         self.ties.show();
         let every = u64::try_from(self.config.histogram_every.as_nanos()).unwrap_or(u64::MAX);
         let last = *self.sent.get_or_insert(now);
         // A clock that was set back must not silence the histograms.
-        if now < last || now - last >= every {
+        let due = now < last || now - last >= every;
+        if due {
             self.send_histograms(now);
         }
+        due
     }
 
     /// Sends the histograms for the last time.

@@ -31,6 +31,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
+use crate::budget::Meter;
 use crate::emit::Emitter;
 
 pub(crate) use export::Export;
@@ -108,6 +109,7 @@ pub(crate) struct Prepared {
     pub(crate) config: ProfileConfig,
     proc_dir: PathBuf,
     metrics: ProfileMetrics,
+    meter: Meter,
     told: mpsc::Sender<Told>,
     /// The receiver has no use for profiles, for now.
     unwanted: Arc<AtomicBool>,
@@ -118,9 +120,11 @@ pub(crate) fn prepare(
     config: ProfileConfig,
     proc_dir: &Path,
     emitter: &Emitter,
+    meter: &Meter,
     registry: &mut Registry,
 ) -> (Prepared, mpsc::Receiver<Told>) {
     let (told, found) = mpsc::channel(TOLD_MAX);
     let (metrics, unwanted) = (ProfileMetrics::new(registry), emitter.profiles_unwanted());
-    (Prepared { config, proc_dir: proc_dir.to_owned(), metrics, told, unwanted }, found)
+    let meter = meter.clone();
+    (Prepared { config, proc_dir: proc_dir.to_owned(), metrics, meter, told, unwanted }, found)
 }

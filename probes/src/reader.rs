@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::Walked;
 use crate::attach::tls::Hints;
 use crate::balance::Balance;
+use crate::budget::Budget;
 use crate::clock::{WallClock, monotonic};
 use crate::connection::{Datagrams, Table, TableConfig, Verdict};
 use crate::emit::OwnSockets;
 use crate::error::Error;
 use crate::load::{Connections, Figures, Verdicts};
+use crate::loss::Losses;
 use crate::machine::{Lives, Reading, ReadingMetrics};
 use crate::metrics::{Metrics, log_balance};
 use crate::network::Network;
@@ -53,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) walks: Rounds<Walked>,
     pub(crate) looks: Rounds<Reading>,
     pub(crate) maps: Maps,
+    pub(crate) budget: Budget,
     pub(crate) table: TableConfig,
     pub(crate) pipeline: Pipeline,
     pub(crate) network: Network,
@@ -76,6 +79,7 @@ pub(crate) struct Reader {
 /// All but the rings, so that records can be borrowed from those meanwhile.
 struct Follower {
     maps: Maps,
+    budget: Budget,
     table: Table,
     datagrams: Datagrams,
     clock: WallClock,
@@ -87,6 +91,8 @@ struct Follower {
     hints: Hints,
     metrics: Metrics,
     balance: Balance,
+    /// When the agent was opened, wall clock in nanoseconds.
+    began: u64,
 }
 
 impl std::fmt::Debug for Reader {
@@ -97,13 +103,16 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { rings, walks, looks, maps, table, pipeline, .. } = parts;
+        let Parts { rings, walks, looks, maps, budget, table, pipeline, .. } = parts;
         let Parts { network, profiles, readings, lives, own, hints, metrics, .. } = parts;
+        let clock = WallClock::new();
         let follower = Follower {
+            began: clock.wall(monotonic()),
             maps,
+            budget,
             datagrams: Datagrams::new(&table.limits),
             table: Table::new(table),
-            clock: WallClock::new(),
+            clock,
             pipeline,
             network,
             readings,
@@ -333,7 +342,23 @@ impl Follower {
         table.expire(now, clock, &mut sink);
         datagrams.expire(clock.wall(now), &mut sink);
         self.show();
-        self.pipeline.tick(self.clock.wall(now));
+        let calls = self.balance.kernel(icecore_probe_events::Counter::Seen);
+        if let Some(level) = self.budget.look(now, calls) {
+            self.pipeline.shed(level);
+        }
+        let wall = self.clock.wall(now);
+        if self.pipeline.tick(wall) {
+            self.send_losses(wall);
+        }
+    }
+
+    fn send_losses(&self, now: u64) {
+        let mut losses = Losses::default();
+        self.metrics.losses(&mut losses);
+        self.pipeline.losses(&mut losses);
+        if let Some(rows) = losses.export(self.pipeline.host(), self.began, now) {
+            self.pipeline.emitter().metrics(vec![rows]);
+        }
     }
 
     fn show(&mut self) {
@@ -354,7 +379,10 @@ impl Follower {
         self.show();
         log_balance(&self.balance);
         self.send_network();
-        self.pipeline.finish(self.clock.wall(monotonic()));
+        let now = self.clock.wall(monotonic());
+        self.pipeline.release(Some(u64::MAX));
+        self.send_losses(now);
+        self.pipeline.finish(now);
     }
 }
 

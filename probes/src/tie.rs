@@ -22,6 +22,7 @@ use icecore_probe_events::{FLAG_PLAIN, FLAG_WAITS, OUTBOUND, PLAIN, Piece};
 use prometheus_client::registry::Registry;
 
 use crate::connection::Newest;
+use crate::loss::Losses;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{Begun, Exchange, Role};
 use crate::span::link::{Shared, headers};
@@ -309,6 +310,11 @@ impl Ties {
                 self.metrics.gave_up(GivenUp::Requests);
             }
         }
+    }
+
+    /// What was forgotten before its time.
+    pub(crate) fn losses(&self, losses: &mut Losses) {
+        self.metrics.losses(losses);
     }
 
     /// Shows how much is remembered.

@@ -7,8 +7,8 @@ use icecore_probes::identity::{IdentityConfig, Kubernetes as Cluster};
 use icecore_probes::rules::{self, RulesConfig};
 use icecore_probes::secret::Secret;
 use icecore_probes::{
-    CaptureConfig, Config, ErrorKind, MachineConfig, NetworkConfig, Probes, ProfileConfig,
-    RungChoice, TieConfig, TlsConfig,
+    BudgetConfig, CaptureConfig, Config, ErrorKind, MachineConfig, NetworkConfig, Probes,
+    ProfileConfig, RungChoice, TieConfig, TlsConfig,
 };
 use prometheus_client::registry::Registry;
 use tracing::{info, warn};
@@ -91,6 +91,10 @@ pub(crate) fn config(
         events_per_second_max: settings.probe_process_events_max,
     };
     config.profile = profile(settings)?;
+    config.budget = BudgetConfig {
+        cpu_percent_max: settings.probe_cpu_percent_max,
+        cpu_window: settings.probe_cpu_window,
+    };
     config.emit.queue_spans_max = settings.probe_queue_spans_max;
     config.emit.batch_after = settings.probe_send_interval;
     config.emit.endpoint = endpoint(settings, otlp_addr);

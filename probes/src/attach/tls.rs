@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::Meter;
 use crate::clock::monotonic;
 use crate::config::TlsConfig;
 use crate::error::Error;
@@ -119,6 +120,7 @@ impl Finder {
         mut self,
         mut hints: mpsc::Receiver<u32>,
         stop: CancellationToken,
+        meter: Meter,
     ) -> Result<(), Error> {
         let mut tick = tokio::time::interval(self.config.scan_every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -139,6 +141,8 @@ impl Finder {
                 }
                 self
             };
+            let meter = meter.clone();
+            let work = move || meter.work(work);
             self = tokio::task::spawn_blocking(work).await.map_err(Error::Task)?;
         }
     }

@@ -23,6 +23,8 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 use tracing::{debug, warn};
 
+use crate::budget::Meter;
+
 use super::metrics::{EmitMetrics, Outcome};
 use super::verdict::{Verdict, verdict};
 use super::{EmitConfig, EmitError, OwnSockets};
@@ -44,8 +46,9 @@ impl Line {
         config: EmitConfig,
         metrics: Arc<EmitMetrics>,
         own: OwnSockets,
+        meter: &Meter,
     ) -> Result<Self, EmitError> {
-        let channel = channel(&config, own)?;
+        let channel = channel(&config, own, meter)?;
         let headers = headers(&config)?;
         let compress = config.compress;
         Ok(Self { config: Arc::new(config), metrics, channel, headers, compress })
@@ -203,7 +206,7 @@ fn headers(config: &EmitConfig) -> Result<MetadataMap, EmitError> {
 }
 
 /// A channel that connects when it is first used, and tells which sockets it uses.
-fn channel(config: &EmitConfig, own: OwnSockets) -> Result<Channel, EmitError> {
+fn channel(config: &EmitConfig, own: OwnSockets, meter: &Meter) -> Result<Channel, EmitError> {
     let wrong = |reason: String| EmitError::Endpoint { endpoint: config.endpoint.clone(), reason };
     let mut endpoint =
         Endpoint::from_shared(config.endpoint.clone()).map_err(|error| wrong(error.to_string()))?;
@@ -221,7 +224,7 @@ fn channel(config: &EmitConfig, own: OwnSockets) -> Result<Channel, EmitError> {
     }
     let connect_timeout = config.request_timeout;
     let connector = tower::service_fn(move |uri: Uri| connect(uri, own.clone(), connect_timeout));
-    Ok(endpoint.connect_with_connector_lazy(connector))
+    Ok(endpoint.executor(meter.clone()).connect_with_connector_lazy(connector))
 }
 
 async fn connect(

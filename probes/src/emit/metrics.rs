@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use crate::loss::Losses;
 use crate::metrics::label_names;
 
 /// What became of an item.
@@ -103,6 +104,28 @@ impl EmitMetrics {
 
     pub(super) fn profiles(&self, outcome: Outcome, count: u64) {
         self.profiles.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
+    }
+
+    /// What of these figures is loss.
+    pub(super) fn losses(&self, losses: &mut Losses) {
+        let kinds = [
+            ("spans", &self.spans),
+            ("logs", &self.logs),
+            ("metric_exports", &self.metrics),
+            ("profiles", &self.profiles),
+        ];
+        for (what, family) in kinds {
+            for (name, outcome) in [
+                ("refused", Outcome::Refused),
+                ("unimplemented", Outcome::Unimplemented),
+                ("queue_full", Outcome::QueueFull),
+                ("queue_bytes_full", Outcome::QueueBytesFull),
+                ("gave_up", Outcome::GaveUp),
+                ("stopped", Outcome::Stopped),
+            ] {
+                losses.add(what, name, &family.get_or_create(&OutcomeLabel { outcome }));
+            }
+        }
     }
 
     pub(super) fn retried(&self) {

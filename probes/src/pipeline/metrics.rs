@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use crate::loss::Losses;
 use crate::metrics::label_names;
 use crate::protocol::{Counts, Role};
 use crate::redact::{Kind, Taken};
@@ -50,9 +51,11 @@ pub(super) enum LeftOut {
     Rule,
     /// Its trace is not of the share that a rule keeps.
     Sampled,
+    /// Its trace is not of the share that the budget allows.
+    Budget,
 }
 
-label_names!(LeftOut { Rule => "rule", Sampled => "sampled" });
+label_names!(LeftOut { Rule => "rule", Sampled => "sampled", Budget => "budget" });
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -78,6 +81,7 @@ pub(super) struct PipelineMetrics {
     resyncs: Counter,
     revoked: Counter,
     left_out: Family<ReasonLabel, Counter>,
+    bodies_left_out: Counter,
     redacted: Family<KindLabel, Counter>,
 }
 
@@ -92,6 +96,7 @@ impl PipelineMetrics {
             resyncs: Counter::default(),
             revoked: Counter::default(),
             left_out: Family::default(),
+            bodies_left_out: Counter::default(),
             redacted: Family::default(),
         };
         metrics.register_rules(registry);
@@ -137,8 +142,13 @@ impl PipelineMetrics {
     fn register_rules(&self, registry: &mut Registry) {
         registry.register(
             "icecore_probes_spans_left_out",
-            "Requests that have no span, by what the rules say; their durations are counted",
+            "Requests that have no span, and why; their durations are counted",
             self.left_out.clone(),
+        );
+        registry.register(
+            "icecore_probes_bodies_left_out",
+            "Bodies that a rule wants told and that the budget has left out",
+            self.bodies_left_out.clone(),
         );
         registry.register(
             "icecore_probes_redacted_bytes",
@@ -149,6 +159,25 @@ impl PipelineMetrics {
 
     pub(super) fn left_out(&self, reason: LeftOut) {
         self.left_out.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    pub(super) fn bodies_left_out(&self, count: usize) {
+        self.bodies_left_out.inc_by(count as u64);
+    }
+
+    /// What of these figures is loss.
+    pub(super) fn losses(&self, losses: &mut Losses) {
+        for (name, reason) in
+            [("rule", LeftOut::Rule), ("sampled", LeftOut::Sampled), ("budget", LeftOut::Budget)]
+        {
+            losses.add("spans", name, &self.left_out.get_or_create(&ReasonLabel { reason }));
+        }
+        let unparsed = OutcomeLabel { outcome: Fate::Unparsed };
+        losses.add("bytes", "unparsed", &self.bytes.get_or_create(&unparsed));
+        losses.add("bodies", "budget", &self.bodies_left_out);
+        losses.add("requests", "too_many_waiting", &self.requests_shed);
+        losses.add("responses", "request_not_seen", &self.responses_without_request);
+        losses.add("series", "overflow", &self.overflowed);
     }
 
     pub(super) fn taken(&self, taken: &Taken) {

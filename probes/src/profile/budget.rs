@@ -3,7 +3,7 @@
 //! Invariant: within any second the work that is counted stops soon after the share is used up, and goes on
 //! in the next.
 
-use crate::clock::monotonic;
+use crate::clock::{monotonic, thread_nanos};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -54,15 +54,6 @@ impl Budget {
         self.told += micros * 1_000;
         micros
     }
-}
-
-/// CPU time of this thread.
-fn thread_nanos() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` can be written; the clock exists on every kernel, so the call cannot fail.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    seconds.unwrap_or(0) * SECOND + nanos.unwrap_or(0)
 }
 
 #[cfg(test)]

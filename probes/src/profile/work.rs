@@ -24,6 +24,7 @@ use super::metrics::{Fate, ProfileMetrics};
 use super::process::{Processes, Space};
 use super::unwind::{Registers, Stack, unwind};
 use super::{Prepared, ProfileConfig, Told};
+use crate::budget::Meter;
 use crate::clock::{WallClock, monotonic};
 
 /// How long samples wait at most.
@@ -47,6 +48,7 @@ pub(crate) struct Profiler {
     work: Work,
     told: mpsc::Sender<Told>,
     every: u64,
+    meter: Meter,
     /// The receiver has no use for profiles, for now.
     unwanted: Arc<AtomicBool>,
 }
@@ -76,7 +78,7 @@ impl std::fmt::Debug for Profiler {
 
 impl Profiler {
     pub(crate) fn new(prepared: Prepared, maps: ProfileMaps) -> Self {
-        let Prepared { config, proc_dir, metrics, told, unwanted } = prepared;
+        let Prepared { config, proc_dir, metrics, meter, told, unwanted } = prepared;
         let every = crate::nanos(config.every);
         let work = Work {
             processes: Processes::new(
@@ -95,31 +97,37 @@ impl Profiler {
             stack: Vec::new(),
             config,
         };
-        Self { maps, work, told, every, unwanted }
+        Self { maps, work, told, every, meter, unwanted }
     }
 
     /// Works until `stop`, and hands on the last of it. Not for a thread of the runtime.
     pub(crate) fn run(mut self, stop: &CancellationToken) {
         let mut clock = WallClock::new();
         let mut began = monotonic();
+        let meter = self.meter.clone();
         loop {
             let stopping = stop.is_cancelled();
-            let emptied = self.turn();
-            let now = monotonic();
-            let stopped = stopping && emptied;
-            if stopped || now.saturating_sub(began) >= self.every {
-                clock.sync();
-                let (start, end) = (clock.wall(began), clock.wall(now));
-                self.finish_interval(start, end, now);
-                began = now;
-            }
-            if stopped {
+            let emptied = meter.work(|| self.round(&mut clock, &mut began, stopping));
+            if stopping && emptied {
                 return;
             }
             if emptied {
                 self.wait();
             }
         }
+    }
+
+    /// One turn, and the end of the interval where that has come; true where the ring is empty.
+    fn round(&mut self, clock: &mut WallClock, began: &mut u64, stopping: bool) -> bool {
+        let emptied = self.turn();
+        let now = monotonic();
+        if stopping && emptied || now.saturating_sub(*began) >= self.every {
+            clock.sync();
+            let (start, end) = (clock.wall(*began), clock.wall(now));
+            self.finish_interval(start, end, now);
+            *began = now;
+        }
+        emptied
     }
 
     /// Until the ring fills, or for a while.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::budget::Meter;
 use crate::error::Error;
 
 /// What is done in a round.
@@ -19,6 +20,7 @@ pub(crate) struct Rounds<T> {
     work: Option<Work<T>>,
     every: Interval,
     under_way: Option<JoinHandle<Result<T, Error>>>,
+    meter: Meter,
 }
 
 /// What comes next.
@@ -32,10 +34,10 @@ pub(super) enum Step<T> {
 
 impl<T: Send + 'static> Rounds<T> {
     /// Must be called on a runtime.
-    pub(crate) fn new(work: Option<Work<T>>, every: Duration) -> Self {
+    pub(crate) fn new(work: Option<Work<T>>, every: Duration, meter: &Meter) -> Self {
         let mut every = tokio::time::interval(every);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { work, every, under_way: None }
+        Self { work, every, under_way: None, meter: meter.clone() }
     }
 
     /// Waits for what comes next; never returns where there are no rounds. May be dropped at any time.
@@ -55,7 +57,9 @@ impl<T: Send + 'static> Rounds<T> {
     /// Begins a round.
     pub(super) fn begin(&mut self) {
         if let Some(work) = self.work.clone() {
-            self.under_way = Some(tokio::task::spawn_blocking(move || work()));
+            let meter = self.meter.clone();
+            let work = move || meter.work(|| work());
+            self.under_way = Some(tokio::task::spawn_blocking(work));
         }
     }
 

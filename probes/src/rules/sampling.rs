@@ -36,30 +36,33 @@ impl Share {
         u64::from_be_bytes([a, b, c, d, e, f, g, h]) & (ALL - 1) >= self.threshold
     }
 
-    /// The trace state of a span that was kept; `state`: what came with the request.
+    /// The share that both keep: the smaller one, since the larger keeps all of it.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { threshold: self.threshold.max(other.threshold) }
+    }
+
+    /// The trace state of a span that was kept; `state`: what came with the request. Who sent that has its own
+    /// share, of its own spans: every request is seen here, whether or not its caller was kept, so that ours alone
+    /// says of how many this span is one.
     pub(crate) fn state(self, state: &str) -> String {
-        if self.threshold == 0 {
-            return state.to_owned();
-        }
         let members = || state.split(',').map(str::trim).filter(|member| !member.is_empty());
         let ours = members().find_map(|member| member.strip_prefix("ot="));
         let fields = || ours.unwrap_or_default().split(';').filter(|field| !field.is_empty());
-        let theirs = fields().find_map(|field| threshold(field.strip_prefix("th:")?));
-        let threshold = self.threshold.max(theirs.unwrap_or_default());
-        let digits = format!("{threshold:014x}");
-        let digits = digits.trim_end_matches('0');
+        let theirs = fields().any(|field| field.starts_with("th:"));
+        if self.threshold == 0 && !theirs {
+            return state.to_owned();
+        }
+        let digits = format!("{:014x}", self.threshold);
+        let digits = match digits.trim_end_matches('0') {
+            "" => "0",
+            digits => digits,
+        };
         let others = fields().filter(|field| !field.starts_with("th:"));
         let own = [format!("th:{digits}")].into_iter().chain(others.map(str::to_owned));
         let own = format!("ot={}", own.collect::<Vec<_>>().join(";"));
         let rest = members().filter(|member| !member.starts_with("ot=")).map(str::to_owned);
         [own].into_iter().chain(rest).collect::<Vec<_>>().join(",")
     }
-}
-
-/// Hexadecimal digits with the zeros behind them left out.
-fn threshold(digits: &str) -> Option<u64> {
-    let count = u32::try_from(digits.len()).ok().filter(|count| (1..=14).contains(count))?;
-    Some(u64::from_str_radix(digits, 16).ok()? << (RANDOM_BITS - 4 * count))
 }
 
 #[cfg(test)]
@@ -73,14 +76,17 @@ mod tests {
     }
 
     /// Scenario: shares and trace states as W3C and OpenTelemetry write them.
-    /// Guarantees: thresholds in their notation, other members kept, the stronger threshold wins.
+    /// Guarantees: thresholds in their notation, other members kept, the threshold of whoever sent
+    /// the request replaced by our own.
     #[test]
     fn states() {
         assert_eq!(share(1.0).state("a=b"), "a=b");
         assert_eq!(share(0.5).state(""), "ot=th:8");
         assert_eq!(share(0.25).state("a=b"), "ot=th:c,a=b");
-        assert_eq!(share(0.5).state("a=b,ot=rv:1234;th:c"), "ot=th:c;rv:1234,a=b");
+        assert_eq!(share(0.5).state("a=b,ot=rv:1234;th:c"), "ot=th:8;rv:1234,a=b");
         assert_eq!(share(0.25).state("ot=th:8,a=b"), "ot=th:c,a=b");
+        assert_eq!(share(1.0).state("a=b,ot=th:c;rv:1234"), "ot=th:0;rv:1234,a=b");
+        assert_eq!(share(0.75).and(share(0.5)), share(0.5));
         assert_eq!(share(0.5).state("ot=th:zz"), "ot=th:8");
         assert_eq!([Share::new(1.1), Share::new(-0.1), Share::new(f64::NAN)], [None; 3]);
         assert!(!share(0.0).keeps([0xff; 16]) && share(1.0).keeps([0; 16]));

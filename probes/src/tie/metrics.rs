@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::end::How;
+use crate::loss::Losses;
 use crate::metrics::label_names;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -109,6 +110,17 @@ impl TieMetrics {
 
     pub(super) fn gave_up(&self, reason: GivenUp) {
         self.given_up.get_or_create(&Why { reason }).inc();
+    }
+
+    /// What of these figures is loss: of whom it is not known any more whose calls they made.
+    pub(super) fn losses(&self, losses: &mut Losses) {
+        for (name, reason) in [
+            ("requests_max", GivenUp::Requests),
+            ("spans_max", GivenUp::Spans),
+            ("span_bytes_max", GivenUp::SpanBytes),
+        ] {
+            losses.add("ties", name, &self.given_up.get_or_create(&Why { reason }));
+        }
     }
 
     pub(super) fn show(&self, serving: usize, held: usize) {

@@ -85,7 +85,7 @@ impl Stage {
     }
 }
 
-async fn until(mut met: impl FnMut() -> bool) {
+pub(crate) async fn until(mut met: impl FnMut() -> bool) {
     let end = tokio::time::Instant::now() + PATIENCE * 2;
     while !met() {
         assert!(tokio::time::Instant::now() < end, "it does not come to that");
@@ -94,7 +94,7 @@ async fn until(mut met: impl FnMut() -> bool) {
 }
 
 /// A figure of the agent; 0 where it is not there yet.
-fn figure(registry: &Registry, name: &str) -> u64 {
+pub(crate) fn figure(registry: &Registry, name: &str) -> u64 {
     let mut shown = String::new();
     prometheus_client::encoding::text::encode(&mut shown, registry).unwrap();
     let found = shown.lines().find_map(|line| line.strip_prefix(name));

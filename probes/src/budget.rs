@@ -1,0 +1,122 @@
+//! What the agent may cost: it keeps to it by telling less, bodies first, spans next, durations never.
+//!
+//! Invariants: what is left out is counted by those who leave it out; a span that is told says of how many it is
+//! one; nothing is left out while the average over the window is within the bound.
+
+mod control;
+mod kernel;
+mod level;
+mod meter;
+mod metrics;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aya::Ebpf;
+use prometheus_client::registry::Registry;
+
+use control::{Allowed, Control, Spent};
+use kernel::Kernel;
+pub(crate) use level::Level;
+pub(crate) use meter::Meter;
+use metrics::BudgetMetrics;
+
+/// What the agent may cost.
+#[derive(Debug, Clone)]
+pub struct BudgetConfig {
+    /// The share of one CPU, in hundredths, that the agent and its kernel programs may take. 0: any.
+    pub cpu_percent_max: u64,
+    /// The time over which that is an average: a burst is told whole that is over the share for less.
+    pub cpu_window: Duration,
+}
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self { cpu_percent_max: 5, cpu_window: Duration::from_mins(1) }
+    }
+}
+
+/// Weighs what was used against what may be.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    allowed: Allowed,
+    control: Control,
+    meter: Meter,
+    kernel: Kernel,
+    metrics: BudgetMetrics,
+    /// The last look: when it was, what the meter said, and how many calls had been seen.
+    last: (u64, u64, u64),
+}
+
+impl Budget {
+    /// `now`: of the monotonic clock.
+    pub(crate) fn new(
+        config: &BudgetConfig,
+        meter: Meter,
+        programs: Arc<Mutex<Ebpf>>,
+        now: u64,
+        registry: &mut Registry,
+    ) -> Self {
+        let cpu = match config.cpu_percent_max {
+            0 => f64::INFINITY,
+            percent => percent as f64 / 100.0,
+        };
+        let allowed = Allowed { cpu, window: crate::nanos(config.cpu_window) as f64 };
+        let metrics = BudgetMetrics::new(registry);
+        metrics.allowed(cpu);
+        let last = (now, meter.nanos(), 0);
+        Self {
+            allowed,
+            control: Control::new(allowed),
+            meter,
+            kernel: Kernel::new(programs),
+            metrics,
+            last,
+        }
+    }
+
+    /// Looks at what was used, about once a second. `calls`: how many were seen so far. What is left out from
+    /// now on, where that has changed.
+    pub(crate) fn look(&mut self, now: u64, calls: u64) -> Option<Level> {
+        let (then, agent_before, calls_before) = self.last;
+        let elapsed = now.saturating_sub(then);
+        if elapsed == 0 {
+            return None;
+        }
+        let agent_now = self.meter.nanos();
+        self.last = (now, agent_now, calls);
+        let agent = agent_now.saturating_sub(agent_before);
+        let kernel = self.kernel.look(calls.saturating_sub(calls_before), elapsed);
+        let cpu = agent as f64 + kernel;
+        let used = cpu / elapsed as f64;
+        self.metrics.spent(agent, whole(kernel), used);
+        self.metrics.call(self.kernel.nanos_a_call());
+        let before = self.control.level();
+        let spent = Spent { elapsed: elapsed as f64, cpu, memory: 0.0 };
+        self.control = self.control.after(spent, self.allowed);
+        let level = self.control.level();
+        (level != before).then(|| self.change(before, level, used))
+    }
+
+    fn change(&self, before: Level, level: Level, used: f64) -> Level {
+        self.metrics.changed(before, level);
+        let (cpu_used, cpu_allowed) = (percent(used), percent(self.allowed.cpu));
+        let (bodies, spans_share) = (level.keeps_bodies(), level.share());
+        let level_now = level.number();
+        if level > before {
+            tracing::warn!(level_now, bodies, spans_share, cpu_used, cpu_allowed, "telling less");
+        } else {
+            tracing::info!(level_now, bodies, spans_share, cpu_used, cpu_allowed, "telling more");
+        }
+        level
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+fn whole(nanos: f64) -> u64 {
+    nanos as u64
+}

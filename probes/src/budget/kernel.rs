@@ -1,0 +1,148 @@
+//! What the kernel programs cost the programs that they look at.
+//!
+//! The kernel can be told to time every program, which costs each run of each program of the machine some 30
+//! nanoseconds, ours or not. So it is told to for one look in ten: what a call that was seen has cost then is the
+//! price of all that are seen until the next time. Invariants: the timing is off whenever no look is under way that
+//! needs it, and when this is dropped; a kernel that does not time programs leaves the price at what it is known
+//! to be at least.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, TryLockError};
+
+use aya::Ebpf;
+use aya::sys::{Stats, enable_stats};
+
+/// Looks from one that is timed to the next.
+const EVERY: u32 = 10;
+/// Fewer calls tell no price.
+const CALLS_MIN: u64 = 32;
+/// Taken for the price of a call where it was never measured: what one costs on a slow machine.
+const NANOS_A_CALL: f64 = 1_500.0;
+
+/// Times of all programs so far, in nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Times {
+    /// Of those that run when bytes pass or connections change.
+    calls: u64,
+    /// Of those that run as time goes by: samples, processes, walks.
+    others: u64,
+}
+
+/// Prices the kernel's part.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    /// None where the kernel does not time programs.
+    programs: Option<Arc<Mutex<Ebpf>>>,
+    timing: Option<(OwnedFd, Times)>,
+    price: Price,
+    looks: u32,
+}
+
+/// What is known of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Price {
+    nanos_a_call: f64,
+    /// Nanoseconds a nanosecond.
+    others: f64,
+}
+
+impl Price {
+    /// What so many calls cost in so much time, where it was not measured.
+    fn estimate(self, calls: u64, elapsed: u64) -> f64 {
+        self.nanos_a_call * calls as f64 + self.others * elapsed as f64
+    }
+
+    /// As it was measured last.
+    fn measured(self, times: Times, calls: u64, elapsed: u64) -> Self {
+        let known = calls >= CALLS_MIN;
+        let nanos_a_call =
+            if known { times.calls as f64 / calls as f64 } else { self.nanos_a_call };
+        Self { nanos_a_call, others: times.others as f64 / (elapsed as f64).max(1.0) }
+    }
+}
+
+impl Kernel {
+    /// Has the kernel time the programs for the first look.
+    pub(super) fn new(programs: Arc<Mutex<Ebpf>>) -> Self {
+        let price = Price { nanos_a_call: NANOS_A_CALL, others: 0.0 };
+        let mut kernel = Self { programs: Some(programs), timing: None, price, looks: 0 };
+        kernel.begin();
+        kernel
+    }
+
+    /// What the programs have cost since the last look, in nanoseconds: so many calls were seen.
+    pub(super) fn look(&mut self, calls: u64, elapsed: u64) -> f64 {
+        self.looks += 1;
+        let timed = self.timing.take().and_then(|(_on, before)| {
+            let now = self.times()?;
+            let calls = now.calls.saturating_sub(before.calls);
+            Some(Times { calls, others: now.others.saturating_sub(before.others) })
+        });
+        if self.looks.is_multiple_of(EVERY) {
+            self.begin();
+        }
+        let Some(times) = timed else { return self.price.estimate(calls, elapsed) };
+        self.price = self.price.measured(times, calls, elapsed);
+        (times.calls + times.others) as f64
+    }
+
+    /// The price of a call, in nanoseconds.
+    pub(super) fn nanos_a_call(&self) -> f64 {
+        self.price.nanos_a_call
+    }
+
+    fn begin(&mut self) {
+        if self.programs.is_none() {
+            return;
+        }
+        match enable_stats(Stats::RunTime) {
+            Ok(on) => self.timing = self.times().map(|times| (on, times)),
+            Err(error) => {
+                let reason: &dyn std::error::Error = &error;
+                tracing::debug!(reason, "the kernel does not time its programs");
+                self.programs = None;
+            }
+        }
+    }
+
+    /// None while programs are being put in or taken out.
+    fn times(&self) -> Option<Times> {
+        let programs = match self.programs.as_ref()?.try_lock() {
+            Ok(programs) => programs,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let mut times = Times::default();
+        for (name, program) in programs.programs() {
+            // Those that are not loaded have none.
+            let Ok(info) = program.info() else { continue };
+            let nanos = u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX);
+            if by_time(name) { times.others += nanos } else { times.calls += nanos }
+        }
+        Some(times)
+    }
+}
+
+/// What runs as often however much passes.
+fn by_time(program: &str) -> bool {
+    matches!(program, "profile" | "sockets") || program.starts_with("sched_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: a look that was timed, one with hardly a call, and one that was not timed.
+    /// Guarantees: the price is what was measured, is not learnt from a handful of calls, and is asked of the
+    /// calls that nobody timed.
+    #[test]
+    fn the_price_is_what_was_measured() {
+        let first = Price { nanos_a_call: NANOS_A_CALL, others: 0.0 };
+        let times = Times { calls: 800_000, others: 2_000_000 };
+        let known = first.measured(times, 1_000, 1_000_000_000);
+        assert_eq!(known, Price { nanos_a_call: 800.0, others: 0.002 });
+        let still = known.measured(Times { calls: 90_000, others: 0 }, 3, 1_000_000_000);
+        assert_eq!(still, Price { nanos_a_call: 800.0, others: 0.0 });
+        assert_eq!(known.estimate(500, 2_000_000_000), 4_400_000.0);
+    }
+}
