@@ -16,6 +16,7 @@ mod known;
 mod large;
 mod load;
 mod machine;
+mod probes;
 mod queries;
 mod remote;
 mod report;
@@ -120,6 +121,7 @@ async fn measure(bench: &Bench, part: Part, measured: &mut Measured) -> Result<(
         Part::Sustained => Box::pin(sustained::measure(bench, measured)).await,
         Part::Large => Box::pin(large::measure(bench, measured)).await,
         Part::Compact => Box::pin(compact::measure(bench, measured)).await,
+        Part::Probes => Box::pin(probes::measure(bench, measured)).await,
     }
 }
 

@@ -189,6 +189,8 @@ pub(crate) enum Part {
     Large,
     /// `icecore store compact` on many small files.
     Compact,
+    /// `icecore probe` beside an nginx: what it costs, and that it misses nothing. Needs root.
+    Probes,
 }
 
 impl Part {
@@ -201,6 +203,7 @@ impl Part {
             Self::Sustained => "Sustained load and live rows",
             Self::Large => "A store of many hours",
             Self::Compact => "Compaction alone",
+            Self::Probes => "The probes beside nginx",
         }
     }
 }
@@ -242,6 +245,9 @@ pub(crate) struct BenchArgs {
     /// Spans that are merged where compaction is measured alone.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) compact_spans: u64,
+    /// How long each stretch of requests beside the probes lasts, in seconds.
+    #[arg(long, default_value = "20", value_parser = seconds)]
+    pub(crate) probes_for: Duration,
     /// What each request to the slow bucket waits, in milliseconds.
     #[arg(long, default_value_t = 50)]
     pub(crate) latency_ms: u64,

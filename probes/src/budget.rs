@@ -6,6 +6,7 @@
 mod control;
 mod kernel;
 mod level;
+mod memory;
 mod meter;
 mod metrics;
 
@@ -15,9 +16,11 @@ use std::time::Duration;
 use aya::Ebpf;
 use prometheus_client::registry::Registry;
 
+use crate::clock::monotonic;
 use control::{Allowed, Control, Spent};
 use kernel::Kernel;
 pub(crate) use level::Level;
+pub(crate) use memory::{Holder, Memory};
 pub(crate) use meter::Meter;
 use metrics::BudgetMetrics;
 
@@ -28,13 +31,19 @@ pub struct BudgetConfig {
     pub cpu_percent_max: u64,
     /// The time over which that is an average: a burst is told whole that is over the share for less.
     pub cpu_window: Duration,
+    /// Bytes that the agent may hold: rings, maps and tables of files at their largest, what parsers hold of
+    /// connections, and spans that wait.
+    pub memory_bytes_max: usize,
 }
 
 impl Default for BudgetConfig {
     fn default() -> Self {
-        Self { cpu_percent_max: 5, cpu_window: Duration::from_mins(1) }
+        Self { cpu_percent_max: 5, cpu_window: Duration::from_mins(1), memory_bytes_max: 200 << 20 }
     }
 }
+
+/// Less is told once so much of the memory is held: before anything has to be refused.
+const MEMORY_HIGH: f64 = 0.9;
 
 /// Weighs what was used against what may be.
 #[derive(Debug)]
@@ -43,18 +52,18 @@ pub(crate) struct Budget {
     control: Control,
     meter: Meter,
     kernel: Kernel,
+    memory: Memory,
     metrics: BudgetMetrics,
     /// The last look: when it was, what the meter said, and how many calls had been seen.
     last: (u64, u64, u64),
 }
 
 impl Budget {
-    /// `now`: of the monotonic clock.
+    /// Reads the clock.
     pub(crate) fn new(
         config: &BudgetConfig,
-        meter: Meter,
-        programs: Arc<Mutex<Ebpf>>,
-        now: u64,
+        (meter, memory): (&Meter, &Memory),
+        programs: &Arc<Mutex<Ebpf>>,
         registry: &mut Registry,
     ) -> Self {
         let cpu = match config.cpu_percent_max {
@@ -63,13 +72,14 @@ impl Budget {
         };
         let allowed = Allowed { cpu, window: crate::nanos(config.cpu_window) as f64 };
         let metrics = BudgetMetrics::new(registry);
-        metrics.allowed(cpu);
-        let last = (now, meter.nanos(), 0);
+        metrics.allowed(if cpu.is_finite() { cpu } else { 0.0 });
+        let last = (monotonic(), meter.nanos(), 0);
         Self {
             allowed,
             control: Control::new(allowed),
-            meter,
-            kernel: Kernel::new(programs),
+            meter: meter.clone(),
+            memory: memory.clone(),
+            kernel: Kernel::new(Arc::clone(programs)),
             metrics,
             last,
         }
@@ -91,8 +101,10 @@ impl Budget {
         let used = cpu / elapsed as f64;
         self.metrics.spent(agent, whole(kernel), used);
         self.metrics.call(self.kernel.nanos_a_call());
+        self.metrics.memory(&self.memory);
         let before = self.control.level();
-        let spent = Spent { elapsed: elapsed as f64, cpu, memory: 0.0 };
+        let spent =
+            Spent { elapsed: elapsed as f64, cpu, memory: self.memory.share() / MEMORY_HIGH };
         self.control = self.control.after(spent, self.allowed);
         let level = self.control.level();
         (level != before).then(|| self.change(before, level, used))

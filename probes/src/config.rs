@@ -191,6 +191,8 @@ impl Config {
         self.profile.check()?;
         self.pipeline.ties.check()?;
         self.budget.check()?;
+        let least = self.fixed_bytes().saturating_add(SPARE_BYTES_MIN) as u64;
+        within("budget memory_bytes_max", self.budget.memory_bytes_max as u64, least, u64::MAX)?;
         let MachineConfig { enabled: _, every, processes_max, events_per_second_max } =
             &self.machine;
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
@@ -201,6 +203,26 @@ impl Config {
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         within("rules every in milliseconds", every_ms, 10, 3_600_000)?;
         within("rules body_bytes", *body_bytes as u64, 0, 1 << 20)
+    }
+}
+
+/// Beside what is fixed.
+const SPARE_BYTES_MIN: usize = 16 << 20;
+/// What the kernel's tables hold of a connection at most: four of them, each with a head of some 64 bytes.
+const KERNEL_BYTES_A_CONNECTION: usize = 600;
+
+impl Config {
+    /// Rings, maps and tables of files, at their largest.
+    pub(crate) fn fixed_bytes(&self) -> usize {
+        let CaptureConfig { data_ring_bytes, control_ring_bytes, events_ring_bytes, .. } =
+            self.capture;
+        let CaptureConfig { processes_ring_bytes, connections_max, .. } = self.capture;
+        let rings = [data_ring_bytes, control_ring_bytes, events_ring_bytes, processes_ring_bytes];
+        let rings = rings.into_iter().fold(0, |sum: usize, ring| sum.saturating_add(ring as usize));
+        let maps = (connections_max as usize).saturating_mul(KERNEL_BYTES_A_CONNECTION);
+        let ProfileConfig { enabled, ring_bytes, tables_bytes_max, .. } = self.profile;
+        let profiler = (ring_bytes as usize).saturating_add(tables_bytes_max);
+        rings.saturating_add(maps).saturating_add(if enabled { profiler } else { 0 })
     }
 }
 
@@ -240,7 +262,7 @@ impl NetworkConfig {
 
 impl BudgetConfig {
     fn check(&self) -> Result<(), Error> {
-        let Self { cpu_percent_max, cpu_window } = self;
+        let Self { cpu_percent_max, cpu_window, memory_bytes_max: _ } = self;
         within("budget cpu_percent_max", *cpu_percent_max, 0, 100_000)?;
         within("budget cpu_window in seconds", cpu_window.as_secs(), 1, 3_600)
     }

@@ -27,7 +27,7 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::budget::Meter;
+use crate::budget::{Memory, Meter};
 use crate::loss::Losses;
 use crate::secret::Secret;
 use line::Line;
@@ -126,6 +126,8 @@ pub struct Emitter {
     /// Bytes in the queue and in the batch under way.
     held_bytes: Arc<AtomicUsize>,
     held_bytes_max: usize,
+    /// Of which those are a part.
+    memory: Memory,
     metrics: Arc<EmitMetrics>,
     own: OwnSockets,
 }
@@ -166,7 +168,7 @@ impl OwnSockets {
 /// later. Must be called on a runtime.
 pub(crate) fn open(
     config: EmitConfig,
-    meter: &Meter,
+    (meter, memory): (&Meter, &Memory),
     registry: &mut Registry,
 ) -> Result<(Emitter, EmitTask), EmitError> {
     let metrics = Arc::new(EmitMetrics::new(registry));
@@ -178,8 +180,9 @@ pub(crate) fn open(
         collections,
         profiles,
         profiles_unwanted: Arc::default(),
-        held_bytes: Arc::default(),
+        held_bytes: memory.queue(),
         held_bytes_max: config.queue_bytes_max,
+        memory: memory.clone(),
         metrics: Arc::clone(&metrics),
         own: OwnSockets::default(),
     };
@@ -205,6 +208,7 @@ impl Emitter {
             queue,
             held_bytes: Arc::default(),
             held_bytes_max: usize::MAX,
+            memory: Memory::default(),
             metrics: Arc::new(EmitMetrics::new(&mut Registry::default())),
             own: OwnSockets::default(),
         };
@@ -286,7 +290,13 @@ impl Emitter {
     ) -> Result<(), Outcome> {
         let held = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
         let full = held.saturating_add(bytes) > self.held_bytes_max;
-        let outcome = if full { Err(Outcome::QueueBytesFull) } else { send() };
+        let outcome = if full {
+            Err(Outcome::QueueBytesFull)
+        } else if self.memory.is_full() {
+            Err(Outcome::Memory)
+        } else {
+            send()
+        };
         if outcome.is_err() {
             self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }

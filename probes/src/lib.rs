@@ -36,6 +36,7 @@ pub mod secret;
 mod span;
 mod tie;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,13 +56,12 @@ pub use tie::TieConfig;
 
 use attach::tls::{Finder, Hooks, TlsMetrics};
 use attach::{Walk, Walked};
-use budget::{Budget, Meter};
-use clock::monotonic;
+use budget::{Budget, Memory, Meter};
 use connection::TableConfig;
 use emit::EmitTask;
 use identity::IdentityTask;
 use load::Loaded;
-use machine::{Lives, ReadingMetrics};
+use machine::{Lives, Reading, ReadingMetrics};
 use metrics::Metrics;
 use network::Network;
 use pipeline::Pipeline;
@@ -86,6 +86,12 @@ pub struct Probes {
     /// None where CPUs are not sampled.
     profiler: Option<Profiler>,
     reader: Reader,
+    tasks: Tasks,
+}
+
+/// What goes on until the last record was read.
+#[derive(Debug)]
+struct Tasks {
     emit: EmitTask,
     identity: IdentityTask,
     rules: RulesTask,
@@ -97,11 +103,12 @@ impl Probes {
     /// error's [`Error::kind`] says so. Takes up to a second, on a thread of its own.
     pub async fn open(config: Config, registry: &mut Registry) -> Result<Self, Error> {
         config.check()?;
+        let memory = Memory::new(config.budget.memory_bytes_max, config.fixed_bytes());
         let Config { capture, mut limits, pipeline, network, machine, profile, identity, .. } =
             config;
         let Config { rules, emit, budget, .. } = config;
         let meter = Meter::default();
-        let (emitter, emit) = emit::open(emit, &meter, registry).map_err(Error::Emit)?;
+        let (emitter, emit) = emit::open(emit, (&meter, &memory), registry).map_err(Error::Emit)?;
         let proc_dir = identity.proc_dir.clone();
         let (identity, identity_task) =
             identity::open(identity, registry).await.map_err(Error::Identity)?;
@@ -110,15 +117,14 @@ impl Probes {
         let own = emitter.own_sockets();
         let (rules, rules_task) = rules::open(rules, registry).map_err(Error::Rules)?;
         limits.body_bytes_max = rules.rules().body_bytes_max();
-        let pipeline = Pipeline::new(pipeline, identity, emitter, registry).ruled(rules);
-        let table = table(&capture, limits);
+        let pipeline = Pipeline::new(pipeline, identity, emitter, registry);
+        let pipeline = pipeline.ruled(rules).bounded(memory.clone());
+        let table = table(&capture, limits, memory.clone());
         let (poll_every, turn_records_max) = (capture.poll_every, capture.turn_records_max);
         let (accounts, walk_every, sockets_max) =
             (capture.accounts, network.every, network.sockets_max);
         let network = Network::new(network, registry);
-        let look = machine
-            .enabled
-            .then(|| Arc::new(machine::reader(proc_dir, machine.processes_max)) as Work<_>);
+        let looks = looks(&machine, proc_dir, &meter);
         let readings = ReadingMetrics::new(registry);
         let lives = Lives::new(machine.events_per_second_max, registry);
         let lives_wanted = capture.processes;
@@ -126,21 +132,17 @@ impl Probes {
         let (hints, hinted) = attach::tls::hints(&tls);
         let metered = meter.clone();
         let hook = move || metered.work(|| hook(capture, profiling, tls));
-        let loaded = tokio::task::spawn_blocking(hook);
-        let (loaded, finder, profiler) = loaded.await.map_err(Error::Task)??;
+        let hooked = tokio::task::spawn_blocking(hook).await;
+        let (loaded, finder, profiler) = hooked.map_err(Error::Task)??;
         let Loaded { rung, programs, data, control, events, .. } = loaded;
         let Loaded { connections, verdicts, figures, walks, .. } = loaded;
         lives.set_missing(lives_wanted && !loaded.lives);
         let rings = Rings::new(data, control, events, loaded.processes, turn_records_max)?;
         let walk = walks.then(|| Walk::new(&programs, sockets_max));
         network.set_walks_missing(accounts && walk.is_none());
-        // What has ended is told round by round, whether or not there is a walk.
-        let take = move || walk.as_ref().map_or_else(|| Ok(Walked::default()), Walk::take);
-        let walks = Rounds::new(accounts.then(|| Arc::new(take) as Work<_>), walk_every, &meter);
-        let looks = Rounds::new(look, machine.every, &meter);
+        let walks = walk_rounds(accounts, walk, walk_every, &meter);
         let maps = Maps { connections, verdicts, figures };
-        let budget =
-            Budget::new(&budget, meter.clone(), Arc::clone(&programs), monotonic(), registry);
+        let budget = Budget::new(&budget, (&meter, &memory), &programs, registry);
         let metrics = Metrics::new(registry);
         let reader = Reader::new(Parts {
             rings,
@@ -158,19 +160,8 @@ impl Probes {
             hints,
             metrics,
         });
-        Ok(Self {
-            rung,
-            poll_every,
-            meter,
-            programs,
-            finder,
-            hinted,
-            profiler,
-            reader,
-            emit,
-            identity: identity_task,
-            rules: rules_task,
-        })
+        let tasks = Tasks { emit, identity: identity_task, rules: rules_task };
+        Ok(Self { rung, poll_every, meter, programs, finder, hinted, profiler, reader, tasks })
     }
 
     /// What the kernel took: for the log line at start.
@@ -182,7 +173,7 @@ impl Probes {
     /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let Self { rung: _, poll_every, programs, finder, hinted, profiler, mut reader, .. } = self;
-        let Self { meter, emit, identity, rules, .. } = self;
+        let Self { meter, tasks: Tasks { emit, identity, rules }, .. } = self;
         let profiled = stop.child_token();
         // A thread cannot be dropped: it ends with this, however this ends.
         let _profiled = profiled.clone().drop_guard();
@@ -216,12 +207,25 @@ impl Probes {
     }
 }
 
-fn table(capture: &CaptureConfig, limits: protocol::Limits) -> TableConfig {
+fn table(capture: &CaptureConfig, limits: protocol::Limits, memory: Memory) -> TableConfig {
     TableConfig {
         connections_max: usize::try_from(capture.connections_max).unwrap_or(usize::MAX),
         idle_max_nanos: nanos(capture.connection_idle_max),
         limits: Arc::new(limits),
+        memory,
     }
+}
+
+/// Walks over the sockets. What has ended is told round by round, whether or not there is a walk.
+fn walk_rounds(wanted: bool, walk: Option<Walk>, every: Duration, meter: &Meter) -> Rounds<Walked> {
+    let take = move || walk.as_ref().map_or_else(|| Ok(Walked::default()), Walk::take);
+    Rounds::new(wanted.then(|| Arc::new(take) as Work<_>), every, meter)
+}
+
+/// Looks at processes and the machine.
+fn looks(config: &MachineConfig, proc_dir: PathBuf, meter: &Meter) -> Rounds<Reading> {
+    let reader = || Arc::new(machine::reader(proc_dir, config.processes_max)) as Work<_>;
+    Rounds::new(config.enabled.then(reader), config.every, meter)
 }
 
 /// Hooks the kernel and the libraries that are in use; who looks for more of those, and who profiles.

@@ -51,6 +51,7 @@ enum Fate {
     Followed,
     Malformed,
     Evicted,
+    Memory,
     Expired,
     Replaced,
 }
@@ -69,6 +70,7 @@ label_names!(Fate {
     Followed => "followed",
     Malformed => "malformed",
     Evicted => "evicted",
+    Memory => "memory",
     Expired => "expired",
     Replaced => "replaced",
 });
@@ -171,6 +173,7 @@ impl Metrics {
             gaps,
             gap_bytes,
             evicted,
+            evicted_for_memory,
             expired,
             replaced,
         } = table;
@@ -179,6 +182,7 @@ impl Metrics {
         self.gaps.inc_by(gaps);
         self.gap_bytes.inc_by(gap_bytes);
         add(&self.connections_given_up, Fate::Evicted, evicted);
+        add(&self.connections_given_up, Fate::Memory, evicted_for_memory);
         add(&self.connections_given_up, Fate::Expired, expired);
         add(&self.connections_given_up, Fate::Replaced, replaced);
     }
@@ -205,7 +209,11 @@ impl Metrics {
             (
                 "connections",
                 &self.connections_given_up,
-                &[("evicted", Fate::Evicted), ("replaced", Fate::Replaced)],
+                &[
+                    ("evicted", Fate::Evicted),
+                    ("memory", Fate::Memory),
+                    ("replaced", Fate::Replaced),
+                ],
             ),
         ];
         for (what, family, reasons) in families {

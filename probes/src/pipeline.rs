@@ -15,7 +15,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus_client::registry::Registry;
 
-use crate::budget::Level;
+use crate::budget::{Level, Memory};
 use crate::connection::Tls;
 use crate::emit::Emitter;
 use crate::histogram::{Histograms, Recorded};
@@ -148,6 +148,12 @@ impl Pipeline {
         self.rules = (in_force.rules(), in_force.version());
         self.told = self.rules.1;
         self.in_force = in_force;
+        self
+    }
+
+    /// Within this bound.
+    pub(crate) fn bounded(mut self, memory: Memory) -> Self {
+        self.ties = self.ties.bounded(memory);
         self
     }
 

@@ -255,6 +255,9 @@ pub trait Protocol: std::fmt::Debug + Send {
     /// What became of the bytes since the last call.
     fn take_counts(&mut self) -> Counts;
 
+    /// About what is held of the connection, in bytes. Cost: a look at each request that waits.
+    fn held_bytes(&self) -> usize;
+
     /// What the owner of the traced socket is.
     fn role(&self) -> Role;
 

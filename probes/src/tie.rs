@@ -21,6 +21,7 @@ use std::time::Duration;
 use icecore_probe_events::{FLAG_PLAIN, FLAG_WAITS, OUTBOUND, PLAIN, Piece};
 use prometheus_client::registry::Registry;
 
+use crate::budget::{Holder, Memory};
 use crate::connection::Newest;
 use crate::loss::Losses;
 use crate::pipeline::ConnectionInfo;
@@ -77,6 +78,9 @@ const NAMES: [&str; NAMES_MAX] = ["traceparent", "b3", "x-request-id"];
 /// A shorter value may be anything.
 const NAME_BYTES_MIN: usize = 16;
 
+/// What a request takes that is remembered, by all that names it.
+const REQUEST_BYTES: usize = 300;
+
 /// Pieces that may begin a call and of which nobody knows yet.
 const EARLY_MAX: usize = 4_096;
 
@@ -98,6 +102,9 @@ pub(crate) struct Ties {
     leaving: VecDeque<(u64, Common)>,
     leaving_max: usize,
     waiting: Waiting,
+    memory: Memory,
+    /// What requests took when it was last looked at.
+    requests_bytes: usize,
     hasher: RandomState,
     metrics: TieMetrics,
 }
@@ -117,9 +124,17 @@ impl Ties {
             leaving: VecDeque::new(),
             leaving_max: requests_max,
             waiting: Waiting::new(wait_nanos, requests_max, bytes_max),
+            memory: Memory::default(),
+            requests_bytes: 0,
             hasher: RandomState::new(),
             metrics: TieMetrics::new(registry),
         }
+    }
+
+    /// Within this bound.
+    pub(crate) fn bounded(mut self, memory: Memory) -> Self {
+        self.waiting.bound(memory.clone());
+        Self { memory, ..self }
     }
 
     /// A piece is about to be read.
@@ -318,7 +333,11 @@ impl Ties {
     }
 
     /// Shows how much is remembered.
-    pub(crate) fn show(&self) {
+    pub(crate) fn show(&mut self) {
+        let requests = self.serving.len() + self.sent.len() + self.early.len() + self.callers.len();
+        let bytes = requests * REQUEST_BYTES;
+        self.memory.change(Holder::Requests, self.requests_bytes, bytes);
+        self.requests_bytes = bytes;
         self.metrics.show(self.serving.len(), self.waiting.len());
     }
 }

@@ -94,6 +94,7 @@ pub(crate) fn config(
     config.budget = BudgetConfig {
         cpu_percent_max: settings.probe_cpu_percent_max,
         cpu_window: settings.probe_cpu_window,
+        memory_bytes_max: settings.probe_memory_bytes_max.as_usize(),
     };
     config.emit.queue_spans_max = settings.probe_queue_spans_max;
     config.emit.batch_after = settings.probe_send_interval;

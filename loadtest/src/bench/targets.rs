@@ -283,3 +283,59 @@ pub(super) mod compact {
     pub(in super::super) static WHOLE: Target =
         target("rows lost by it", &[AtMost(0.0)], "none", &[]);
 }
+
+/// `icecore probe` beside nginx, at 5,000 requests a second.
+pub(super) mod probes {
+    use super::{AtLeast, AtMost, Target, Told, target};
+
+    pub(in super::super) static COST: Target = target(
+        "CPU of agent and kernel programs a request, both sides traced, microseconds",
+        &[AtMost(12.0)],
+        "<= 12",
+        &[],
+    );
+    pub(in super::super) static COUNTED: Target = target(
+        "requests missed in the histogram / in spans of both sides",
+        &[AtMost(0.0), AtMost(0.0)],
+        "none",
+        &[],
+    );
+    pub(in super::super) static LOST: Target =
+        target("pieces that found no room in the ring", &[AtMost(0.0)], "none", &[]);
+    pub(in super::super) static IDLE: Target = target(
+        "idle agent: % of a core / MB resident",
+        &[AtMost(0.3), AtMost(60.0)],
+        "<= 0.3 / 60",
+        &[],
+    );
+    pub(in super::super) static START: Target = target(
+        "to the first span, s: from the start of the agent / of a program",
+        &[AtMost(2.0), AtMost(2.0)],
+        "<= 2",
+        &[],
+    );
+    pub(in super::super) static RATE: Target = target(
+        "rate of nginx with the agent, % of that without",
+        &[AtLeast(99.0)],
+        "unchanged",
+        &[],
+    );
+    pub(in super::super) static TAIL: Target = target(
+        "p99 / p50 of a request with the agent, % more than without",
+        &[AtMost(10.0), Told],
+        "p99 <= 10",
+        &[],
+    );
+    pub(in super::super) static BUDGET: Target = target(
+        "with the budget of 5 %: CPU used, % of a core / of the budget",
+        &[Told, AtMost(1.1)],
+        "within it",
+        &[],
+    );
+    pub(in super::super) static WITHIN: Target = target(
+        "the same: requests missed in the histogram / % of requests with spans",
+        &[AtMost(0.0), Told],
+        "none",
+        &[],
+    );
+}

@@ -40,8 +40,8 @@ impl Level {
             return Self(BODIES);
         }
         let above = |level: &Self| self.share() / level.share() >= used;
-        let higher = (self.0 + 1..Self::MOST.0).map(Self);
-        higher.into_iter().find(above).unwrap_or(Self::MOST)
+        let mut higher = (self.0 + 1..Self::MOST.0).map(Self);
+        higher.find(above).unwrap_or(Self::MOST)
     }
 
     /// The lowest level that can be gone back to at so much of what is allowed, were all of it the spans'. Bodies
@@ -51,8 +51,8 @@ impl Level {
             return Self(0);
         }
         let stays_within = |level: &Self| used * level.share() / self.share() <= 1.0;
-        let lower = (BODIES..self.0).map(Self);
-        lower.into_iter().find(stays_within).unwrap_or(self)
+        let mut lower = (BODIES..self.0).map(Self);
+        lower.find(stays_within).unwrap_or(self)
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     /// The same task, metered: two looks at the thread's clock a poll, some 0.3 microseconds each.
-    pub(crate) fn task<F: Future>(&self, task: F) -> impl Future<Output = F::Output> {
+    pub(crate) fn task<F: Future>(&self, task: F) -> impl Future<Output = F::Output> + use<F> {
         let meter = self.clone();
         async move {
             let mut task = pin!(task);
@@ -48,7 +48,7 @@ impl Meter {
 impl<F> hyper::rt::Executor<F> for Meter
 where
     F: Future + Send + 'static,
-    F::Output: Send,
+    F::Output: Send + 'static,
 {
     fn execute(&self, task: F) {
         tokio::spawn(self.task(task));

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::level::Level;
+use super::memory::{Holder, Memory};
 use crate::metrics::label_names;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +41,19 @@ enum Change {
 
 label_names!(Change { Less => "less", More => "more" });
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    part: Holder,
+}
+
+label_names!(Holder {
+    Connections => "connections",
+    Waiting => "waiting_spans",
+    Requests => "requests",
+    Queue => "queue",
+    Fixed => "fixed",
+});
+
 type Figure = Gauge<f64, AtomicU64>;
 
 /// The metrics of the budget.
@@ -49,6 +63,8 @@ pub(super) struct BudgetMetrics {
     used: Figure,
     allowed: Figure,
     call: Figure,
+    memory: Family<By, Gauge>,
+    memory_allowed: Gauge,
     level: Gauge,
     share: Figure,
     changes: Family<To, Counter>,
@@ -63,12 +79,20 @@ impl BudgetMetrics {
         registry.register("icecore_probes_shed_changes", changes, metrics.changes.clone());
         let level = "How much is left out to keep the budget; 0: nothing";
         registry.register("icecore_probes_shed_level", level, metrics.level.clone());
+        let memory = "Bytes that are held, as far as they count towards the budget";
+        registry.register("icecore_probes_memory_bytes", memory, metrics.memory.clone());
+        let allowed = "Bytes that may be held";
+        registry.register(
+            "icecore_probes_memory_allowed_bytes",
+            allowed,
+            metrics.memory_allowed.clone(),
+        );
         let mut gauge = |name: &str, help: &str, figure: &Figure| {
             registry.register(name, help, figure.clone());
         };
         let used = "Share of a CPU used since the last look";
         gauge("icecore_probes_cpu_used", used, &metrics.used);
-        let allowed = "Share of a CPU that may be used; +Inf: there is no bound";
+        let allowed = "Share of a CPU that may be used; 0: there is no bound";
         gauge("icecore_probes_cpu_allowed", allowed, &metrics.allowed);
         let call =
             "What a call that is seen costs in the kernel, in nanoseconds, as it was measured last";
@@ -91,6 +115,15 @@ impl BudgetMetrics {
         self.used.set(used);
     }
 
+    pub(super) fn memory(&self, memory: &Memory) {
+        let parts =
+            [Holder::Connections, Holder::Waiting, Holder::Requests, Holder::Queue, Holder::Fixed];
+        for part in parts {
+            self.memory.get_or_create(&By { part }).set(gauge(memory.of(part)));
+        }
+        self.memory_allowed.set(gauge(memory.max()));
+    }
+
     pub(super) fn call(&self, nanos: f64) {
         self.call.set(nanos);
     }
@@ -101,4 +134,8 @@ impl BudgetMetrics {
         let to = if to > from { Change::Less } else { Change::More };
         self.changes.get_or_create(&To { to }).inc();
     }
+}
+
+fn gauge(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -15,6 +15,7 @@ use icecore_probe_events::{
 
 use super::handshake::Handshake;
 use super::stream::{Place, Stream};
+use crate::budget::{Holder, Memory};
 use crate::clock::WallClock;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{
@@ -27,6 +28,8 @@ pub(crate) struct TableConfig {
     pub(crate) connections_max: usize,
     pub(crate) idle_max_nanos: u64,
     pub(crate) limits: Arc<Limits>,
+    /// Of which connections have a part.
+    pub(crate) memory: Memory,
 }
 
 /// What the kernel should do with a connection from now on.
@@ -52,9 +55,13 @@ pub(crate) struct Figures {
     pub(crate) gaps: u64,
     pub(crate) gap_bytes: u64,
     pub(crate) evicted: u64,
+    pub(crate) evicted_for_memory: u64,
     pub(crate) expired: u64,
     pub(crate) replaced: u64,
 }
+
+/// Pieces of a connection after which it is weighed anew: 8 KiB each at most.
+const WEIGHED_EVERY: u32 = 8;
 
 /// One connection.
 #[derive(Debug)]
@@ -64,6 +71,9 @@ struct Tracked {
     following: Following,
     streams: [Stream; 2],
     last_seen: u64,
+    /// What it held when that was last weighed, and pieces since then.
+    held_bytes: usize,
+    unweighed: u32,
     /// The kernel copies for want of knowing better.
     looking: bool,
     watched: bool,
@@ -145,7 +155,7 @@ impl Table {
             self.close(piece.connection, clock.wall(piece.time), Closing::Orderly, sink);
         }
         if self.tracked.len() >= self.config.connections_max {
-            self.evict(clock, sink);
+            self.figures.evicted += self.evict(clock, sink);
         }
         let limits = Arc::clone(&self.config.limits);
         let mut tracked = Tracked::new(piece, limits, clock);
@@ -196,7 +206,12 @@ impl Table {
         let followed = tracked.following.feed(&segment, &mut self.exchanges);
         self.counts.add(tracked.following.take_counts());
         self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
-        tracked.verdict(followed, piece.flags & FLAG_LOOKING != 0)
+        let verdict = tracked.verdict(followed, piece.flags & FLAG_LOOKING != 0);
+        tracked.weigh(&self.config.memory);
+        if self.config.memory.connections_are_full() {
+            self.figures.evicted_for_memory += self.evict(clock, sink);
+        }
+        verdict
     }
 
     /// Nothing more is to be learnt of a connection, whatever it carries.
@@ -254,19 +269,20 @@ impl Table {
     }
 
     /// Makes room by closing the sixteenth part that was used the longest ago.
-    fn evict(&mut self, clock: &WallClock, sink: Sink<'_>) {
+    fn evict(&mut self, clock: &WallClock, sink: Sink<'_>) -> u64 {
         let mut seen: Vec<u64> = self.tracked.values().map(|tracked| tracked.last_seen).collect();
         let share = (seen.len() / 16).min(seen.len().saturating_sub(1));
         if seen.is_empty() {
-            return;
+            return 0;
         }
         let (_, limit, _) = seen.select_nth_unstable(share);
         let limit = *limit;
         let oldest: Vec<u64> = self.older_than(limit + 1).take(share + 1).collect();
-        self.figures.evicted += oldest.len() as u64;
+        let evicted = oldest.len() as u64;
         for connection in oldest {
             self.close_as_last_seen(connection, clock, sink);
         }
+        evicted
     }
 
     fn older_than(&self, time: u64) -> impl Iterator<Item = u64> {
@@ -282,6 +298,7 @@ impl Table {
 
     fn close(&mut self, connection: u64, time: u64, closing: Closing, sink: Sink<'_>) {
         let Some(mut tracked) = self.tracked.remove(&connection) else { return };
+        self.config.memory.change(Holder::Connections, tracked.held_bytes, 0);
         tracked.following.close(time, closing, &mut self.exchanges);
         self.counts.add(tracked.following.take_counts());
         self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
@@ -298,6 +315,8 @@ impl Tracked {
             following: Following::new(limits, from_start),
             streams: [stream; 2],
             last_seen: piece.time,
+            held_bytes: 0,
+            unweighed: 0,
             looking: true,
             watched: false,
             ignored: false,
@@ -339,6 +358,16 @@ impl Tracked {
             }
             Followed::Watching | Followed::Undecided => Verdict::Same,
         }
+    }
+
+    /// Now and then: it takes a look at each request that waits.
+    fn weigh(&mut self, memory: &Memory) {
+        if self.held_bytes == 0 || self.unweighed >= WEIGHED_EVERY {
+            let held_bytes = size_of::<Self>() + self.following.held_bytes();
+            memory.change(Holder::Connections, self.held_bytes, held_bytes);
+            (self.held_bytes, self.unweighed) = (held_bytes, 0);
+        }
+        self.unweighed += 1;
     }
 
     fn stream(&mut self, direction: Direction) -> &mut Stream {

@@ -23,6 +23,8 @@ pub(super) enum Outcome {
     QueueFull,
     /// Dropped: too many bytes were waiting.
     QueueBytesFull,
+    /// Dropped: the agent holds as much as it may.
+    Memory,
     /// Dropped: the receiver was away for too long.
     GaveUp,
     /// Dropped: it could not be sent before the stop's deadline, or came after the stop.
@@ -35,6 +37,7 @@ label_names!(Outcome {
     Unimplemented => "unimplemented",
     QueueFull => "queue_full",
     QueueBytesFull => "queue_bytes_full",
+    Memory => "memory",
     GaveUp => "gave_up",
     Stopped => "stopped",
 });
@@ -120,6 +123,7 @@ impl EmitMetrics {
                 ("unimplemented", Outcome::Unimplemented),
                 ("queue_full", Outcome::QueueFull),
                 ("queue_bytes_full", Outcome::QueueBytesFull),
+                ("memory", Outcome::Memory),
                 ("gave_up", Outcome::GaveUp),
                 ("stopped", Outcome::Stopped),
             ] {

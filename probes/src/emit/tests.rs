@@ -100,7 +100,8 @@ impl Running {
             ..config
         };
         let mut registry = Registry::default();
-        let (emitter, task) = open(config, &mut registry).unwrap();
+        let (emitter, task) =
+            open(config, (&Meter::default(), &Memory::default()), &mut registry).unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(task.run(stop.clone()));
         Self { emitter, registry, stop, task }
@@ -274,11 +275,14 @@ async fn a_receiver_without_profiles() {
 async fn wrong_settings() {
     for endpoint in ["", "127.0.0.1:4317", "ftp://x:1", "http://"] {
         let config = EmitConfig { endpoint: endpoint.to_owned(), ..EmitConfig::default() };
-        let error = open(config, &mut Registry::default()).unwrap_err();
+        let error = open(config, (&Meter::default(), &Memory::default()), &mut Registry::default())
+            .unwrap_err();
         assert!(error.to_string().contains(endpoint), "{error}");
     }
     let headers = vec![("x-token".to_owned(), Secret::new("s3cret\n"))];
     let config = EmitConfig { headers, ..EmitConfig::default() };
-    let error = open(config, &mut Registry::default()).unwrap_err().to_string();
+    let error = open(config, (&Meter::default(), &Memory::default()), &mut Registry::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("x-token") && !error.contains("s3cret"), "{error}");
 }

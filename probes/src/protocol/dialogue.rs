@@ -220,6 +220,13 @@ impl<G: Grammar> Protocol for Dialogue<G> {
         std::mem::take(&mut self.ledger.counts)
     }
 
+    fn held_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.requests.held_bytes()
+            + self.responses.held_bytes()
+            + self.queue.held_bytes()
+    }
+
     fn role(&self) -> Role {
         self.role
     }

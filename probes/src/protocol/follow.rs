@@ -81,6 +81,13 @@ impl Following {
         counts
     }
 
+    /// About what is held of the connection, in bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let parser = self.parser.as_ref().map_or(0, |parser| parser.held_bytes());
+        parser.saturating_add(self.log.bytes())
+    }
+
     /// What is known so far.
     #[must_use]
     pub fn followed(&self) -> Followed {

@@ -161,6 +161,13 @@ impl Protocol for Http1 {
         counts
     }
 
+    fn held_bytes(&self) -> usize {
+        let next = self.next.as_ref().map_or(0, |next| next.held_bytes());
+        let lanes = self.requests.held_bytes() + self.responses.held_bytes();
+        let pending = self.pending.iter().map(Pending::held_bytes).sum::<usize>();
+        size_of::<Self>() + next + lanes + pending
+    }
+
     fn role(&self) -> Role {
         self.role
     }

@@ -146,6 +146,11 @@ impl Protocol for Http2 {
         std::mem::take(&mut self.counts)
     }
 
+    fn held_bytes(&self) -> usize {
+        let lanes = self.requests.held_bytes() + self.responses.held_bytes();
+        size_of::<Self>() + lanes + self.streams.values().map(Stream::held_bytes).sum::<usize>()
+    }
+
     fn role(&self) -> Role {
         self.role
     }

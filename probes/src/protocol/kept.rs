@@ -33,6 +33,11 @@ impl Kept {
         }
     }
 
+    /// Memory that is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.start.capacity()
+    }
+
     /// Its size; `whole`: its end was seen.
     pub(super) fn size(&self, whole: bool) -> BodySize {
         let exact = whole && !self.holed;

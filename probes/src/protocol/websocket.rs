@@ -130,6 +130,10 @@ impl Protocol for WebSocket {
         std::mem::take(&mut self.counts)
     }
 
+    fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.client.held_bytes() + self.server.held_bytes()
+    }
+
     fn role(&self) -> Role {
         self.role
     }

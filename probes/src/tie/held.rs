@@ -12,6 +12,7 @@ use prost::Message as _;
 
 use super::end::End;
 use super::metrics::GivenUp;
+use crate::budget::{Holder, Memory};
 use crate::rules::Share;
 
 /// A span without ids, and the end of the exchange that it tells of.
@@ -33,11 +34,18 @@ pub(super) struct Waiting {
     max: usize,
     bytes: usize,
     bytes_max: usize,
+    memory: Memory,
 }
 
 impl Waiting {
     pub(super) fn new(wait_nanos: u64, max: usize, bytes_max: usize) -> Self {
-        Self { spans: VecDeque::new(), wait_nanos, max, bytes: 0, bytes_max }
+        let memory = Memory::default();
+        Self { spans: VecDeque::new(), wait_nanos, max, bytes: 0, bytes_max, memory }
+    }
+
+    /// Beside what others hold.
+    pub(super) fn bound(&mut self, memory: Memory) {
+        self.memory = memory;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -47,6 +55,7 @@ impl Waiting {
     pub(super) fn push(&mut self, now: u64, held: Held) {
         let bytes = size_of::<(u64, usize, Held)>() + held.span.encoded_len();
         self.bytes += bytes;
+        self.memory.change(Holder::Waiting, 0, bytes);
         self.spans.push_back((now.saturating_add(self.wait_nanos), bytes, held));
     }
 
@@ -56,10 +65,12 @@ impl Waiting {
             (due, ..) if *due <= now => None,
             _ if self.spans.len() > self.max => Some(GivenUp::Spans),
             _ if self.bytes > self.bytes_max => Some(GivenUp::SpanBytes),
+            _ if self.memory.is_full() => Some(GivenUp::Memory),
             _ => return None,
         };
         let (_, bytes, held) = self.spans.pop_front()?;
         self.bytes -= bytes;
+        self.memory.change(Holder::Waiting, bytes, 0);
         Some((held, early))
     }
 }

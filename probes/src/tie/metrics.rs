@@ -61,9 +61,15 @@ pub(super) enum GivenUp {
     Requests,
     Spans,
     SpanBytes,
+    Memory,
 }
 
-label_names!(GivenUp { Requests => "requests", Spans => "spans", SpanBytes => "span_bytes" });
+label_names!(GivenUp {
+    Requests => "requests",
+    Spans => "spans",
+    SpanBytes => "span_bytes",
+    Memory => "memory",
+});
 
 #[derive(Debug)]
 pub(super) struct TieMetrics {
@@ -118,6 +124,7 @@ impl TieMetrics {
             ("requests_max", GivenUp::Requests),
             ("spans_max", GivenUp::Spans),
             ("span_bytes_max", GivenUp::SpanBytes),
+            ("memory", GivenUp::Memory),
         ] {
             losses.add("ties", name, &self.given_up.get_or_create(&Why { reason }));
         }

@@ -5,6 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use icecore_probes::Config;
+use opentelemetry_proto::tonic::metrics::v1::NumberDataPoint;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -13,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::peers::{Peer, free_port, listening, open};
-use crate::receiver::{Received, serve, text};
+use crate::receiver::{Received, serve, shown, text};
 use crate::rules::{figure, until};
 
 /// Hundredths of a CPU that the agent may use here.
@@ -165,6 +168,26 @@ fn content(span: &Span) -> Option<&str> {
     text(span, "http.response.body.content")
 }
 
+/// What the rows say was lost.
+fn lost(received: &Received, what: &str, reason: &str) -> u64 {
+    let all = received.metrics();
+    let scopes = all.iter().flat_map(|of_resource| &of_resource.scope_metrics);
+    let metrics = scopes.flat_map(|scope| &scope.metrics);
+    let points = metrics.filter(|metric| metric.name == "icecore.probe.lost").flat_map(|metric| {
+        let Some(Data::Sum(sum)) = &metric.data else { panic!("{metric:?}") };
+        sum.data_points.clone()
+    });
+    let of = |point: &NumberDataPoint, key: &str| shown(&point.attributes, key).unwrap();
+    let ours = points.filter(|point| {
+        of(point, "icecore.lost.what") == what && of(point, "icecore.lost.reason") == reason
+    });
+    let counts = ours.map(|point| match point.value {
+        Some(Value::AsInt(count)) => u64::try_from(count).unwrap(),
+        other => panic!("{other:?}"),
+    });
+    counts.max().unwrap_or(0)
+}
+
 /// `last`: as many were sent when the load was over.
 fn check_told(registry: &Registry, received: &Received, port: u16, sent: u64, last: usize) {
     assert_eq!(received.counted(HISTOGRAM, port), sent);
@@ -175,6 +198,7 @@ fn check_told(registry: &Registry, received: &Received, port: u16, sent: u64, la
     let scaled = spans.iter().map(stands_for).sum::<f64>();
     println!("{} spans stand for {scaled:.0} of {sent} requests", spans.len());
     assert!((scaled / sent as f64 - 1.0).abs() < 0.15, "{scaled} of {sent}");
+    assert_eq!(lost(received, "spans", "budget"), left_out);
     let bodies = figure(registry, "icecore_probes_bodies_left_out_total");
     assert!(bodies > left_out, "bodies go before spans: {bodies}, {left_out}");
     assert!(spans.iter().filter(|span| stands_for(span) > 1.0).all(|span| content(span).is_none()));

@@ -42,7 +42,12 @@ struct Bench {
 impl Bench {
     fn new(connections_max: usize) -> Self {
         let limits = Arc::new(Limits::default());
-        let config = TableConfig { connections_max, idle_max_nanos: 1_000, limits };
+        let config = TableConfig {
+            connections_max,
+            idle_max_nanos: 1_000,
+            limits,
+            memory: Memory::default(),
+        };
         Self { table: Table::new(config), clock: WallClock::new(), seen: Vec::new() }
     }
 

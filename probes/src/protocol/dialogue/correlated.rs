@@ -236,6 +236,13 @@ impl<C: Correlated> Protocol for Correlation<C> {
         std::mem::take(&mut self.ledger.counts)
     }
 
+    fn held_bytes(&self) -> usize {
+        let ways = [&self.requests, &self.responses];
+        let ways =
+            ways.iter().map(|way| way.lane.held_bytes() + way.short.capacity()).sum::<usize>();
+        size_of::<Self>() + ways + self.pending.held_bytes()
+    }
+
     fn role(&self) -> Role {
         self.role
     }

@@ -126,6 +126,11 @@ impl Lane {
         passed
     }
 
+    /// Memory that is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.capacity()
+    }
+
     /// A message has begun and is not whole.
     pub(super) fn is_amid(&self) -> bool {
         self.body.map_or(!self.held.is_empty(), |body| body.left > 0)

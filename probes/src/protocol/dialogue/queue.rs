@@ -67,6 +67,11 @@ impl Draft {
         }
     }
 
+    /// Memory that is held.
+    fn held_bytes(&self) -> usize {
+        self.captured.capacity()
+    }
+
     /// The same, of which no byte is kept.
     pub(crate) fn without_content(self) -> Self {
         Self { captured: Vec::new(), ..self }
@@ -80,6 +85,16 @@ pub(crate) struct Open<C> {
     ordinal: Option<u64>,
     request: Draft,
     response: Draft,
+}
+
+/// What the texts of a call take, of which nobody keeps the sum.
+const CALL_BYTES: usize = 256;
+
+impl<C> Open<C> {
+    /// About what is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<Self>() + CALL_BYTES + self.request.held_bytes() + self.response.held_bytes()
+    }
 }
 
 /// The requests of a connection that wait.
@@ -217,6 +232,11 @@ impl<C: Call> Queue<C> {
     /// The request that was sent last, as others may know it.
     pub(super) fn newest(&self) -> Option<Begun<'_>> {
         Some(self.open.back()?.as_begun(self.open.len()))
+    }
+
+    /// About what is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.open.iter().map(Open::held_bytes).sum()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -224,6 +224,10 @@ impl Protocol for Tcp {
         std::mem::take(&mut self.counts)
     }
 
+    fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.client.held.capacity() + self.server.held.capacity()
+    }
+
     fn role(&self) -> Role {
         self.role
     }

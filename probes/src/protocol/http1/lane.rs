@@ -52,6 +52,11 @@ impl Lane {
         &self.head
     }
 
+    /// Memory that is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.head.capacity() + self.kept.held_bytes()
+    }
+
     /// Gives up the head so far; returns how long it was.
     pub(super) fn drop_head(&mut self) -> u64 {
         std::mem::take(&mut self.head).len() as u64

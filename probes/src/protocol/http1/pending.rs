@@ -6,6 +6,9 @@ use super::head::{RequestHead, ResponseHead};
 use crate::protocol::kept::Kept;
 use crate::protocol::{Begun, BodySize, Exchange, Failure, HttpCall, Role, Said};
 
+/// What a header takes beside its name and value.
+const HEADER_BYTES: usize = size_of::<(String, String)>();
+
 /// How far the response has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -47,6 +50,15 @@ impl Pending {
         let request_headers = headers;
         let call = HttpCall { method, target, version, request_headers, ..HttpCall::default() };
         Self { exchange, call, request_done: false, answer: Answer::Awaited, expects_continue }
+    }
+
+    /// About what is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        let bodies =
+            self.exchange.request_captured.capacity() + self.exchange.response_captured.capacity();
+        let headers = self.call.request_headers.iter().chain(&self.call.response_headers);
+        let headers = headers.map(|(name, value)| HEADER_BYTES + name.len() + value.len());
+        size_of::<Self>() + bodies + self.call.target.len() + headers.sum::<usize>()
     }
 
     pub(super) fn method(&self) -> &str {

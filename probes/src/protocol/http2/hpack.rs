@@ -57,6 +57,11 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
+    /// What its fields take, as the protocol counts it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// `from_start`: no header block came before the first that will be read.
     pub(super) fn new(bound: usize, from_start: bool) -> Self {
         // A table that is older may have been enlarged.

@@ -83,6 +83,11 @@ pub(super) struct Lane {
 const SMALL_BYTES: usize = 8;
 
 impl Lane {
+    /// Memory that is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.small.capacity() + self.block.capacity() + self.decoder.held_bytes()
+    }
+
     /// `from_start`: no byte came before the first that will be fed. `client`: it begins with a
     /// preface then.
     pub(super) fn new(rules: &Rules, from_start: bool, client: bool) -> Self {

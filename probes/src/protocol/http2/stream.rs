@@ -106,6 +106,12 @@ impl Stream {
         stream
     }
 
+    /// About what is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        let said = self.asked.kept_bytes + self.answered.as_ref().map_or(0, |said| said.kept_bytes);
+        size_of::<Self>() + said + self.request.kept.held_bytes() + self.response.kept.held_bytes()
+    }
+
     /// The same, while it waits as one of so many.
     pub(super) fn begun(&self, ordinal: Option<u64>, waiting: usize) -> Begun<'_> {
         Begun { start: self.start, ordinal, headers: &self.asked.kept, waiting }

@@ -101,6 +101,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
+    /// Memory that is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.capacity() + self.code.capacity()
+    }
+
     pub(super) fn new(masked: bool) -> Self {
         Self {
             masked,

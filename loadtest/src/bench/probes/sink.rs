@@ -1,0 +1,204 @@
+//! An OTLP/gRPC receiver that counts the requests of one server: in spans, and in its histogram.
+//!
+//! Invariant: it serves until the value and all that watch with it are gone.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use crate::error::Error;
+
+const HISTOGRAM: &str = "http.server.request.duration";
+/// A first span that has not come by then will not.
+const FIRST_WITHIN: Duration = Duration::from_secs(20);
+/// Histograms are sent every ten seconds, spans every one.
+const SETTLED_WITHIN: Duration = Duration::from_secs(25);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What has come of one server.
+#[derive(Debug)]
+struct Watched {
+    port: u16,
+    spans: AtomicU64,
+    counted: AtomicU64,
+}
+
+type All = Arc<Mutex<Vec<Arc<Watched>>>>;
+
+/// Receives, and watches one server.
+#[derive(Debug)]
+pub(super) struct Sink {
+    pub(super) endpoint: String,
+    /// Where the server listens.
+    pub(super) port: u16,
+    all: All,
+    watched: Arc<Watched>,
+    serving: Arc<AbortOnDropHandle<()>>,
+}
+
+impl Sink {
+    /// On a port of its own.
+    pub(super) async fn serve(port: u16) -> Result<Self, Error> {
+        let listen = TcpListener::bind("127.0.0.1:0").await;
+        let failed =
+            |source| Error::File { action: "listen on", path: "127.0.0.1:0".into(), source };
+        let listener = listen.map_err(failed)?;
+        let endpoint = format!("http://{}", listener.local_addr().map_err(failed)?);
+        let all = All::default();
+        let zstd = CompressionEncoding::Zstd;
+        let server = Server::builder()
+            .add_service(
+                TraceServiceServer::new(Receiver(Arc::clone(&all))).accept_compressed(zstd),
+            )
+            .add_service(
+                MetricsServiceServer::new(Receiver(Arc::clone(&all))).accept_compressed(zstd),
+            );
+        let serve = server.serve_with_incoming(TcpIncoming::from(listener));
+        // Who sends to it says so where it has ended.
+        let serving = tokio::spawn(async move { drop(serve.await) });
+        let serving = Arc::new(AbortOnDropHandle::new(serving));
+        let watched = watch(&all, port);
+        Ok(Self { endpoint, port, all, watched, serving })
+    }
+
+    /// Watches another server as well.
+    pub(super) fn watch(&self, port: u16) -> Self {
+        Self {
+            endpoint: self.endpoint.clone(),
+            port,
+            all: Arc::clone(&self.all),
+            watched: watch(&self.all, port),
+            serving: Arc::clone(&self.serving),
+        }
+    }
+
+    pub(super) fn spans(&self) -> u64 {
+        self.watched.spans.load(Ordering::Relaxed)
+    }
+
+    /// Requests in the histogram.
+    pub(super) fn counted(&self) -> u64 {
+        self.watched.counted.load(Ordering::Relaxed)
+    }
+
+    /// When the first span has come; requests are sent until then.
+    pub(super) async fn first_span<F>(&self, ask: impl Fn() -> F) -> Result<Instant, Error>
+    where
+        F: Future<Output = Result<(), Error>>,
+    {
+        let end = Instant::now() + FIRST_WITHIN;
+        while self.spans() == 0 {
+            if Instant::now() > end {
+                return Err(Error::TooLong { seconds: FIRST_WITHIN.as_secs() });
+            }
+            ask().await?;
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(Instant::now())
+    }
+
+    /// What was counted and told since then, once as many are counted as should be, or nothing more comes.
+    pub(super) async fn settled(&self, counted: u64, spans: u64) -> (u64, u64) {
+        let end = Instant::now() + SETTLED_WITHIN;
+        while self.counted() < counted && Instant::now() < end {
+            sleep(LOOK_EVERY).await;
+        }
+        sleep(Duration::from_secs(2)).await;
+        (self.counted(), self.spans() - spans)
+    }
+}
+
+fn watch(all: &All, port: u16) -> Arc<Watched> {
+    let watched = Arc::new(Watched { port, spans: AtomicU64::new(0), counted: AtomicU64::new(0) });
+    all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&watched));
+    watched
+}
+
+#[derive(Debug)]
+struct Receiver(All);
+
+impl Receiver {
+    fn each(&self, with: impl Fn(&Watched)) {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().for_each(|watched| with(watched));
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Receiver {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let scopes = request.into_inner().resource_spans.into_iter().flat_map(|it| it.scope_spans);
+        let ports: Vec<u16> = scopes
+            .flat_map(|scope| scope.spans)
+            .filter_map(|span| port(&span.attributes))
+            .collect();
+        self.each(|watched| {
+            let count = ports.iter().filter(|port| **port == watched.port).count() as u64;
+            watched.spans.fetch_add(count, Ordering::Relaxed);
+        });
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Receiver {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let scopes =
+            request.into_inner().resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
+        let metrics = scopes.flat_map(|scope| scope.metrics);
+        let histograms = metrics.filter(|metric| metric.name == HISTOGRAM);
+        let points: Vec<(u16, u64)> = histograms
+            .filter_map(|metric| match metric.data {
+                Some(Data::Histogram(histogram)) => Some(histogram.data_points),
+                _ => None,
+            })
+            .flatten()
+            .filter_map(|point| Some((port(&point.attributes)?, point.count)))
+            .collect();
+        self.each(|watched| {
+            let ours = points.iter().filter(|(port, _)| *port == watched.port);
+            // Cumulative, and one process serves all of them.
+            let count = ours.map(|(_, count)| count).sum();
+            watched.counted.fetch_max(count, Ordering::Relaxed);
+        });
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+/// Where the server of a request listens.
+fn port(attributes: &[KeyValue]) -> Option<u16> {
+    let found = attributes.iter().find(|entry| entry.key == "server.port")?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::IntValue(port) => u16::try_from(*port).ok(),
+        _ => None,
+    }
+}
