@@ -25,9 +25,14 @@ use crate::profile::Export;
 use crate::protocol::{Counts, Exchange, Role};
 use crate::redact::Taken;
 use crate::rules::{Call, Decision, InForce, Rules, Share};
-use crate::span::{self, Bodies, attribute::Attribute, facts::Facts};
+use crate::span::attribute::{Attribute, fraction};
+use crate::span::{self, Bodies, facts::Facts};
 use crate::tie::{Held, TieConfig, Ties};
 use metrics::{LeftOut, PipelineMetrics};
+
+/// How many requests a span stands for that is one of a share. The conventions have no name for it; the trace state
+/// says the same in a form that SQL cannot reckon with.
+const ADJUSTED_COUNT: &str = "icecore.adjusted_count";
 
 /// What is made of exchanges.
 #[derive(Debug, Clone)]
@@ -240,6 +245,8 @@ impl Pipeline {
                 }
             };
             span.trace_state = share.state(&span.trace_state);
+            let adjusted = share.adjusted_count();
+            span.attributes.extend(adjusted.map(|count| fraction(ADJUSTED_COUNT, count)));
             end.ids().write(&mut span);
             self.emitter.span(&resource, span);
         }

@@ -36,6 +36,11 @@ impl Share {
         u64::from_be_bytes([a, b, c, d, e, f, g, h]) & (ALL - 1) >= self.threshold
     }
 
+    /// How many requests a span that was kept stands for; none where all are kept.
+    pub(crate) fn adjusted_count(self) -> Option<f64> {
+        (self.threshold > 0).then(|| ALL as f64 / (ALL - self.threshold) as f64)
+    }
+
     /// The share that both keep: the smaller one, since the larger keeps all of it.
     pub(crate) fn and(self, other: Self) -> Self {
         Self { threshold: self.threshold.max(other.threshold) }
@@ -86,6 +91,8 @@ mod tests {
         assert_eq!(share(0.5).state("a=b,ot=rv:1234;th:c"), "ot=th:8;rv:1234,a=b");
         assert_eq!(share(0.25).state("ot=th:8,a=b"), "ot=th:c,a=b");
         assert_eq!(share(1.0).state("a=b,ot=th:c;rv:1234"), "ot=th:0;rv:1234,a=b");
+        assert_eq!(share(0.25).adjusted_count(), Some(4.0));
+        assert_eq!(share(1.0).adjusted_count(), None);
         assert_eq!(share(0.75).and(share(0.5)), share(0.5));
         assert_eq!(share(0.5).state("ot=th:zz"), "ot=th:8");
         assert_eq!([Share::new(1.1), Share::new(-0.1), Share::new(f64::NAN)], [None; 3]);

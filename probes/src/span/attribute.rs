@@ -100,6 +100,12 @@ pub(crate) fn integer(key: &str, value: i64) -> KeyValue {
     Attribute::new(key.to_owned(), Value::Integer(value)).into()
 }
 
+/// A number with a fraction, which has no place among attributes that make series.
+pub(crate) fn fraction(key: &str, value: f64) -> KeyValue {
+    let value = Some(any(Otlp::DoubleValue(value)));
+    KeyValue { key: key.to_owned(), value, key_strindex: 0 }
+}
+
 pub(crate) fn texts(key: &str, values: &[String]) -> KeyValue {
     Attribute::texts(key.to_owned(), values.to_vec()).into()
 }

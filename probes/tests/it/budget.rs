@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use icecore_probes::Config;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::NumberDataPoint;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::peers::{Peer, free_port, listening, open};
-use crate::receiver::{Received, serve, shown, text};
+use crate::receiver::{Received, of, serve, shown, text};
 use crate::rules::{figure, until};
 
 /// Hundredths of a CPU that the agent may use here.
@@ -95,7 +96,12 @@ fn stands_for(span: &Span) -> f64 {
         return 1.0;
     };
     let left_out = u64::from_str_radix(digits, 16).unwrap() as f64;
-    1.0 / (1.0 - left_out / 16_f64.powi(i32::try_from(digits.len()).unwrap()))
+    let stands_for = 1.0 / (1.0 - left_out / 16_f64.powi(i32::try_from(digits.len()).unwrap()));
+    let Some(Value::DoubleValue(said)) = of(&span.attributes, "icecore.adjusted_count") else {
+        panic!("{span:?}")
+    };
+    assert!((said - stands_for).abs() < 1e-9, "{said} of {stands_for}");
+    stands_for
 }
 
 fn spans(received: &Received, port: u16) -> Vec<Span> {
@@ -182,7 +188,7 @@ fn lost(received: &Received, what: &str, reason: &str) -> u64 {
         of(point, "icecore.lost.what") == what && of(point, "icecore.lost.reason") == reason
     });
     let counts = ours.map(|point| match point.value {
-        Some(Value::AsInt(count)) => u64::try_from(count).unwrap(),
+        Some(Number::AsInt(count)) => u64::try_from(count).unwrap(),
         other => panic!("{other:?}"),
     });
     counts.max().unwrap_or(0)
