@@ -3,6 +3,7 @@
 //! Invariant: looking changes nothing: no program is loaded and nothing is mounted here.
 
 mod btf;
+mod features;
 mod offsets;
 
 use std::path::Path;
@@ -77,6 +78,10 @@ pub(crate) struct Survey {
     socket_tracepoints: bool,
     offsets_missing: Option<String>,
     states: bool,
+    /// Open sockets can be walked over.
+    walks: bool,
+    /// Starts and ends of processes can be seen.
+    lives: bool,
 }
 
 impl Survey {
@@ -87,6 +92,9 @@ impl Survey {
         let has = |name| types.as_ref().is_some_and(|types| types.has_tracepoint(name));
         let socket_tracepoints = has("sock_send_length") && has("sock_recv_length");
         let states = has("inet_sock_set_state") && has("tcp_destroy_sock");
+        let lives = has("sched_process_exec") && has("sched_process_exit");
+        let iterates = |types: &Types<'_>| types.offset("bpf_iter__task_file", &["file"]).is_some();
+        let walks = types.as_ref().is_some_and(iterates);
         let offsets_missing = match &types {
             Some(types) => offsets::offsets(types).err(),
             None => Some(format!("no type information in {BTF_PATH}")),
@@ -97,6 +105,8 @@ impl Survey {
             socket_tracepoints,
             offsets_missing,
             states,
+            walks,
+            lives,
             btf,
         }
     }
@@ -139,6 +149,7 @@ pub fn findings(config: &Config) -> Vec<Finding> {
         profile_finding(&config.profile),
         program_finding(),
     ];
+    found.extend(features::findings(&survey, config));
     found.extend(config.check().err().map(|error| Finding {
         name: "probe settings",
         level: Level::Missing,
@@ -272,8 +283,13 @@ fn release() -> String {
 
 /// The effective permissions of this thread suffice to load the programs.
 fn permitted() -> bool {
+    permits(capabilities())
+}
+
+/// The effective permissions of this thread.
+fn capabilities() -> u64 {
     let status = std::fs::read_to_string(Path::new("/proc/thread-self/status")).unwrap_or_default();
-    permits(effective_capabilities(&status))
+    effective_capabilities(&status)
 }
 
 fn effective_capabilities(status: &str) -> u64 {

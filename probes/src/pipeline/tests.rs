@@ -79,6 +79,36 @@ async fn as_many_samples_as_spans() {
     }
 }
 
+/// Scenario: 2,000 exchanges while as much as can be is left out to keep the budget, and one after that.
+/// Guarantees: hardly any has a span, and those say of how many they are one; the histogram counts every exchange;
+/// afterwards a span says nothing of the kind.
+#[tokio::test]
+async fn the_budget_leaves_the_samples() {
+    let (mut pipeline, mut items) = pipeline(PipelineConfig::default(), 10_000).await;
+    pipeline.shed(Level::MOST);
+    for number in 0..2_000 {
+        let exchange = exchange(Role::Server, "GET", "/", 200);
+        let exchange = Exchange { ordinal: Some(number), ..exchange };
+        pipeline.exchange(&connection(Role::Server), exchange);
+    }
+    pipeline.release(Some(u64::MAX));
+    let mut spans = 0;
+    while let Ok(Item::Span { span, .. }) = items.try_recv() {
+        spans += 1;
+        assert_eq!(span.trace_state, "ot=th:ffc");
+        assert!(span.attributes.contains(&fraction("icecore.adjusted_count", 1_024.0)));
+    }
+    assert!(spans < 20, "{spans}");
+    pipeline.shed(Level::default());
+    pipeline.exchange(&connection(Role::Server), exchange(Role::Server, "GET", "/", 200));
+    pipeline.release(Some(u64::MAX));
+    let Ok(Item::Span { span, .. }) = items.try_recv() else { panic!("no span") };
+    assert_eq!(span.trace_state, "");
+    pipeline.send_histograms(1_800_000_000_000_000_000);
+    let Ok(Item::Metrics { metrics, .. }) = items.try_recv() else { panic!("no metrics") };
+    assert_eq!(histograms(metrics)[0].1.data_points[0].count, 2_001);
+}
+
 /// Scenario: the queue has room for one span.
 /// Guarantees: the histogram counts every exchange all the same.
 #[tokio::test]

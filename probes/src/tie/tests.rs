@@ -296,6 +296,29 @@ fn what_waits_is_bounded_in_bytes() {
     assert_eq!(std::iter::from_fn(|| machine.ties.release(Some(u64::MAX))).count(), 3);
 }
 
+/// Scenario: spans that together are over the memory of the agent, though within their own bound.
+/// Guarantees: the oldest leave before their time until the rest is within it, and nothing counts as held in the
+/// end.
+#[test]
+fn what_waits_keeps_to_the_memory() {
+    let config = TieConfig { wait: WAIT, ..TieConfig::default() };
+    let memory = Memory::new(70_000, 0);
+    let ties = Ties::new(&config, &mut Registry::default()).bounded(memory.clone());
+    let mut machine = Machine { ties, time: 1_000 };
+    for number in 0..4 {
+        let call = machine.begin(At::new(Role::Client, 5_000 + number * 10, 1));
+        let end = machine.end(&call);
+        let name = "x".repeat(30_000);
+        let span = opentelemetry_proto::tonic::trace::v1::Span { name, ..Default::default() };
+        let (resource, share) = (Arc::default(), Share::default());
+        machine.ties.hold(Held { resource, span, end, share });
+    }
+    let early = std::iter::from_fn(|| machine.ties.release(None)).count();
+    assert_eq!((early, machine.ties.waiting.len()), (2, 2));
+    assert_eq!(std::iter::from_fn(|| machine.ties.release(Some(u64::MAX))).count(), 2);
+    assert_eq!(memory.of(Holder::Waiting), 0);
+}
+
 /// Scenario: more requests, calls and spans than the bound.
 /// Guarantees: none is remembered beyond it, each span leaves once, and those before their time are
 /// the oldest.

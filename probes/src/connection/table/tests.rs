@@ -41,13 +41,12 @@ struct Bench {
 
 impl Bench {
     fn new(connections_max: usize) -> Self {
+        Self::within(connections_max, Memory::default())
+    }
+
+    fn within(connections_max: usize, memory: Memory) -> Self {
         let limits = Arc::new(Limits::default());
-        let config = TableConfig {
-            connections_max,
-            idle_max_nanos: 1_000,
-            limits,
-            memory: Memory::default(),
-        };
+        let config = TableConfig { connections_max, idle_max_nanos: 1_000, limits, memory };
         Self { table: Table::new(config), clock: WallClock::new(), seen: Vec::new() }
     }
 
@@ -106,6 +105,27 @@ fn the_table_keeps_its_bound() {
     assert!(bench.table.info(100).is_some() && bench.table.info(1).is_none());
     let held = u64::try_from(bench.table.len()).unwrap();
     assert_eq!(bench.table.take_figures().0.evicted, 100 - held);
+}
+
+/// Scenario: connections with long heads that are not whole, together more than the memory that they may have.
+/// Guarantees: those used the longest ago are given up, and counted apart; what is held stays within the bound,
+/// and nothing counts as held once all have ended.
+#[test]
+fn connections_keep_to_the_memory() {
+    let memory = Memory::new(1 << 20, 0);
+    let mut bench = Bench::within(1_000, memory.clone());
+    let head = [b"GET / HTTP/1.1\r\nX-Long: ".as_slice(), &[b'x'; 8_000]].concat();
+    for connection in 1..=200 {
+        bench.feed(piece(connection, connection), &head);
+        assert!(!memory.connections_are_full());
+    }
+    assert!(memory.of(Holder::Connections) > 200_000);
+    assert!(bench.table.info(200).is_some() && bench.table.info(1).is_none());
+    let held = u64::try_from(bench.table.len()).unwrap();
+    let figures = bench.table.take_figures().0;
+    assert_eq!((figures.evicted_for_memory, figures.evicted), (200 - held, 0));
+    (1..=200).for_each(|connection| bench.end(connection, 1));
+    assert_eq!(memory.of(Holder::Connections), 0);
 }
 
 /// Scenario: time passes on a connection without traffic.
