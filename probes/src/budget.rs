@@ -79,7 +79,7 @@ impl Budget {
             control: Control::new(allowed),
             meter: meter.clone(),
             memory: memory.clone(),
-            kernel: Kernel::new(Arc::clone(programs)),
+            kernel: Kernel::new(programs),
             metrics,
             last,
         }

@@ -7,7 +7,7 @@
 //! to be at least.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 
 use aya::Ebpf;
 use aya::sys::{Stats, enable_stats};
@@ -31,8 +31,8 @@ struct Times {
 /// Prices the kernel's part.
 #[derive(Debug)]
 pub(super) struct Kernel {
-    /// None where the kernel does not time programs.
-    programs: Option<Arc<Mutex<Ebpf>>>,
+    /// None where the kernel does not time programs. Whoever holds them decides how long they stay.
+    programs: Option<Weak<Mutex<Ebpf>>>,
     timing: Option<(OwnedFd, Times)>,
     price: Price,
     looks: u32,
@@ -62,12 +62,10 @@ impl Price {
 }
 
 impl Kernel {
-    /// Has the kernel time the programs for the first look.
-    pub(super) fn new(programs: Arc<Mutex<Ebpf>>) -> Self {
+    /// Nothing is timed before the first look.
+    pub(super) fn new(programs: &Arc<Mutex<Ebpf>>) -> Self {
         let price = Price { nanos_a_call: NANOS_A_CALL, others: 0.0 };
-        let mut kernel = Self { programs: Some(programs), timing: None, price, looks: 0 };
-        kernel.begin();
-        kernel
+        Self { programs: Some(Arc::downgrade(programs)), timing: None, price, looks: 0 }
     }
 
     /// What the programs have cost since the last look, in nanoseconds: so many calls were seen.
@@ -78,7 +76,7 @@ impl Kernel {
             let calls = now.calls.saturating_sub(before.calls);
             Some(Times { calls, others: now.others.saturating_sub(before.others) })
         });
-        if self.looks.is_multiple_of(EVERY) {
+        if self.looks % EVERY == 1 {
             self.begin();
         }
         let Some(times) = timed else { return self.price.estimate(calls, elapsed) };
@@ -107,7 +105,8 @@ impl Kernel {
 
     /// None while programs are being put in or taken out.
     fn times(&self) -> Option<Times> {
-        let programs = match self.programs.as_ref()?.try_lock() {
+        let programs = self.programs.as_ref()?.upgrade()?;
+        let programs = match programs.try_lock() {
             Ok(programs) => programs,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
