@@ -24,8 +24,9 @@ use sink::Sink;
 
 /// Requests a second.
 const PER_SECOND: u64 = 5_000;
-/// What an agent that was just started still does is not what it does when idle.
-const SETTLE: Duration = Duration::from_secs(5);
+/// What an agent that was just started still does is not what it does when idle; and the histograms of what was
+/// asked so far have come by then.
+const SETTLE: Duration = Duration::from_secs(12);
 /// The budget of the last stretch, in hundredths of a CPU, and how long it has to find its level.
 const PERCENT: f64 = 5.0;
 const LEVEL_WITHIN: Duration = Duration::from_secs(15);
@@ -90,9 +91,9 @@ async fn whole(
     lasts: Duration,
     measured: &mut Measured,
 ) -> Result<Answered, Error> {
-    let (counted, spans, used) = (sink.counted(), sink.spans(), agent.used().await?);
+    let (then, used) = ((sink.counted(), sink.spans()), agent.used().await?);
     let answered = http::run(port, PER_SECOND, lasts).await?;
-    let (counted, spans) = sink.settled(counted + answered.requests, spans).await;
+    let (counted, spans) = sink.settled(answered.requests, then).await;
     let requests = answered.requests as f64;
     let used = agent.used().await? - used;
     let page = agent.metrics().await?;
@@ -139,7 +140,7 @@ async fn budget(
     let used = (agent.used().await? - used) / began.elapsed().as_secs_f64() * 100.0;
     let told = sink.spans() - spans;
     let requests = first.requests + second.requests;
-    let (counted, _) = sink.settled(requests, 0).await;
+    let (counted, _) = sink.settled(requests, (0, 0)).await;
     measured.add(&BUDGET, &[used, used / PERCENT]);
     measured.add(
         &WITHIN,
@@ -150,3 +151,6 @@ async fn budget(
     );
     agent.stop().await
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,14 +120,15 @@ impl Sink {
         Ok(Instant::now())
     }
 
-    /// What was counted and told since then, once as many are counted as should be, or nothing more comes.
-    pub(super) async fn settled(&self, counted: u64, spans: u64) -> (u64, u64) {
+    /// What was counted and told since then, once so many requests are counted, or nothing more comes.
+    pub(super) async fn settled(&self, requests: u64, then: (u64, u64)) -> (u64, u64) {
+        let (counted, spans) = then;
         let end = Instant::now() + SETTLED_WITHIN;
-        while self.counted() < counted && Instant::now() < end {
+        while self.counted() - counted < requests && Instant::now() < end {
             sleep(LOOK_EVERY).await;
         }
         sleep(Duration::from_secs(2)).await;
-        (self.counted(), self.spans() - spans)
+        (self.counted() - counted, self.spans() - spans)
     }
 }
 
