@@ -191,36 +191,20 @@ impl Metrics {
 impl Metrics {
     /// What of these figures is loss.
     pub(crate) fn losses(&self, losses: &mut Losses) {
-        let families: [(&'static str, &Counts, &[(&'static str, Fate)]); 7] = [
-            (
-                "calls",
-                &self.calls,
-                &[
-                    ("untracked", Fate::Untracked),
-                    ("unplaced", Fate::Unplaced),
-                    ("ring_full", Fate::Refused),
-                ],
-            ),
-            ("pieces", &self.kernel_pieces, &[("ring_full", Fate::Refused)]),
-            ("pieces", &self.pieces, &[("malformed", Fate::Malformed)]),
-            ("ends", &self.kernel_ends, &[("ring_full", Fate::Refused)]),
-            ("accounts", &self.kernel_accounts, &[("ring_full", Fate::Refused)]),
-            ("process_events", &self.kernel_processes, &[("ring_full", Fate::Refused)]),
-            (
-                "connections",
-                &self.connections_given_up,
-                &[
-                    ("evicted", Fate::Evicted),
-                    ("memory", Fate::Memory),
-                    ("replaced", Fate::Replaced),
-                ],
-            ),
-        ];
-        for (what, family, reasons) in families {
-            for &(reason, outcome) in reasons {
-                losses.add(what, reason, &family.get_or_create(&Outcome { outcome }));
-            }
-        }
+        let mut lost = |what, family: &Counts, reason, outcome| {
+            losses.add(what, reason, &family.get_or_create(&Outcome { outcome }));
+        };
+        lost("calls", &self.calls, "untracked", Fate::Untracked);
+        lost("calls", &self.calls, "unplaced", Fate::Unplaced);
+        lost("calls", &self.calls, "ring_full", Fate::Refused);
+        lost("pieces", &self.kernel_pieces, "ring_full", Fate::Refused);
+        lost("pieces", &self.pieces, "malformed", Fate::Malformed);
+        lost("ends", &self.kernel_ends, "ring_full", Fate::Refused);
+        lost("accounts", &self.kernel_accounts, "ring_full", Fate::Refused);
+        lost("process_events", &self.kernel_processes, "ring_full", Fate::Refused);
+        lost("connections", &self.connections_given_up, "evicted", Fate::Evicted);
+        lost("connections", &self.connections_given_up, "memory", Fate::Memory);
+        lost("connections", &self.connections_given_up, "replaced", Fate::Replaced);
         losses.add("calls", "unread", &self.calls_unread);
         losses.add("calls", "cut", &self.calls_cut);
         losses.add("bytes", "gap", &self.gap_bytes);
