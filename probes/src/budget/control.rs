@@ -13,6 +13,8 @@ const CALM_MAX: u32 = 80;
 const RELAPSE: u32 = 15;
 /// A cost that leaves room for the smallest step back.
 const ROOM: f64 = 2.0 / 3.0;
+/// Each rise in a row is twice as high, so often at most: what the spans are not the cause of is soon found out.
+const DOUBLED_MAX: u32 = 10;
 /// What was decided shows in the cost after so many looks: spans wait, and leave in batches.
 const SETTLE: u32 = 2;
 
@@ -49,6 +51,8 @@ pub(super) struct Control {
     /// Looks since the level rose and since it fell.
     since_rise: u32,
     since_fall: u32,
+    /// Rises in a row that were not enough.
+    rises: u32,
 }
 
 impl Control {
@@ -61,6 +65,7 @@ impl Control {
             calm_wanted: CALM_MIN,
             since_rise: SETTLE,
             since_fall: RELAPSE,
+            rises: 0,
         }
     }
 
@@ -86,6 +91,9 @@ impl Control {
         } else {
             next.calm = 0;
         }
+        if used.max(spent.memory) <= 1.0 {
+            next.rises = 0;
+        }
         next
     }
 
@@ -97,7 +105,10 @@ impl Control {
         if self.since_fall < RELAPSE {
             self.calm_wanted = (self.calm_wanted * 2).min(CALM_MAX);
         }
-        self.level = self.level.shedding(used);
+        let before = self.level;
+        self.level = before.shedding(used * f64::from(1_u32 << self.rises.min(DOUBLED_MAX)));
+        // That bodies go says nothing of spans.
+        self.rises += u32::from(!before.keeps_bodies());
         self.since_rise = 0;
     }
 
