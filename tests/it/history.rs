@@ -106,7 +106,7 @@ impl History {
                 sent
             };
             // Not acknowledged as far as its sender knows.
-            tokio::time::timeout(patience, all).await.unwrap_or(false)
+            tokio::time::timeout(patience, Box::pin(all)).await.unwrap_or(false)
         });
         life.crash();
         self.life = Some(Life::begin(self.folder.path()));
