@@ -35,6 +35,8 @@ const PROC: &str = "/proc";
 const KNOWN_FILES_MAX: usize = 8_192;
 /// Times that a new process is looked at: it may not have executed its program yet at the first.
 const LOOKS: u8 = 2;
+/// Scans between two looks at a process that uses a library and goes on talking TLS.
+const USER_LOOKS_APART: u32 = 10;
 /// How many processes may wait to be looked at since TLS was seen on a socket of theirs.
 const WAITING_MAX: usize = 256;
 
@@ -66,12 +68,20 @@ pub(crate) struct Finder {
     config: TlsConfig,
     hooks: Hooks,
     metrics: TlsMetrics,
-    /// How often each process was looked at.
-    processes: HashMap<u32, u8>,
+    processes: HashMap<u32, Looks>,
     libraries: HashMap<FileId, Library>,
     /// Files without anything to hook.
     others: HashSet<FileId>,
     own_mounts: Option<PathBuf>,
+}
+
+/// How a process was looked at.
+#[derive(Debug, Clone, Copy, Default)]
+struct Looks {
+    /// How often, of its own accord.
+    count: u8,
+    /// When last since TLS was seen on a socket of its, monotonic clock in nanoseconds.
+    hinted: u64,
 }
 
 /// A file that is hooked.
@@ -131,7 +141,7 @@ impl Finder {
                 Some(pid) = hints.recv() => Some(pid),
                 _ = tick.tick() => None,
             };
-            if hint.is_some_and(|pid| self.uses_a_library(pid)) {
+            if hint.is_some_and(|pid| !self.heeds(pid, monotonic())) {
                 continue;
             }
             let work = move || {
@@ -147,8 +157,18 @@ impl Finder {
         }
     }
 
-    fn uses_a_library(&self, pid: u32) -> bool {
-        self.libraries.values().any(|library| library.users.contains(&pid))
+    /// Whether a process is looked at now since TLS was seen on a socket of its. It may have loaded a
+    /// library late, or one more: one that uses some is looked at again, but seldom.
+    fn heeds(&mut self, pid: u32, now: u64) -> bool {
+        let uses = self.libraries.values().any(|library| library.users.contains(&pid));
+        let apart = self.config.scan_every * if uses { USER_LOOKS_APART } else { 1 };
+        let looks = self.processes.entry(pid).or_default();
+        let due =
+            looks.hinted == 0 || u128::from(now.saturating_sub(looks.hinted)) >= apart.as_nanos();
+        if due {
+            looks.hinted = now;
+        }
+        due
     }
 
     /// Looks at processes that are new, and lets go of what those used that are gone.
@@ -159,10 +179,10 @@ impl Finder {
             library.users.retain(|pid| alive.contains(pid));
         }
         for pid in alive {
-            let looks = self.processes.get(&pid).copied().unwrap_or(0);
-            if looks < LOOKS {
+            let looks = self.processes.entry(pid).or_default();
+            if looks.count < LOOKS {
+                looks.count += 1;
                 self.look_at(pid);
-                self.processes.insert(pid, looks + 1);
             }
         }
         self.let_go(monotonic());

@@ -61,9 +61,16 @@ pub(crate) fn check_spans(received: &Received, ports: &[u16], rows: &[Value], ki
         let twice = spans.insert(number, span);
         assert!(twice.is_none(), "{kind:?} {number} is there twice: {twice:?}");
     }
+    let unseen = rows.iter().filter(|row| !spans.contains_key(&row[0].as_i64().unwrap()));
+    let unseen: Vec<&Value> = unseen.collect();
+    assert!(
+        unseen.is_empty(),
+        "no {kind:?} spans of {} of {}: {unseen:?}",
+        unseen.len(),
+        rows.len()
+    );
     for row in rows {
-        let span = spans.remove(&row[0].as_i64().unwrap());
-        check_span(row, &span.unwrap_or_else(|| panic!("no {kind:?} span of {row}")));
+        check_span(row, &spans.remove(&row[0].as_i64().unwrap()).unwrap());
     }
     assert!(spans.is_empty(), "nobody sent {spans:?}");
 }

@@ -50,14 +50,27 @@ async fn node_and_gnutls() {
     check("tls_others.py", ports, Config::default()).await;
 }
 
+/// Scenario: a Python client in a mount namespace of its own, where alone its copy of OpenSSL lies; it loads
+/// that when the agent has long looked at it, and talks TLS at once.
+/// Guarantees: two seconds later every request is seen, as above.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_in_a_container_that_is_loaded_late() {
+    check_python("tls_container.py", Config::default()).await;
+}
+
 async fn check_openssl(rung: RungChoice) {
+    check_python("tls_client.py", on(rung)).await;
+}
+
+/// A client in Python, of nginx and of a server in Python.
+async fn check_python(client: &str, config: Config) {
     let folder = tempfile::tempdir().unwrap();
     let Some(pair) = certificate(folder.path()) else { return };
     let (_nginx, nginx_port) = nginx(folder.path(), "ssl http2", &directives(&pair)).await;
     let arguments = pair.map(|path| path.to_string_lossy().into_owned());
     let (_server, mut server_lines) = python("web_server.py", &arguments);
     let python_port: u16 = line(&mut server_lines).trim().parse().unwrap();
-    check("tls_client.py", [nginx_port, python_port], on(rung)).await;
+    check(client, [nginx_port, python_port], config).await;
 }
 
 /// What nginx has to be told of TLS.
