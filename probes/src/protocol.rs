@@ -168,6 +168,9 @@ pub enum Statements {
     Whole,
 }
 
+/// What parsers keep of targets, statements and header values, unless told otherwise.
+pub(crate) const VALUE_BYTES_MAX: usize = 8 << 10;
+
 /// How much a parser may hold and what it keeps of a message.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -214,7 +217,7 @@ impl Default for Limits {
         Self {
             head_bytes_max: 64 << 10,
             pending_max: 256,
-            value_bytes_max: 8 << 10,
+            value_bytes_max: VALUE_BYTES_MAX,
             body_bytes_max: 0,
             statements: Statements::Sanitised,
             detect_segments_max: 64,

@@ -5,6 +5,7 @@
 //! never passed on, whatever the rules say; its name is, so that a reader sees that it was there.
 
 mod card;
+mod cut;
 mod names;
 mod tokens;
 mod words;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use crate::protocol::{self, Exchange, Said};
+pub(crate) use cut::says_so as says_it_was_cut;
 pub(crate) use names::names_secret;
 
 const REDACTED: &str = "REDACTED";
@@ -38,12 +40,21 @@ pub(crate) enum Kind {
     Sql,
     /// What a pattern of the rules describes.
     Pattern,
+    /// The last word of a text that was cut: the beginning of anything.
+    Cut,
 }
 
 impl Kind {
     /// All of them; the first one that finds a byte counts it.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Credential, Self::Card, Self::Token, Self::Email, Self::Sql, Self::Pattern];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Credential,
+        Self::Card,
+        Self::Token,
+        Self::Email,
+        Self::Sql,
+        Self::Pattern,
+        Self::Cut,
+    ];
 }
 
 /// Bytes that were taken out, by kind.
@@ -106,22 +117,29 @@ impl Redaction {
         for pattern in &self.patterns {
             pattern.find_iter(text).for_each(|one| of(Kind::Pattern, one.range()));
         }
+        if cut && !found.iter().any(|(range, _)| range.end == text.len()) {
+            found.extend(cut::last_word(text).map(|range| (range, Kind::Cut)));
+        }
         without(text, found, taken)
     }
 
     /// A URL query: the values of secret parameters as a whole, and what is secret in the others.
-    pub(crate) fn query<'a>(&self, query: &'a str, taken: &mut Taken) -> Cow<'a, str> {
+    pub(crate) fn query<'a>(&self, query: &'a str, cut: bool, taken: &mut Taken) -> Cow<'a, str> {
         let secret =
             |parameter: &str| parameter.split_once('=').is_some_and(|(name, _)| names_secret(name));
         if !query.split('&').any(secret) {
-            return self.text(query, false, taken);
+            return self.text(query, cut, taken);
         }
+        let last = query.rsplit('&').next().map(str::as_ptr);
         let mut one = |parameter: &str| match parameter.split_once('=') {
             Some((name, value)) if names_secret(name) => {
                 taken.add(Kind::Credential, value.len());
                 format!("{name}={REDACTED}")
             }
-            _ => self.text(parameter, false, taken).into_owned(),
+            _ => {
+                let cut = cut && Some(parameter.as_ptr()) == last;
+                self.text(parameter, cut, taken).into_owned()
+            }
         };
         Cow::Owned(query.split('&').map(&mut one).collect::<Vec<_>>().join("&"))
     }
@@ -143,13 +161,19 @@ impl Redaction {
     }
 
     /// The value of a header, as far as it may be told.
-    pub(crate) fn header<'a>(&self, name: &str, value: &'a str, taken: &mut Taken) -> Cow<'a, str> {
+    pub(crate) fn header<'a>(
+        &self,
+        name: &str,
+        value: &'a str,
+        cut: bool,
+        taken: &mut Taken,
+    ) -> Cow<'a, str> {
         let secret = SECRET_HEADERS.contains(&name) || names_secret(name.trim_start_matches("x-"));
         if secret {
             taken.add(Kind::Credential, value.len());
             return Cow::Owned(REDACTED.to_owned());
         }
-        self.text(value, false, taken)
+        self.text(value, cut, taken)
     }
 }
 
@@ -221,10 +245,16 @@ fn without<'a>(
     Cow::Owned(out)
 }
 
+/// A text of which no more than so many bytes were kept was, or may have been, longer: a letter that was
+/// cut through is left out, or shown as another.
+pub(crate) fn is_cut(text: &str, bytes_max: usize) -> bool {
+    text.len() + char::MAX.len_utf8() > bytes_max
+}
+
 /// Command-line arguments with secret values replaced: `--token=x`, `--token x`, `TOKEN=x`, the user
-/// part of URLs, and what its own form gives away.
+/// part of URLs, and what its own form gives away. `bytes_max`: longer ones were cut.
 #[must_use]
-pub(crate) fn arguments(arguments: &[String]) -> Vec<String> {
+pub(crate) fn arguments(arguments: &[String], bytes_max: usize) -> Vec<String> {
     let redaction = Redaction::default();
     let mut secret_next = false;
     let one = |argument: &String| {
@@ -236,7 +266,7 @@ pub(crate) fn arguments(arguments: &[String]) -> Vec<String> {
             None if argument.starts_with('-') => secret_next = names_secret(argument),
             _ => {}
         }
-        redaction.text(argument, false, &mut Taken::default()).into_owned()
+        redaction.text(argument, is_cut(argument, bytes_max), &mut Taken::default()).into_owned()
     };
     arguments.iter().map(one).collect()
 }

@@ -19,8 +19,8 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind};
 
-use crate::protocol::{BodySize, Exchange, Failure, Role, Said};
-use crate::redact::{Redaction, Taken};
+use crate::protocol::{BodySize, Exchange, Failure, Role, Said, VALUE_BYTES_MAX};
+use crate::redact::{self, Redaction, Taken};
 use attribute::Attribute;
 use facts::Facts;
 
@@ -56,8 +56,10 @@ pub(crate) fn span(exchange: &Exchange, facts: Facts, mut bodies: Bodies<'_>) ->
 fn trace_state(exchange: &Exchange, bodies: &mut Bodies<'_>) -> String {
     let named = link::headers::parent(|name| exchange.request_header(name)).is_some();
     let state = exchange.request_header("tracestate").filter(|_| named);
-    let clean =
-        |state: &str| bodies.redaction.header("tracestate", state, bodies.taken).into_owned();
+    let clean = |state: &str| {
+        let cut = redact::is_cut(state, VALUE_BYTES_MAX);
+        bodies.redaction.header("tracestate", state, cut, bodies.taken).into_owned()
+    };
     state.map(clean).unwrap_or_default()
 }
 

@@ -106,7 +106,7 @@ fn arguments(cmdline: &[u8]) -> Vec<String> {
         String::from_utf8_lossy(bytes).into_owned()
     };
     let list: Vec<_> = cmdline.split(|&byte| byte == 0).take(ARGUMENTS_MAX).map(text).collect();
-    redact::arguments(&list)
+    redact::arguments(&list, ARGUMENT_BYTES_MAX)
 }
 
 fn given(environ: &[u8]) -> Vec<(String, String)> {

@@ -69,6 +69,7 @@ label_names!(Kind {
     Email => "email",
     Sql => "sql",
     Pattern => "pattern",
+    Cut => "cut",
 });
 
 #[derive(Debug)]

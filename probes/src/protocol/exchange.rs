@@ -210,6 +210,8 @@ pub struct MessagingCall {
 pub struct RpcCall {
     /// `rpc.system.name`
     pub system: &'static str,
+    /// Of HTTP beneath it: `1.0`, `1.1` or `2`.
+    pub version: &'static str,
     /// `rpc.method`: service and method, with a slash between; empty where it was not seen.
     pub method: String,
     /// `rpc.response.status_code`, in the words of the system.
@@ -265,6 +267,15 @@ impl Exchange {
     #[must_use]
     pub fn pushed(&self) -> bool {
         matches!(&self.said, Said::Messaging(call) if call.pushed)
+    }
+
+    /// What was asked for, of what has a target.
+    pub(crate) fn target(&self) -> Option<&str> {
+        match &self.said {
+            Said::Http(call) => Some(&call.target),
+            Said::Socket(call) => Some(&call.target),
+            Said::Rpc(_) | Said::Database(_) | Said::Messaging(_) | Said::Dns(_) => None,
+        }
     }
 
     /// The first value of a request header; `name` in lower case.

@@ -22,7 +22,7 @@ fn queries() {
         ("", "", 0),
     ] {
         let mut taken = Taken::default();
-        assert_eq!(Redaction::default().query(given, &mut taken), wanted);
+        assert_eq!(Redaction::default().query(given, false, &mut taken), wanted);
         assert_eq!(taken.counts().map(|(_, count)| count).sum::<u64>(), bytes, "{given}");
     }
 }
@@ -36,7 +36,7 @@ fn command_lines() {
     let more = ["postgres://u:p@h/db?x@y".to_owned(), format!("ghp_{}", "a1".repeat(18))];
     let given: Vec<_> = given.chain(more).collect();
     assert_eq!(
-        arguments(&given).join(" "),
+        arguments(&given, 1_024).join(" "),
         "app --token REDACTED --password=REDACTED DB_PASSWORD=REDACTED --port 80 \
          postgres://REDACTED@h/db?x@y REDACTED"
     );

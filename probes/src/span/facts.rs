@@ -10,8 +10,8 @@ use super::{database, dns, http, messaging, rpc, websocket};
 use crate::connection::Tls;
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
-use crate::protocol::{BodySize, Detail, Exchange, Failure, Role, Said};
-use crate::redact::{Redaction, Taken};
+use crate::protocol::{BodySize, Detail, Exchange, Failure, Role, Said, VALUE_BYTES_MAX};
+use crate::redact::{self, Redaction, Taken};
 
 /// The facts of one exchange.
 #[derive(Debug)]
@@ -39,7 +39,11 @@ impl Facts {
         taken: &mut Taken,
     ) -> Self {
         let mut facts = Self::with_secrets(connection, exchange);
-        let mut change = |key: &str, text: &str| redacted(key, text, redaction, taken);
+        let long = exchange.target().is_some_and(|target| redact::is_cut(target, VALUE_BYTES_MAX));
+        let mut change = |key: &str, text: &str| {
+            let cut = is_cut(text) || long && key.starts_with("url.");
+            redacted(key, text, cut, redaction, taken)
+        };
         let all = facts.shared.iter_mut().chain(&mut facts.own);
         all.for_each(|attribute| attribute.change_texts(&mut change));
         if let Some(name) = change("", &facts.name) {
@@ -60,14 +64,25 @@ impl Facts {
     }
 }
 
+/// A text of which its parser kept no more, or that says so itself.
+fn is_cut(text: &str) -> bool {
+    redact::says_it_was_cut(text) || redact::is_cut(text, VALUE_BYTES_MAX)
+}
+
 /// A text without secrets, if it has any.
-fn redacted(key: &str, text: &str, redaction: &Redaction, taken: &mut Taken) -> Option<String> {
+fn redacted(
+    key: &str,
+    text: &str,
+    cut: bool,
+    redaction: &Redaction,
+    taken: &mut Taken,
+) -> Option<String> {
     let headers = ["http.request.header.", "http.response.header."];
     let header = headers.iter().find_map(|prefix| key.strip_prefix(prefix));
     let clean = match header {
-        Some(name) => redaction.header(name, text, taken),
-        None if key == "url.query" => redaction.query(text, taken),
-        None => redaction.text(text, false, taken),
+        Some(name) => redaction.header(name, text, cut, taken),
+        None if key == "url.query" => redaction.query(text, cut, taken),
+        None => redaction.text(text, cut, taken),
     };
     match clean {
         Cow::Owned(clean) => Some(clean),
