@@ -52,8 +52,8 @@ pub struct EmitConfig {
     /// Collections of metrics that may wait, apart from the spans: however many spans find no
     /// room, the durations of their requests arrive. Each is as large as the bounds of the series.
     pub queue_collections_max: usize,
-    /// Requests with profiles that may wait, apart from all else. An interval makes one for each 4,096
-    /// stacks.
+    /// Requests with profiles that may wait, apart from all else. An interval makes one for each half of
+    /// what a request may take, and more where many processes have much to say of themselves.
     pub queue_profiles_max: usize,
     /// Spans and log records of one request.
     pub batch_spans_max: usize,
@@ -128,6 +128,7 @@ pub struct Emitter {
     held_bytes_max: usize,
     /// Of which those are a part.
     memory: Memory,
+    request_bytes_max: usize,
     metrics: Arc<EmitMetrics>,
     own: OwnSockets,
 }
@@ -183,6 +184,7 @@ pub(crate) fn open(
         held_bytes: memory.queue(),
         held_bytes_max: config.queue_bytes_max,
         memory: memory.clone(),
+        request_bytes_max: config.batch_bytes_max,
         metrics: Arc::clone(&metrics),
         own: OwnSockets::default(),
     };
@@ -209,6 +211,7 @@ impl Emitter {
             held_bytes: Arc::default(),
             held_bytes_max: usize::MAX,
             memory: Memory::default(),
+            request_bytes_max: EmitConfig::default().batch_bytes_max,
             metrics: Arc::new(EmitMetrics::new(&mut Registry::default())),
             own: OwnSockets::default(),
         };
@@ -248,6 +251,17 @@ impl Emitter {
 
     /// Queues the profiles of some processes; without room they are dropped and counted.
     pub(crate) fn profiles(&self, request: ExportProfilesServiceRequest) {
+        profiles::parts(request, self.request_bytes_max)
+            .into_iter()
+            .for_each(|part| self.part(part));
+    }
+
+    /// What one request may take, before compression.
+    pub(crate) fn request_bytes_max(&self) -> usize {
+        self.request_bytes_max
+    }
+
+    fn part(&self, request: ExportProfilesServiceRequest) {
         let bytes = request.encoded_len();
         let profiles = request.resource_profiles.len() as u64;
         let waiting = profiles::Waiting { request, profiles, bytes };

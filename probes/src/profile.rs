@@ -113,6 +113,8 @@ pub(crate) struct Prepared {
     told: mpsc::Sender<Told>,
     /// The receiver has no use for profiles, for now.
     unwanted: Arc<AtomicBool>,
+    /// Of one request, before the resources of its processes.
+    request_bytes_max: usize,
 }
 
 /// Makes ready, and says where it will be told what the profiler has found.
@@ -125,6 +127,8 @@ pub(crate) fn prepare(
 ) -> (Prepared, mpsc::Receiver<Told>) {
     let (told, found) = mpsc::channel(TOLD_MAX);
     let (metrics, unwanted) = (ProfileMetrics::new(registry), emitter.profiles_unwanted());
-    let meter = meter.clone();
-    (Prepared { config, proc_dir: proc_dir.to_owned(), metrics, meter, told, unwanted }, found)
+    // What a request takes beyond it are resources, by which it may be taken apart again.
+    let request_bytes_max = emitter.request_bytes_max() / 2;
+    let (proc_dir, meter) = (proc_dir.to_owned(), meter.clone());
+    (Prepared { config, proc_dir, metrics, meter, told, unwanted, request_bytes_max }, found)
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,26 @@ pub(super) struct Waiting {
     pub(super) request: ExportProfilesServiceRequest,
     pub(super) profiles: u64,
     pub(super) bytes: usize,
+}
+
+/// The same profiles in requests of no more than so many bytes, each with the whole dictionary; one that is
+/// too long with a single profile leaves as it is.
+pub(super) fn parts(
+    request: ExportProfilesServiceRequest,
+    bytes_max: usize,
+) -> Vec<ExportProfilesServiceRequest> {
+    if request.encoded_len() <= bytes_max || request.resource_profiles.len() < 2 {
+        return vec![request];
+    }
+    let ExportProfilesServiceRequest { mut resource_profiles, dictionary } = request;
+    let rest = resource_profiles.split_off(resource_profiles.len() / 2);
+    let of = |resource_profiles| ExportProfilesServiceRequest {
+        resource_profiles,
+        dictionary: dictionary.clone(),
+    };
+    let [mut first, second] = [resource_profiles, rest].map(|some| parts(of(some), bytes_max));
+    first.extend(second);
+    first
 }
 
 /// The task that sends profiles, not yet running.
@@ -102,5 +123,39 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::profiles::v1development::{
+        ProfilesDictionary, ResourceProfiles,
+    };
+
+    /// Scenario: profiles of many processes that say much of themselves, one of them more than a request
+    /// may have.
+    /// Guarantees: all leave in order, each request with the dictionary and within the bound but for that one.
+    #[test]
+    fn long_requests_leave_in_parts() {
+        let of = |at: usize| ResourceProfiles {
+            schema_url: format!("{at}:").repeat(if at == 11 { 900 } else { 20 }),
+            ..ResourceProfiles::default()
+        };
+        let dictionary = ProfilesDictionary {
+            string_table: vec![String::new(), "main".to_owned()],
+            ..ProfilesDictionary::default()
+        };
+        let whole = ExportProfilesServiceRequest {
+            resource_profiles: (0..30).map(of).collect(),
+            dictionary: Some(dictionary.clone()),
+        };
+        let parts = parts(whole.clone(), 400);
+        for part in &parts {
+            assert!(part.encoded_len() <= 400 || part.resource_profiles.len() == 1);
+            assert_eq!(part.dictionary.as_ref(), Some(&dictionary));
+        }
+        let sent: Vec<_> = parts.into_iter().flat_map(|part| part.resource_profiles).collect();
+        assert_eq!(sent, whole.resource_profiles);
     }
 }

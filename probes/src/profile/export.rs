@@ -14,6 +14,8 @@ use opentelemetry_proto::tonic::profiles::v1development::{
     ResourceProfiles, Sample, ScopeProfiles, Stack, ValueType,
 };
 
+use prost::Message;
+
 use super::fold::{Owner, Stacks};
 use super::frames::{self, Kind, Origin, Place, Places};
 use crate::histogram::scope;
@@ -34,44 +36,69 @@ pub(crate) struct Export {
     pub(crate) owners: Vec<(Owner, String)>,
 }
 
-/// Requests of no more than about so many stacks each.
+/// Requests of no more than so many bytes each, before their resources, but for a stack that has more
+/// alone.
 pub(super) fn exports(
     processes: HashMap<Owner, Stacks>,
     places: &Places,
     interval: Interval,
-    stacks_max: usize,
+    bytes_max: usize,
 ) -> Vec<Export> {
     let mut exports = Vec::new();
     let mut draft = Draft::new(interval);
     for (owner, Stacks { comm, counts }) in processes {
-        let mut counts: Vec<(Box<[u32]>, u64)> = counts.into_iter().collect();
-        while !counts.is_empty() {
-            let room = stacks_max.saturating_sub(draft.stacks).max(1);
-            let rest = counts.split_off(room.min(counts.len()));
-            draft.add(&owner, &comm, &counts, places);
-            counts = rest;
-            if draft.stacks >= stacks_max {
-                exports.push(std::mem::replace(&mut draft, Draft::new(interval)).finish());
+        let mut samples = Vec::new();
+        for (stack, count) in counts {
+            let before = draft.marks();
+            let sample = draft.sample(&stack, count, places);
+            let alone = draft.profiles.is_empty() && samples.is_empty();
+            if draft.bytes + PROFILE_BYTES <= bytes_max || alone {
+                samples.push(sample);
+                continue;
             }
+            draft.back_to(before);
+            draft.add(&owner, &comm, std::mem::take(&mut samples));
+            exports.push(std::mem::replace(&mut draft, Draft::new(interval)).finish());
+            samples.push(draft.sample(&stack, count, places));
         }
+        draft.add(&owner, &comm, samples);
     }
-    if draft.stacks > 0 {
+    if !draft.profiles.is_empty() {
         exports.push(draft.finish());
     }
     exports
 }
 
+/// What a profile takes beside its samples, and the words that all of them need.
+const PROFILE_BYTES: usize = 256;
+/// What stands before an entry of a table, at most: its tag and its length.
+const HEAD_BYTES: usize = 6;
+
 /// A table whose entries are told by what they are.
 #[derive(Debug)]
 struct Table<K, V> {
     numbers: HashMap<K, i32>,
+    keys: Vec<K>,
     list: Vec<V>,
 }
 
-impl<K: Hash + Eq, V: Default> Table<K, V> {
+impl<K: Hash + Eq + Clone, V: Default> Table<K, V> {
     /// The first entry of each table stands for none.
     fn new() -> Self {
-        Self { numbers: HashMap::new(), list: vec![V::default()] }
+        Self { numbers: HashMap::new(), keys: Vec::new(), list: vec![V::default()] }
+    }
+
+    /// How many entries there are.
+    fn mark(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Forgets the entries that were added since.
+    fn back_to(&mut self, mark: usize) {
+        for key in self.keys.drain(mark.min(self.keys.len())..) {
+            self.numbers.remove(&key);
+            self.list.pop();
+        }
     }
 
     fn known(&self, key: &K) -> Option<i32> {
@@ -81,6 +108,7 @@ impl<K: Hash + Eq, V: Default> Table<K, V> {
     fn add(&mut self, key: K, value: V) -> i32 {
         let number = i32::try_from(self.list.len()).unwrap_or(0);
         self.list.push(value);
+        self.keys.push(key.clone());
         self.numbers.insert(key, number);
         number
     }
@@ -98,7 +126,15 @@ struct Draft {
     stack_table: Table<Box<[u32]>, Stack>,
     profiles: Vec<ResourceProfiles>,
     owners: Vec<(Owner, String)>,
-    stacks: usize,
+    /// What all of it takes on the wire, or a little less.
+    bytes: usize,
+}
+
+/// How far a draft was.
+#[derive(Debug, Clone, Copy)]
+struct Marks {
+    tables: [usize; 6],
+    bytes: usize,
 }
 
 impl Draft {
@@ -115,18 +151,52 @@ impl Draft {
             stack_table: Table::new(),
             profiles: Vec::new(),
             owners: Vec::new(),
-            stacks: 0,
+            bytes: 0,
         }
     }
 
-    fn add(&mut self, owner: &Owner, comm: &str, counts: &[(Box<[u32]>, u64)], places: &Places) {
-        self.stacks += counts.len();
-        let one = |(stack, count): &(Box<[u32]>, u64)| Sample {
-            stack_index: self.stack(stack, places),
-            values: vec![i64::try_from(*count).unwrap_or(i64::MAX)],
-            ..Sample::default()
-        };
-        let samples = counts.iter().map(one).collect();
+    fn marks(&self) -> Marks {
+        let Self { strings, functions, mappings, attributes, locations, stack_table, .. } = self;
+        let tables = [
+            strings.mark(),
+            functions.mark(),
+            mappings.mark(),
+            attributes.mark(),
+            locations.mark(),
+            stack_table.mark(),
+        ];
+        Marks { tables, bytes: self.bytes }
+    }
+
+    fn back_to(&mut self, Marks { tables, bytes }: Marks) {
+        let [strings, functions, mappings, attributes, locations, stacks] = tables;
+        self.strings.back_to(strings);
+        self.functions.back_to(functions);
+        self.mappings.back_to(mappings);
+        self.attributes.back_to(attributes);
+        self.locations.back_to(locations);
+        self.stack_table.back_to(stacks);
+        self.bytes = bytes;
+    }
+
+    /// Counts what an entry takes.
+    fn paid<V: Message>(&mut self, entry: V) -> V {
+        self.bytes += entry.encoded_len() + HEAD_BYTES;
+        entry
+    }
+
+    fn sample(&mut self, stack: &[u32], count: u64, places: &Places) -> Sample {
+        let stack_index = self.stack(stack, places);
+        let values = vec![i64::try_from(count).unwrap_or(i64::MAX)];
+        self.paid(Sample { stack_index, values, ..Sample::default() })
+    }
+
+    /// The samples of one process; none make no profile.
+    fn add(&mut self, owner: &Owner, comm: &str, samples: Vec<Sample>) {
+        if samples.is_empty() {
+            return;
+        }
+        self.bytes += PROFILE_BYTES;
         let Interval { start, end, hertz } = self.interval;
         let profile = Profile {
             sample_type: Some(self.value_type("samples", "count")),
@@ -153,7 +223,10 @@ impl Draft {
 
     fn string(&mut self, text: &Arc<str>) -> i32 {
         let known = self.strings.known(text);
-        known.unwrap_or_else(|| self.strings.add(Arc::clone(text), text.to_string()))
+        known.unwrap_or_else(|| {
+            self.bytes += text.len() + HEAD_BYTES;
+            self.strings.add(Arc::clone(text), text.to_string())
+        })
     }
 
     fn stack(&mut self, stack: &[u32], places: &Places) -> i32 {
@@ -162,7 +235,8 @@ impl Draft {
             return known;
         }
         let location_indices = stack.iter().map(|number| self.location(*number, places)).collect();
-        self.stack_table.add(stack, Stack { location_indices })
+        let entry = self.paid(Stack { location_indices });
+        self.stack_table.add(stack, entry)
     }
 
     fn location(&mut self, number: u32, places: &Places) -> i32 {
@@ -182,6 +256,7 @@ impl Draft {
             lines: lines.iter().map(|line| self.line(line)).collect(),
             attribute_indices: vec![self.attribute("profile.frame.type", &Arc::from(kind))],
         };
+        let location = self.paid(location);
         self.locations.add(number, location)
     }
 
@@ -192,6 +267,7 @@ impl Draft {
             let filename_strindex = file;
             let function =
                 Function { name_strindex: name, filename_strindex, ..Default::default() };
+            let function = self.paid(function);
             self.functions.add((name, file), function)
         });
         Line { function_index, line: i64::from(line.line), column: 0 }
@@ -215,6 +291,7 @@ impl Draft {
             filename_strindex: self.string(&origin.name),
             attribute_indices: attributes.collect(),
         };
+        let mapping = self.paid(mapping);
         self.mappings.add(Arc::clone(origin), mapping)
     }
 
@@ -223,7 +300,7 @@ impl Draft {
         let known = self.attributes.known(&(key_strindex, Arc::clone(text)));
         known.unwrap_or_else(|| {
             let value = Some(AnyValue { value: Some(Value::StringValue(text.to_string())) });
-            let attribute = KeyValueAndUnit { key_strindex, value, unit_strindex: 0 };
+            let attribute = self.paid(KeyValueAndUnit { key_strindex, value, unit_strindex: 0 });
             self.attributes.add((key_strindex, Arc::clone(text)), attribute)
         })
     }

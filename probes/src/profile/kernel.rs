@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,9 +16,63 @@ const TABLE_BYTES_MAX: usize = 64 << 20;
 /// The end of the last function is not told; none is longer.
 const LAST_BYTES_MAX: u64 = 1 << 20;
 
+/// What is read of the list of modules: some thousand of them.
+const MODULES_BYTES_MAX: u64 = 256 << 10;
+/// The table is not read again before so many nanoseconds have passed: 50 ms a minute are a twentieth of
+/// what the profiler may use.
+const READ_AGAIN_AFTER: u64 = 60_000_000_000;
+
+/// What is known of the kernel's functions: read when it is first needed, and again where modules have
+/// come or gone since.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    kernel: Option<Kernel>,
+    /// The modules that it knows.
+    modules: Vec<u8>,
+    /// Wall time at which it was last looked at, if it was read.
+    read_at: u64,
+}
+
+impl Known {
+    /// The place of an address.
+    pub(super) fn place(&mut self, address: u64, proc_dir: &Path) -> Place {
+        let Self { kernel, modules, .. } = self;
+        let kernel = kernel.get_or_insert_with(|| {
+            // Those that come meanwhile are seen by the next look.
+            *modules = loaded(proc_dir);
+            Kernel::read(proc_dir)
+        });
+        kernel.place(address)
+    }
+
+    /// Forgets what it knows where the modules are others by now. `now`: wall time.
+    pub(super) fn look_again(&mut self, proc_dir: &Path, now: u64) {
+        if self.kernel.is_none() || now.saturating_sub(self.read_at) < READ_AGAIN_AFTER {
+            return;
+        }
+        if loaded(proc_dir) != self.modules {
+            self.kernel = None;
+            self.read_at = now;
+        }
+    }
+}
+
+/// The names of the modules and where they are.
+fn loaded(proc_dir: &Path) -> Vec<u8> {
+    let mut text = Vec::new();
+    let file = fs::File::open(proc_dir.join("modules"));
+    drop(file.and_then(|file| file.take(MODULES_BYTES_MAX).read_to_end(&mut text)));
+    let text = String::from_utf8_lossy(&text);
+    // How often a module is used changes all the time.
+    let lines = text.lines().filter_map(|line| {
+        Some((line.split(' ').next()?, line.split(' ').find(|field| field.starts_with("0x"))?))
+    });
+    lines.flat_map(|(name, address)| [name, " ", address, "\n"]).flat_map(str::bytes).collect()
+}
+
 /// The functions of the kernel.
 #[derive(Debug, Default)]
-pub(super) struct Kernel {
+struct Kernel {
     /// In the order of addresses: where each begins, where its name is, and from which module it is.
     list: Vec<(u64, u32, u16)>,
     names: String,
@@ -26,14 +81,13 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// Reads the table, which takes some 50 ms.
-    pub(super) fn read(proc_dir: &Path) -> Self {
+    fn read(proc_dir: &Path) -> Self {
         let text = fs::read(proc_dir.join("kallsyms")).unwrap_or_default();
         let text = text.get(..TABLE_BYTES_MAX).unwrap_or(&text);
         parse(&String::from_utf8_lossy(text))
     }
 
-    /// The place of an address.
-    pub(super) fn place(&self, address: u64) -> Place {
+    fn place(&self, address: u64) -> Place {
         let found = self.find(address);
         let (start, name, origin) = found.unwrap_or_else(|| (0, "", Arc::new(origin("kernel"))));
         let line = || Line { function: Arc::from(name), ..Line::default() };
@@ -122,5 +176,34 @@ mod tests {
         let hidden = parse("0000000000000000 T _stext\n0000000000000000 t vfs_read\n");
         assert!(!kernel.list.is_empty() && hidden.list.is_empty());
         assert!(hidden.place(0xffff_ffff_8100_0042).lines.is_empty());
+    }
+    /// Scenario: a module is loaded after the table was read, is used more, and goes again.
+    /// Guarantees: its functions have their names once a minute has passed, and none when it is gone; the
+    /// table is not read again for a figure that says how often a module is used.
+    #[test]
+    fn modules_come_and_go() {
+        let proc_dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(proc_dir.path().join(name), text).unwrap();
+        let shown = |known: &mut Known| {
+            let place = known.place(0xffff_ffff_c000_2001, proc_dir.path());
+            place.lines.first().map(|line| line.function.to_string())
+        };
+        write("kallsyms", "ffffffff81000000 T _stext\n");
+        write("modules", "");
+        let mut known = Known::default();
+        assert_eq!(shown(&mut known), None);
+        write("kallsyms", &format!("{TABLE}ffffffffc0002000 t later\t[new]\n"));
+        write("modules", "new 16384 0 - Live 0xffffffffc0002000\n");
+        known.look_again(proc_dir.path(), READ_AGAIN_AFTER);
+        assert_eq!(shown(&mut known).as_deref(), Some("later"));
+        write("kallsyms", "ffffffff81000000 T _stext\n");
+        write("modules", "new 16384 7 - Live 0xffffffffc0002000\n");
+        known.look_again(proc_dir.path(), 3 * READ_AGAIN_AFTER);
+        assert_eq!(shown(&mut known).as_deref(), Some("later"));
+        write("modules", "");
+        known.look_again(proc_dir.path(), READ_AGAIN_AFTER + 1);
+        assert_eq!(shown(&mut known).as_deref(), Some("later"), "too early");
+        known.look_again(proc_dir.path(), 3 * READ_AGAIN_AFTER);
+        assert_eq!(shown(&mut known), None);
     }
 }

@@ -19,7 +19,7 @@ use super::export::{self, Interval};
 use super::files::Files;
 use super::fold::{Fold, Owner};
 use super::frames::{Kind, Line, Origin, Place, Places};
-use super::kernel::Kernel;
+use super::kernel::Known;
 use super::metrics::{Fate, ProfileMetrics};
 use super::process::{Processes, Space};
 use super::unwind::{Registers, Stack, unwind};
@@ -31,8 +31,6 @@ use crate::clock::{WallClock, monotonic};
 const TURN_MILLIS: i32 = 50;
 /// Samples that are taken before the clock is looked at again.
 const TURN_SAMPLES_MAX: usize = 64;
-/// Stacks in one request: at some 100 bytes each far below what receivers take.
-const EXPORT_STACKS_MAX: usize = 4_096;
 /// Processes without a sample are forgotten after so many intervals.
 const FORGET_AFTER: u64 = 6;
 
@@ -60,10 +58,10 @@ struct Work {
     processes: Processes,
     files: Files,
     places: Places,
-    /// Read when it is first needed.
-    kernel: Option<Kernel>,
+    kernel: Known,
     fold: Fold,
     budget: Budget,
+    request_bytes_max: usize,
     metrics: ProfileMetrics,
     /// Used again for each sample.
     addresses: Vec<u64>,
@@ -78,7 +76,8 @@ impl std::fmt::Debug for Profiler {
 
 impl Profiler {
     pub(crate) fn new(prepared: Prepared, maps: ProfileMaps) -> Self {
-        let Prepared { config, proc_dir, metrics, meter, told, unwanted } = prepared;
+        let Prepared { config, proc_dir, metrics, meter, told, unwanted, request_bytes_max } =
+            prepared;
         let every = crate::nanos(config.every);
         let work = Work {
             processes: Processes::new(
@@ -89,9 +88,10 @@ impl Profiler {
             proc_dir,
             files: Files::new(config.tables_bytes_max, config.files_max),
             places: Places::new(config.stacks_max.saturating_mul(4)),
-            kernel: None,
+            kernel: Known::default(),
             fold: Fold::new(config.stacks_max),
             budget: Budget::new(config.cpu_percent_max),
+            request_bytes_max,
             metrics,
             addresses: Vec::new(),
             stack: Vec::new(),
@@ -165,6 +165,7 @@ impl Profiler {
                 work.metrics.export_dropped();
             }
         }
+        work.kernel.look_again(&work.proc_dir, end);
         work.files.next_round();
         let before = now.saturating_sub(every.saturating_mul(FORGET_AFTER));
         work.processes.forget(before);
@@ -194,8 +195,8 @@ impl Work {
 
     fn kernel_stack(&mut self, sampled: &Sampled<'_>) {
         for address in sampled.kernel() {
-            let kernel = self.kernel.get_or_insert_with(|| Kernel::read(&self.proc_dir));
-            let number = self.places.number(kernel.place(address));
+            let place = self.kernel.place(address, &self.proc_dir);
+            let number = self.places.number(place);
             self.stack.push(number);
         }
     }
@@ -234,7 +235,7 @@ impl Work {
         let (processes, overflowed) = self.fold.take();
         let stacks = processes.values().map(|one| one.counts.len() as u64).sum();
         self.metrics.interval(stacks, overflowed, self.budget.take_micros());
-        export::exports(processes, &self.places, interval, EXPORT_STACKS_MAX)
+        export::exports(processes, &self.places, interval, self.request_bytes_max)
     }
 }
 

@@ -71,7 +71,7 @@ fn a_receiver_reads_what_was_folded() {
     fold.add(&a, "a", &[kernel, work, nameless]);
     fold.add(&b, "b", &[work, nameless]);
     fold.add(&b, "b", &[frames::OTHER]);
-    let exports = exports(fold.take().0, &places, INTERVAL, 100);
+    let exports = exports(fold.take().0, &places, INTERVAL, 1 << 20);
     let [export] = exports.as_slice() else { panic!("{exports:?}") };
     let sample = |pid, stack: &str, count| (pid, stack.to_owned(), count);
     assert_eq!(
@@ -96,21 +96,33 @@ fn a_receiver_reads_what_was_folded() {
     assert!(dictionary.attribute_table.iter().any(|attribute| attribute.value == value));
 }
 
-/// Scenario: more stacks than one request may have, of one process and of several.
-/// Guarantees: no request has more than may be, and all of them together have every stack once.
+/// Scenario: more stacks than one request may have, of one process and of several, some with names so long
+/// that a request has no room for another.
+/// Guarantees: no request takes more than it may but one with a single stack; they are no smaller than
+/// they need be; all of them together have every stack once.
 #[test]
 fn many_stacks_are_several_requests() {
+    const BYTES_MAX: usize = 4_096;
     let mut places = Places::new(1_000);
     let mut fold = Fold::new(1_000);
-    for number in 0..25_u32 {
-        let one = place(&mut places, Kind::Native, "app", &[&format!("f{number}")]);
+    for number in 0..200_u32 {
+        let long = if number % 50 == 7 { 6_000 } else { usize::try_from(number).unwrap() };
+        let name = format!("f{number}").repeat(long / 4 + 1);
+        let one = place(&mut places, Kind::Native, "app", &[&name]);
         fold.add(&Owner { pid: number / 12, started: 1 }, "", &[one]);
     }
-    let exports = exports(fold.take().0, &places, INTERVAL, 10);
-    let read: Vec<Vec<(u32, String, i64)>> = exports.iter().map(read).collect();
-    assert_eq!(read.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
-    let mut all: Vec<_> = read.into_iter().flatten().collect();
+    let exports = exports(fold.take().0, &places, INTERVAL, BYTES_MAX);
+    let mut sizes: Vec<usize> = Vec::new();
+    for export in &exports {
+        let bytes = export.request.encoded_len();
+        assert!(bytes <= BYTES_MAX || read(export).len() == 1, "{bytes}");
+        assert_eq!(export.owners.len(), export.request.resource_profiles.len());
+        sizes.push(bytes);
+    }
+    let full = sizes.iter().filter(|bytes| **bytes > BYTES_MAX / 2).count();
+    assert!(full * 2 > sizes.len(), "{sizes:?}");
+    let mut all: Vec<_> = exports.iter().flat_map(read).collect();
     all.sort();
     all.dedup();
-    assert_eq!(all.len(), 25);
+    assert_eq!(all.len(), 200);
 }
