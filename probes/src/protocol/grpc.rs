@@ -1,9 +1,55 @@
-//! gRPC: what it adds to HTTP/2.
+//! gRPC: what it adds to HTTP/2, and in the form for browsers to HTTP/1.1 as well.
 //!
 //! Invariants: a status is the one that was sent, or the one that gRPC's own libraries make of a
 //! call that ended without; messages are counted only while each of their prefixes was read.
 
+mod web;
+
 use super::{Failure, RpcCall};
+use web::{Text, Trailer};
+
+/// What a body holds, by its `content-type`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Something else.
+    #[default]
+    Other,
+    /// Messages of gRPC.
+    Plain,
+    /// The same for browsers: the last message is what follows the response elsewhere.
+    Web,
+    /// The same as text.
+    WebText,
+}
+
+impl Content {
+    /// `application/grpc`, `application/grpc-web` or `application/grpc-web-text`, alone or with a format.
+    pub(super) fn of(content_type: &[u8]) -> Self {
+        const COMMON: &[u8] = b"application/grpc";
+        let Some((start, rest)) = content_type.split_at_checked(COMMON.len()) else {
+            return Self::Other;
+        };
+        let end = rest.iter().position(|byte| matches!(byte, b'+' | b';' | b' '));
+        let kind = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+        let is = |name: &[u8]| kind.eq_ignore_ascii_case(name);
+        match start.eq_ignore_ascii_case(COMMON) {
+            true if kind.is_empty() => Self::Plain,
+            true if is(b"-web") => Self::Web,
+            true if is(b"-web-text") => Self::WebText,
+            _ => Self::Other,
+        }
+    }
+
+    /// A call of any form.
+    pub(super) fn is_call(self) -> bool {
+        self != Self::Other
+    }
+
+    /// A call in the form for browsers.
+    pub(super) fn is_web(self) -> bool {
+        matches!(self, Self::Web | Self::WebText)
+    }
+}
 
 /// Names by code.
 const STATUSES: [&str; 17] = [
@@ -94,7 +140,7 @@ pub(super) fn call(path: Option<&str>, ending: Ending) -> RpcCall {
 }
 
 /// Messages of one direction: a flag, a length of four bytes, and so many bytes each.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Messages {
     prefix: Vec<u8>,
     left: u64,
@@ -102,15 +148,32 @@ pub(super) struct Messages {
     lost: bool,
     /// A flag was none of gRPC's.
     other: bool,
+    /// What stands in the place of the last message for browsers.
+    trailer: Option<Box<Trailer>>,
+    text: Option<Text>,
 }
 
 /// Flag and length.
 const PREFIX_BYTES: usize = 5;
 
 impl Messages {
+    /// Of a body with this content.
+    pub(super) fn of(content: Content) -> Self {
+        Self {
+            trailer: content.is_web().then(Box::default),
+            text: (content == Content::WebText).then(Text::default),
+            ..Self::default()
+        }
+    }
+
     /// How many were whole; none where the beginning of one was not seen.
     pub(super) fn count(&self) -> Option<u64> {
         (!self.lost).then_some(self.count)
+    }
+
+    /// The status that came within the body.
+    pub(super) fn status(&self) -> Option<u32> {
+        self.trailer.as_ref().and_then(|trailer| trailer.status())
     }
 
     /// All that has come is messages, to the last byte: seldom true of anything but gRPC.
@@ -119,12 +182,23 @@ impl Messages {
     }
 
     /// Bytes that were read.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        match self.text.as_mut().map(|text| text.decoded(bytes)) {
+            Some(decoded) => self.read(&decoded),
+            None => self.read(bytes),
+        }
+    }
+
+    fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.lost {
             if self.left > 0 {
                 let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-                self.skip(taken as u64);
-                bytes = bytes.split_at(taken).1;
+                let (taken, rest) = bytes.split_at(taken);
+                if let Some(trailer) = self.trailer.as_mut() {
+                    trailer.push(taken);
+                }
+                self.pass(taken.len() as u64);
+                bytes = rest;
                 continue;
             }
             let wanted = PREFIX_BYTES - self.prefix.len();
@@ -133,22 +207,37 @@ impl Messages {
             bytes = rest;
             if let &[flag, a, b, c, d] = self.prefix.as_slice() {
                 self.prefix.clear();
-                self.other |= flag > 1;
+                let ends = web::is_trailer(flag) && self.trailer.is_some();
+                self.other |= flag > 1 && !ends;
                 self.left = u64::from(u32::from_be_bytes([a, b, c, d]));
-                self.count += u64::from(self.left == 0);
+                if let Some(trailer) = self.trailer.as_mut() {
+                    trailer.begin(ends);
+                }
+                self.count += u64::from(self.left == 0 && !ends);
             }
         }
     }
 
     /// So many bytes passed that were not read.
     pub(super) fn skip(&mut self, bytes: u64) {
+        if bytes > 0 && (self.text.is_some() || self.is_in_trailer()) {
+            return self.lose();
+        }
+        self.pass(bytes);
+    }
+
+    fn is_in_trailer(&self) -> bool {
+        self.trailer.as_ref().is_some_and(|trailer| trailer.open())
+    }
+
+    fn pass(&mut self, bytes: u64) {
         if self.lost {
             return;
         }
         // The length of a message is among them.
         self.lost = bytes > self.left;
         let whole = self.left > 0 && bytes >= self.left;
-        self.count += u64::from(whole);
+        self.count += u64::from(whole && !self.is_in_trailer());
         self.left = self.left.saturating_sub(bytes);
     }
 
@@ -187,6 +276,51 @@ mod tests {
         messages.skip(296);
         messages.push(&message(0));
         assert_eq!(messages.count(), None);
+    }
+
+    /// Scenario: bodies for browsers, binary and as text (which ends and begins again amid it), with fields
+    /// behind the messages, cut at every byte; and of which a part was not copied.
+    /// Guarantees: messages are counted without what ends them, and that tells the status.
+    #[test]
+    fn bodies_for_browsers() {
+        let part = |flag: u8, body: &[u8]| {
+            [&[flag][..], &u32::try_from(body.len()).unwrap().to_be_bytes(), body].concat()
+        };
+        let fields = b"grpc-message: no%20one\r\nGRPC-Status: 5\r\n";
+        let binary = [part(0, b"abc"), part(1, b""), part(0, &[7; 300]), part(0x80, fields)];
+        let text: Vec<u8> = binary.iter().flat_map(|one| web::encoded(one)).collect();
+        for (content, all) in [(Content::Web, binary.concat()), (Content::WebText, text)] {
+            for cut in 0..all.len() {
+                let mut messages = Messages::of(content);
+                messages.push(&all[..cut]);
+                messages.push(&all[cut..]);
+                assert_eq!((messages.count(), messages.status()), (Some(3), Some(5)), "{cut}");
+            }
+            let mut messages = Messages::of(content);
+            messages.push(&all[..all.len() - 20]);
+            messages.skip(20);
+            assert_eq!(messages.status(), None);
+        }
+    }
+
+    /// Scenario: content types of gRPC in all its forms, and of others.
+    /// Guarantees: each is told from the others.
+    #[test]
+    fn contents() {
+        for (text, content) in [
+            ("application/grpc", Content::Plain),
+            ("application/grpc+proto", Content::Plain),
+            ("application/grpc;charset=utf-8", Content::Plain),
+            ("application/grpc-web", Content::Web),
+            ("Application/gRPC-Web+proto", Content::Web),
+            ("application/grpc-web-text", Content::WebText),
+            ("application/grpc-web-text+proto", Content::WebText),
+            ("application/grpcx", Content::Other),
+            ("application/grpc-webx", Content::Other),
+            ("text/html", Content::Other),
+        ] {
+            assert_eq!(Content::of(text.as_bytes()), content, "{text}");
+        }
     }
 
     /// Scenario: statuses that were sent, unknown ones among them, and calls that ended otherwise.

@@ -31,7 +31,7 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Rpc
     shared.extend(error_type.map(|error| Attribute::text("error.type", error)));
     let mut own = vec![
         Attribute::text("network.protocol.name", "http"),
-        Attribute::text("network.protocol.version", "2"),
+        Attribute::text("network.protocol.version", call.version),
     ];
     let messages = |key, count: Option<u64>| count.map(|count| Attribute::count(key, count));
     own.extend(messages("icecore.rpc.request.messages", call.sent));

@@ -52,6 +52,39 @@ async fn grpc_is_seen_by_system_call_tracepoints() {
     check_grpc(RungChoice::SyscallTracepoints).await;
 }
 
+/// Scenario: calls of gRPC in the form for browsers, by Connect's libraries for Node.js, over HTTP/1.1 and
+/// HTTP/2: unary ones and such with several answers, errors of every kind, eight at a time.
+/// Guarantees: one span on each side for each call, with method, status and messages, what was sent, and the
+/// version of HTTP beneath; no record is refused; the balance closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_of_browsers() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/grpc_web.mjs");
+    let mut command = Command::new("node");
+    command.arg(path).arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let Ok(mut server) = command.spawn() else { return println!("skipped: no Node.js") };
+    let mut lines = BufReader::new(server.stdout.take().unwrap());
+    let _server = Peer(server);
+    let first = line(&mut lines);
+    let ports: Vec<u16> = first.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+    let &[plain, second] = ports.as_slice() else {
+        return println!("skipped: {}", first.trim());
+    };
+    let arguments = [plain, second].map(|port| port.to_string());
+    let config = on(RungChoice::Auto);
+    let watched = watched::<Call>(config, "grpc_web_client.py", &arguments, &ports, 2).await;
+    let Some((calls, received, _)) = watched else { return };
+    assert!(calls.len() >= 200, "{} calls", calls.len());
+    for kind in [SpanKind::Server, SpanKind::Client] {
+        check_calls(&received, &ports, &calls, kind);
+    }
+    for (port, version) in [(plain, "1.1"), (second, "2")] {
+        for span in of_ports(&received, &[port]) {
+            assert_eq!(text(&span, "network.protocol.version"), Some(version), "{span:?}");
+        }
+    }
+    println!("{} calls of browsers on both sides", calls.len());
+}
+
 async fn check_http2(rung: RungChoice) {
     let folder = tempfile::tempdir().unwrap();
     let (_nginx, nginx_port) = nginx(folder.path(), "http2", "").await;
@@ -97,6 +130,8 @@ struct Call {
     /// Messages and bytes, where they are certain.
     sent: Option<[i64; 2]>,
     received: Option<[i64; 2]>,
+    /// Messages that came, where that alone is certain.
+    answers: Option<i64>,
     start: u64,
     end: u64,
     /// Its connection is older than the agent.
@@ -115,14 +150,14 @@ async fn check_grpc(rung: RungChoice) {
     drop(server.0.stdin.take());
     assert!(calls.len() >= 200, "{} calls", calls.len());
     for kind in [SpanKind::Server, SpanKind::Client] {
-        check_calls(&received, port, &calls, kind);
+        check_calls(&received, &[port], &calls, kind);
     }
     println!("{rung:?}: {} calls on both sides", calls.len());
 }
 
-fn check_calls(received: &Received, port: u16, calls: &[Call], kind: SpanKind) {
+fn check_calls(received: &Received, ports: &[u16], calls: &[Call], kind: SpanKind) {
     let mut spans: BTreeMap<String, Span> = BTreeMap::new();
-    for span in of_ports(received, &[port]).into_iter().filter(|span| span.kind() == kind) {
+    for span in of_ports(received, ports).into_iter().filter(|span| span.kind() == kind) {
         let method = text(&span, "rpc.method").unwrap_or_default().to_owned();
         let twice = spans.insert(method, span);
         assert!(twice.is_none(), "{kind:?} is there twice: {twice:?}");
@@ -152,6 +187,9 @@ fn check_call(call: &Call, span: &Span) {
         if let Some(size) = int(span, &format!("icecore.{way}.size")) {
             assert_eq!(size, bytes, "{way}: {}", shown());
         }
+    }
+    if let Some(answers) = call.answers {
+        assert_eq!(int(span, "icecore.rpc.response.messages"), Some(answers), "{}", shown());
     }
     assert!(within(span, call.start, call.end), "{}", shown());
 }

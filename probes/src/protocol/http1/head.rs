@@ -5,6 +5,7 @@
 
 use super::body::{Body, Chunk};
 use crate::protocol::Limits;
+use crate::protocol::grpc::Content;
 
 /// The head of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) struct RequestHead {
     pub(super) body: Option<Body>,
     /// The sender may wait for a 100 before it sends the body, and may then not send it at all.
     pub(super) expects_continue: bool,
+    /// What its body holds.
+    pub(super) content: Content,
 }
 
 /// What a connection becomes.
@@ -31,6 +34,10 @@ pub(super) enum Upgrade {
 pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
+    /// What its body holds.
+    pub(super) content: Content,
+    /// The status of a call that ended without a body.
+    pub(super) grpc_status: Option<u32>,
     upgrade: Option<Upgrade>,
     /// As the headers have it; status and method of the request may say otherwise.
     framing: Framing,
@@ -51,6 +58,8 @@ struct Headers {
     framing: Framing,
     expects_continue: bool,
     upgrade: Option<Upgrade>,
+    content: Content,
+    grpc_status: Option<u32>,
 }
 
 impl ResponseHead {
@@ -105,6 +114,7 @@ pub(super) fn request(bytes: &[u8], limits: &Limits) -> Option<RequestHead> {
         expects_continue: headers.expects_continue && body.is_some(),
         headers: headers.kept,
         body,
+        content: headers.content,
     })
 }
 
@@ -119,8 +129,8 @@ pub(super) fn response(bytes: &[u8], limits: &Limits) -> Option<ResponseHead> {
         status = status * 10 + u16::try_from((*digit as char).to_digit(10)?).ok()?;
     }
     let headers = headers(rest, &limits.response_headers, limits.value_bytes_max)?;
-    let Headers { kept, framing, upgrade, expects_continue: _ } = headers;
-    Some(ResponseHead { status, headers: kept, upgrade, framing })
+    let Headers { kept, framing, upgrade, content, grpc_status, expects_continue: _ } = headers;
+    Some(ResponseHead { status, headers: kept, upgrade, framing, content, grpc_status })
 }
 
 fn version_of(bytes: &[u8]) -> Option<&'static str> {
@@ -145,6 +155,8 @@ fn headers(mut rest: &[u8], wanted: &[String], value_bytes_max: usize) -> Option
         framing: Framing::None,
         expects_continue: false,
         upgrade: None,
+        content: Content::Other,
+        grpc_status: None,
     };
     while let Some((line, behind)) = split_line(rest) {
         rest = behind;
@@ -159,6 +171,12 @@ fn headers(mut rest: &[u8], wanted: &[String], value_bytes_max: usize) -> Option
         found.framing = framing(found.framing, name, value)?;
         if name.eq_ignore_ascii_case(b"expect") && value.eq_ignore_ascii_case(b"100-continue") {
             found.expects_continue = true;
+        }
+        if name.eq_ignore_ascii_case(b"content-type") {
+            found.content = Content::of(value);
+        }
+        if name.eq_ignore_ascii_case(b"grpc-status") {
+            found.grpc_status = std::str::from_utf8(value).ok().and_then(|it| it.parse().ok());
         }
         if name.eq_ignore_ascii_case(b"upgrade") {
             found.upgrade = upgrade(value);

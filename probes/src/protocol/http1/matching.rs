@@ -9,8 +9,9 @@ use super::head::Upgrade;
 use super::lane::Place;
 use super::pending::{Answer, Pending};
 use super::{Exchange, Failure, Http1, Protocol, QUIET_NANOS, Segment, Side, head, looks_like};
+use crate::protocol::grpc::{Content, Messages};
 use crate::protocol::http2::Http2;
-use crate::protocol::kept::Kept;
+use crate::protocol::kept::{Kept, Reading};
 use crate::protocol::websocket::WebSocket;
 
 /// A head that was read; none where the bytes are no head.
@@ -30,6 +31,7 @@ impl Http1 {
         }
         self.end_lost_request(out);
         let body = head.body.take();
+        let content = head.content;
         let ordinal = self.ordinal;
         self.ordinal = ordinal.map(|ordinal| ordinal + 1);
         let began = self.requests.began;
@@ -37,7 +39,7 @@ impl Http1 {
         // answered by bytes that were lost, which nobody knows yet.
         self.pipelined |= self.pending.back().is_some_and(|one| one.began_at(began));
         self.pending.push_back(Pending::new(self.role, ordinal, began, head));
-        self.requests.kept = self.kept();
+        self.requests.kept = self.kept(content);
         match body {
             Some(body) => self.requests.place = Place::Body(body),
             None => self.request_end(out),
@@ -93,9 +95,10 @@ impl Http1 {
         let tunnel = front.method() == "CONNECT" && matches!(head.status, 200..=299);
         let passed = tunnel || head.status == 101;
         let body = head.body(front.method()).filter(|_| !passed);
+        let content = head.content;
         front.begin_response(head);
         front.seen_until(time);
-        self.responses.kept = self.kept();
+        self.responses.kept = self.kept(content);
         match body {
             Some(body) => self.responses.place = Place::Body(body),
             None => self.response_end(out),
@@ -160,8 +163,9 @@ impl Http1 {
         self.response_lost |= side == Side::Responses && awaited;
     }
 
-    fn kept(&self) -> Kept {
-        Kept::wanted(self.limits.body_bytes_max)
+    fn kept(&self, content: Content) -> Kept {
+        let messages = content.is_web().then(|| Box::new(Reading::new(Messages::of(content))));
+        Kept { messages, ..Kept::wanted(self.limits.body_bytes_max) }
     }
 
     /// What follows is a protocol that is understood.

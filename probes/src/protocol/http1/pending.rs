@@ -3,8 +3,9 @@
 //! Invariant: an exchange leaves here once, with what was seen of it and nothing else.
 
 use super::head::{RequestHead, ResponseHead};
+use crate::protocol::grpc::{self, Messages};
 use crate::protocol::kept::Kept;
-use crate::protocol::{Begun, BodySize, Exchange, Failure, HttpCall, Role, Said};
+use crate::protocol::{Begun, BodySize, Exchange, Failure, HttpCall, Role, RpcCall, Said};
 
 /// What a header takes beside its name and value.
 const HEADER_BYTES: usize = size_of::<(String, String)>();
@@ -30,11 +31,22 @@ pub(super) struct Pending {
     pub(super) answer: Answer,
     /// The sender may still wait for a 100 before it sends the body.
     pub(super) expects_continue: bool,
+    grpc: Option<Box<WebCall>>,
+}
+
+/// What is known of a call of gRPC in the form for browsers.
+#[derive(Debug, Default)]
+struct WebCall {
+    sent: Option<Messages>,
+    received: Option<Messages>,
+    /// From the head of the response.
+    status: Option<u32>,
 }
 
 impl Pending {
     pub(super) fn new(role: Role, ordinal: Option<u64>, start: u64, head: RequestHead) -> Self {
-        let RequestHead { method, target, version, headers, body: _, expects_continue } = head;
+        let RequestHead { method, target, version, headers, body: _, expects_continue, content } =
+            head;
         let exchange = Exchange {
             role,
             ordinal,
@@ -49,7 +61,15 @@ impl Pending {
         };
         let request_headers = headers;
         let call = HttpCall { method, target, version, request_headers, ..HttpCall::default() };
-        Self { exchange, call, request_done: false, answer: Answer::Awaited, expects_continue }
+        let grpc = content.is_web().then(Box::default);
+        Self {
+            exchange,
+            call,
+            request_done: false,
+            answer: Answer::Awaited,
+            expects_continue,
+            grpc,
+        }
     }
 
     /// About what is held.
@@ -84,16 +104,25 @@ impl Pending {
         self.answer = Answer::Begun;
         self.call.status = Some(head.status);
         self.call.response_headers = head.headers;
+        if let Some(grpc) = &mut self.grpc {
+            grpc.status = head.grpc_status;
+        }
     }
 
-    pub(super) fn end_request(&mut self, kept: Kept, whole: bool) {
+    pub(super) fn end_request(&mut self, mut kept: Kept, whole: bool) {
         self.request_done = true;
+        if let Some(grpc) = &mut self.grpc {
+            grpc.sent = kept.take_messages();
+        }
         self.exchange.request_body = kept.size(whole);
         self.exchange.request_captured = kept.start;
     }
 
-    pub(super) fn end_response(&mut self, kept: Kept, whole: bool) {
+    pub(super) fn end_response(&mut self, mut kept: Kept, whole: bool) {
         self.answer = Answer::Whole;
+        if let Some(grpc) = &mut self.grpc {
+            grpc.received = kept.take_messages();
+        }
         self.exchange.response_body = kept.size(whole);
         self.exchange.response_captured = kept.start;
     }
@@ -105,7 +134,35 @@ impl Pending {
 
     pub(super) fn finish(mut self, failure: Option<Failure>) -> Exchange {
         self.exchange.failure = failure;
-        self.exchange.said = Said::Http(self.call);
+        self.exchange.said = match self.grpc.take() {
+            Some(grpc) => Said::Rpc(grpc.called(self.call, &self.exchange)),
+            None => Said::Http(self.call),
+        };
         self.exchange
+    }
+}
+
+impl WebCall {
+    fn called(self, http: HttpCall, exchange: &Exchange) -> RpcCall {
+        let Self { sent, received, status } = self;
+        let within = received.as_ref().and_then(Messages::status);
+        let ending = grpc::Ending {
+            sent: status.or(within),
+            http: http.status,
+            failure: exchange.failure,
+            overdue: false,
+            whole: matches!(exchange.response_body, BodySize::Exact(_)),
+        };
+        let HttpCall { target, version, request_headers: headers, .. } = http;
+        let path = target.split('?').next().filter(|path| !path.is_empty());
+        let host = headers.iter().find(|(name, _)| name == "host");
+        RpcCall {
+            version,
+            authority: host.map(|(_, host)| host.clone()),
+            sent: sent.as_ref().and_then(Messages::count),
+            received: received.as_ref().and_then(Messages::count),
+            headers,
+            ..grpc::call(path, ending)
+        }
     }
 }

@@ -419,3 +419,62 @@ fn bounds() {
     watched.step(&responses("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
     assert_eq!(watched.out.last().map(told).unwrap(), "GET /new 200 0>0");
 }
+
+/// Scenario: gRPC for browsers over HTTP/1.1: bodies in chunks and by length, as bytes and as text, a status
+/// in the head, a proxy that does not know gRPC, a body of which a part was not copied.
+/// Guarantees: each is a call with its method, status and messages, and its version of HTTP; what was not
+/// seen has no status.
+#[test]
+fn calls_of_browsers() {
+    let post = |path: &str, content: &str, body: &str| {
+        requests(&format!(
+            "POST {path} HTTP/1.1\r\nHost: a.example\r\nContent-Type: application/{content}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    let answered = |content: &str, chunks: &[&str]| {
+        let chunks = chunks.iter().map(|one| format!("{:x}\r\n{one}\r\n", one.len()));
+        let chunks: String = chunks.collect();
+        responses(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/{content}\r\n\
+             Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
+        ))
+    };
+    let one = "\0\0\0\0\x02hi";
+    let steps = [
+        post("/a.S/Web", "grpc-web+proto", one),
+        responses("HTTP/1.1 503 no\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nno"),
+        post("/a.S/Text", "grpc-web-text", "AAAAAAFh"),
+        answered("grpc-web-text", &["AAAAAAFi", "AAAAAAFj", "gAAAABBncnBjLXN0YXR1czogMA0K"]),
+        post("/a.S/Head", "grpc-web", one),
+        responses(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web\r\ngrpc-status: 16\r\n\
+             Content-Length: 0\r\n\r\n",
+        ),
+    ];
+    for role in [Role::Server, Role::Client] {
+        let mut watched = Watched::new(role, Limits::default());
+        steps.iter().for_each(|step| watched.step(step));
+        watched.end(Closing::Orderly);
+        let told = watched.out.iter().map(crate::protocol::script::told).collect::<Vec<_>>();
+        assert_eq!(
+            told,
+            [
+                "a.S/Web UNAVAILABLE 1>\u{2026} 7>2",
+                "a.S/Text OK 1>2 8>44",
+                "a.S/Head UNAUTHENTICATED 1>0 7>0",
+            ]
+        );
+        let Said::Rpc(call) = &watched.out[0].said else { panic!() };
+        assert_eq!((call.version, call.authority.as_deref()), ("1.1", Some("a.example")));
+    }
+    let mut watched = Watched::new(Role::Server, Limits::default());
+    watched.step(&post("/a.S/Web", "grpc-web", one));
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web\r\nContent-Length: 100\r\n\r\n";
+    watched.segment(false, head.as_bytes(), 100, false);
+    watched.end(Closing::Orderly);
+    let told = watched.out.iter().map(crate::protocol::script::told).collect::<Vec<_>>();
+    assert_eq!(told, ["a.S/Web UNKNOWN 1>\u{2026} 7>100"]);
+}

@@ -5,6 +5,7 @@
 
 use super::hpack::{Decoder, Field, Malformed};
 use crate::protocol::Limits;
+use crate::protocol::grpc::Content;
 
 /// What is kept of a block, and how much may be held.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ pub(super) struct Message {
     pub(super) status: Option<u16>,
     /// Fields of it are not known, by name or at all.
     pub(super) unknown: bool,
-    /// The content is gRPC; none: no field says what it is.
-    pub(super) grpc: Option<bool>,
+    /// The content, as far as gRPC goes; none: no field says what it is.
+    pub(super) content: Option<Content>,
     pub(super) grpc_status: Option<u32>,
     pub(super) grpc_timeout_nanos: Option<u64>,
     /// The fields that are wanted, names in lower case.
@@ -87,7 +88,7 @@ impl Message {
             b":scheme" => self.scheme = Some(rules.text(value)),
             b":authority" => self.authority = Some(rules.text(value)),
             b":status" => self.status = number(value).and_then(|one| u16::try_from(one).ok()),
-            b"content-type" => self.grpc = Some(is_grpc(value)),
+            b"content-type" => self.content = Some(Content::of(value)),
             b"grpc-status" => self.grpc_status = number(value),
             b"grpc-timeout" => self.grpc_timeout_nanos = timeout(value),
             _ => {}
@@ -108,12 +109,6 @@ fn number(text: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(text).ok()?;
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok())?
-}
-
-/// `application/grpc`, alone or with a format; not the kinds for browsers, which frame otherwise.
-fn is_grpc(content_type: &[u8]) -> bool {
-    let rest = content_type.strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
 /// At most eight digits and a unit.

@@ -4,7 +4,7 @@
 //! marked so, and is no error of the exchange.
 
 use super::message::Message;
-use crate::protocol::grpc::{self, Messages};
+use crate::protocol::grpc::{self, Content, Messages};
 use crate::protocol::kept::Kept;
 use crate::protocol::{Begun, BodySize, Exchange, Failure, HttpCall, Role, RpcCall, Said};
 
@@ -43,9 +43,10 @@ pub(super) struct Stream {
 const OVERDUE_TENTHS: u64 = 9;
 
 impl Half {
-    fn new(body_bytes_max: usize) -> Self {
+    fn new(body_bytes_max: usize, content: Option<Content>) -> Self {
         let kept = Kept::wanted(body_bytes_max);
-        Self { done: false, whole: false, kept, messages: Messages::default() }
+        let messages = Messages::of(content.unwrap_or_default());
+        Self { done: false, whole: false, kept, messages }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -72,6 +73,7 @@ impl Half {
 
 impl Stream {
     pub(super) fn new(start: u64, asked: Message, body_bytes_max: usize) -> Self {
+        let request = Half::new(body_bytes_max, asked.content);
         Self {
             start,
             end: start,
@@ -80,8 +82,8 @@ impl Stream {
             answered: None,
             grpc_status: None,
             fields_unknown: false,
-            request: Half::new(body_bytes_max),
-            response: Half::new(body_bytes_max),
+            request,
+            response: Half::new(body_bytes_max, None),
             suspect: false,
             unsure: false,
         }
@@ -140,6 +142,10 @@ impl Stream {
         self.grpc_status = message.grpc_status.or(self.grpc_status);
         self.fields_unknown |= message.unknown;
         if !trailers {
+            // Where the field that says it is older than the probe, a call is answered as it was asked.
+            let asked = self.asked.content.filter(|_| message.unknown);
+            let content = message.content.or(asked).unwrap_or_default();
+            self.response.messages = Messages::of(content);
             self.answered = Some(message);
         }
     }
@@ -165,9 +171,14 @@ impl Stream {
     }
 
     fn is_grpc(&self) -> bool {
-        let answered = || self.answered.as_ref().and_then(|head| head.grpc);
+        let answered = || self.answered.as_ref().and_then(|head| head.content);
         let framed = || self.grpc_status.is_some() || self.asked.unknown && self.looks_like_grpc();
-        self.asked.grpc.or_else(answered).unwrap_or_else(framed)
+        self.asked.content.or_else(answered).map_or_else(framed, Content::is_call)
+    }
+
+    /// Of gRPC, wherever it was sent.
+    fn sent_status(&self) -> Option<u32> {
+        self.grpc_status.or_else(|| self.response.messages.status())
     }
 
     /// Where the fields that say it are older than the probe: a method's name, and nothing but
@@ -183,7 +194,7 @@ impl Stream {
     /// What must be known of an exchange that was answered is not.
     fn partly_unknown(&self, grpc: bool) -> bool {
         let asked = self.asked.method.is_none() || self.asked.target().is_none();
-        let status = grpc && self.grpc_status.is_none() && self.fields_unknown;
+        let status = grpc && self.sent_status().is_none() && self.fields_unknown;
         asked || self.status().is_none() || status
     }
 
@@ -202,7 +213,7 @@ impl Stream {
             self.end.saturating_sub(self.start) >= nanos / 10 * OVERDUE_TENTHS
         });
         let ending = grpc::Ending {
-            sent: self.grpc_status,
+            sent: self.sent_status(),
             http: self.status(),
             failure,
             overdue,
@@ -235,7 +246,7 @@ impl Stream {
     fn rpc(self, ending: grpc::Ending, sent: Option<u64>, received: Option<u64>) -> RpcCall {
         let Message { path, authority, kept: headers, .. } = self.asked;
         let call = grpc::call(path.as_deref(), ending);
-        RpcCall { authority, sent, received, headers, ..call }
+        RpcCall { authority, sent, received, headers, version: "2", ..call }
     }
 
     fn http(self) -> HttpCall {

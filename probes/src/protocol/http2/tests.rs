@@ -252,6 +252,56 @@ fn remote_procedure_calls() {
     check(&Limits::default(), &steps, &wanted);
 }
 
+/// Scenario: gRPC for browsers: the fields that end a response stand in its body, as bytes and as text, or
+/// in its head where there is no body.
+/// Guarantees: they are calls like others, and what ends them is no message.
+#[test]
+fn calls_of_browsers() {
+    let mut ends = Ends::new();
+    let part = |flag: u8, body: &[u8]| {
+        [&[flag][..], &u32::try_from(body.len()).unwrap().to_be_bytes(), body].concat()
+    };
+    let binary = [part(0, b"hello"), part(0x80, b"grpc-status:7\r\ngrpc-message:no\r\n")].concat();
+    let call = |ends: &mut Ends, stream, path, content| {
+        let fields = [(":method", "POST"), (":scheme", "http"), (":path", path)];
+        let fields: Vec<_> = fields.into_iter().chain([("content-type", content)]).collect();
+        frame(HEADERS, END_HEADERS, stream, ends.client.block(&fields))
+    };
+    let web = "application/grpc-web+proto";
+    let text = "application/grpc-web-text";
+    // What `\0\0\0\0\x01a` and an `OK` behind it are as text, in pieces of their own.
+    let [asked, said, ended] = ["AAAAAAFh", "AAAAAAFiAAAAAAFj", "gAAAABBncnBjLXN0YXR1czogMA0K"];
+    let last = |stream, bytes: &[u8]| frame(DATA, END_STREAM, stream, bytes);
+    let steps = steps([
+        ask([call(&mut ends, 1, "/a.S/Web", web), last(1, &part(0, b"hi"))].concat()),
+        answer(
+            [ends.fields(1, 0, &[(":status", "200"), ("content-type", web)]), last(1, &binary)]
+                .concat(),
+        ),
+        ask([call(&mut ends, 3, "/a.S/Text", text), last(3, asked.as_bytes())].concat()),
+        answer(
+            [
+                ends.fields(3, 0, &[(":status", "200"), ("content-type", text)]),
+                frame(DATA, 0, 3, said),
+                last(3, ended.as_bytes()),
+            ]
+            .concat(),
+        ),
+        ask([call(&mut ends, 5, "/a.S/Bare", web), last(5, &part(0, b""))].concat()),
+        answer(ends.fields(
+            5,
+            END_STREAM,
+            &[(":status", "200"), ("content-type", web), ("grpc-status", "12")],
+        )),
+    ]);
+    let wanted = [
+        "a.S/Web PERMISSION_DENIED 1>1 7>47",
+        "a.S/Text OK 1>2 8>44",
+        "a.S/Bare UNIMPLEMENTED 1>0 5>0",
+    ];
+    check(&Limits::default(), &steps, &wanted);
+}
+
 /// Scenario: the probe starts amid a connection whose table has the path and other fields; later
 /// the client names them again.
 /// Guarantees: what is not known is told as such, the role is right, and what is said anew is known.
