@@ -271,6 +271,21 @@ impl Identity {
         ]
     }
 
+    /// Every container of this node's pods, and how often it was started again.
+    pub(crate) fn restarts(&self) -> Vec<(Arc<Resource>, i64)> {
+        let all = self.pods.containers().into_iter();
+        let restarts = all.filter_map(|placed| {
+            let container = placed.container()?;
+            let cgroup = cgroup::Cgroup {
+                container_id: Some(container.id.clone()),
+                ..cgroup::Cgroup::default()
+            };
+            let process = Process { cgroup, ..Process::default() };
+            Some((self.who(0, &process, Some(&placed)).resource, container.restarts))
+        });
+        restarts.collect()
+    }
+
     /// The OTLP resource of the machine.
     pub(crate) fn host(&self) -> Resource {
         resource::host(&self.host)

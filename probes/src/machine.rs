@@ -99,6 +99,12 @@ impl Reading {
     }
 }
 
+/// How often the containers of this node's pods were started again, as of `now`.
+pub(crate) fn tell_restarts(now: u64, pipeline: &Pipeline) -> Vec<ResourceMetrics> {
+    let all = pipeline.restarts();
+    all.iter().map(|(resource, count)| export::restarts(resource, *count, now)).collect()
+}
+
 /// What readings tell of themselves.
 #[derive(Debug)]
 pub(crate) struct ReadingMetrics {

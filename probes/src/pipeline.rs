@@ -284,6 +284,11 @@ impl Pipeline {
         self.emitter.profiles(request);
     }
 
+    /// Every container of this node's pods, and how often it was started again.
+    pub(crate) fn restarts(&self) -> Vec<(Arc<Resource>, i64)> {
+        self.identity.restarts()
+    }
+
     /// The machine itself.
     pub(crate) fn host(&self) -> Resource {
         self.identity.host()

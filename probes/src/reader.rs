@@ -22,7 +22,7 @@ use crate::emit::OwnSockets;
 use crate::error::Error;
 use crate::load::{Connections, Figures, Verdicts};
 use crate::loss::Losses;
-use crate::machine::{Lives, Reading, ReadingMetrics};
+use crate::machine::{self, Lives, Reading, ReadingMetrics};
 use crate::metrics::{Metrics, log_balance};
 use crate::network::Network;
 use crate::pipeline::Pipeline;
@@ -198,6 +198,7 @@ impl Reader {
         }
         let Follower { pipeline, readings, .. } = &self.follower;
         metrics.extend(reading.tell_machine(now, &pipeline.host()));
+        metrics.extend(machine::tell_restarts(now, pipeline));
         readings.show(reading);
         pipeline.emitter().metrics(metrics);
     }

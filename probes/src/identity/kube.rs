@@ -78,6 +78,12 @@ impl Pods {
         all.addresses.get(&address.to_canonical()).cloned()
     }
 
+    /// Every container of every pod.
+    pub(crate) fn containers(&self) -> Vec<Placed> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.containers.values().cloned().collect()
+    }
+
     /// Makes `pods` the whole truth. A change of one pod is rare and a node has few.
     fn replace(&self, pods: &HashMap<String, Arc<Pod>>) {
         let mut new = ByName { groups: pods.clone(), ..ByName::default() };

@@ -122,6 +122,14 @@ pub(super) fn others(host: &Resource, others: &[Usage], now: u64) -> ResourceMet
     metrics.of(host)
 }
 
+/// How often each container was started again, as the Kubernetes API counts it.
+pub(super) fn restarts(resource: &Resource, count: i64, now: u64) -> ResourceMetrics {
+    let mut metrics = Metrics::new(0, now);
+    let value = vec![(Vec::new(), Value::AsInt(count))];
+    metrics.sum("k8s.container.restart.count", "{restart}", false, value);
+    metrics.of(resource)
+}
+
 /// The metrics of the machine.
 pub(super) fn machine(host: &Resource, machine: &Machine, start: u64, now: u64) -> ResourceMetrics {
     let mut metrics = Metrics::new(start, now);

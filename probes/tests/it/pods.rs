@@ -7,6 +7,7 @@ use std::time::Duration;
 use icecore_probes::Config;
 use icecore_probes::identity::Kubernetes;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::metrics::v1::{ResourceMetrics, metric::Data, number_data_point};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -107,11 +108,29 @@ fn pod_of_a_stateful_set(cluster: &Cluster) -> String {
     run_pod(cluster, &metadata, &container('b'))
 }
 
+/// How often the containers of a pod were started again, as metrics tell it.
+fn restarts(received: &Received, pod: &str) -> Option<i64> {
+    let metrics = received.metrics();
+    let of_pod = |one: &&ResourceMetrics| {
+        let attributes = one.resource.as_ref().map(|resource| resource.attributes.as_slice());
+        shown(attributes.unwrap_or_default(), "k8s.pod.name").as_deref() == Some(pod)
+    };
+    let all = metrics.iter().filter(of_pod).flat_map(|one| &one.scope_metrics);
+    let mut named = all
+        .flat_map(|scope| &scope.metrics)
+        .filter(|metric| metric.name == "k8s.container.restart.count");
+    let Some(Data::Sum(sum)) = &named.next()?.data else { return None };
+    match sum.data_points.first()?.value {
+        Some(number_data_point::Value::AsInt(count)) => Some(count),
+        _ => None,
+    }
+}
+
 /// Scenario: servers in the groups of containerd in a node that is itself a container (kind), and of
 /// CRI-O. The agent starts while the API server is away; that comes, goes, and comes back, and
 /// meanwhile a pod is replaced by one of the same name.
 /// Guarantees: each span has the pod that its process is in, with owners, image, restarts, and the
-/// labels and annotations that were asked for; what was known stays while the API is away; the new
+/// labels and annotations that were asked for, and restarts are a metric as well; what was known stays while the API is away; the new
 /// pod is not the old one.
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_are_known_whatever_the_api_does() {
@@ -125,6 +144,7 @@ async fn pods_are_known_whatever_the_api_does() {
     };
     let mut config = Config::default();
     config.identity.kubernetes = Kubernetes::Kubeconfig(cluster.kubeconfig(ADMIN));
+    config.machine.every = Duration::from_secs(1);
     config.identity.node_name = Some("node-1".to_owned());
     config.identity.pod_labels = vec!["te*".to_owned()];
     config.identity.pod_annotations = vec!["owner".to_owned()];
@@ -159,6 +179,11 @@ async fn pods_are_known_whatever_the_api_does() {
         ("k8s.pod.label.tier", ""),
     ];
     store.shows(&received, &of_store).await;
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while restarts(&received, "cart-5d-x") != Some(2) {
+        assert!(tokio::time::Instant::now() < end, "no restarts are told");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 
     cluster.api_goes();
     cart.shows(&received, &of_cart).await;
