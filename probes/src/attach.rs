@@ -1,5 +1,6 @@
 //! Hooks programs to the kernel, rung by rung.
 
+mod drops;
 mod profile;
 pub(crate) mod tls;
 mod tracepoints;
@@ -9,6 +10,7 @@ use aya::{Btf, Ebpf};
 
 use crate::error::Error;
 use crate::kernel::Rung;
+pub(crate) use drops::{Counts, Drops, Fallen, attach_drops};
 pub(crate) use profile::attach_profile;
 use tracepoints::{attach_raw, attach_typed, load_probe, load_raw, load_typed};
 pub(crate) use walk::{Walk, Walked, load_walk};

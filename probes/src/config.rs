@@ -96,6 +96,9 @@ pub struct CaptureConfig {
     pub processes_ring_bytes: u32,
     /// Walk over the open sockets, where the kernel allows it. Without, a connection counts at its end.
     pub walks: bool,
+    /// Flows and reasons by which segments that the kernel throws away are counted, some 150 bytes each and 8
+    /// for each CPU; the rest is counted together. 0: none is.
+    pub drops_max: u32,
     /// What passes inside TLS.
     pub tls: TlsConfig,
 }
@@ -145,6 +148,7 @@ impl Default for CaptureConfig {
             wake_bytes: 256 << 10,
             turn_records_max: 256,
             accounts: true,
+            drops_max: 4_096,
             processes: true,
             processes_ring_bytes: 256 << 10,
             walks: true,
@@ -169,6 +173,7 @@ impl Config {
             wake_bytes,
             turn_records_max,
             accounts: _,
+            drops_max: _,
             processes: _,
             processes_ring_bytes,
             walks: _,

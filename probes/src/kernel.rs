@@ -5,6 +5,7 @@
 mod btf;
 mod features;
 mod offsets;
+mod reasons;
 
 use std::path::Path;
 
@@ -13,7 +14,8 @@ use crate::config::{Config, RungChoice, TlsConfig};
 use crate::error::Error;
 use crate::profile::{self, ProfileConfig};
 use btf::Types;
-pub(crate) use offsets::{profile_settings, settings};
+pub(crate) use offsets::{drop_settings, profile_settings, settings};
+pub(crate) use reasons::Reasons;
 
 /// Where the kernel tells its types.
 pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";

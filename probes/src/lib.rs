@@ -135,12 +135,14 @@ impl Probes {
         let hooked = tokio::task::spawn_blocking(hook).await;
         let (loaded, finder, profiler) = hooked.map_err(Error::Task)??;
         let Loaded { rung, programs, data, control, events, .. } = loaded;
-        let Loaded { connections, verdicts, figures, walks, .. } = loaded;
+        let Loaded { connections, verdicts, figures, walks, drops, .. } = loaded;
         lives.set_missing(lives_wanted && !loaded.lives);
         let rings = Rings::new(data, control, events, loaded.processes, turn_records_max)?;
         let walk = walks.then(|| Walk::new(&programs, sockets_max));
         network.set_walks_missing(accounts && walk.is_none());
-        let walks = walk_rounds(accounts, walk, walk_every, &meter);
+        // What has ended is told round by round, whether or not there is a walk.
+        let take = move || Walked::take(walk.as_ref(), drops.as_ref());
+        let walks = Rounds::new(accounts.then(|| Arc::new(take) as Work<_>), walk_every, &meter);
         let maps = Maps { connections, verdicts, figures };
         let budget = Budget::new(&budget, (&meter, &memory), &programs, registry);
         let metrics = Metrics::new(registry);
@@ -214,12 +216,6 @@ fn table(capture: &CaptureConfig, limits: protocol::Limits, memory: Memory) -> T
         limits: Arc::new(limits),
         memory,
     }
-}
-
-/// Walks over the sockets. What has ended is told round by round, whether or not there is a walk.
-fn walk_rounds(wanted: bool, walk: Option<Walk>, every: Duration, meter: &Meter) -> Rounds<Walked> {
-    let take = move || walk.as_ref().map_or_else(|| Ok(Walked::default()), Walk::take);
-    Rounds::new(wanted.then(|| Arc::new(take) as Work<_>), every, meter)
 }
 
 /// Looks at processes and the machine.

@@ -5,14 +5,18 @@
 
 use std::sync::{Arc, Mutex};
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
-use icecore_probe_events::{COUNTERS, Connection, ProfileSettings, Settings, Told};
+use icecore_probe_events::{
+    COUNTERS, Connection, DropSettings, Dropped, ProfileSettings, Settings, Told,
+};
 
-use crate::attach::{attach, attach_processes, attach_profile, load_tls, load_walk};
+use crate::attach::{
+    Counts, Drops, attach, attach_drops, attach_processes, attach_profile, load_tls, load_walk,
+};
 use crate::config::CaptureConfig;
 use crate::error::Error;
-use crate::kernel::{Rung, Survey, profile_settings, settings};
+use crate::kernel::{Reasons, Rung, Survey, drop_settings, profile_settings, settings};
 use crate::profile::{ProfileConfig, ProfileMaps};
 
 /// The object that `build.rs` made; empty when it was told to skip.
@@ -43,16 +47,20 @@ pub(crate) struct Loaded {
     pub(crate) figures: Figures,
     /// The kernel lets the open sockets be walked over.
     pub(crate) walks: bool,
+    /// What it throws away; none where that is not wanted or cannot be counted.
+    pub(crate) drops: Option<Drops>,
     /// Since when each TLS library is hooked; none where no library is to be or can be.
     pub(crate) tls_ready: Option<Array<MapData, u64>>,
     /// Samples of all CPUs; none where they are not to be or cannot be taken.
     pub(crate) profile: Option<ProfileMaps>,
 }
 
-/// How CPUs are sampled.
+/// How CPUs are sampled, and what is thrown away is counted.
 struct Profiled<'a> {
     config: &'a ProfileConfig,
     settings: ProfileSettings,
+    /// None where it cannot be.
+    drops: Option<(DropSettings, Reasons)>,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -75,7 +83,12 @@ pub(crate) fn load(config: &CaptureConfig, profile: &ProfileConfig) -> Result<Lo
     let rungs = survey.rungs(config.rung)?;
     let bytes = survey.btf.as_deref().unwrap_or_default();
     let settings = settings(bytes, config)?;
-    let profiled = Profiled { config: profile, settings: profile_settings(bytes, profile)? };
+    let drops = drop_settings(bytes).filter(|_| config.accounts && config.drops_max > 0);
+    let profiled = Profiled {
+        config: profile,
+        settings: profile_settings(bytes, profile)?,
+        drops: drops.map(|drops| (drops, Reasons::read(bytes))),
+    };
     let types = Btf::parse(bytes, Endianness::default()).map_err(|e| Error::Load(Box::new(e)))?;
     let mut refused = None;
     for rung in rungs {
@@ -113,6 +126,8 @@ fn load_rung(
     let tls_ready = if config.tls.enabled { tls(&mut programs)? } else { None };
     let walks = config.accounts && config.walks && walks(&mut programs, types);
     attach(&mut programs, rung, types)?;
+    let reasons = profiled.drops.as_ref().map(|(_, reasons)| reasons.clone());
+    let drops = reasons.and_then(|reasons| drops(&mut programs, types, reasons, config.drops_max));
     let lives = config.processes && lives(&mut programs, types);
     let profile = profiled.config.enabled.then(|| sampled(&mut programs, profiled.config.hertz));
     let programs = Arc::new(Mutex::new(programs));
@@ -128,6 +143,7 @@ fn load_rung(
         verdicts,
         figures,
         walks,
+        drops,
         tls_ready,
         profile: profile.flatten(),
     })
@@ -142,11 +158,14 @@ fn open(
 ) -> Result<Ebpf, Error> {
     let ProfileConfig { enabled, ring_bytes, .. } = *profiled.config;
     // What is not used takes next to nothing.
+    let dropping = profiled.drops.as_ref().map(|(settings, _)| *settings).unwrap_or_default();
     let (cpus, ring_bytes) = if enabled { (possible_cpus(), ring_bytes) } else { (1, 4096) };
     EbpfLoader::new()
         .btf(Some(types))
         .override_global("SETTINGS", settings.as_bytes(), true)
         .override_global("PROFILE", profiled.settings.as_bytes(), true)
+        .override_global("DROPPING", dropping.as_bytes(), true)
+        .map_max_entries("DROPS", config.drops_max.max(1))
         .map_max_entries("SAMPLES", ring_bytes)
         .map_max_entries("SAMPLE", cpus)
         .map_max_entries("DATA", config.data_ring_bytes)
@@ -174,6 +193,28 @@ fn walks(programs: &mut Ebpf, types: &Btf) -> bool {
         );
     }
     loaded.is_ok()
+}
+
+/// Has what is thrown away counted. Where the kernel does not take it, it is not.
+fn drops(programs: &mut Ebpf, types: &Btf, reasons: Reasons, entries_max: u32) -> Option<Drops> {
+    let counted = drop_counts(programs)
+        .and_then(|counts| attach_drops(programs, types).map(|()| counts))
+        .map(|counts| Drops::new(counts, reasons, entries_max));
+    if let Err(error) = &counted {
+        let reason: &dyn std::error::Error = error;
+        tracing::warn!(reason, "what the kernel throws away cannot be counted here");
+    }
+    counted.ok()
+}
+
+/// The map of those, with its entry for all that find no place of their own.
+fn drop_counts(programs: &mut Ebpf) -> Result<Counts, Error> {
+    let mut counts = Counts::try_from(map(programs, "DROPS")?).map_err(unusable("DROPS"))?;
+    let elsewhere = Dropped::ELSEWHERE.to_bytes();
+    let none = PerCpuValues::try_from(vec![0; usize::try_from(possible_cpus()).unwrap_or(1)])
+        .map_err(|error| Error::Map { map: "DROPS", source: Box::new(error) })?;
+    counts.insert(elsewhere, none, 0).map_err(unusable("DROPS"))?;
+    Ok(counts)
 }
 
 /// Has starts and ends of processes told. Where the kernel does not take it, they are not.

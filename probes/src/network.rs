@@ -6,6 +6,7 @@
 //! bound is counted.
 
 mod account;
+mod drops;
 mod ending;
 mod metrics;
 mod names;
@@ -18,12 +19,12 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use icecore_probe_events::{Account, Flow};
+use icecore_probe_events::{Account, Dropped, Flow};
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use prometheus_client::registry::Registry;
 
-use crate::attach::Walked;
-use crate::clock::WallClock;
+use crate::attach::{Fallen, Walked};
+use crate::clock::{WallClock, monotonic};
 use crate::connection::comm;
 use crate::identity::Who;
 use crate::pipeline::{ConnectionInfo, Pipeline};
@@ -155,6 +156,7 @@ impl Network {
         self.peers.begin_walk();
         self.metrics.walked(walked.sockets.len(), walked.cut);
         let ended = self.ended_meanwhile.take().unwrap_or_default();
+        self.fell(walked, clock, pipeline);
         let sockets = once(walked.sockets.iter().filter(|one| !ended.contains(&one.socket)));
         // Who listens tells which end of an older connection is the server's.
         let (listeners, connected): (Vec<&Account>, Vec<&Account>) =
@@ -177,6 +179,40 @@ impl Network {
         if !walked.cut && self.known.len() >= self.config.sockets_max {
             self.known.retain(|_, known| known.walk + WALKS_MISSED_MAX >= self.walks);
         }
+    }
+
+    /// Segments were thrown away.
+    fn fell(&mut self, walked: &Walked, clock: &WallClock, pipeline: &mut Pipeline) {
+        if walked.fallen.is_empty() {
+            return;
+        }
+        let once = once(walked.sockets.iter());
+        let sockets = drops::Sockets::of(once.into_values());
+        let now = clock.wall(monotonic());
+        for Fallen { dropped, reason, segments } in &walked.fallen {
+            if *dropped == Dropped::ELSEWHERE {
+                self.metrics.drops_uncounted(*segments);
+                continue;
+            }
+            let owner = sockets.owner(dropped);
+            let who = match owner {
+                Some(owner) => who(owner, pipeline),
+                None => pipeline.who(0, 0, ""),
+            };
+            let peer = match owner {
+                Some(owner) if !owner.listens() => self.peer(owner, pipeline),
+                Some(listener) => {
+                    self.stranger(dropped, pipeline).newcomer(listener.flow.local_port)
+                }
+                None => self.stranger(dropped, pipeline),
+            };
+            self.peers.of(&who, &peer, now).fell(reason, *segments);
+        }
+    }
+
+    fn stranger(&self, dropped: &Dropped, pipeline: &Pipeline) -> Peer {
+        let from = drops::ends(dropped).0.ip();
+        Peer::stranger(from, self.names.name(dropped.netns, from), pipeline.peer(from))
     }
 
     /// All metrics that have changed, as of `now`.

@@ -14,6 +14,7 @@ mod call;
 mod connect;
 mod copy;
 mod datagram;
+mod drops;
 mod look;
 mod maps;
 mod process;
@@ -96,6 +97,13 @@ pub fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     process::ends(ctx.arg(0));
+    0
+}
+
+/// The kernel throws a packet away: `struct sk_buff`, where in the kernel, and why.
+#[btf_tracepoint(function = "kfree_skb")]
+pub fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
+    drops::dropped(ctx.arg(0), ctx.arg(2));
     0
 }
 

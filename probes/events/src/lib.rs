@@ -6,10 +6,12 @@
 #![deny(missing_docs)]
 
 mod counter;
+mod drops;
 mod process;
 mod sample;
 
 pub use counter::{COUNTERS, Counter};
+pub use drops::{DROPPED_BYTES, DropSettings, Dropped};
 pub use process::{PROCESS_ENDED, PROCESS_OUT_OF_MEMORY, PROCESS_RUNS, ProcessEvent};
 pub use sample::{
     KERNEL_FRAMES_MAX, ProfileSettings, SAMPLE_COUNTERS, STACK_BYTES_MAX, Sample, SampleCounter,

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 const MAGIC: u16 = 0xeb9f;
 const TYPE_BYTES: usize = 12;
 const MEMBER_BYTES: usize = 12;
+const ENUMERATOR_BYTES: usize = 8;
 /// Anonymous structures within structures are followed this deep.
 const DEPTH_MAX: u32 = 8;
 
@@ -19,6 +20,7 @@ pub(crate) struct Types<'a> {
     types: &'a [u8],
     structures: HashMap<&'a [u8], u32>,
     typedefs: HashMap<&'a [u8], u32>,
+    enumerations: HashMap<&'a [u8], u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +50,7 @@ impl<'a> Types<'a> {
             types,
             structures: HashMap::new(),
             typedefs: HashMap::new(),
+            enumerations: HashMap::new(),
         };
         all.index()?;
         Some(all)
@@ -62,6 +65,7 @@ impl<'a> Types<'a> {
             let name = self.name(head.name)?;
             match head.kind {
                 4 | 5 if !name.is_empty() => drop(self.structures.entry(name).or_insert(id)),
+                6 if !name.is_empty() => drop(self.enumerations.entry(name).or_insert(id)),
                 8 => drop(self.typedefs.insert(name, id)),
                 _ => {}
             }
@@ -73,6 +77,21 @@ impl<'a> Types<'a> {
     /// A tracepoint of this name exists and can be attached to by type.
     pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
         self.typedefs.contains_key(format!("btf_trace_{name}").as_bytes())
+    }
+
+    /// The names of an enumeration of 32 bits, by their numbers.
+    pub(crate) fn names(&self, enumeration: &str) -> Vec<(u32, &'a str)> {
+        let all = || {
+            let at = self.start(*self.enumerations.get(enumeration.as_bytes())?)?;
+            let head = self.head(at)?;
+            let one = |index: usize| {
+                let at = at + TYPE_BYTES + index * ENUMERATOR_BYTES;
+                let name = std::str::from_utf8(self.name(self.word(at)?)?).ok()?;
+                Some((self.word(at + 4)?, name))
+            };
+            Some((0..head.members).filter_map(one).collect())
+        };
+        all().unwrap_or_default()
     }
 
     /// The offset in bytes of a field, through named fields and anonymous structures.

@@ -3,7 +3,7 @@
 //! Invariant: a field that is not found is an error with its name, never an offset of zero; the
 //! one exception is IPv6, which a kernel may lack.
 
-use icecore_probe_events::{ProfileSettings, Settings};
+use icecore_probe_events::{DropSettings, ProfileSettings, Settings};
 
 use super::BTF_PATH;
 use super::btf::Types;
@@ -41,6 +41,19 @@ pub(crate) fn profile_settings(
         wake_bytes: config.ring_bytes / 4,
         task_self_exec_id: offset.ok_or_else(|| Error::Unsupported { reason: reason() })?,
         reserved: 0,
+    })
+}
+
+/// The settings of the program that counts what is thrown away; none where this kernel lacks a field.
+pub(crate) fn drop_settings(btf: &[u8]) -> Option<DropSettings> {
+    let types = Types::parse(btf)?;
+    Some(DropSettings {
+        skb_head: types.offset("sk_buff", &["head"])?,
+        skb_network_header: types.offset("sk_buff", &["network_header"])?,
+        skb_protocol: types.offset("sk_buff", &["protocol"])?,
+        skb_dev: types.offset("sk_buff", &["dev"])?,
+        dev_net: types.offset("net_device", &["nd_net", "net"])?,
+        net_inum: types.offset("net", &["ns", "inum"])?,
     })
 }
 

@@ -51,7 +51,7 @@ fn without_an_iterator_everything_else_is_attached() {
     let settings = settings(bytes, &config).unwrap();
     let profile = ProfileConfig::default();
     let profile_settings = profile_settings(bytes, &profile).unwrap();
-    let profiled = Profiled { config: &profile, settings: profile_settings };
+    let profiled = Profiled { config: &profile, settings: profile_settings, drops: None };
     for rung in survey.rungs(config.rung).unwrap() {
         let mut programs = open(&config, &settings, &profiled, &types).unwrap();
         assert!(!walks(&mut programs, &Btf::new()));

@@ -42,6 +42,7 @@ pub(super) struct NetworkMetrics {
     peers: Gauge,
     overflowed: Counter,
     names: Gauge,
+    drops_uncounted: Counter,
 }
 
 impl NetworkMetrics {
@@ -57,6 +58,7 @@ impl NetworkMetrics {
             peers: Gauge::default(),
             overflowed: Counter::default(),
             names: Gauge::default(),
+            drops_uncounted: Counter::default(),
         };
         let ended = "TCP connections whose end was seen, by how they ended";
         registry.register("icecore_probes_connections_ended", ended, metrics.ended.clone());
@@ -78,7 +80,14 @@ impl NetworkMetrics {
         registry.register("icecore_probes_peer_overflows", overflowed, metrics.overflowed.clone());
         let names = "Addresses whose names are remembered";
         registry.register("icecore_probes_names", names, metrics.names.clone());
+        let uncounted = "Segments thrown away by the kernel that found no place of their own";
+        let name = "icecore_probes_drop_overflows";
+        registry.register(name, uncounted, metrics.drops_uncounted.clone());
         metrics
+    }
+
+    pub(super) fn drops_uncounted(&self, segments: u64) {
+        self.drops_uncounted.inc_by(segments);
     }
 
     pub(super) fn ended(&self, ending: Ending) {

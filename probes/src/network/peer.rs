@@ -15,7 +15,7 @@ use crate::span::attribute::Attribute;
 pub(super) struct Peer {
     pub(super) client: bool,
     pub(super) address: IpAddr,
-    /// The server's port, whichever end that is.
+    /// The server's port, whichever end that is; 0: nobody has said which is one.
     pub(super) port: u16,
     /// The name by which the other end was looked up.
     pub(super) name: Option<String>,
@@ -37,6 +37,16 @@ impl Peer {
         Self { client, address: remote.ip(), port, name: name.map(str::to_owned), whose }
     }
 
+    /// Of whoever has sent what belongs to no connection and no listener.
+    pub(super) fn stranger(address: IpAddr, name: Option<&str>, whose: Vec<Attribute>) -> Self {
+        Self { client: false, address, port: 0, name: name.map(str::to_owned), whose }
+    }
+
+    /// Who has sent to a port that is listened to, and has no connection yet.
+    pub(super) fn newcomer(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
     /// In a word.
     pub(super) fn role(&self) -> &'static str {
         if self.client { "client" } else { "server" }
@@ -50,8 +60,8 @@ impl Peer {
             Attribute::text("network.type", network_type(self.address)),
             Attribute::text("icecore.network.role", self.role()),
             Attribute::text("network.peer.address", self.address.to_string()),
-            Attribute::integer(port, i64::from(self.port)),
         ];
+        list.extend((self.port > 0).then(|| Attribute::integer(port, i64::from(self.port))));
         list.extend(self.named());
         list.extend(self.whose.iter().cloned());
         list

@@ -88,6 +88,8 @@ pub(super) struct Totals {
     start: u64,
     moved: Moved,
     ended: BTreeMap<Ending, u64>,
+    /// Segments that the kernel threw away, by its reason.
+    fallen: BTreeMap<Arc<str>, u64>,
     connect: Series,
     rtt: Series,
     /// Connections that the last walk has found, and what was said of that last.
@@ -103,6 +105,7 @@ impl Totals {
             start,
             moved: Moved::default(),
             ended: BTreeMap::new(),
+            fallen: BTreeMap::new(),
             connect: Series::new(BOUNDS, start),
             rtt: Series::new(BOUNDS, start),
             open: 0,
@@ -127,6 +130,12 @@ impl Totals {
             self.connect.record(std::time::Duration::from_nanos(nanos).as_secs_f64());
         }
         self.round_trip(account);
+        self.changed = true;
+    }
+
+    /// So many segments were thrown away.
+    pub(super) fn fell(&mut self, reason: &Arc<str>, segments: u64) {
+        *self.fallen.entry(Arc::clone(reason)).or_default() += segments;
         self.changed = true;
     }
 

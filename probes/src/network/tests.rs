@@ -1,7 +1,10 @@
 //! Accounts in, metrics and records out.
 
 use icecore_probe_events::{ACCOUNT_CLIENT, ACCOUNT_SERVER, Owner};
-use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value};
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::metrics::v1::{
+    NumberDataPoint, metric::Data, number_data_point::Value,
+};
 use prometheus_client::encoding::text::encode;
 use tokio::sync::mpsc::Receiver;
 
@@ -41,7 +44,7 @@ impl Bench {
     }
 
     fn walk_over(&mut self, sockets: &[Account]) {
-        let walked = Walked { sockets: sockets.to_vec(), cut: false };
+        let walked = Walked { sockets: sockets.to_vec(), ..Walked::default() };
         self.network.walked(&walked, &self.clock, &mut self.pipeline);
     }
 
@@ -51,17 +54,17 @@ impl Bench {
 
     /// The values of a metric as of now, added up.
     fn total(&mut self, name: &str) -> i64 {
+        self.points(name).iter().map(value).sum()
+    }
+
+    fn points(&mut self, name: &str) -> Vec<NumberDataPoint> {
         let scopes = self.network.collect(u64::MAX).into_iter();
         let metrics = scopes.flat_map(|one| one.scope_metrics).flat_map(|scope| scope.metrics);
         let points = metrics.filter(|metric| metric.name == name).flat_map(|metric| {
             let Some(Data::Sum(sum)) = metric.data else { panic!("{metric:?}") };
             sum.data_points
         });
-        let value = |point: opentelemetry_proto::tonic::metrics::v1::NumberDataPoint| {
-            let Some(Value::AsInt(value)) = point.value else { panic!("{point:?}") };
-            value
-        };
-        points.map(value).sum()
+        points.collect()
     }
 
     fn figure(&self, name: &str) -> String {
@@ -74,6 +77,11 @@ impl Bench {
     fn records(&mut self) -> usize {
         std::iter::from_fn(|| self.items.try_recv().ok()).count()
     }
+}
+
+fn value(point: &NumberDataPoint) -> i64 {
+    let Some(Value::AsInt(value)) = point.value else { panic!("{point:?}") };
+    value
 }
 
 /// A client's connection to a port, established 1 ms after it began, that has sent so much.
@@ -149,6 +157,62 @@ async fn bounds_hold_and_show() {
     assert_eq!(bench.figure("icecore_probes_connection_records_total{outcome=\"shed\"}"), "45");
     assert_eq!(bench.figure("icecore_probes_peer_overflows_total"), "7");
     assert_eq!(bench.figure("icecore_probes_sockets_forgotten_total"), "24");
+}
+
+/// Scenario: segments are thrown away: of a connection in both directions, for a port that is listened to,
+/// for one that is not, and some that found no flow of their own.
+/// Guarantees: each counts for the process of its connection or listener, with the server's port and no
+/// port drawn by chance; what nobody owns is told without a port; the rest is a figure of the agent's.
+#[tokio::test]
+async fn thrown_away_segments_have_owners() {
+    let mut bench = Bench::new(NetworkConfig::default()).await;
+    let open = account(1, 80, 0);
+    let listener = Account { state: 10, flags: 0, ..account(2, 0, 0) };
+    let flow = open.flow;
+    let segment = |from: (_, u16), to: (_, u16)| Dropped {
+        source: from.0,
+        destination: to.0,
+        source_port: from.1,
+        destination_port: to.1,
+        netns: 1,
+        reason: 3,
+        version: 4,
+    };
+    let (own, other) = (flow.local_addr, flow.remote_addr);
+    let dropped = [
+        segment((own, flow.local_port), (other, 80)),
+        segment((other, 80), (own, flow.local_port)),
+        segment((other, 50_000), (own, listener.flow.local_port)),
+        segment((other, 50_001), (own, 60_000)),
+        Dropped::ELSEWHERE,
+    ];
+    let counts = 1..;
+    let fallen = dropped.into_iter().zip(counts);
+    let fallen = fallen.map(|(dropped, count)| Fallen {
+        dropped,
+        reason: "no_socket".into(),
+        segments: 10_u64.pow(count - 1),
+    });
+    bench.network.walk_begins();
+    let walked =
+        Walked { sockets: vec![open, listener], fallen: fallen.collect(), ..Walked::default() };
+    bench.network.walked(&walked, &bench.clock, &mut bench.pipeline);
+    let points = bench.points("icecore.network.tcp.drops");
+    let ports = |point: &NumberDataPoint| {
+        let of = |key: &str| {
+            let found = point.attributes.iter().find(|attribute| attribute.key == key)?;
+            let Some(any_value::Value::IntValue(port)) = found.value.as_ref()?.value else {
+                panic!("{point:?}");
+            };
+            Some(port)
+        };
+        (value(point), of("network.peer.port"), of("network.local.port"))
+    };
+    let mut told: Vec<_> = points.iter().map(ports).collect();
+    told.sort_unstable();
+    let listened = i64::from(listener.flow.local_port);
+    assert_eq!(told, [(11, Some(80), None), (100, None, Some(listened)), (1_000, None, None)]);
+    assert_eq!(bench.figure("icecore_probes_drop_overflows_total"), "10000");
 }
 
 /// Scenario: the last states of a socket and its errors, as the kernel leaves them.

@@ -90,6 +90,11 @@ fn totals(told: &[Told<'_>], now: u64) -> Vec<Metric> {
         let name = "icecore.network.connections.ended";
         metrics.push(sum(name, about, "{connection}", ended, true));
     }
+    let fallen = each(&|one| fallen(one, now));
+    if !fallen.is_empty() {
+        let about = "TCP segments that the kernel threw away.";
+        metrics.push(sum("icecore.network.tcp.drops", about, "{segment}", fallen, true));
+    }
     let rtt = "Smoothed round trip times of connections, at their end and once a walk.";
     metrics.extend(histogram("icecore.network.tcp.rtt", rtt, told, |one| &one.rtt, now));
     let connect = "From the first segment of a client to its connection.";
@@ -105,6 +110,14 @@ fn ended(told: &Told<'_>, now: u64) -> Vec<NumberDataPoint> {
         point(told, &own, *count, now)
     };
     told.0.ended.iter().map(one).collect()
+}
+
+fn fallen(told: &Told<'_>, now: u64) -> Vec<NumberDataPoint> {
+    let one = |(reason, count): (&Arc<str>, &u64)| {
+        let reason = Attribute::text("icecore.network.drop.reason", &**reason);
+        point(told, &[reason], *count, now)
+    };
+    told.0.fallen.iter().map(one).collect()
 }
 
 fn point(told: &Told<'_>, own: &[Attribute], value: u64, now: u64) -> NumberDataPoint {
