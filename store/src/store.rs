@@ -116,6 +116,7 @@ impl Store {
         applied?;
         let began_ms = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
         self.refreshed_ms.fetch_max(began_ms, Ordering::AcqRel);
+        self.footers.rest(self.clock.elapsed());
         self.metrics.refreshed(self.clock.now().0 / 1_000_000_000);
         Ok(self.snapshot())
     }

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parquet::column::page::Page;
 
@@ -16,9 +18,15 @@ use crate::model::FileId;
 /// Shorter dictionaries are unpacked again as soon as they are found.
 const DICTIONARY_BYTES_MIN: usize = 16 << 10;
 
+/// What nobody used for so long, or for up to twice as long, goes: whoever asks for the last minutes
+/// again and again leaves the footers of an hour behind.
+const UNUSED_MAX: Duration = Duration::from_secs(150);
+
 /// What one process keeps of files: see the module.
 #[derive(Debug)]
 pub(crate) struct Footers {
+    /// When what is unused was let go of, in milliseconds.
+    rested_ms: AtomicU64,
     footers: Lately<FileId, Arc<Footer>>,
     /// Unpacked, by file, row group and leaf.
     dictionaries: Lately<(FileId, usize, usize), Page>,
@@ -43,7 +51,7 @@ impl Footers {
     pub(crate) fn new(max: KeptMax, metrics: FooterMetrics) -> Self {
         let footers = Lately::new(max.footers, metrics.footers);
         let dictionaries = Lately::new(max.dictionaries, metrics.dictionaries);
-        Self { footers, dictionaries }
+        Self { rested_ms: AtomicU64::new(0), footers, dictionaries }
     }
 
     /// The footer of a file, from memory where it is there.
@@ -58,6 +66,19 @@ impl Footers {
         let footer = Arc::new(fetch_footer(from, file.bytes).await?);
         self.footers.keep(file.id, Arc::clone(&footer), footer.bytes());
         Ok(footer)
+    }
+
+    /// Lets go of what is not used; `now` is a time of [`crate::Clock::elapsed`].
+    pub(crate) fn rest(&self, now: Duration) {
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        let before = self.rested_ms.load(Ordering::Relaxed);
+        let due = u128::from(now.saturating_sub(before)) >= UNUSED_MAX.as_millis();
+        let exchanged =
+            |at| self.rested_ms.compare_exchange(at, now, Ordering::Relaxed, Ordering::Relaxed);
+        if due && exchanged(before).is_ok() {
+            self.footers.rest();
+            self.dictionaries.rest();
+        }
     }
 
     /// Lets go of what is of files that left the catalog: hardly anybody asks for them again.

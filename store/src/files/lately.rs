@@ -34,12 +34,14 @@ struct Kept<K, V> {
     things: HashMap<K, (V, usize, u64)>,
     bytes: usize,
     uses: u64,
+    /// How many there had been at the last [`Lately::rest`].
+    rested: u64,
 }
 
 impl<K: Eq + Hash + Copy, V: Clone> Lately<K, V> {
     /// Nothing yet, and never more than so many bytes.
     pub(super) fn new(bytes_max: usize, metrics: LatelyMetrics) -> Self {
-        let kept = Kept { things: HashMap::new(), bytes: 0, uses: 0 };
+        let kept = Kept { things: HashMap::new(), bytes: 0, uses: 0, rested: 0 };
         Self { bytes_max, metrics, kept: Mutex::new(kept) }
     }
 
@@ -63,6 +65,16 @@ impl<K: Eq + Hash + Copy, V: Clone> Lately<K, V> {
         self.with(|kept| {
             let keys: Vec<K> = kept.things.keys().copied().filter(|key| gone(key)).collect();
             keys.into_iter().for_each(|key| kept.remove(key));
+        });
+    }
+
+    /// Lets go of what was not used since this was called last.
+    pub(super) fn rest(&self) {
+        self.with(|kept| {
+            let before = std::mem::replace(&mut kept.rested, kept.uses);
+            let unused = kept.things.iter().filter(|(_, (_, _, used))| *used <= before);
+            let unused: Vec<K> = unused.map(|(key, _)| *key).collect();
+            unused.into_iter().for_each(|key| kept.remove(key));
         });
     }
 
@@ -126,5 +138,24 @@ mod tests {
         assert_eq!((metrics.bytes.get(), metrics.hits.get(), metrics.misses.get()), (8, 3, 4));
         lately.forget(|key| *key == 1);
         assert_eq!((lately.find(1), metrics.bytes.get()), (None, 4));
+    }
+
+    /// Scenario: some things are used between two rests, and others are not.
+    /// Guarantees: what was used or kept since the last rest stays, and all else goes.
+    #[test]
+    fn what_is_not_used_goes() {
+        let metrics = LatelyMetrics::default();
+        let lately = Lately::new(10, metrics.clone());
+        lately.keep(1, "one", 4);
+        lately.keep(2, "two", 2);
+        lately.rest();
+        assert_eq!(metrics.bytes.get(), 6);
+        assert_eq!(lately.find(1), Some("one"));
+        lately.keep(3, "three", 3);
+        lately.rest();
+        assert_eq!((lately.find(2), metrics.bytes.get()), (None, 7));
+        lately.rest();
+        lately.rest();
+        assert_eq!((lately.find(1), lately.find(3), metrics.bytes.get()), (None, None, 0));
     }
 }
