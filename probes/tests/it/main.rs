@@ -2,7 +2,6 @@
 //! comes, and every request there once on each side.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may panic")]
 
-mod budget;
 #[path = "../../../tests/it/cluster.rs"]
 mod cluster;
 mod connections;

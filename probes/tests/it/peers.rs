@@ -121,3 +121,20 @@ pub(crate) async fn listening(port: u16) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// Waits until something is so.
+pub(crate) async fn until(mut met: impl FnMut() -> bool) {
+    let end = tokio::time::Instant::now() + PATIENCE * 2;
+    while !met() {
+        assert!(tokio::time::Instant::now() < end, "it does not come to that");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A figure of the agent; 0 where it is not there yet.
+pub(crate) fn figure(registry: &Registry, name: &str) -> u64 {
+    let mut shown = String::new();
+    prometheus_client::encoding::text::encode(&mut shown, registry).unwrap();
+    let found = shown.lines().find_map(|line| line.strip_prefix(name));
+    found.map_or(0, |value| value.trim().parse().unwrap())
+}

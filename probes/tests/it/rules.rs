@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::peers::{PATIENCE, Peer, line, open, python};
+use crate::peers::{Peer, figure, line, open, python, until};
 use crate::receiver::{Received, int, list, serve, text};
 
 /// What every stage begins with: whole bodies, and a pattern of our own.
@@ -83,22 +83,6 @@ impl Stage {
         until(|| some().len() >= count).await;
         some()
     }
-}
-
-pub(crate) async fn until(mut met: impl FnMut() -> bool) {
-    let end = tokio::time::Instant::now() + PATIENCE * 2;
-    while !met() {
-        assert!(tokio::time::Instant::now() < end, "it does not come to that");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-/// A figure of the agent; 0 where it is not there yet.
-pub(crate) fn figure(registry: &Registry, name: &str) -> u64 {
-    let mut shown = String::new();
-    prometheus_client::encoding::text::encode(&mut shown, registry).unwrap();
-    let found = shown.lines().find_map(|line| line.strip_prefix(name));
-    found.map_or(0, |value| value.trim().parse().unwrap())
 }
 
 /// Scenario: a client and a server over one connection that stays open, with secrets of every kind in

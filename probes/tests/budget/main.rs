@@ -1,4 +1,13 @@
-//! More load than the budget of the agent takes: it tells less, and counts all.
+//! More load than the budget of the agent takes: it tells less, and counts all. Alone in its process, since
+//! the agent pays for the traffic of the whole machine.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may panic")]
+
+#[expect(dead_code, reason = "shared with the other live tests")]
+#[path = "../it/peers.rs"]
+mod peers;
+#[expect(dead_code, reason = "shared with the other live tests")]
+#[path = "../it/receiver.rs"]
+mod receiver;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,9 +25,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::peers::{Peer, free_port, listening, open};
+use crate::peers::{Peer, figure, free_port, listening, open, until};
 use crate::receiver::{Received, of, serve, shown, text};
-use crate::rules::{figure, until};
 
 /// Hundredths of a CPU that the agent may use here.
 const PERCENT: u64 = 3;
