@@ -31,7 +31,7 @@ use crate::receiver::{Received, of, serve, shown, text};
 /// Hundredths of a CPU that the agent may use here.
 const PERCENT: u64 = 3;
 /// The first load costs so many times what is allowed.
-const OVER: f64 = 1.5;
+const OVER: f64 = 1.6;
 /// How often the load grows at most.
 const RISES_MAX: usize = 6;
 const BODY: &str = "the answer, and it is the same each time";
@@ -171,7 +171,7 @@ async fn the_budget_is_kept() {
     client.run(rate, Duration::from_secs(8)).await;
     let used = (micros(&registry) - before) as f64 / began.elapsed().as_micros() as f64 * 100.0;
     println!("{rate:.0} a second: {used:.2} % of a CPU used, level {}", level());
-    assert!(used < PERCENT as f64 * 1.4, "{used} % of a CPU used");
+    assert!(used < PERCENT as f64 * 1.3, "{used} % of a CPU used");
     assert!(fraction(&registry, "icecore_probes_spans_share ") < 1.0);
 
     // The load is over.
