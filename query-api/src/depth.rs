@@ -5,10 +5,13 @@
 //! clones or drops such a tree needs stack for each level. The measure is never less than the depth;
 //! lists are not deep.
 
+mod weight;
+
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+pub(crate) use self::weight::weigh;
 use crate::Error;
 
 /// Levels that a statement may have: the threads that run queries have stack for them.

@@ -185,6 +185,7 @@ impl Engine {
         depth::check(sql, &GenericDialect {}, depth::STATEMENT_MAX)?;
         let mut statement = self.base.sql_to_statement(sql, &Dialect::Generic).map_err(explain)?;
         check_reads(&statement)?;
+        depth::weigh(&statement)?;
         expand(&mut statement, &question.params, self.clock.now())?;
         let Named { tables, views, pg_catalog } = self.named(&statement).map_err(explain)?;
         let snapshot = self.snapshot(&tables).await;

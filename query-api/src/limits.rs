@@ -15,7 +15,7 @@ use std::time::Duration;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -247,11 +247,6 @@ impl Threads {
             .build()
             .map_err(|source| Error::Threads { threads, source })?;
         Ok(Self { runtime: Some(runtime) })
-    }
-
-    /// Where to spawn what plans queries itself; none once it is being dropped.
-    pub(crate) fn handle(&self) -> Option<&Handle> {
-        self.runtime.as_ref().map(Runtime::handle)
     }
 
     /// Runs work there, until it ends or the handle is dropped.

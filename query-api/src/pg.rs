@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use self::fault::fault;
-use self::session::Session;
+use self::session::{Session, TAKEN_WAIT};
 use self::wire::{Startup, Writer, read_startup};
 use crate::answer::Answers;
 use crate::running::Caller;
@@ -41,8 +41,7 @@ use crate::running::Caller;
 /// How long a client may take to begin a session.
 const STARTUP_WAIT: Duration = Duration::from_secs(10);
 
-/// How long nothing may be heard of a client's machine before it is asked; one that answers nothing
-/// for twice as long has gone.
+/// How long nothing may be heard of a client's machine before it is asked, again and again.
 const QUIET_MAX: Duration = Duration::from_secs(60);
 
 /// The service, over the answers that all protocols share.
@@ -99,25 +98,22 @@ impl Postgres {
                 service.answers.metrics.refused_connection();
                 continue;
             };
-            // Statements are read by their session, which takes time and stack.
-            let Some(threads) = service.answers.threads.handle().cloned() else { break };
             let (service, stop) = (Arc::clone(&service), stop.clone());
-            let session = async move {
-                let served = service.serve(stream, beginning, &stop);
-                if let Err(error) = Box::pin(served).await {
+            sessions.spawn(async move {
+                if let Err(error) = service.serve(stream, beginning, stop).await {
                     debug!(%from, %error, "a session broke off");
                 }
-            };
-            sessions.spawn_on(session, &threads);
+            });
         }
         while sessions.join_next().await.is_some() {}
     }
 
+    /// Begins here, so that a query can be cancelled however busy the threads are that run them.
     async fn serve(
-        &self,
+        self: Arc<Self>,
         mut stream: TcpStream,
         beginning: OwnedSemaphorePermit,
-        stop: &CancellationToken,
+        stop: CancellationToken,
     ) -> io::Result<()> {
         stream.set_nodelay(true)?;
         notice_death(&stream)?;
@@ -132,11 +128,29 @@ impl Postgres {
             }
             Startup::Encrypt => return Ok(()),
         };
-        let Ok(_place) = self.connections.try_acquire() else {
+        let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.answers.metrics.refused_connection();
             return refuse(&mut stream, self.connections_max).await;
         };
         drop(beginning);
+        let service = Arc::clone(&self);
+        // Statements are read by their session, which takes time and stack.
+        let session = self.answers.threads.spawn(async move {
+            let _place = place;
+            service.session(stream, older, &stop).await
+        });
+        match session {
+            Some(session) => session.await.map_err(io::Error::other)?,
+            None => Ok(()),
+        }
+    }
+
+    async fn session(
+        &self,
+        stream: TcpStream,
+        older: Option<Vec<String>>,
+        stop: &CancellationToken,
+    ) -> io::Result<()> {
         let _counted = self.answers.metrics.connected();
         let client = stream.peer_addr()?.ip().to_canonical();
         let process = self.numbered.fetch_add(1, Ordering::Relaxed);
@@ -144,10 +158,10 @@ impl Postgres {
         let [a, b, c, d, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
         let secret = u32::from_be_bytes([a, b, c, d]);
         self.lock().insert(process, Asks { secret, id: String::new() });
+        // Goes however the session ends.
+        let _listed = Known { service: self, process };
         let mut session = Session::new(self, stream, Caller { client, id: None }, process);
-        let ended = session.run(secret, older, stop).await;
-        self.lock().remove(&process);
-        ended
+        Box::pin(session.run(secret, older, stop)).await
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Asks>> {
@@ -171,13 +185,25 @@ impl Postgres {
     }
 }
 
+/// A session that may be cancelled.
+struct Known<'s> {
+    service: &'s Postgres,
+    process: u32,
+}
+
+impl Drop for Known<'_> {
+    fn drop(&mut self) {
+        self.service.lock().remove(&self.process);
+    }
+}
+
 /// Has the kernel find out where the other end has gone without a word.
 fn notice_death(stream: &TcpStream) -> io::Result<()> {
     let alive = TcpKeepalive::new().with_time(QUIET_MAX).with_interval(QUIET_MAX / 4);
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&alive)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(QUIET_MAX * 2))?;
+    socket.set_tcp_user_timeout(Some(TAKEN_WAIT))?;
     Ok(())
 }
 

@@ -76,10 +76,13 @@ impl Drop for SpillFolder {
     }
 }
 
-/// Whether the process whose folder this is holds its lock.
+/// Whether the process whose folder this is may hold its lock: it has gone where the lock can be had, or
+/// was never made, and nothing else says so.
 fn lives(folder: &Path) -> bool {
-    let file = File::open(folder.join(OWNED));
-    file.is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    match File::open(folder.join(OWNED)) {
+        Ok(file) => file.try_lock().is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
 }
 
 /// Makes a folder with the first file.

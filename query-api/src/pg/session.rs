@@ -28,7 +28,7 @@ const KEPT_MAX: usize = 1000;
 /// Bytes that are gathered before they are sent.
 const SENT_BYTES: usize = 64 << 10;
 /// How long a client may take none of what it is sent.
-const TAKEN_WAIT: Duration = Duration::from_secs(300);
+pub(super) const TAKEN_WAIT: Duration = Duration::from_secs(300);
 /// How many of the longest message they may be together.
 const KEPT_MESSAGES_MAX: usize = 4;
 

@@ -332,7 +332,8 @@ impl Job {
             }
         }
         if !plan.filters.is_empty() {
-            let ahead = (plan.answer_bytes(&now) <= self.ahead_max).then_some(&plan.answer);
+            let is_ahead = self.ahead_max > 0 && plan.answer_bytes(&now) <= self.ahead_max;
+            let ahead = is_ahead.then_some(&plan.answer);
             let sources = plan.filters.iter().map(|(_, source)| source).chain(ahead);
             self.fetch(plan, sources, &now, &mut fetched).await?;
             let (plan, before) = (Arc::clone(plan), count(&now));
