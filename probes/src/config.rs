@@ -173,7 +173,7 @@ impl Config {
             wake_bytes,
             turn_records_max,
             accounts: _,
-            drops_max: _,
+            drops_max,
             processes: _,
             processes_ring_bytes,
             walks: _,
@@ -186,6 +186,7 @@ impl Config {
         ring_size("events_ring_bytes", *events_ring_bytes)?;
         ring_size("processes_ring_bytes", *processes_ring_bytes)?;
         within("connections_max", u64::from(*connections_max), 16, 4 << 20)?;
+        within("drops_max", u64::from(*drops_max), 0, 65_536)?;
         within("connection_idle_max in seconds", connection_idle_max.as_secs(), 1, 86_400)?;
         let poll_ms = u64::try_from(poll_every.as_millis()).unwrap_or(u64::MAX);
         within("poll_every in milliseconds", poll_ms, 1, 1_000)?;
@@ -216,15 +217,19 @@ const SPARE_BYTES_MIN: usize = 16 << 20;
 /// What the kernel's tables hold of a connection at most: four of them, each with a head of some 64 bytes.
 const KERNEL_BYTES_A_CONNECTION: usize = 600;
 
+/// What is held of a place where segments were dropped: in the kernel, a number for each of a hundred CPUs.
+const DROPS_BYTES: usize = 1_024;
+
 impl Config {
     /// Rings, maps and tables of files, at their largest.
     pub(crate) fn fixed_bytes(&self) -> usize {
         let CaptureConfig { data_ring_bytes, control_ring_bytes, events_ring_bytes, .. } =
             self.capture;
-        let CaptureConfig { processes_ring_bytes, connections_max, .. } = self.capture;
+        let CaptureConfig { processes_ring_bytes, connections_max, drops_max, .. } = self.capture;
         let rings = [data_ring_bytes, control_ring_bytes, events_ring_bytes, processes_ring_bytes];
         let rings = rings.into_iter().fold(0, |sum: usize, ring| sum.saturating_add(ring as usize));
         let maps = (connections_max as usize).saturating_mul(KERNEL_BYTES_A_CONNECTION);
+        let maps = maps.saturating_add((drops_max as usize).saturating_mul(DROPS_BYTES));
         let ProfileConfig { enabled, ring_bytes, tables_bytes_max, .. } = self.profile;
         let profiler = (ring_bytes as usize).saturating_add(tables_bytes_max);
         rings.saturating_add(maps).saturating_add(if enabled { profiler } else { 0 })

@@ -60,8 +60,9 @@ pub(crate) struct Figures {
     pub(crate) replaced: u64,
 }
 
-/// Pieces of a connection after which it is weighed anew: 8 KiB each at most.
+/// Pieces of a connection after which it is weighed anew, and bytes, whichever comes first.
 const WEIGHED_EVERY: u32 = 8;
+const WEIGHED_EVERY_BYTES: usize = 4 << 10;
 
 /// One connection.
 #[derive(Debug)]
@@ -71,9 +72,10 @@ struct Tracked {
     following: Following,
     streams: [Stream; 2],
     last_seen: u64,
-    /// What it held when that was last weighed, and pieces since then.
+    /// What it held when that was last weighed, and pieces and bytes since then.
     held_bytes: usize,
     unweighed: u32,
+    unweighed_bytes: usize,
     /// The kernel copies for want of knowing better.
     looking: bool,
     watched: bool,
@@ -155,7 +157,7 @@ impl Table {
             self.close(piece.connection, clock.wall(piece.time), Closing::Orderly, sink);
         }
         if self.tracked.len() >= self.config.connections_max {
-            self.figures.evicted += self.evict(clock, sink);
+            self.figures.evicted += self.evict(|tracked| tracked.last_seen, clock, sink);
         }
         let limits = Arc::clone(&self.config.limits);
         let mut tracked = Tracked::new(piece, limits, clock);
@@ -207,9 +209,10 @@ impl Table {
         self.counts.add(tracked.following.take_counts());
         self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
         let verdict = tracked.verdict(followed, piece.flags & FLAG_LOOKING != 0);
-        tracked.weigh(&self.config.memory);
+        tracked.weigh(payload.len(), &self.config.memory);
         if self.config.memory.connections_are_full() {
-            self.figures.evicted_for_memory += self.evict(clock, sink);
+            self.figures.evicted_for_memory +=
+                self.evict(|tracked| u64::MAX - tracked.held_bytes as u64, clock, sink);
         }
         verdict
     }
@@ -268,18 +271,20 @@ impl Table {
         (std::mem::take(&mut self.figures), std::mem::take(&mut self.counts))
     }
 
-    /// Makes room by closing the sixteenth part that was used the longest ago.
-    fn evict(&mut self, clock: &WallClock, sink: Sink<'_>) -> u64 {
-        let mut seen: Vec<u64> = self.tracked.values().map(|tracked| tracked.last_seen).collect();
-        let share = (seen.len() / 16).min(seen.len().saturating_sub(1));
-        if seen.is_empty() {
+    /// Makes room by closing the sixteenth part that comes first by this: what was used the longest ago, or
+    /// holds the most.
+    fn evict(&mut self, by: impl Fn(&Tracked) -> u64, clock: &WallClock, sink: Sink<'_>) -> u64 {
+        let mut ranks: Vec<u64> = self.tracked.values().map(&by).collect();
+        let share = (ranks.len() / 16).min(ranks.len().saturating_sub(1));
+        if ranks.is_empty() {
             return 0;
         }
-        let (_, limit, _) = seen.select_nth_unstable(share);
+        let (_, limit, _) = ranks.select_nth_unstable(share);
         let limit = *limit;
-        let oldest: Vec<u64> = self.older_than(limit + 1).take(share + 1).collect();
-        let evicted = oldest.len() as u64;
-        for connection in oldest {
+        let first = self.tracked.iter().filter(|(_, tracked)| by(tracked) <= limit);
+        let first: Vec<u64> = first.map(|(&connection, _)| connection).take(share + 1).collect();
+        let evicted = first.len() as u64;
+        for connection in first {
             self.close_as_last_seen(connection, clock, sink);
         }
         evicted
@@ -317,6 +322,7 @@ impl Tracked {
             last_seen: piece.time,
             held_bytes: 0,
             unweighed: 0,
+            unweighed_bytes: 0,
             looking: true,
             watched: false,
             ignored: false,
@@ -360,12 +366,15 @@ impl Tracked {
         }
     }
 
-    /// Now and then: it takes a look at each request that waits.
-    fn weigh(&mut self, memory: &Memory) {
-        if self.held_bytes == 0 || self.unweighed >= WEIGHED_EVERY {
+    /// Now and then, as it takes a look at each request that waits, and once more when nothing else
+    /// will come of it.
+    fn weigh(&mut self, bytes: usize, memory: &Memory) {
+        self.unweighed_bytes = self.unweighed_bytes.saturating_add(bytes);
+        let much = self.unweighed >= WEIGHED_EVERY || self.unweighed_bytes >= WEIGHED_EVERY_BYTES;
+        if self.held_bytes == 0 || much || self.ignored {
             let held_bytes = size_of::<Self>() + self.following.held_bytes();
             memory.change(Holder::Connections, self.held_bytes, held_bytes);
-            (self.held_bytes, self.unweighed) = (held_bytes, 0);
+            (self.held_bytes, self.unweighed, self.unweighed_bytes) = (held_bytes, 0, 0);
         }
         self.unweighed += 1;
     }

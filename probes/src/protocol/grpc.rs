@@ -183,6 +183,9 @@ impl Messages {
 
     /// Bytes that were read.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.lost {
+            return;
+        }
         match self.text.as_mut().map(|text| text.decoded(bytes)) {
             Some(decoded) => self.read(&decoded),
             None => self.read(bytes),
