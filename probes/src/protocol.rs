@@ -5,6 +5,7 @@
 //! byte that it was fed is counted once in its [`Counts`], as parsed, unparsed or passed.
 
 mod amqp;
+mod cassandra;
 mod dialogue;
 pub(crate) mod dns;
 mod exchange;

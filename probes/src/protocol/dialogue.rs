@@ -43,8 +43,17 @@ pub(super) enum Read {
     Understood,
     /// It is none of this protocol, or none that may come here.
     Broken,
+    /// It is a message, of which nobody can read what it says: compressed, or its beginning is missing.
+    Unread,
     /// It was understood, and nothing behind it can be: encrypted, compressed, another protocol.
     Last,
+}
+
+impl Read {
+    /// Messages behind it are not where they would be.
+    fn ends(self) -> bool {
+        matches!(self, Self::Broken | Self::Last)
+    }
 }
 
 /// How messages of a protocol are cut and what they mean. Everything else is [`Dialogue`]'s.
@@ -125,7 +134,7 @@ impl<G: Grammar> Dialogue<G> {
                 Side::Responses => self.grammar.response(&unit, &mut self.queue),
             };
             self.ledger.unit(read, &unit);
-            if read != Read::Understood {
+            if read.ends() {
                 break read;
             }
             if self.queue.must_go_blind() {
@@ -134,7 +143,7 @@ impl<G: Grammar> Dialogue<G> {
         };
         *self.lane(side) = lane;
         match fate {
-            Read::Understood => {}
+            Read::Understood | Read::Unread => {}
             Read::Last => self.ledger.pass(self.requests.reset() + self.responses.reset()),
             Read::Broken => {
                 self.ledger.broken(input);

@@ -16,6 +16,8 @@ pub(super) enum Dialect {
     Postgres,
     /// Double quotes are strings; backticks name things; a backslash escapes.
     MySql,
+    /// Double quotes name things; dollars quote; a backslash is one; UUIDs and durations are bare.
+    Cql,
 }
 
 /// A statement, or several of them.
@@ -56,12 +58,16 @@ pub(super) fn statement(bytes: &[u8], cut: bool, dialect: Dialect, whole: bool) 
 
 /// Statements of this system are SQL.
 pub(crate) fn speaks_sql(system: &str) -> bool {
-    matches!(system, "postgresql" | "mysql" | "mariadb")
+    matches!(system, "postgresql" | "mysql" | "mariadb" | "cassandra")
 }
 
 /// A statement that was kept whole, without its values.
 pub(crate) fn without_values(text: &str, system: &str) -> String {
-    let dialect = if system == "postgresql" { Dialect::Postgres } else { Dialect::MySql };
+    let dialect = match system {
+        "postgresql" => Dialect::Postgres,
+        "cassandra" => Dialect::Cql,
+        _ => Dialect::MySql,
+    };
     let (text, cut) = match text.strip_suffix(CUT) {
         Some(text) => (text, true),
         None => (text, false),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::opening::{Log, Look, Opening};
 use super::{
-    Limits, Protocol, Role, amqp, dns, http1, http2, kafka, memcached, mongodb, mqtt, mysql, nats,
-    postgres, redis,
+    Limits, Protocol, Role, amqp, cassandra, dns, http1, http2, kafka, memcached, mongodb, mqtt,
+    mysql, nats, postgres, redis,
 };
 
 /// A protocol: how it is told, and who parses it.
@@ -30,6 +30,7 @@ const ROWS: &[Row] = &[
     Row { name: "amqp", look: amqp::look, parser: amqp::parser },
     Row { name: "mqtt", look: mqtt::look, parser: mqtt::parser },
     Row { name: "mongodb", look: mongodb::look, parser: mongodb::parser },
+    Row { name: "cassandra", look: cassandra::look, parser: cassandra::parser },
     Row { name: "kafka", look: kafka::look, parser: kafka::parser },
     Row { name: "dns", look: dns::look, parser: dns::parser },
 ];

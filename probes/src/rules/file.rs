@@ -29,7 +29,7 @@ const PATTERN_BYTES_MAX: usize = 1 << 20;
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// What rules may call protocols.
-const PROTOCOLS: [&str; 14] = [
+const PROTOCOLS: [&str; 15] = [
     "http",
     "grpc",
     "websocket",
@@ -40,6 +40,7 @@ const PROTOCOLS: [&str; 14] = [
     "redis",
     "memcached",
     "mongodb",
+    "cassandra",
     "kafka",
     "rabbitmq",
     "mqtt",

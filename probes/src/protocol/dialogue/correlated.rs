@@ -49,6 +49,11 @@ pub(crate) trait Correlated: Debug + Send {
     fn patience(&self, _: &Self::Call, _doubtful: bool) -> Option<u64> {
         None
     }
+
+    /// Memory that it holds of messages which are not whole yet.
+    fn held_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// A direction: its messages, and whether its place in them is known.
@@ -124,13 +129,13 @@ impl<C: Correlated> Correlation<C> {
                 };
             let read = self.grammar.message(side, &unit, &mut self.pending);
             self.ledger.unit(read, &unit);
-            if read != Read::Understood {
+            if read.ends() {
                 break read;
             }
         };
         self.way(side).lane = lane;
         match fate {
-            Read::Understood => {}
+            Read::Understood | Read::Unread => {}
             Read::Last => self.ledger.pass(self.requests.reset() + self.responses.reset()),
             Read::Broken => {
                 self.ledger.broken(input);
@@ -240,7 +245,7 @@ impl<C: Correlated> Protocol for Correlation<C> {
         let ways = [&self.requests, &self.responses];
         let ways =
             ways.iter().map(|way| way.lane.held_bytes() + way.short.capacity()).sum::<usize>();
-        size_of::<Self>() + ways + self.pending.held_bytes()
+        size_of::<Self>() + ways + self.pending.held_bytes() + self.grammar.held_bytes()
     }
 
     fn role(&self) -> Role {

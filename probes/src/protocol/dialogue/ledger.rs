@@ -21,7 +21,7 @@ impl Ledger {
     /// A message was read.
     pub(super) fn unit(&mut self, read: Read, unit: &Unit<'_>) {
         match read {
-            Read::Broken => self.counts.unparsed_bytes += unit.bytes(),
+            Read::Broken | Read::Unread => self.counts.unparsed_bytes += unit.bytes(),
             Read::Understood | Read::Last => self.counts.parsed_bytes += unit.bytes(),
         }
     }

@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
-use super::Side;
 use super::lane::Unit;
 use super::queue::{Call, Draft, Open};
+use super::{QUIET_NANOS, Side};
 use crate::protocol::{Begun, Closing, Exchange, Failure, Limits, Role};
 
 /// The messages of a connection that wait, by what their answers call them.
@@ -152,9 +152,22 @@ impl<K: Eq, C: Call> Pending<K, C> {
     /// The answer to what is called so is whole. What was sent before it, and whose answer may have
     /// passed unseen, is not waited for any longer.
     pub(crate) fn finish(&mut self, key: &K) {
+        self.finish_before(key, None);
+    }
+
+    /// The same where answers come in any order: what was sent shortly before it is waited for still.
+    pub(crate) fn finish_in_any_order(&mut self, key: &K) {
+        self.finish_before(key, Some(QUIET_NANOS));
+    }
+
+    /// `margin`: how much earlier, in nanoseconds, what is given up was sent; none: however little.
+    fn finish_before(&mut self, key: &K, margin: Option<u64>) {
         let Some(mut at) = self.position(key) else { return };
-        let doubtful = |entry: &Entry<K, C>| entry.doubtful;
-        while let Some(earlier) = self.open.iter().take(at).position(doubtful) {
+        let Some(until) = self.open.get(at).map(|entry| entry.open.began()) else { return };
+        let long_before =
+            |began: u64| margin.is_none_or(|margin| until.saturating_sub(began) >= margin);
+        let given_up = |entry: &Entry<K, C>| entry.doubtful && long_before(entry.open.began());
+        while let Some(earlier) = self.open.iter().take(at).position(given_up) {
             self.leave(earlier, Some(Failure::Unseen), false);
             at -= 1;
         }
@@ -210,7 +223,7 @@ impl<K: Eq, C: Call> Pending<K, C> {
     }
 
     /// Bytes of this side were lost: answers to what waits, or what would have taken its name.
-    pub(super) fn lose(&mut self, side: Side) {
+    pub(crate) fn lose(&mut self, side: Side) {
         self.give_up(Failure::Unseen);
         match side {
             Side::Requests => self.asked[0] = None,

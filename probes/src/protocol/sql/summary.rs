@@ -6,7 +6,7 @@
 use super::token::{Kind, Token};
 
 /// First words of statements.
-const OPERATIONS: [&str; 58] = [
+const OPERATIONS: [&str; 59] = [
     "ABORT",
     "ALTER",
     "ANALYZE",
@@ -37,6 +37,7 @@ const OPERATIONS: [&str; 58] = [
     "HANDLER",
     "INSERT",
     "KILL",
+    "LIST",
     "LISTEN",
     "LOAD",
     "LOCK",
@@ -233,7 +234,7 @@ impl One {
                 Expects::Table
             }
             "INDEX" | "VIEW" | "DATABASE" | "SCHEMA" | "FUNCTION" | "PROCEDURE" | "TRIGGER"
-            | "USER" | "ROLE" | "SEQUENCE" | "TYPE" | "EXTENSION"
+            | "USER" | "ROLE" | "SEQUENCE" | "TYPE" | "EXTENSION" | "KEYSPACE" | "AGGREGATE"
                 if changes && self.object.is_none() && self.tables.is_empty() =>
             {
                 self.object = Some(upper.to_owned());

@@ -100,3 +100,38 @@ proptest::proptest! {
         proptest::prop_assert!(!summary.unwrap_or_default().contains("s3c"));
     }
 }
+
+/// Scenario: literals of every form that CQL has, names in quotes, comments, keyspaces, batches as one text.
+/// Guarantees: no value is left, also of one that was cut off; operations and tables are told.
+#[test]
+fn values_of_cql() {
+    let check = |sent: &str, text: &str, told: &str| {
+        assert_eq!(read(sent, Dialect::Cql), (text.to_owned(), told.to_owned()));
+    };
+    check(
+        r#"SELECT "Name", p1, p2d FROM shop."Users" WHERE id = e2b9f2aa-1111-4222-8333-c0ffee000001 ALLOW FILTERING"#,
+        r#"SELECT "Name", p1, ? FROM shop."Users" WHERE id = ? ALLOW FILTERING"#,
+        "SELECT | shop.Users | SELECT shop.Users",
+    );
+    check(
+        "INSERT INTO t (a, b, c) VALUES (1b2c3d4e-0000-1111-2222-333344445555, 'it''s \\', 0xcafe) USING TTL 60 // 'x'",
+        "INSERT INTO t (a, b, c) VALUES (?, ?, ?) USING TTL ?",
+        "INSERT | t | INSERT t",
+    );
+    check(
+        "UPDATE t USING TIMESTAMP 5 SET m = {'a': 1}, d = P3Y6M, e = 89h4m48s, f = $$it's$$ WHERE k IN (1.5e-3, ?, :k)",
+        "UPDATE t USING TIMESTAMP ? SET m = {?: ?}, d = ?, e = ?, f = ? WHERE k IN (?, ?, :k)",
+        "UPDATE | t | UPDATE t",
+    );
+    check(
+        "DELETE a FROM t WHERE b = deadbeef-12",
+        "DELETE a FROM t WHERE b = ?",
+        "DELETE | t | DELETE t",
+    );
+    check(
+        "CREATE KEYSPACE shop WITH replication = {'class': 'SimpleStrategy'}",
+        "CREATE KEYSPACE shop WITH replication = {?: ?}",
+        "CREATE | - | CREATE KEYSPACE",
+    );
+    check("LIST ROLES", "LIST ROLES", "LIST | - | LIST");
+}

@@ -43,12 +43,20 @@ impl<'a> Tokens<'a> {
     fn token(&mut self) -> Option<(Kind, usize)> {
         let bytes = self.rest.as_bytes();
         let mysql = self.dialect == Dialect::MySql;
+        let postgres = self.dialect == Dialect::Postgres;
+        let cql = self.dialect == Dialect::Cql;
+        if cql && let Some(length) = bare(bytes) {
+            return Some((Kind::Literal, length));
+        }
         Some(match bytes {
             [] => return None,
             [b'-', b'-', ..] => (Kind::Comment, line_comment(bytes)),
+            [b'/', b'/', ..] if cql => (Kind::Comment, line_comment(bytes)),
             [b'#', ..] if mysql => (Kind::Comment, line_comment(bytes)),
-            [b'/', b'*', ..] => (Kind::Comment, block_comment(bytes, !mysql)),
-            [b'\'', ..] => (Kind::Literal, string(bytes, b'\'', mysql || self.escapes())),
+            [b'/', b'*', ..] => (Kind::Comment, block_comment(bytes, postgres)),
+            [b'\'', ..] => {
+                (Kind::Literal, string(bytes, b'\'', mysql || postgres && self.escapes()))
+            }
             [b'"', ..] if mysql => (Kind::Literal, string(bytes, b'"', true)),
             [quote @ (b'"' | b'`'), ..] => (Kind::Quoted, string(bytes, *quote, false)),
             [b'$', ..] if !mysql => dollar(self.rest),
@@ -86,6 +94,33 @@ impl<'a> Iterator for Tokens<'a> {
         self.rest = rest;
         Some(Token { kind, text, prefix })
     }
+}
+
+/// How UUIDs are written: a letter or digit of sixteen for each point.
+const UUID: &[u8; 36] = b"........-....-....-....-............";
+
+/// What of CQL is a literal without quotes and need not begin with a digit: a UUID, or as much of one as
+/// the end of the text leaves, and a duration (`P3Y6M`).
+fn bare(bytes: &[u8]) -> Option<usize> {
+    let like = |(byte, wanted): (&u8, &u8)| match wanted {
+        b'-' => *byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    let fits = bytes.iter().zip(UUID).take_while(|pair| like(*pair)).count();
+    if fits == UUID.len() || fits == bytes.len() && fits > UUID.len() / 4 {
+        return Some(fits);
+    }
+    let (b'P' | b'p', rest) = bytes.split_first()? else { return None };
+    let length = run(rest, u8::is_ascii_alphanumeric);
+    let (word, _) = rest.split_at(length);
+    let digits = run(word, u8::is_ascii_digit);
+    let unit = word.get(digits).map(u8::to_ascii_uppercase);
+    let duration = match unit {
+        Some(b'Y' | b'M' | b'W' | b'D') => digits > 0,
+        Some(b'T') => digits == 0 && word.get(1).is_some_and(u8::is_ascii_digit),
+        _ => false,
+    };
+    duration.then_some(1 + length)
 }
 
 fn run(bytes: &[u8], belongs: impl Fn(&u8) -> bool) -> usize {
