@@ -45,6 +45,8 @@ const DATABASE: Words = Words {
     status: Some("db.response.status_code"),
     apart: false,
 };
+/// Of databases that work on many requests of a connection at once.
+const STREAMS: Words = Words { apart: true, ..DATABASE };
 pub(crate) const MESSAGING: Words = Words {
     system: "messaging.system",
     operation: "messaging.operation.name",
@@ -173,6 +175,21 @@ async fn mongodb() {
     let Some(_server) = server("nx-27017", &arguments, folder.path()) else { return };
     let setup = ["hello", "isMaster", "ismaster"].as_slice();
     let (system, client, words) = (["mongodb"; 2], "mongodb_client.py", &DATABASE);
+    check(&Subject { system, port, client, setup, words }).await;
+}
+
+/// Scenario: a database in memory that speaks Cassandra's protocol, under DataStax's Python driver: queries,
+/// prepared statements and batches, many streams of one connection at once, errors, values of many kilobytes,
+/// bodies packed by LZ4, by Snappy and by nothing, one connection that is older, with a statement prepared
+/// before.
+/// Guarantees: a span on each side for each request, with its text, collection, status and sizes.
+#[tokio::test(flavor = "multi_thread")]
+async fn cassandra() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_server) = server("cql-server", &[&port.to_string()], folder.path()) else { return };
+    let setup = ["OPTIONS", "STARTUP", "REGISTER"].as_slice();
+    let (system, client, words) = (["cassandra"; 2], "cassandra_client.py", &STREAMS);
     check(&Subject { system, port, client, setup, words }).await;
 }
 
