@@ -85,7 +85,11 @@ async fn open_storage(
     parts: &mut Parts,
 ) -> Result<Option<SocketAddr>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let store = Store::open(storage::store(settings)?, Arc::clone(&clock), registry)
+    let mut config = storage::store(settings)?;
+    if roles.query {
+        config.page_cache = storage::page_cache(settings)?;
+    }
+    let store = Store::open(config, Arc::clone(&clock), registry)
         .await
         .map_err(|error| Failure::from_error("cannot open the store", &error))?;
     storage::understand(&store)?;

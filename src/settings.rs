@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) row_group_rows_max: usize,
     pub(crate) footer_cache_bytes_max: Bytes,
     pub(crate) dictionary_cache_bytes_max: Bytes,
+    pub(crate) page_cache: PageCache,
+    pub(crate) page_cache_bytes_max: Bytes,
     pub(crate) fetched_bytes_max: Bytes,
     pub(crate) work_memory_bytes_max: Bytes,
     pub(crate) compaction: bool,
@@ -174,6 +176,15 @@ pub(crate) enum Rung {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum HttpErase {
     Loopback,
+    On,
+    Off,
+}
+
+/// Of which buckets what was fetched is kept on local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PageCache {
+    Auto,
     On,
     Off,
 }

@@ -198,9 +198,10 @@ impl Entry {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    /// Bytes fetched from files so far.
+    /// Bytes fetched of files so far, from the bucket and from what is kept of it on local disk.
     pub(crate) fn fetched_bytes(&self) -> u64 {
-        self.reads.get().map_or(0, |stats| stats.figures().fetched_bytes)
+        let figures = self.reads.get().map(|stats| stats.figures());
+        figures.map_or(0, |figures| figures.fetched_bytes + figures.cached_bytes)
     }
 
     /// Returns when somebody asks for its end.

@@ -33,6 +33,7 @@ use self::parts::Part;
 pub(crate) use self::place::Place;
 pub(crate) use self::present::shown;
 use self::scan::TelemetryScan;
+use self::stats::Considered;
 pub(crate) use self::stats::{ScanFigures, ScanStats};
 use crate::snapshot::QuerySnapshot;
 
@@ -150,16 +151,19 @@ impl TableProvider for TelemetryTable {
         let conditions = Conditions::new(session, self.table, &self.columns, filters)?;
         let snapshot = &self.rows.snapshot;
         let known = snapshot.files.files(self.table, TimeRange::ALL).len();
-        let (files, live) = match conditions.time {
-            Some(time) => (
-                self.of_traces(snapshot.files.files(self.table, time), &conditions).await,
-                self.live_of_traces(time, &conditions),
-            ),
+        let (of_time, live) = match conditions.time {
+            Some(time) => {
+                (snapshot.files.files(self.table, time), self.live_of_traces(time, &conditions))
+            }
             None => Default::default(),
         };
-        self.rows.stats.planned(known, files.len());
+        let not_of_time = known - of_time.len();
+        let files = self.of_traces(of_time, &conditions).await;
+        let not_of_trace = known - not_of_time - files.len();
+        let considered = Considered { files: known, not_of_time, not_of_trace };
+        self.rows.stats.planned(considered);
         let parts = Part::split(files, live, session.config().target_partitions());
         let (table, rows) = (self.table, Arc::clone(&self.rows));
-        Ok(Arc::new(TelemetryScan::new(table, rows, columns, conditions, parts, known)))
+        Ok(Arc::new(TelemetryScan::new(table, rows, columns, conditions, parts, considered)))
     }
 }

@@ -91,6 +91,9 @@ fn summary(answer: &Value, costs: bool) -> String {
     if costs && let Some(elapsed) = stats["elapsed_ms"].as_f64() {
         let fetched = units::bytes(stats["fetched_bytes"].as_f64().unwrap_or_default());
         said.push_str(&format!(" in {}, {fetched} fetched", units::duration(elapsed * 1e6)));
+        if let Some(cached) = stats["cached_bytes"].as_f64().filter(|bytes| *bytes > 0.0) {
+            said.push_str(&format!(", {} from the page cache", units::bytes(cached)));
+        }
     }
     let incomplete = stats["incomplete"].as_array().filter(|list| !list.is_empty());
     if let Some(list) = incomplete {

@@ -10,7 +10,9 @@ use url::Url;
 
 use super::drain::{Order, Parts};
 use crate::error::{Failure, Outcome};
-use crate::settings::{Compression, Durability, Forward, HttpErase, Protocol, Retention, Settings};
+use crate::settings::{
+    Compression, Durability, Forward, HttpErase, PageCache, Protocol, Retention, Settings,
+};
 
 /// The store's configuration.
 ///
@@ -57,6 +59,22 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
         garbage_grace: settings.garbage_grace,
         ..config
     })
+}
+
+/// What queries keep of data files on local disk; `None` where nothing is to be kept.
+///
+/// # Errors
+/// Where the data directory cannot be made absolute.
+pub(super) fn page_cache(
+    settings: &Settings,
+) -> Result<Option<icecore_store::PageCacheConfig>, Failure> {
+    let near = match settings.page_cache {
+        PageCache::Off => return Ok(None),
+        PageCache::On => true,
+        PageCache::Auto => false,
+    };
+    let (dir, bytes_max) = (data_dir(settings)?.join("cache"), settings.page_cache_bytes_max.0);
+    Ok(Some(icecore_store::PageCacheConfig { dir, bytes_max, near }))
 }
 
 /// Gives the store what understands SQL, and checks the rules of retention with it.

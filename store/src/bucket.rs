@@ -36,7 +36,7 @@ pub(crate) use open::open;
 #[cfg(test)]
 pub(crate) use open::stack;
 pub(crate) use probe::Puts;
-pub(crate) use stretches::joined;
+pub(crate) use stretches::{FAR_GAP_BYTES_MAX, joined};
 pub(crate) use upload::Upload;
 
 /// A bucket that answered.

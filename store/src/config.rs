@@ -32,6 +32,8 @@ pub struct Config {
     pub footers_bytes_max: usize,
     /// Memory for dictionaries of texts that look-ups of few rows unpacked.
     pub dictionaries_bytes_max: usize,
+    /// What is fetched of data files is kept on local disk; `None`: it is not.
+    pub page_cache: Option<PageCacheConfig>,
     /// What one part of a scan may have fetched and not decoded yet; a query has about as many parts
     /// as threads. Less makes a query over a bucket that is far away wait more often; one wait
     /// brings up to 4 MiB whatever this says.
@@ -78,6 +80,7 @@ impl Config {
             row_group_rows_max: 65_536,
             footers_bytes_max: 64 << 20,
             dictionaries_bytes_max: 16 << 20,
+            page_cache: None,
             fetched_bytes_max: 32 << 20,
             work_bytes_max: 96 << 20,
             compaction: CompactionConfig::default(),
@@ -91,6 +94,13 @@ impl Config {
             retry_backoff_max: Duration::from_secs(5),
             owner_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl Config {
+    /// Whether each request to the bucket takes its time.
+    pub(crate) fn is_far(&self) -> bool {
+        self.storage.scheme() != "file"
     }
 }
 
@@ -133,6 +143,17 @@ impl S3Config {
                 .or_else(|| first(&["AWS_SESSION_TOKEN"]).map(Secret::new)),
         }
     }
+}
+
+/// What is kept of data files on local disk, for queries.
+#[derive(Debug, Clone)]
+pub struct PageCacheConfig {
+    /// Its folder. All of it may be deleted at any time, and none of it is ever believed unchecked.
+    pub dir: PathBuf,
+    /// Disk that it may take. Beyond it what nobody used lately goes, a data file at a time.
+    pub bytes_max: u64,
+    /// Whether it is kept of a bucket that is a folder, too, of which each fetch costs hardly anything.
+    pub near: bool,
 }
 
 /// When small files become large ones.

@@ -11,6 +11,7 @@ mod constant;
 mod describe;
 mod encode;
 mod encoding;
+mod fetch;
 mod filter;
 mod footer;
 mod footers;
@@ -25,6 +26,7 @@ mod metadata;
 mod numbers;
 mod order;
 mod overflow;
+mod pages;
 mod parts;
 mod point;
 mod project;
@@ -42,6 +44,7 @@ mod write;
 
 pub(crate) use describe::describe;
 pub(crate) use encoding::row_group_rows;
+pub(crate) use fetch::Reach;
 pub use filter::{OneOf, select};
 pub(crate) use footers::{FooterMetrics, Footers, KeptMax};
 pub(crate) use inspect::inspect;
@@ -49,6 +52,7 @@ pub(crate) use lately::LatelyMetrics;
 pub(crate) use merge::{Keep, MergeRequest, MergedFile, Merger, verify};
 #[cfg(feature = "fuzz")]
 pub(crate) use metadata::described as footer_description;
+pub(crate) use pages::Pages;
 pub use project::{project, read_field};
 #[cfg(test)]
 pub(crate) use read::read_rows;

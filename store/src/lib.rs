@@ -30,7 +30,9 @@ pub mod untrusted;
 mod work;
 
 pub use catalog::{AttributeTypes, FileAttribute, FileEntry, FileLayout, OverflowKey, Snapshot};
-pub use config::{CompactionConfig, Config, S3Config, StoreRoles, TraceFilterConfig};
+pub use config::{
+    CompactionConfig, Config, PageCacheConfig, S3Config, StoreRoles, TraceFilterConfig,
+};
 pub use error::{Error, ErrorKind};
 pub use files::{
     Bound, OneOf, ReadColumn, ReadFigures, ReadRequest, ReadTally, Room, RowFilter, RowStream,

@@ -31,8 +31,11 @@ macro_rules! label_names {
     };
 }
 
-// Behind the macro, which it uses.
+// Behind the macro, which they use.
+mod pages;
 mod traces;
+
+pub(crate) use pages::{Dropped, PageMetrics, Skipped};
 
 label_names!(RequestKind { Put => "put", Get => "get", List => "list", Delete => "delete" });
 label_names!(Outcome {
@@ -153,6 +156,8 @@ pub(crate) struct Metrics {
     pub(crate) working: RoomMetrics,
     /// For the footers that are kept.
     pub(crate) footers: FooterMetrics,
+    /// For what is kept of files on local disk.
+    pub(crate) pages: PageMetrics,
     /// For the trace filters.
     pub(crate) traces: TraceMetrics,
 }
@@ -166,6 +171,7 @@ impl Metrics {
         metrics.register_retention(registry);
         metrics.register_footers(registry);
         metrics.register_index(registry);
+        metrics.pages.register(registry);
         metrics
     }
 

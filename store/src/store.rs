@@ -28,7 +28,7 @@ use crate::catalog::{FileEntry, Snapshot};
 use crate::chance::{Chance, Machine};
 use crate::config::Config;
 use crate::error::Error;
-use crate::files::{Footers, InOne, ReadRequest, Room, RowStream};
+use crate::files::{Footers, InOne, Pages, Reach, ReadRequest, Room, RowStream};
 use crate::index::{Index, Traces};
 use crate::metrics::Metrics;
 use crate::model::{FileId, Table, TimeRange, TraceId, WriterId};
@@ -53,6 +53,8 @@ pub struct Store {
     pub(crate) index: Index,
     pub(crate) traces: Arc<Traces>,
     footers: Arc<Footers>,
+    /// What is kept of files on local disk, where anything is.
+    pages: Option<Arc<Pages>>,
     /// The memory of flushes and merges.
     pub(crate) working: Room,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
@@ -117,6 +119,9 @@ impl Store {
         let began_ms = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
         self.refreshed_ms.fetch_max(began_ms, Ordering::AcqRel);
         self.footers.rest(self.clock.elapsed());
+        if let Some(pages) = &self.pages {
+            pages.look_after(self.clock.elapsed()).await;
+        }
         self.metrics.refreshed(self.clock.now().0 / 1_000_000_000);
         Ok(self.snapshot())
     }
@@ -139,28 +144,38 @@ impl Store {
     /// Some columns of some rows of one file.
     #[must_use]
     pub fn read(&self, request: ReadRequest) -> RowStream {
-        let (bucket, footers) = (self.bucket.objects(), Arc::clone(&self.footers));
-        crate::files::read(bucket, footers, request, self.is_far())
+        crate::files::read(self.reach(), Arc::clone(&self.footers), request)
+    }
+
+    /// The same, asked of the bucket whatever is kept on local disk: for whoever reads each file once, or
+    /// says what the bucket has.
+    pub(crate) fn read_in_bucket(&self, request: ReadRequest) -> RowStream {
+        let reach = Reach { pages: None, ..self.reach() };
+        crate::files::read(reach, Arc::clone(&self.footers), request)
+    }
+
+    fn reach(&self) -> Reach {
+        let (bucket, pages) = (self.bucket.objects(), self.pages.clone());
+        Reach { bucket, far: self.is_far(), pages }
     }
 
     /// Whole rows of one file in row shape. Of rows out of `time` some may come back.
     #[must_use]
     pub fn read_rows(&self, file: &Arc<FileEntry>, time: TimeRange) -> RowStream {
-        let (bucket, footers) = (self.bucket.objects(), Arc::clone(&self.footers));
-        crate::files::read_kept(bucket, footers, file, time)
+        crate::files::read_kept(self.reach(), Arc::clone(&self.footers), file, time)
     }
 
     /// Whole rows of one trace. From a bucket that is far away a file that is not large takes one
     /// request where it is `told` to have them, and a few where its own filters must say so first.
     #[must_use]
     pub fn read_trace(&self, file: &Arc<FileEntry>, id: TraceId, told: bool) -> RowStream {
-        let (bucket, footers) = (self.bucket.objects(), Arc::clone(&self.footers));
+        let (reach, footers) = (self.reach(), Arc::clone(&self.footers));
         let in_one = match (self.is_far(), told) {
             (false, _) => InOne::Never,
             (true, false) => InOne::LetIn,
             (true, true) => InOne::Always,
         };
-        crate::files::read_trace(bucket, footers, file, id, in_one)
+        crate::files::read_trace(reach, footers, file, id, in_one)
     }
 
     /// Files that a reader should have open at one time, so that its waits for the bucket overlap:
@@ -172,7 +187,7 @@ impl Store {
 
     /// Whether each request to the bucket takes its time.
     fn is_far(&self) -> bool {
-        self.config.storage.scheme() != "file"
+        self.config.is_far()
     }
 
     /// What one part of a scan may hold of the files that it reads.
@@ -206,8 +221,11 @@ impl Store {
         self.traces.added(&changes);
         self.snapshot.send_replace(Arc::new(state.snapshot().clone()));
         self.metrics.snapshot(state.snapshot());
-        let removed = changes.iter().flat_map(|change| &change.removed);
-        self.footers.forget(removed.map(|removal| removal.id));
+        let removed = || changes.iter().flat_map(|change| &change.removed);
+        self.footers.forget(removed().map(|removal| removal.id));
+        if let Some(pages) = &self.pages {
+            pages.forget(removed().cloned().collect()).await;
+        }
         self.index.write(changes).await;
     }
 

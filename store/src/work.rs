@@ -29,6 +29,15 @@ pub(crate) fn background(
     Some(tokio::spawn(work))
 }
 
+/// Runs work that nobody waits for on a thread that may block.
+pub(crate) fn beside(work: impl FnOnce() + Send + 'static) {
+    #[cfg(test)]
+    if crate::sim::is_running() {
+        return work();
+    }
+    drop(tokio::task::spawn_blocking(work));
+}
+
 /// Runs two pieces of work, on two threads where another one is free before this one is done. Called
 /// on a thread that may block. It waits for another thread only where that has begun, so that it
 /// ends however many threads there are.

@@ -5,6 +5,7 @@
 
 mod access;
 mod agree;
+mod cache;
 mod cluster;
 mod copies;
 mod crash;

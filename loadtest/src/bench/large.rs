@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::api::{Api, spans};
 use super::duckdb::{self, agree};
 use super::queries::{Question, ask, within};
-use super::remote::Remote;
+use super::remote::{PageCache, Remote};
 use super::report::Measured;
 use super::server::{Server, quiet};
 use super::targets::large::{
@@ -214,7 +214,7 @@ async fn slow_bucket(
     questions: &Questions,
     measured: &mut Measured,
 ) -> Result<Option<Vec<f64>>, Error> {
-    let Some(remote) = Remote::start(bench, data_dir).await? else {
+    let Some(remote) = Remote::start(bench, data_dir, PageCache::Off).await? else {
         measured.note("skipped: no s3s-fs in the cache folder; `./dev test` installs it");
         return Ok(None);
     };
@@ -255,5 +255,31 @@ async fn slow_bucket(
     measured.add(&REMOTE_WAVES, &waves);
     measured.add(&REMOTE_TIME, &times);
     remote.stop().await?;
+    kept(bench, data_dir, questions, measured).await?;
     Ok(Some(cold.iter().map(|asked| asked.requests as f64).collect()))
+}
+
+/// The same questions where what is fetched is kept on local disk: what each asks of the bucket at first, and
+/// when it is asked again.
+async fn kept(
+    bench: &Bench,
+    data_dir: &Path,
+    questions: &Questions,
+    measured: &mut Measured,
+) -> Result<(), Error> {
+    let Some(remote) = Remote::start(bench, data_dir, PageCache::On).await? else { return Ok(()) };
+    let [search, _, percentile] = questions.ours();
+    for (name, query) in [("search", search), ("p99 over 24 h", percentile)] {
+        let first = remote.sql(&query).await?;
+        let again = remote.sql(&query).await?;
+        measured.note(format!(
+            "slow bucket with a page cache, {name}: at first {}; again {}",
+            first.describe(),
+            again.describe()
+        ));
+        measured.check(again.requests == 0, || {
+            format!("{name} asked again: {} requests to the bucket", again.requests)
+        });
+    }
+    remote.stop().await
 }

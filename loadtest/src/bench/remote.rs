@@ -45,6 +45,22 @@ pub(super) struct Remote {
 /// The bucket's name, and the folder of it in that of the store.
 const BUCKET: &str = "bucket";
 
+/// Whether what is fetched is kept on local disk: without, each question is one to the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PageCache {
+    Off,
+    On,
+}
+
+impl PageCache {
+    const fn setting(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::On => "on",
+        }
+    }
+}
+
 /// What one question took.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
@@ -73,7 +89,11 @@ impl Asked {
 
 impl Remote {
     /// `None` where s3s-fs is not installed.
-    pub(super) async fn start(bench: &Bench, data_dir: &Path) -> Result<Option<Self>, Error> {
+    pub(super) async fn start(
+        bench: &Bench,
+        data_dir: &Path,
+        page_cache: PageCache,
+    ) -> Result<Option<Self>, Error> {
         let program = bench.arguments.cache().join("bin/s3s-fs");
         if !program.exists() {
             return Ok(None);
@@ -100,6 +120,7 @@ impl Remote {
             Flag::Setting(format!("--storage=s3://{BUCKET}")),
             Flag::Setting(format!("--s3-endpoint=http://{}", proxy.address)),
             Flag::Setting("--compaction=false".to_owned()),
+            Flag::Setting(format!("--page-cache={}", page_cache.setting())),
             Flag::Setting(format!("--query-timeout={PATIENCE_SECONDS}s")),
             Flag::Variable("AWS_ACCESS_KEY_ID", KEY.to_owned()),
             Flag::Variable("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -31,7 +32,7 @@ use super::conditions::Conditions;
 use super::live::Asked;
 use super::parts::Part;
 use super::present::shown;
-use super::stats::metrics;
+use super::stats::{Considered, metrics};
 use super::top::{Order, TopRows};
 
 /// Files that are read at one time for the first rows of an order: what is found in some of them
@@ -48,8 +49,9 @@ pub(crate) struct TelemetryScan {
     conditions: Conditions,
     order: Option<Order>,
     parts: Vec<Part>,
-    /// Files that the snapshot has of the table.
-    files_known: usize,
+    considered: Considered,
+    /// Files that the order ruled out.
+    passed_over: Arc<AtomicUsize>,
     tally: Arc<ReadTally>,
     properties: Arc<PlanProperties>,
 }
@@ -61,7 +63,7 @@ impl TelemetryScan {
         columns: Vec<Column>,
         conditions: Conditions,
         parts: Vec<Part>,
-        files_known: usize,
+        considered: Considered,
     ) -> Self {
         let schema = schema_of(&columns);
         let properties = properties(&schema, parts.len());
@@ -75,7 +77,8 @@ impl TelemetryScan {
             conditions,
             order,
             parts,
-            files_known,
+            considered,
+            passed_over: Arc::default(),
             tally,
             properties,
         }
@@ -160,6 +163,7 @@ impl TelemetryScan {
     ) -> BoxStream<'static, Result<RecordBatch>> {
         let (rows, columns) = (Arc::clone(&self.rows), self.read_columns());
         let (conditions, tally) = (self.conditions.clone(), Arc::clone(&self.tally));
+        let passed_over = Arc::clone(&self.passed_over);
         let (at_once, room) = (rows.store.files_at_once(), rows.store.room());
         let at_once = if top.is_some() { at_once.min(FILES_OF_TOP_MAX) } else { at_once };
         let opened = stream::iter(files).map(move |file| {
@@ -168,6 +172,7 @@ impl TelemetryScan {
                 match top.time() {
                     Ok(Some(time)) if !time.overlaps(&file.time) => {
                         rows.stats.passed_over();
+                        passed_over.fetch_add(1, Ordering::Relaxed);
                         return stream::empty().boxed();
                     }
                     Ok(Some(time)) => bounds.push(icecore_store::Bound::time(file.table, time)),
@@ -224,8 +229,9 @@ impl DisplayAs for TelemetryScan {
             }
         }
         let names: Vec<_> = self.columns.iter().map(|c| c.field.name().as_str()).collect();
-        let Self { table, conditions, files_known, .. } = self;
-        write!(f, "TelemetryScan: {table} files={files}/{files_known} live_blocks={live}")?;
+        let Self { table, conditions, considered, .. } = self;
+        let known = considered.files;
+        write!(f, "TelemetryScan: {table} files={files}/{known} live_blocks={live}")?;
         write!(f, " columns=[{}]", names.join(", "))?;
         match conditions.time {
             Some(time) if time == TimeRange::ALL => {}
@@ -279,7 +285,8 @@ impl ExecutionPlan for TelemetryScan {
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        Some(metrics(&self.tally.figures()))
+        let passed_over = self.passed_over.load(Ordering::Relaxed);
+        Some(metrics(self.considered, passed_over, &self.tally.figures()))
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {

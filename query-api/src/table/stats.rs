@@ -35,8 +35,14 @@ pub(crate) struct ScanFigures {
     pub(crate) rows_pruned: u64,
     /// Rows of these files that were looked at and did not meet the conditions.
     pub(crate) rows_filtered: u64,
-    /// What was fetched of these files.
+    /// Of the files that were opened, those whose footer was in memory, and those whose footer was not.
+    pub(crate) footers_kept: u64,
+    pub(crate) footers_read: u64,
+    /// Requests to the bucket for these files, and what was asked of it.
+    pub(crate) requests: u64,
     pub(crate) fetched_bytes: u64,
+    /// What was kept of these files on local disk and read from there.
+    pub(crate) cached_bytes: u64,
     /// Rows that came out of files.
     pub(crate) file_rows: u64,
     /// Rows in memory that were looked at.
@@ -44,10 +50,10 @@ pub(crate) struct ScanFigures {
 }
 
 impl ScanStats {
-    /// A scan was planned over `known` files and kept `kept` of them.
-    pub(super) fn planned(&self, known: usize, kept: usize) {
-        let pruned = known.saturating_sub(kept);
-        self.files_considered.fetch_add(known as u64, Ordering::Relaxed);
+    /// A scan was planned.
+    pub(super) fn planned(&self, considered: Considered) {
+        let pruned = considered.files - considered.kept();
+        self.files_considered.fetch_add(considered.files as u64, Ordering::Relaxed);
         self.files_pruned.fetch_add(pruned as u64, Ordering::Relaxed);
     }
 
@@ -89,8 +95,17 @@ impl ScanStats {
     /// The figures now.
     pub(crate) fn figures(&self) -> ScanFigures {
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        let ReadFigures { row_groups_pruned, rows_pruned, rows_filtered, fetched_bytes, .. } =
-            self.read_figures();
+        let ReadFigures {
+            row_groups_pruned,
+            rows_pruned,
+            rows_filtered,
+            footers_kept,
+            footers_read,
+            requests,
+            fetched_bytes,
+            cached_bytes,
+            ..
+        } = self.read_figures();
         ScanFigures {
             files_considered: load(&self.files_considered),
             files_pruned: load(&self.files_pruned),
@@ -99,33 +114,76 @@ impl ScanStats {
             row_groups_pruned,
             rows_pruned,
             rows_filtered,
+            footers_kept,
+            footers_read,
+            requests,
             fetched_bytes,
+            cached_bytes,
             file_rows: load(&self.file_rows),
             live_rows: load(&self.live_rows),
         }
     }
 }
 
-/// The figures of readings for `EXPLAIN ANALYZE`.
-pub(super) fn metrics(figures: &ReadFigures) -> MetricsSet {
+/// How many files of a table a scan was planned over, and why the others were not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Considered {
+    /// Files that the snapshot has.
+    pub(super) files: usize,
+    /// Of these, files that have no row of the time.
+    pub(super) not_of_time: usize,
+    /// Of the rest, files that have no row of the traces that are asked for.
+    pub(super) not_of_trace: usize,
+}
+
+impl Considered {
+    /// Files that are left.
+    pub(super) const fn kept(&self) -> usize {
+        self.files.saturating_sub(self.not_of_time).saturating_sub(self.not_of_trace)
+    }
+}
+
+/// The figures of a scan for `EXPLAIN ANALYZE`; `passed_over` are files that the order ruled out.
+pub(super) fn metrics(
+    considered: Considered,
+    passed_over: usize,
+    figures: &ReadFigures,
+) -> MetricsSet {
+    let Considered { files, not_of_time, not_of_trace } = considered;
     let ReadFigures {
         row_groups,
         row_groups_pruned,
+        row_groups_without_trace,
         rows,
         rows_pruned,
+        rows_of_pages_pruned,
         rows_filtered,
+        footers_kept,
+        footers_read,
         fetches,
+        requests,
         fetched_bytes,
+        cached_bytes,
     } = *figures;
     let mut metrics = MetricsSet::new();
     for (name, figure) in [
+        ("files_considered", files as u64),
+        ("files_pruned_by_time", not_of_time as u64),
+        ("files_pruned_by_trace", not_of_trace as u64),
+        ("files_pruned_by_order", passed_over as u64),
+        ("footers_kept", footers_kept),
+        ("footers_read", footers_read),
         ("row_groups", row_groups),
         ("row_groups_pruned", row_groups_pruned),
+        ("row_groups_pruned_by_trace", row_groups_without_trace),
         ("rows", rows),
         ("rows_pruned", rows_pruned),
+        ("rows_pruned_by_page", rows_of_pages_pruned),
         ("rows_filtered", rows_filtered),
         ("fetches", fetches),
+        ("requests", requests),
         ("fetched_bytes", fetched_bytes),
+        ("cached_bytes", cached_bytes),
     ] {
         let count = Count::new();
         count.add(usize::try_from(figure).unwrap_or(usize::MAX));

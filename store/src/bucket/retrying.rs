@@ -21,13 +21,9 @@ use object_store::{
 use tracing::debug;
 
 use crate::bucket::answers::{answered_whole, may_pass};
-use crate::bucket::stretches::joined;
+use crate::bucket::stretches::{FAR_GAP_BYTES_MAX, joined};
 use crate::chance::{Chance, Machine};
 use crate::config::Config;
-
-/// Of a bucket that is far away, stretches of an object that are this close together are one request:
-/// the bytes between them take less time than another would.
-const GAP_BYTES_MAX: u64 = 2 << 20;
 
 /// Requests for stretches of one object that are on their way at one time.
 const STRETCHES_AT_ONCE: usize = 64;
@@ -121,7 +117,7 @@ impl<S: ObjectStore> Retrying<S> {
 
     /// Each stretch by a request of its own, which is tried again alone.
     async fn stretches(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let stretches = joined(ranges, GAP_BYTES_MAX);
+        let stretches = joined(ranges, FAR_GAP_BYTES_MAX);
         let get = async |range: Range<u64>| {
             let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
             let get =

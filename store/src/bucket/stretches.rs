@@ -4,6 +4,10 @@
 
 use std::ops::Range;
 
+/// Of a bucket that is far away, stretches of an object that are this close together are one request:
+/// the bytes between them take less time than another would.
+pub(crate) const FAR_GAP_BYTES_MAX: u64 = 2 << 20;
+
 /// The ranges in order, those joined that are no further apart than `gap` bytes.
 pub(crate) fn joined(ranges: &[Range<u64>], gap: u64) -> Vec<Range<u64>> {
     let mut sorted = ranges.to_vec();

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 
-use super::footer::{Fetching, description, fetch_metadata, length};
-use super::tally::ReadTally;
+use super::fetch::Bare;
+use super::footer::{description, fetch_metadata, length};
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::model::FileId;
@@ -21,8 +21,7 @@ pub(crate) async fn describe(
         Err(Error::Bucket { source: object_store::Error::NotFound { .. }, .. }) => return Ok(None),
         other => other?,
     };
-    let from = Fetching { bucket: &bucket, path, tally: &ReadTally::default(), whole: None };
-    let metadata = fetch_metadata(from, file_bytes).await?;
+    let metadata = fetch_metadata(Bare::new(&bucket).of(path), file_bytes).await?;
     let entry = description(&metadata, path)?.entry(id, file_bytes);
     if entry.path() == path {
         return Ok(Some(entry));

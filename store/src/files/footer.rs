@@ -23,10 +23,9 @@ use parquet::file::page_index::offset_index::PageLocation;
 use tokio::sync::OnceCell;
 
 use super::constant::{Constant, constants};
+use super::fetch::{Fetching, bucket_failed};
 use super::metadata::FileMetadata;
 use super::prune::leaf;
-use super::tally::ReadTally;
-use crate::bucket::joined;
 use crate::error::Error;
 use crate::schema::text_type;
 use crate::work::off_runtime;
@@ -36,10 +35,6 @@ use crate::work::off_runtime;
 const TAIL_BYTES: u64 = 128 << 10;
 const TAIL_SHARE: u64 = 128;
 const TAIL_BYTES_MAX: u64 = 4 << 20;
-
-/// Stretches that lie this close together are fetched as one, which costs less than asking twice. A
-/// bucket that is far away joins more of them itself.
-const GAP_BYTES_MAX: u64 = 16 << 10;
 
 /// The footer of one file.
 #[derive(Debug)]
@@ -305,56 +300,6 @@ pub(super) async fn length(bucket: &Arc<dyn ObjectStore>, path: &str) -> Result<
     Ok(head.size)
 }
 
-/// Where stretches of a file are fetched from, and who counts them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Fetching<'a> {
-    pub(super) bucket: &'a Arc<dyn ObjectStore>,
-    pub(super) path: &'a str,
-    pub(super) tally: &'a ReadTally,
-    /// The file, where it is here already.
-    pub(super) whole: Option<&'a Bytes>,
-}
-
-impl Fetching<'_> {
-    /// Stretches of the file, each in one piece, in one wait.
-    pub(super) async fn fetch(
-        self,
-        ranges: &[Range<u64>],
-    ) -> Result<Vec<(Range<u64>, Bytes)>, Error> {
-        if ranges.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (joined, pieces) = match self.whole {
-            Some(whole) => {
-                (std::iter::once(0..whole.len() as u64).collect(), Vec::from([whole.clone()]))
-            }
-            None => {
-                let joined = joined(ranges, GAP_BYTES_MAX);
-                self.tally.fetched(joined.iter().map(|range| range.end - range.start).sum());
-                let pieces = self.bucket.get_ranges(&Path::from(self.path), &joined).await;
-                (joined, pieces.map_err(|source| bucket_failed(self.path, source))?)
-            }
-        };
-        let cut = ranges.iter().map(|range| {
-            let at = joined.partition_point(|piece| piece.end < range.end);
-            let start = joined.get(at).map_or(0, |piece| piece.start);
-            let from = usize::try_from(range.start - start).unwrap_or_default();
-            let to = usize::try_from(range.end - start).unwrap_or_default();
-            let piece = pieces.get(at).filter(|piece| to <= piece.len());
-            let piece = piece.ok_or_else(|| Error::Damaged {
-                path: self.path.to_owned(),
-                reason: format!("it ends before byte {}", range.end),
-            })?;
-            Ok((range.clone(), piece.slice(from..to)))
-        });
-        cut.collect()
-    }
-}
-
 pub(super) fn failed(path: &str, source: ParquetError) -> Error {
     Error::Parquet { action: "read", path: path.to_owned(), source }
-}
-
-fn bucket_failed(path: &str, source: object_store::Error) -> Error {
-    Error::Bucket { action: "read", path: path.to_owned(), source }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use parquet::column::page::Page;
 
-use super::footer::{Fetching, Footer, fetch_footer};
+use super::fetch::Fetching;
+use super::footer::{Footer, fetch_footer};
 use super::lately::{Lately, LatelyMetrics};
 use crate::catalog::FileEntry;
 use crate::error::Error;
@@ -61,8 +62,10 @@ impl Footers {
         from: Fetching<'_>,
     ) -> Result<Arc<Footer>, Error> {
         if let Some(kept) = self.footers.find(file.id) {
+            from.tally.footer(true);
             return Ok(kept);
         }
+        from.tally.footer(false);
         let footer = Arc::new(fetch_footer(from, file.bytes).await?);
         self.footers.keep(file.id, Arc::clone(&footer), footer.bytes());
         Ok(footer)

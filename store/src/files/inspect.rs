@@ -14,11 +14,11 @@ use object_store::ObjectStore;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
-use super::footer::{Fetching, description, fetch_metadata};
+use super::fetch::Bare;
+use super::footer::{description, fetch_metadata};
 use super::overflow::KeysSeen;
 use super::prune::leaf;
 use super::read::read_rows;
-use super::tally::ReadTally;
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::model::TimeRange;
@@ -63,8 +63,7 @@ async fn footer(
     entry: &Arc<FileEntry>,
 ) -> Result<(Arc<ParquetMetaData>, Vec<String>), Error> {
     let path = entry.path();
-    let from = Fetching { bucket, path: &path, tally: &ReadTally::default(), whole: None };
-    let metadata = fetch_metadata(from, entry.bytes).await?;
+    let metadata = fetch_metadata(Bare::new(bucket).of(&path), entry.bytes).await?;
     let said = description(&metadata, &path)?.entry(entry.id, entry.bytes);
     let mut faults = Vec::new();
     let mut expect = |holds: bool, what: String| {

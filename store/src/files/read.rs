@@ -18,8 +18,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
 use super::chunks::Fetched;
+use super::fetch::{Bare, Fetching, Reach};
 use super::filter::of_trace;
-use super::footer::{Fetching, Footer, description, failed, fetch_footer, fetch_metadata, length};
+use super::footer::{Footer, description, failed, fetch_footer, fetch_metadata, length};
 use super::footers::{Dictionaries, Footers};
 use super::point::Points;
 use super::prune::Pruning;
@@ -27,7 +28,7 @@ use super::request::{Bound, ReadRequest, RowFilter, RowStream, Values};
 use super::room::{Held, Room};
 use super::rows::Rows;
 use super::source::{Decoding, Source};
-use super::tally::ReadTally;
+use super::tally::{Opened, ReadTally};
 use super::{FileOrigin, ReadColumn};
 use crate::catalog::FileEntry;
 use crate::error::Error;
@@ -51,18 +52,16 @@ const FETCHED_AHEAD_BYTES_MAX: u64 = 4 << 20;
 /// a file that is no larger is fetched whole: at 90 MB a second that takes as long as asking twice.
 const WHOLE_BYTES_MAX: u64 = 8 << 20;
 
-/// Some columns of some rows of one file, from a bucket that is `far` away or not.
-pub(crate) fn read(
-    bucket: Arc<dyn ObjectStore>,
-    footers: Arc<Footers>,
-    request: ReadRequest,
-    far: bool,
-) -> RowStream {
+/// Some columns of some rows of one file.
+pub(crate) fn read(reach: Reach, footers: Arc<Footers>, request: ReadRequest) -> RowStream {
     let ReadRequest { file, columns, bounds, filters, room, tally } = request;
     let columns = Some(columns);
-    let (fetched_max, ahead_max) =
-        if far { (FETCHED_FAR_BYTES_MAX, FETCHED_AHEAD_BYTES_MAX) } else { (FETCHED_BYTES_MAX, 0) };
-    let job = Job::new(bucket, Some(footers), file);
+    let (fetched_max, ahead_max) = if reach.far {
+        (FETCHED_FAR_BYTES_MAX, FETCHED_AHEAD_BYTES_MAX)
+    } else {
+        (FETCHED_BYTES_MAX, 0)
+    };
+    let job = Job::new(reach, Some(footers), file);
     Job { columns, bounds, filters, room, tally, fetched_max, ahead_max, ..job }.stream()
 }
 
@@ -74,23 +73,23 @@ pub(crate) fn read_rows(
     time: TimeRange,
     trace_id: Option<TraceId>,
 ) -> RowStream {
-    whole_rows(bucket, None, file, time, trace_id, InOne::Never)
+    whole_rows(Reach::bare(&bucket), None, file, time, trace_id, InOne::Never)
 }
 
 /// As [`read_rows`]. The footer is kept for the next reader.
 pub(crate) fn read_kept(
-    bucket: Arc<dyn ObjectStore>,
+    reach: Reach,
     footers: Arc<Footers>,
     file: &Arc<FileEntry>,
     time: TimeRange,
 ) -> RowStream {
-    whole_rows(bucket, Some(footers), file, time, None, InOne::Never)
+    whole_rows(reach, Some(footers), file, time, None, InOne::Never)
 }
 
 /// The same of one trace, with leave to fetch the file in one request if it is not large, and each
 /// row group of it in one if it is.
 pub(crate) fn read_trace(
-    bucket: Arc<dyn ObjectStore>,
+    reach: Reach,
     footers: Arc<Footers>,
     file: &Arc<FileEntry>,
     trace_id: TraceId,
@@ -98,7 +97,7 @@ pub(crate) fn read_trace(
 ) -> RowStream {
     let large = in_one != InOne::Never && file.bytes > WHOLE_BYTES_MAX;
     let in_one = if large { InOne::Groups } else { in_one };
-    whole_rows(bucket, Some(footers), file, TimeRange::ALL, Some(trace_id), in_one)
+    whole_rows(reach, Some(footers), file, TimeRange::ALL, Some(trace_id), in_one)
 }
 
 /// What of a file is fetched in one request, and when.
@@ -115,7 +114,7 @@ pub(crate) enum InOne {
 }
 
 fn whole_rows(
-    bucket: Arc<dyn ObjectStore>,
+    reach: Reach,
     footers: Option<Arc<Footers>>,
     file: &Arc<FileEntry>,
     time: TimeRange,
@@ -127,7 +126,7 @@ fn whole_rows(
         bounds.push(Bound::time(file.table, time));
     }
     let filters = trace_id.map(of_trace).into_iter().collect();
-    Job { bounds, filters, in_one, ..Job::new(bucket, footers, Arc::clone(file)) }.stream()
+    Job { bounds, filters, in_one, ..Job::new(reach, footers, Arc::clone(file)) }.stream()
 }
 
 /// The origin in a file's key-value metadata; `None` where there is no such file.
@@ -139,15 +138,14 @@ pub(crate) async fn read_origin(
         Err(Error::Bucket { source: object_store::Error::NotFound { .. }, .. }) => return Ok(None),
         other => other?,
     };
-    let from = Fetching { bucket: &bucket, path, tally: &ReadTally::default(), whole: None };
-    let metadata = fetch_metadata(from, file_bytes).await?;
+    let metadata = fetch_metadata(Bare::new(&bucket).of(path), file_bytes).await?;
     Ok(Some(description(&metadata, path)?.origin()))
 }
 
 /// One reading of one file.
 #[derive(Debug)]
 struct Job {
-    bucket: Arc<dyn ObjectStore>,
+    reach: Reach,
     footers: Option<Arc<Footers>>,
     file: Arc<FileEntry>,
     path: String,
@@ -188,13 +186,9 @@ struct Wave {
 
 impl Job {
     /// All rows, whole.
-    fn new(
-        bucket: Arc<dyn ObjectStore>,
-        footers: Option<Arc<Footers>>,
-        file: Arc<FileEntry>,
-    ) -> Self {
+    fn new(reach: Reach, footers: Option<Arc<Footers>>, file: Arc<FileEntry>) -> Self {
         Self {
-            bucket,
+            reach,
             footers,
             path: file.path(),
             file,
@@ -240,6 +234,7 @@ impl Job {
         let pruned = |source| failed(&self.path, source);
         let pruning = Pruning::new(&self.file, &footer, &self.bounds);
         let mut groups = pruning.row_groups().map_err(pruned)?;
+        let within_bounds = groups.len();
         for bound in &self.bounds {
             if let (Values::Ids(ids), ReadColumn::Fixed(name)) = (&bound.values, &bound.column)
                 && name == "trace_id"
@@ -249,6 +244,7 @@ impl Job {
                 groups.retain(|group| may[*group]);
             }
         }
+        let without_trace = within_bounds - groups.len();
         if self.in_one == InOne::LetIn && !groups.is_empty() {
             self.fetch_whole().await?;
         }
@@ -256,9 +252,14 @@ impl Job {
         let rows: Result<VecDeque<Wanted>, _> = rows.collect();
         let mut rows = rows.map_err(pruned)?;
         rows.retain(|(_, rows)| !rows.is_empty());
-        let left = rows.iter().map(|(_, rows)| rows.count()).sum();
-        let all = usize::try_from(self.file.rows).unwrap_or(left);
-        self.tally.opened((footer.metadata.num_row_groups(), rows.len()), (all.max(left), left));
+        self.tally.opened(Opened {
+            groups: footer.metadata.num_row_groups(),
+            groups_left: rows.len(),
+            without_trace,
+            rows: usize::try_from(self.file.rows).unwrap_or(usize::MAX),
+            rows_here: rows.iter().map(|(group, _)| footer.rows(*group)).sum(),
+            rows_left: count(rows.make_contiguous()),
+        });
         if rows.is_empty() {
             return Ok(None);
         }
@@ -279,8 +280,8 @@ impl Job {
     }
 
     fn from(&self) -> Fetching<'_> {
-        let Self { bucket, path, tally, whole, .. } = self;
-        Fetching { bucket, path, tally, whole: whole.get() }
+        let Self { reach, path, tally, whole, file, .. } = self;
+        Fetching { reach, path, tally, whole: whole.get(), entry: Some(file) }
     }
 
     /// Some batches, and what is left to decode; `None` at the end.

@@ -1,7 +1,7 @@
 //! The index under deletion, damage, and two processes.
 
 mod figures;
-pub(in crate::index) mod full;
+pub(crate) mod full;
 pub(in crate::index) mod stopwatch;
 
 use std::time::Duration;

@@ -26,7 +26,7 @@ impl Store {
         rule: &RowRule,
         file: &Arc<FileEntry>,
     ) -> Result<Looked, Error> {
-        let mut batches = self.read(rule.request(file));
+        let mut batches = self.read_in_bucket(rule.request(file));
         let (mut looked, rule) = (Looked::default(), Arc::new(rule.clone()));
         while let Some(batch) = batches.try_next().await? {
             let rule = Arc::clone(&rule);

@@ -16,9 +16,10 @@ use crate::catalog::{Snapshot, checkpoint};
 use crate::chance::Machine;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::files::{Footers, KeptMax, Room};
+use crate::files::{Footers, KeptMax, Pages, Room};
 use crate::index::{Index, Traces};
 use crate::metrics::{Metrics, RebuildReason};
+use crate::ports::Clock;
 use crate::store::Store;
 use crate::work::off_runtime;
 
@@ -54,10 +55,13 @@ impl Store {
         };
         let footers = Footers::new(kept, metrics.footers.clone());
         let working = Room::new(config.work_bytes_max, metrics.working.clone());
+        let snapshot = watch::Sender::new(Arc::new(state.snapshot().clone()));
+        let pages = open_pages(&config, &snapshot, &clock, &metrics).await?;
         let store = Self {
             footers: Arc::new(footers),
+            pages,
             working,
-            snapshot: watch::Sender::new(Arc::new(state.snapshot().clone())),
+            snapshot,
             state: tokio::sync::Mutex::new(state),
             config,
             clock,
@@ -115,6 +119,21 @@ async fn catch_up(
         index.fill(state.clone()).await;
     }
     Ok(())
+}
+
+/// What is kept of files on local disk: none where it is not wanted, or cannot be had.
+async fn open_pages(
+    config: &Config,
+    snapshot: &watch::Sender<Arc<Snapshot>>,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Pages>>, Error> {
+    let wanted = config.page_cache.clone().filter(|cache| cache.near || config.is_far());
+    let Some(wanted) = wanted.filter(|cache| cache.bytes_max > 0) else { return Ok(None) };
+    let (snapshot, clock) = (snapshot.subscribe(), Arc::clone(clock));
+    let metrics = metrics.pages.clone();
+    let open = move || Ok(Pages::open(&wanted, snapshot, clock, metrics));
+    off_runtime("opening the page cache", open).await
 }
 
 async fn open_traces(

@@ -10,6 +10,7 @@
 mod bench;
 mod buckets;
 mod index;
+mod pages;
 #[path = "sample.rs"]
 mod sample;
 mod servers;

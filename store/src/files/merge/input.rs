@@ -19,8 +19,8 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
-use super::super::footer::{Fetching, failed, fetch_metadata, types};
-use super::super::tally::ReadTally;
+use super::super::fetch::Bare;
+use super::super::footer::{failed, fetch_metadata, types};
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::work::off_runtime;
@@ -53,8 +53,7 @@ impl Input {
         entry: Arc<FileEntry>,
     ) -> Result<Self, Error> {
         let path = entry.path();
-        let from = Fetching { bucket, path: &path, tally: &ReadTally::default(), whole: None };
-        let metadata = fetch_metadata(from, entry.bytes).await?;
+        let metadata = fetch_metadata(Bare::new(bucket).of(&path), entry.bytes).await?;
         let name = path.clone();
         let reader = off_runtime("decoding a footer", move || {
             reader(metadata).map_err(|source| failed(&name, source))
@@ -199,8 +198,8 @@ impl Input {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Stretches, Error> {
         let path = self.entry.path();
-        let from = Fetching { bucket, path: &path, tally: &ReadTally::default(), whole: None };
-        let fetched = from.fetch(&self.ranges(rows, wanted)).await?.into_iter();
+        let (bare, ranges) = (Bare::new(bucket), self.ranges(rows, wanted));
+        let fetched = bare.of(&path).fetch(&ranges).await?.into_iter();
         let stretches = fetched.map(|(range, bytes)| (range.start, bytes)).collect();
         Ok(Stretches { file_bytes: self.entry.bytes, stretches: Arc::new(stretches) })
     }

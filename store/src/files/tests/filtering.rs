@@ -131,7 +131,8 @@ async fn pruned_and_plain_answers_are_the_same() {
                 };
                 let tally = Arc::clone(&request.tally);
                 let far = rng.random_bool(0.5);
-                let rows = read(Arc::clone(&bucket), Arc::clone(&footers), request.clone(), far);
+                let reach = Reach { far, ..Reach::bare(&bucket) };
+                let rows = read(reach, Arc::clone(&footers), request.clone());
                 let rows: Vec<_> = rows.try_collect().await.unwrap();
                 let rows = concat_batches(&live.schema(), &rows).unwrap();
                 assert_eq!(lines(&rows), lines(&live), "seed {seed}, {:?}", request.bounds);
@@ -152,7 +153,7 @@ async fn a_filter_that_fails_is_heard() {
     // Ids of a column that is none.
     let filters: Vec<Arc<dyn RowFilter>> = vec![Arc::new(OneOf::new("service_name", Vec::new()))];
     let request = ReadRequest { filters, ..ReadRequest::all(entry, Vec::new()) };
-    let read = read(bucket, footers(), request, false).try_collect::<Vec<_>>().await;
+    let read = read(Reach::bare(&bucket), footers(), request).try_collect::<Vec<_>>().await;
     let Err(Error::Filter { source }) = read else { panic!("{read:?}") };
     assert!(source.to_string().contains("ids are of type"), "{source}");
 }

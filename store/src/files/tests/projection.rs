@@ -63,7 +63,7 @@ async fn files_and_live_rows_answer_alike() {
             let live = concat_batches(&live[0].schema(), &live).unwrap();
             assert_eq!(live.schema_ref().field(0), &read_field(table, &column));
             let request = ReadRequest::all(Arc::clone(&entry), columns);
-            let stored = read(Arc::clone(&bucket), footers(), request, false);
+            let stored = read(Reach::bare(&bucket), footers(), request);
             let stored: Vec<_> = stored.try_collect().await.unwrap();
             let stored = concat_batches(&live.schema(), &stored).unwrap();
             assert_eq!(lines(&stored), lines(&live), "seed {seed}, {column:?}");

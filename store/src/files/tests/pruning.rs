@@ -122,7 +122,8 @@ impl Bench {
         self.counted.bytes.store(0, Ordering::Relaxed);
         self.counted.requests.store(0, Ordering::Relaxed);
         let bucket = Arc::clone(&self.counted) as Arc<dyn ObjectStore>;
-        let rows = read(bucket, Arc::clone(&self.footers), request, far);
+        let reach = Reach { far, ..Reach::bare(&bucket) };
+        let rows = read(reach, Arc::clone(&self.footers), request);
         let rows: Vec<RecordBatch> = rows.try_collect().await.unwrap();
         Cost {
             count: rows.iter().map(RecordBatch::num_rows).sum(),
@@ -190,7 +191,7 @@ async fn a_trace_is_one_request_far_away() {
     for (in_one, wanted) in ways {
         let before = bench.counted.requests.load(Ordering::Relaxed);
         let bucket: Arc<dyn ObjectStore> = Arc::clone(&bench.counted) as _;
-        let rows = read_trace(bucket, footers(), &bench.file, trace_id, in_one);
+        let rows = read_trace(Reach::bare(&bucket), footers(), &bench.file, trace_id, in_one);
         let rows: Vec<_> = rows.try_collect().await.unwrap();
         let requests = bench.counted.requests.load(Ordering::Relaxed) - before;
         assert_eq!(requests, wanted);

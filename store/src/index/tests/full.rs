@@ -5,11 +5,11 @@ use std::process::Command;
 use super::*;
 
 /// A file system of a few megabytes, gone with its folder.
-pub(in crate::index) struct SmallDisk(TempDir);
+pub(crate) struct SmallDisk(TempDir);
 
 impl SmallDisk {
     /// `None` where this process may not mount.
-    pub(in crate::index) fn mount(size: &str) -> Option<Self> {
+    pub(crate) fn mount(size: &str) -> Option<Self> {
         let folder = TempDir::new().unwrap();
         let size = format!("size={size}");
         let mount = ["-t", "tmpfs", "-o", &size, "none"];
@@ -21,7 +21,7 @@ impl SmallDisk {
         done.then_some(Self(folder))
     }
 
-    pub(in crate::index) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
@@ -30,7 +30,7 @@ impl SmallDisk {
         assert!(Command::new("mount").args(grow).arg(self.path()).status().unwrap().success());
     }
 
-    pub(in crate::index) fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = std::fs::File::create(self.path().join("filler")).unwrap();
         while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
     }

@@ -14,7 +14,7 @@ use super::keep::Alive;
 use super::{TraceFiles, TracePrints, Traces};
 use crate::catalog::{FileEntry, FileKey, Snapshot};
 use crate::error::Error;
-use crate::files::{FooterMetrics, Footers, KeptMax, ReadColumn, ReadRequest, read};
+use crate::files::{FooterMetrics, Footers, KeptMax, Reach, ReadColumn, ReadRequest, read};
 use crate::model::{FileId, Table, TraceId};
 use crate::store::Store;
 use crate::work::off_runtime;
@@ -161,10 +161,11 @@ impl Store {
     async fn read_prints(&self, file: Arc<FileEntry>) -> (FileKey, Result<Vec<u64>, Error>) {
         let (key, path) = (file.key(), file.path());
         let columns = vec![ReadColumn::Fixed("trace_id".to_owned())];
-        // Each footer is read once: those that queries need stay.
+        // Each file is read once, and little of it at a time: what queries need stays.
         let footers = Arc::new(Footers::new(KeptMax::default(), FooterMetrics::default()));
         let request = ReadRequest::all(file, columns);
-        let mut batches = read(self.bucket.objects(), footers, request, false);
+        let reach = Reach::bare(&self.bucket.objects());
+        let mut batches = read(reach, footers, request);
         let mut prints = TracePrints::default();
         let all = async {
             while let Some(batch) = batches.try_next().await? {

@@ -1,0 +1,156 @@
+//! Where stretches of a file come from: memory, what is kept of the file on local disk, or the bucket.
+//!
+//! Invariant: what is looked for on local disk is what was asked for by whoever reads rows for a query; a
+//! check, a merge, a proof of an erasure ask the bucket.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::{ObjectStore, path::Path};
+
+use super::pages::{Pages, Part, bytes_of, covering, missing, whole};
+use super::tally::ReadTally;
+use crate::bucket::{FAR_GAP_BYTES_MAX, joined};
+use crate::catalog::FileEntry;
+use crate::error::Error;
+use crate::work::off_runtime;
+
+/// Stretches that lie this close together are fetched as one, which costs less than asking twice. A
+/// bucket that is far away joins more of them itself.
+const GAP_BYTES_MAX: u64 = 16 << 10;
+
+/// The bucket, and what is kept of it here.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach {
+    pub(crate) bucket: Arc<dyn ObjectStore>,
+    /// Whether each request takes its time.
+    pub(crate) far: bool,
+    /// `None`: whatever is asked for is asked of the bucket.
+    pub(crate) pages: Option<Arc<Pages>>,
+}
+
+impl Reach {
+    /// The bucket alone, of which it does not matter how far away it is.
+    pub(crate) fn bare(bucket: &Arc<dyn ObjectStore>) -> Self {
+        Self { bucket: Arc::clone(bucket), far: false, pages: None }
+    }
+}
+
+/// For whoever needs a file once: asks the bucket, and counts nothing.
+#[derive(Debug)]
+pub(super) struct Bare {
+    reach: Reach,
+    tally: ReadTally,
+}
+
+impl Bare {
+    pub(super) fn new(bucket: &Arc<dyn ObjectStore>) -> Self {
+        Self { reach: Reach::bare(bucket), tally: ReadTally::default() }
+    }
+
+    /// Of the file at this path.
+    pub(super) const fn of<'a>(&'a self, path: &'a str) -> Fetching<'a> {
+        let Self { reach, tally } = self;
+        Fetching { reach, path, tally, whole: None, entry: None }
+    }
+}
+
+/// Where stretches of one file are fetched from, and who counts them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fetching<'a> {
+    pub(super) reach: &'a Reach,
+    pub(super) path: &'a str,
+    pub(super) tally: &'a ReadTally,
+    /// The file, where it is here already.
+    pub(super) whole: Option<&'a Bytes>,
+    /// What the catalog says of it: what is fetched of a file without may not be kept.
+    pub(super) entry: Option<&'a FileEntry>,
+}
+
+impl Fetching<'_> {
+    /// Stretches of the file, each in one piece, in one wait.
+    pub(super) async fn fetch(
+        self,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<(Range<u64>, Bytes)>, Error> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pieces = match (self.whole, &self.reach.pages, self.entry) {
+            (Some(whole), ..) => Vec::from([(0..whole.len() as u64, whole.clone())]),
+            (None, Some(pages), Some(entry)) => self.through(pages, entry, ranges).await?,
+            _ => {
+                let joined = joined(ranges, GAP_BYTES_MAX);
+                let pieces = self.ask(&joined).await?;
+                joined.into_iter().zip(pieces).collect()
+            }
+        };
+        let cut = ranges.iter().map(|range| {
+            let at = pieces.partition_point(|(piece, _)| piece.end < range.end);
+            let start = pieces.get(at).map_or(0, |(piece, _)| piece.start);
+            let from = usize::try_from(range.start.saturating_sub(start)).unwrap_or_default();
+            let to = usize::try_from(range.end.saturating_sub(start)).unwrap_or_default();
+            let piece = pieces.get(at).filter(|(_, piece)| from <= to && to <= piece.len());
+            let (_, piece) = piece.ok_or_else(|| Error::Damaged {
+                path: self.path.to_owned(),
+                reason: format!("it ends before byte {}", range.end),
+            })?;
+            Ok((range.clone(), piece.slice(from..to)))
+        });
+        cut.collect()
+    }
+
+    /// The blocks that these ranges are in: those that are kept from local disk, the others from the bucket,
+    /// to be kept from now on.
+    async fn through(
+        self,
+        pages: &Arc<Pages>,
+        entry: &FileEntry,
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<(Range<u64>, Bytes)>, Error> {
+        let runs = covering(ranges, entry.bytes);
+        let mut parts = pages.find(entry, &runs).await;
+        self.tally.kept(parts.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+        let missing = missing(&runs, &parts);
+        if !missing.is_empty() {
+            let stretches: Vec<_> = missing.iter().map(|run| bytes_of(run, entry.bytes)).collect();
+            let fetched = self.ask(&stretches).await?;
+            for part in missing.into_iter().zip(fetched) {
+                let expected = bytes_of(&part.0, entry.bytes);
+                if part.1.len() as u64 != expected.end - expected.start {
+                    let reason = format!("it ends before byte {}", expected.end);
+                    return Err(Error::Damaged { path: self.path.to_owned(), reason });
+                }
+                pages.keep(entry, part.clone());
+                parts.push(part);
+            }
+            parts.sort_by_key(|(run, _)| run.start);
+        }
+        let places: Vec<_> = runs.iter().map(|run| bytes_of(run, entry.bytes)).collect();
+        Ok(places.into_iter().zip(put_together(runs, parts).await?).collect())
+    }
+
+    async fn ask(self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
+        // What is near is one request for all of them; what is far joins what is close together.
+        let requests = if self.reach.far { joined(ranges, FAR_GAP_BYTES_MAX).len() } else { 1 };
+        let bytes = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
+        self.tally.fetched(requests as u64, bytes);
+        let pieces = self.reach.bucket.get_ranges(&Path::from(self.path), ranges).await;
+        pieces.map_err(|source| bucket_failed(self.path, source))
+    }
+}
+
+/// The bytes of each run.
+async fn put_together(runs: Vec<Range<u64>>, parts: Vec<Part>) -> Result<Vec<Bytes>, Error> {
+    // Each run is one part: nothing has to be copied.
+    if parts.len() == runs.len() {
+        return Ok(parts.into_iter().map(|(_, bytes)| bytes).collect());
+    }
+    off_runtime("putting pages together", move || Ok(whole(&runs, &parts))).await
+}
+
+/// The bucket did not answer, or not with what was asked for.
+pub(super) fn bucket_failed(path: &str, source: object_store::Error) -> Error {
+    Error::Bucket { action: "read", path: path.to_owned(), source }
+}
