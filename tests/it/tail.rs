@@ -1,6 +1,6 @@
 //! `icecore tail`: a real server, real senders, and somebody who looks on.
 
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -190,5 +190,45 @@ async fn a_flood_is_sampled() {
     let ids: std::collections::BTreeSet<_> =
         rows.iter().map(|row| row["span_id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), rows.len(), "each once");
+    icecore.stop();
+}
+
+/// Scenario: somebody looks on and takes nothing of what is sent, until no more can be sent; then it is ended from
+/// outside.
+/// Guarantees: it leaves the list and its turn is free, though nobody reads; the server did not read rows for it
+/// without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_is_ended_all_the_same() {
+    let Some(loadtest) = peers::loadtest() else { return };
+    let _held = peers::noisy().await;
+    let folder = tempfile::tempdir().unwrap();
+    let start = Start::new(folder.path()).arg("tails-max", "1");
+    let icecore = start.arg("tail-rows-per-second-max", "1000000").run();
+    let address = icecore.api.strip_prefix("http://").unwrap();
+    let mut idle = std::net::TcpStream::connect(address).unwrap();
+    let asked = format!("GET /api/v1/tail?table=spans HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    idle.write_all(asked.as_bytes()).unwrap();
+    until(&icecore, "icecore_query_tails", 1).await;
+    let mut send = Command::new(loadtest);
+    send.args(["send", "--items", "100000", "--rate", "50000", "--endpoint", &icecore.grpc]);
+    let sent = tokio::task::spawn_blocking(move || send.output().unwrap()).await.unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let shown = "icecore_query_tail_rows_total{rows=\"shown\"}";
+    let mut before = figure(&icecore, shown).await;
+    loop {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let now = figure(&icecore, shown).await;
+        if now == std::mem::replace(&mut before, now) {
+            break;
+        }
+    }
+    assert!((1..100_000).contains(&before), "{before} were shown to somebody who reads nothing");
+    let id = under_way(&icecore).await.swap_remove(0)["id"].as_str().unwrap().to_owned();
+    let url = format!("{}/api/v1/queries/{id}", icecore.api);
+    assert!(reqwest::Client::new().delete(url).send().await.unwrap().status().is_success());
+    until(&icecore, "icecore_query_tails", 0).await;
+    assert!(under_way(&icecore).await.is_empty());
+    assert!(icecore.get("/api/v1/tail?table=spans").await.status().is_success());
+    drop(idle);
     icecore.stop();
 }

@@ -19,7 +19,9 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use icecore_store::Table;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{ErrorBody, Shared, log};
 use crate::answer::{Encode as _, JsonLinesEncoder};
@@ -32,6 +34,9 @@ use crate::{Config, Error};
 const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
 /// Accounts without a row after which a comment shows that the connection stands.
 const SILENT_ACCOUNTS: u32 = 10;
+
+/// A piece that waits for the caller, and a place for the last one, which says how it ended.
+const PIECES_MAX: usize = 2;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
@@ -104,30 +109,21 @@ fn events(
     turn: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
     let stop = shared.stop.clone();
+    let (sender, pieces) = mpsc::channel(PIECES_MAX);
     let events = Events {
         encoder: JsonLinesEncoder::new(follower.schema()),
         follower,
         seen: Seen::default(),
         accounted: shared.answers.clock.elapsed(),
         silent: 0,
-        listed,
+        listed: Arc::new(listed),
         _looking: shared.answers.metrics.looking(),
         shared,
         _turn: turn,
     };
-    stream::unfold(Some((events, stop)), |left| async move {
-        let (mut events, stop) = left?;
-        let piece = tokio::select! {
-            piece = events.next() => piece,
-            () = stop.cancelled() => return None,
-        };
-        Some(match piece {
-            Ok(piece) => (Ok(piece), Some((events, stop))),
-            Err(error) => {
-                log(&error);
-                (Ok(event("error", &ErrorBody::of(&error))), None)
-            }
-        })
+    let work = AbortOnDropHandle::new(tokio::spawn(events.send(sender, stop)));
+    stream::unfold((pieces, work), |(mut pieces, work)| async move {
+        pieces.recv().await.map(|piece| (Ok(piece), (pieces, work)))
     })
 }
 
@@ -141,19 +137,44 @@ struct Events {
     /// Accounts that had nothing to say.
     silent: u32,
     shared: Arc<Shared>,
-    listed: Listed,
+    listed: Arc<Listed>,
     _turn: OwnedSemaphorePermit,
     _looking: Present,
 }
 
 impl Events {
+    /// Sends until there is an end to it, also where the caller takes nothing: then it is not asked for more,
+    /// but ended all the same.
+    async fn send(mut self, sender: mpsc::Sender<Bytes>, stop: CancellationToken) {
+        let listed = Arc::clone(&self.listed);
+        let failed = tokio::select! {
+            failed = self.send_all(&sender) => failed,
+            () = listed.ended() => Some(Error::Cancelled),
+            () = stop.cancelled() => None,
+        };
+        if let Some(error) = failed {
+            log(&error);
+            // There is a place for it: see PIECES_MAX. Nobody may be there to hear it.
+            drop(sender.try_send(event("error", &ErrorBody::of(&error))));
+        }
+    }
+
+    /// Sends until the caller is gone, or something fails.
+    async fn send_all(&mut self, sender: &mpsc::Sender<Bytes>) -> Option<Error> {
+        loop {
+            let piece = match self.next().await {
+                Ok(piece) => piece,
+                Err(error) => return Some(error),
+            };
+            let mut places = sender.reserve_many(PIECES_MAX).await.ok()?;
+            places.next()?.send(piece);
+        }
+    }
+
     /// The next events; waits for as long as there are none.
     async fn next(&mut self) -> Result<Bytes, Error> {
         loop {
-            let (batches, seen) = tokio::select! {
-                looked = self.follower.look() => looked?,
-                () = self.listed.ended() => return Err(Error::Cancelled),
-            };
+            let (batches, seen) = self.follower.look().await?;
             self.seen = self.seen.plus(&seen);
             self.listed.sent(usize::try_from(seen.shown).unwrap_or(usize::MAX));
             self.shared.answers.metrics.tailed(&seen);
