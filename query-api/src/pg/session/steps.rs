@@ -142,7 +142,7 @@ impl Session<'_> {
     }
 
     /// The types that a statement gives its values. What cannot be planned without one of them takes
-    /// a text there; so does what is wrong, which is told where it is run.
+    /// a text there; so does what is wrong, or what the planner fails at, which is told where it is run.
     ///
     /// # Errors
     /// Where it could not be tried, as when too much is asked at this moment.
@@ -162,7 +162,7 @@ impl Session<'_> {
             let question = Question { sql, params };
             let types = self.service.answers.parameter_types(question, &caller).await;
             match types {
-                Err(error) if error.kind() == ErrorKind::Invalid => {}
+                Err(error) if may_fit(&error) => {}
                 tried => return tried,
             }
         }
@@ -197,8 +197,7 @@ impl Session<'_> {
     async fn schema(&mut self, sql: &str, types: &[Type]) -> Result<SchemaRef, Error> {
         let mut answer = self.describe_with(sql, types, None).await;
         for stand_in in STAND_INS {
-            let is_wrong = |error: &Error| error.kind() == ErrorKind::Invalid;
-            if !answer.as_ref().is_err_and(is_wrong) || types.is_empty() {
+            if !answer.as_ref().is_err_and(may_fit) || types.is_empty() {
                 break;
             }
             answer = self.describe_with(sql, types, Some(stand_in)).await.or(answer);
@@ -390,5 +389,23 @@ fn heads_of(portal: &Portal) -> Option<Vec<ColumnHead>> {
             Some(columns.iter().enumerate().map(head).collect())
         }
         _ => portal.running.as_ref().map(|running| running.heads(&portal.forms)),
+    }
+}
+
+/// Whether a statement that failed may do with other values in its places. What is refused is refused with any,
+/// and what is of this moment or this caller would be met again.
+fn may_fit(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Internal => true,
+        ErrorKind::Refused
+        | ErrorKind::Busy
+        | ErrorKind::MemoryLimit
+        | ErrorKind::TimeLimit
+        | ErrorKind::SpillLimit
+        | ErrorKind::SpillFull
+        | ErrorKind::ScanLimit
+        | ErrorKind::RowLimit
+        | ErrorKind::Cancelled
+        | ErrorKind::Unavailable => false,
     }
 }
