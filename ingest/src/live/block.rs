@@ -3,6 +3,7 @@
 //! Invariant: a block is of whole requests and never changes once it is sealed. Its rows are made
 //! from the log when somebody asks for them, at most once at a time, with the keys that are wanted.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ struct Part {
     time: Option<TimeRange>,
     rows: u64,
     decoded: Mutex<Option<Cached>>,
+    /// It was said that its requests have to be decoded one by one.
+    warned: AtomicBool,
 }
 
 /// Rows that are kept; their memory is given back to the cache with them.
@@ -243,7 +246,9 @@ impl Block {
         cache: &Cache,
     ) -> Result<Vec<RowBatch>, PortError> {
         let (of_batch, rows) = Default::default();
-        let mut rows = Decoding { signal, wanted, tail, cache, batch: None, of_batch, rows };
+        let warned = &self.part(signal).warned;
+        let mut rows =
+            Decoding { signal, wanted, tail, cache, warned, batch: None, of_batch, rows };
         self.requests(signal, tail, |logged| {
             rows.add(logged);
             Ok(())
@@ -277,6 +282,7 @@ struct Decoding<'a> {
     wanted: &'a Wanted,
     tail: &'a Tail,
     cache: &'a Cache,
+    warned: &'a AtomicBool,
     batch: Option<Batch>,
     /// Where the requests of the batch are.
     of_batch: Vec<LogPosition>,
@@ -323,7 +329,10 @@ impl Decoding<'_> {
     fn one_by_one(&mut self, why: &Undecodable) {
         let requests = std::mem::take(&mut self.of_batch);
         let signal = self.signal;
-        warn!(%signal, requests = requests.len(), %why, "requests are decoded one by one");
+        // Each query of the block meets the same: it is said once.
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            warn!(%signal, requests = requests.len(), %why, "requests are decoded one by one");
+        }
         for position in requests {
             let logged = self.tail.read_logged(position, 0);
             // Where it cannot be read any more, the one behind it is what comes.
