@@ -235,8 +235,10 @@ fn tls_finding(config: &TlsConfig) -> Finding {
     }
     let installed = tls::installed().join(", ");
     let detail = match installed.as_str() {
-        "" => "read where processes use one; none is installed here".to_owned(),
-        names => format!("read where processes use one; installed here: {names}"),
+        "" => "read in Go programs and where processes use one; none is installed here".to_owned(),
+        names => {
+            format!("read in Go programs and where processes use one; installed here: {names}")
+        }
     };
     Finding { name, level: Level::Good, detail, hint: None }
 }

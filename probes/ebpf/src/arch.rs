@@ -27,6 +27,26 @@ mod place {
 
 pub use place::*;
 
+/// Offsets into `struct pt_regs`, as Go 1.18 and later call functions: the first three arguments, the
+/// goroutine, and the first result.
+#[cfg(bpf_target_arch = "x86_64")]
+mod go {
+    pub const GO_ARGUMENTS: [usize; 3] = [80, 40, 88];
+    pub const GO_GOROUTINE: usize = 8;
+    pub const GO_RESULT: usize = 80;
+}
+
+/// Offsets into `struct pt_regs`, as Go 1.18 and later call functions: the first three arguments, the
+/// goroutine, and the first result.
+#[cfg(bpf_target_arch = "aarch64")]
+mod go {
+    pub const GO_ARGUMENTS: [usize; 3] = [0, 8, 16];
+    pub const GO_GOROUTINE: usize = 224;
+    pub const GO_RESULT: usize = 0;
+}
+
+pub use go::*;
+
 /// The numbers of the calls that move bytes.
 #[cfg(bpf_target_arch = "x86_64")]
 pub mod number {

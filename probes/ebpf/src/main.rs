@@ -15,6 +15,7 @@ mod connect;
 mod copy;
 mod datagram;
 mod drops;
+mod go;
 mod look;
 mod maps;
 mod process;
@@ -134,6 +135,20 @@ pub fn tls_enter(ctx: ProbeContext) -> u32 {
 #[uretprobe]
 pub fn tls_leave(ctx: RetProbeContext) -> u32 {
     tls::leave(&ctx);
+    0
+}
+
+#[uprobe]
+pub fn go_enter(ctx: ProbeContext) -> u32 {
+    go::enter(&ctx);
+    0
+}
+
+/// On each instruction of a function that returns: where the caller's stack was moved, a return that is
+/// caught by its address on the stack is lost, and the program with it.
+#[uprobe]
+pub fn go_leave(ctx: ProbeContext) -> u32 {
+    go::leave(&ctx);
     0
 }
 
@@ -323,7 +338,7 @@ fn socket(descriptor: u64) -> Option<u64> {
 
 /// The open file behind a descriptor of the current task.
 #[inline(always)]
-fn file(descriptor: u64) -> Option<u64> {
+pub(crate) fn file(descriptor: u64) -> Option<u64> {
     let descriptor = descriptor as u32;
     // SAFETY: always allowed.
     let task = unsafe { bpf_get_current_task() };

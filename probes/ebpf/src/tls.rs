@@ -19,15 +19,18 @@ use icecore_probe_events::{
 
 use crate::call::Source;
 use crate::copy::{self, Moved, now};
-use crate::look;
+use crate::{go, look};
 use crate::maps::{CONNECTIONS, SCRATCH, SCRATCHES, count, setting};
+
+/// Of an insertion: only where nothing is.
+const BPF_NOEXIST: u64 = 1;
 
 /// Calls into TLS libraries that have not returned, by thread.
 #[map]
 static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(4096, 0);
 /// The connection of each session.
 #[map]
-static TLS_SESSIONS: LruHashMap<Session, Socket> = LruHashMap::with_max_entries(1024, 0);
+pub static TLS_SESSIONS: LruHashMap<Session, Socket> = LruHashMap::with_max_entries(1024, 0);
 /// From which TLS socket a thread has received, while no session was found for it.
 #[map]
 static TLS_RECEIVED: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(4096, 0);
@@ -42,34 +45,45 @@ static TLS_NUMBER: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// A call that has not returned.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct TlsCall {
+pub struct TlsCall {
     /// As the hook was told, see `icecore_probe_events::shape`.
-    shape: u64,
-    session: u64,
+    pub shape: u64,
+    pub session: u64,
     /// Where the bytes are, or will be.
-    at: u64,
+    pub at: u64,
     /// Where the call will write how many there are; 0: it returns it.
-    count_at: u64,
+    pub count_at: u64,
     /// The connection whose socket was used meanwhile; 0: none.
-    connection: u64,
+    pub connection: u64,
     /// When that socket sent first; 0: it has not.
-    sent: u64,
+    pub sent: u64,
 }
 
 /// A session of a library: where it lies, and in which process.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Session {
-    at: u64,
-    pid: u64,
+pub struct Session {
+    pub at: u64,
+    pub pid: u64,
 }
 
-/// A connection, as it stands in the table.
+/// A connection, as it stands in the table. The verifier wants every field to have a value, so that none
+/// at all is one as well.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Socket {
-    connection: u64,
-    generation: u64,
+pub struct Socket {
+    pub connection: u64,
+    pub generation: u64,
+}
+
+/// No connection.
+const NONE: Socket = Socket { connection: 0, generation: 0 };
+
+impl Socket {
+    #[inline(always)]
+    pub fn some(&self) -> bool {
+        self.connection != 0
+    }
 }
 
 /// A function of a library is called.
@@ -112,7 +126,9 @@ pub fn leave(ctx: &RetProbeContext) {
         return;
     }
     count(Counter::Seen);
-    let Some(socket) = socket else { return count(Counter::Unplaced) };
+    if !socket.some() {
+        return count(Counter::Unplaced);
+    }
     record(&call, socket, moved);
 }
 
@@ -129,51 +145,63 @@ fn moved(call: &TlsCall, result: i32) -> u64 {
     unsafe { bpf_probe_read_user(call.count_at as *const u64) }.unwrap_or(0)
 }
 
+/// The connection whose socket was used while a call lasted, which its session keeps; or else the one
+/// that the session has kept.
+#[inline(always)]
+pub fn used_or_known(pid: u64, call: &TlsCall) -> Socket {
+    let session = Session { at: call.session, pid };
+    // SAFETY: the value is copied out at once.
+    let known = unsafe { TLS_SESSIONS.get(&session) }.copied().unwrap_or(NONE);
+    if call.connection == 0 {
+        return if known.some() && is_current(&known) { known } else { NONE };
+    }
+    let used = current(call.connection);
+    let same = known.connection == used.connection && known.generation == used.generation;
+    if used.some() && !same {
+        let _ = TLS_SESSIONS.insert(&session, &used, 0);
+    }
+    used
+}
+
 /// The connection of the session of a call.
 #[inline(always)]
-fn socket(thread: u64, call: &TlsCall) -> Option<Socket> {
+fn socket(thread: u64, call: &TlsCall) -> Socket {
+    let found = used_or_known(thread >> 32, call);
+    if found.some() || call.connection != 0 {
+        return found;
+    }
+    // SAFETY: the value is copied out at once.
+    let received = unsafe { TLS_RECEIVED.get(&thread) }.copied().unwrap_or(NONE);
+    if received.some() {
+        let _ = TLS_RECEIVED.remove(&thread);
+    }
+    if !received.some() || !is_current(&received) {
+        return NONE;
+    }
     let session = Session { at: call.session, pid: thread >> 32 };
-    // SAFETY: the value is copied out at once.
-    let known = unsafe { TLS_SESSIONS.get(&session) }.copied();
-    if call.connection != 0 {
-        let used = current(call.connection)?;
-        let same = known.is_some_and(|known| {
-            known.connection == used.connection && known.generation == used.generation
-        });
-        if !same {
-            let _ = TLS_SESSIONS.insert(&session, &used, 0);
-        }
-        return Some(used);
-    }
-    if let Some(known) = known.filter(|known| is_current(known)) {
-        return Some(known);
-    }
-    // SAFETY: the value is copied out at once.
-    let received = unsafe { TLS_RECEIVED.get(&thread) }.copied()?;
-    let _ = TLS_RECEIVED.remove(&thread);
-    if !is_current(&received) {
-        return None;
-    }
     let _ = TLS_SESSIONS.insert(&session, &received, 0);
-    Some(received)
+    received
 }
 
 /// A connection as it stands in the table now.
 #[inline(always)]
-fn current(connection: u64) -> Option<Socket> {
+pub fn current(connection: u64) -> Socket {
     // SAFETY: one field is read at once.
-    let generation = unsafe { CONNECTIONS.get(&connection) }?.generation;
-    Some(Socket { connection, generation })
+    match unsafe { CONNECTIONS.get(&connection) } {
+        Some(found) => Socket { connection, generation: found.generation },
+        None => NONE,
+    }
 }
 
 #[inline(always)]
 fn is_current(socket: &Socket) -> bool {
-    current(socket.connection).is_some_and(|current| current.generation == socket.generation)
+    let current = current(socket.connection);
+    current.some() && current.generation == socket.generation
 }
 
 /// Bytes have passed inside a connection.
 #[inline(always)]
-fn record(call: &TlsCall, socket: Socket, bytes: u64) {
+pub fn record(call: &TlsCall, socket: Socket, bytes: u64) {
     let Some(outer) = CONNECTIONS.get_ptr_mut(&socket.connection) else {
         return count(Counter::Unplaced);
     };
@@ -198,13 +226,19 @@ fn record(call: &TlsCall, socket: Socket, bytes: u64) {
     give_scratch(scratch);
 }
 
+/// Since when all functions of a library are hooked; 0: not yet.
+#[inline(always)]
+pub fn ready(shape: u64) -> u64 {
+    TLS_READY.get((shape >> shape::LIBRARY_SHIFT) as u32).copied().unwrap_or(0)
+}
+
 /// The table's entry for the inside of a connection; made if there is none.
 #[inline(always)]
 fn inner(id: u64, outer: &Connection, shape: u64) -> Option<*mut Connection> {
     if let Some(found) = CONNECTIONS.get_ptr_mut(&id) {
         return Some(found);
     }
-    let ready = TLS_READY.get((shape >> shape::LIBRARY_SHIFT) as u32).copied().unwrap_or(0);
+    let ready = ready(shape);
     let kept = if ready != 0 && ready < outer.generation {
         FLAG_FROM_START | FLAG_IPV6
     } else {
@@ -221,7 +255,8 @@ fn inner(id: u64, outer: &Connection, shape: u64) -> Option<*mut Connection> {
         reserved: 0,
         sequences: outer.sequences,
     };
-    let _ = CONNECTIONS.insert(&id, &connection, 0);
+    // Another thread may have been faster with the other direction.
+    let _ = CONNECTIONS.insert(&id, &connection, BPF_NOEXIST);
     CONNECTIONS.get_ptr_mut(&id)
 }
 
@@ -262,16 +297,21 @@ pub fn passed(id: u64, connection: &Connection, direction: u8) {
     let thread = bpf_get_current_pid_tgid();
     if let Some(call) = TLS_CALLS.get_ptr_mut(&thread) {
         // SAFETY: the pointer is valid while the program runs, and only this thread writes here.
-        let call = unsafe { &mut *call };
-        call.connection = id;
-        if direction == OUTBOUND && call.sent == 0 {
-            call.sent = now();
-        }
-        return;
+        return used(unsafe { &mut *call }, id, direction == OUTBOUND);
     }
+    let socket = Socket { connection: id, generation: connection.generation };
+    go::passed(thread >> 32, socket, direction == OUTBOUND);
     if direction == INBOUND && connection.verdict == VERDICT_TLS {
-        let socket = Socket { connection: id, generation: connection.generation };
         let _ = TLS_RECEIVED.insert(&thread, &socket, 0);
+    }
+}
+
+/// A call has used a socket.
+#[inline(always)]
+pub fn used(call: &mut TlsCall, connection: u64, sends: bool) {
+    call.connection = connection;
+    if sends && call.sent == 0 {
+        call.sent = now();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Finds the TLS libraries that processes use, and hooks them.
+//! Finds the TLS libraries that processes use, and hooks them; a program with its own is one as well.
 //!
 //! A library is a file: hooked once, for all processes that map it now or later. Invariants: all of
 //! this is done off the path of events; a file is looked into once, whatever its name; nothing is
@@ -6,6 +6,8 @@
 
 mod elf;
 mod families;
+mod found;
+mod go;
 mod hooks;
 mod mapped;
 mod metrics;
@@ -24,7 +26,7 @@ use crate::budget::Meter;
 use crate::clock::monotonic;
 use crate::config::TlsConfig;
 use crate::error::Error;
-pub(crate) use hooks::{ENTER, Hooks, LEAVE};
+pub(crate) use hooks::{ENTER, GO_ENTER, GO_LEAVE, Hooks, LEAVE};
 use hooks::{Hooked, Refusal};
 use mapped::{FileId, Mapped};
 pub(crate) use metrics::TlsMetrics;
@@ -230,7 +232,13 @@ impl Finder {
     fn hook(&mut self, mapped: &Mapped) -> Result<Option<Hooked>, Refusal> {
         // A process that is gone has taken its files with it.
         let Ok(file) = mapped.open() else { return Ok(None) };
-        let Some(found) = elf::functions(&file) else { return Ok(None) };
+        let found = match elf::functions(&file) {
+            Some(found) => found,
+            None => match go::functions(&file)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
+        };
         if self.libraries.len() >= self.config.libraries_max {
             return Err(Refusal::Full { bound: self.config.libraries_max });
         }

@@ -20,5 +20,6 @@ mod receiver;
 mod requests;
 mod rules;
 mod tls;
+mod tls_go;
 mod watch;
 mod websocket;

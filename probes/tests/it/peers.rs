@@ -88,7 +88,8 @@ fn beside(script: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script)
 }
 
-fn spawn(command: &mut Command) -> (Peer, BufReader<ChildStdout>) {
+/// Starts a program with pipes to and from it.
+pub(crate) fn spawn(command: &mut Command) -> (Peer, BufReader<ChildStdout>) {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap());
     (Peer(child), lines)
@@ -102,10 +103,23 @@ pub(crate) fn line(from: &mut BufReader<ChildStdout>) -> String {
 }
 
 fn interpreter() -> PathBuf {
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/icecore"));
-    let cache = std::env::var_os("ICECORE_CACHE").map(PathBuf::from).or(home);
-    let ours = cache.map(|cache| cache.join("venv/bin/python")).filter(|path| path.exists());
+    let ours = cache().map(|cache| cache.join("venv/bin/python")).filter(|path| path.exists());
     ours.unwrap_or_else(|| PathBuf::from("python3"))
+}
+
+/// Where `./dev` installs what tests talk to.
+fn cache() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/icecore"));
+    std::env::var_os("ICECORE_CACHE").map(PathBuf::from).or(home)
+}
+
+/// A program that `./dev peers` builds; none, and said so, where it did not.
+pub(crate) fn built(name: &str) -> Option<PathBuf> {
+    let path = cache().map(|cache| cache.join("bin").join(name)).filter(|path| path.exists());
+    if path.is_none() {
+        println!("skipped: no {name} (`./dev peers` makes it)");
+    }
+    path
 }
 
 /// A port of loopback that nobody has.

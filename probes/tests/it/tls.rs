@@ -112,7 +112,7 @@ async fn check(client: &str, ports: [u16; 2], config: Config) {
 }
 
 /// What is known of the connection stands on the span.
-fn check_tls(received: &Received, ports: [u16; 2], row: &Value, kind: SpanKind) {
+pub(crate) fn check_tls(received: &Received, ports: [u16; 2], row: &Value, kind: SpanKind) {
     let query = format!("number={}", row[0]);
     let span = |span: &Span| span.kind() == kind && text(span, "url.query") == Some(&query);
     let span = of_ports(received, &ports).into_iter().find(span).unwrap();
@@ -125,7 +125,7 @@ fn check_tls(received: &Received, ports: [u16; 2], row: &Value, kind: SpanKind) 
 }
 
 /// A certificate of its own and its key; none, and said so, where no program is there to make one.
-fn certificate(folder: &Path) -> Option<[PathBuf; 2]> {
+pub(crate) fn certificate(folder: &Path) -> Option<[PathBuf; 2]> {
     let paths = ["certificate.pem", "key.pem"].map(|name| folder.join(name));
     let [certificate, key] = &paths;
     let mut command = Command::new("openssl");

@@ -1,6 +1,7 @@
 //! A client that does its work while the agent watches.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
+use std::process::ChildStdout;
 use std::time::Duration;
 
 use icecore_probes::{Config, RungChoice};
@@ -8,7 +9,7 @@ use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::peers::{PATIENCE, check_figures, line, open, python};
+use crate::peers::{PATIENCE, Peer, check_figures, line, open, python};
 use crate::receiver::{Received, serve};
 use crate::requests::of_ports;
 
@@ -27,13 +28,23 @@ pub(crate) fn on(rung: RungChoice) -> Config {
 /// agent's own figures, which say that nothing was lost. None, and said so, where something is not
 /// installed or not allowed here.
 pub(crate) async fn watched<T: for<'a> Deserialize<'a>>(
-    mut config: Config,
+    config: Config,
     client: &str,
     arguments: &[String],
     ports: &[u16],
     spans_each: usize,
 ) -> Option<(Vec<T>, Received, Registry)> {
-    let (mut client, mut lines) = python(client, arguments);
+    watched_peer(config, python(client, arguments), ports, spans_each).await
+}
+
+/// The same of a client that was started, whatever it is written in.
+pub(crate) async fn watched_peer<T: for<'a> Deserialize<'a>>(
+    mut config: Config,
+    client: (Peer, BufReader<ChildStdout>),
+    ports: &[u16],
+    spans_each: usize,
+) -> Option<(Vec<T>, Received, Registry)> {
+    let (mut client, mut lines) = client;
     let first = line(&mut lines);
     if first.starts_with("missing") {
         println!("skipped: {}", first.trim());

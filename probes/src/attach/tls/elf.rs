@@ -11,21 +11,14 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _,
 use object::read::{ReadCache, ReadRef};
 use object::{Endianness, SectionIndex};
 
-use super::families::{FAMILIES, Family};
+use super::families::FAMILIES;
+use super::found::{Exits, Found, Function};
 
 type Header = FileHeader64<Endianness>;
 type Addresses = HashMap<&'static str, u64>;
 
 /// A symbol table or its names; those of a browser with debug information take some 100 MB.
 const TABLE_BYTES_MAX: u64 = 256 << 20;
-
-/// The functions of a library, found in a file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) family: &'static Family,
-    /// Where in the file each begins, and how it is called.
-    pub(super) functions: Vec<(u64, u64)>,
-}
 
 /// Looks for a library in a file; none where it has none or is no ELF file of 64 bits.
 pub(super) fn functions(file: &File) -> Option<Found> {
@@ -38,8 +31,9 @@ pub(super) fn functions(file: &File) -> Option<Found> {
         let addresses = addresses(&sections, endian, &cache, table)?;
         let has = |name: &&str| addresses.contains_key(name);
         let family = FAMILIES.iter().find(|family| family.required.iter().all(has))?;
-        let place = |(name, shape): &(&str, u64)| {
-            Some((file_offset(segments, endian, *addresses.get(name)?)?, *shape))
+        let place = |&(name, shape): &(&str, u64)| {
+            let place = file_offset(segments, endian, *addresses.get(name)?)?;
+            Some(Function { place, shape, exits: Exits::Caught })
         };
         Some(Found { family, functions: family.functions.iter().filter_map(place).collect() })
     })
@@ -81,7 +75,7 @@ fn wanted(text: &[u8]) -> Option<&'static str> {
 }
 
 /// Where in the file an address lies.
-fn file_offset(
+pub(super) fn file_offset(
     segments: &[ProgramHeader64<Endianness>],
     endian: Endianness,
     address: u64,

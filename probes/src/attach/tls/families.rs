@@ -1,4 +1,4 @@
-//! The libraries that are known, told by the functions that they have.
+//! The libraries that are known, told by the functions that they have, whoever names those.
 //!
 //! Invariant: a library counts when it has every function by which bytes enter and leave it; what
 //! it has beside those is hooked as well.
@@ -17,7 +17,7 @@ pub(super) struct Family {
     pub(super) functions: &'static [(&'static str, u64)],
 }
 
-/// All of them.
+/// Those that are told by their symbols.
 pub(super) const FAMILIES: [Family; 2] = [
     // OpenSSL from 1.0 on, LibreSSL and BoringSSL.
     Family {
@@ -45,6 +45,18 @@ pub(super) const FAMILIES: [Family; 2] = [
         ],
     },
 ];
+
+/// Go's own, which is a part of each program written in Go.
+pub(super) static GO: Family = Family {
+    name: "go",
+    required: ["crypto/tls.(*Conn).Read", "crypto/tls.(*Conn).Write"],
+    functions: &[
+        ("crypto/tls.(*Conn).Read", shape::READ),
+        ("crypto/tls.(*Conn).Write", shape::WRITE),
+        ("crypto/tls.(*Conn).clientHandshake", shape::TOUCH),
+        ("crypto/tls.(*Conn).serverHandshake", shape::TOUCH),
+    ],
+};
 
 /// How their files begin where a system has installed them.
 const FILES: [&str; 2] = ["libssl.so", "libgnutls.so"];

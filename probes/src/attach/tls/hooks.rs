@@ -14,12 +14,15 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkI
 use aya::programs::{ProgramError, UProbe};
 use icecore_probe_events::shape;
 
-use super::elf::Found;
+use super::found::{Exits, Found, Function};
 use crate::clock::monotonic;
 
 /// The program at the beginning of a function, and the one at its end.
 pub(crate) const ENTER: &str = "tls_enter";
 pub(crate) const LEAVE: &str = "tls_leave";
+/// The same for functions of Go.
+pub(crate) const GO_ENTER: &str = "go_enter";
+pub(crate) const GO_LEAVE: &str = "go_leave";
 
 /// Why a library is not hooked.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,15 @@ pub(super) enum Refusal {
     Full {
         /// The setting.
         bound: usize,
+    },
+    /// A Go program whose functions are called as no probe understands it.
+    #[error("the program was made by a Go before 1.18")]
+    Old,
+    /// A Go program whose functions cannot be placed.
+    #[error("the program's functions cannot be placed: {what}")]
+    Unclear {
+        /// What is wrong.
+        what: &'static str,
     },
     /// The kernel does not take a probe.
     #[error("the kernel refused a probe")]
@@ -51,8 +63,8 @@ pub(crate) struct Hooks {
 pub(super) struct Hooked {
     slot: usize,
     family: &'static str,
-    enters: Vec<UProbeLinkId>,
-    leaves: Vec<UProbeLinkId>,
+    /// Its probes, each with its program.
+    links: Vec<(&'static str, UProbeLinkId)>,
 }
 
 impl Hooked {
@@ -75,11 +87,10 @@ impl Hooks {
         let bound = self.taken.len();
         let free = self.taken.iter().position(|taken| !taken);
         let slot = free.ok_or(Refusal::Full { bound })?;
-        let mut hooked =
-            Hooked { slot, family: found.family.name, enters: Vec::new(), leaves: Vec::new() };
+        let mut hooked = Hooked { slot, family: found.family.name, links: Vec::new() };
         let target = format!("/proc/self/fd/{}", file.as_raw_fd());
-        for &(offset, shape) in &found.functions {
-            if let Err(refusal) = self.hook_one(&mut hooked, &target, offset, shape) {
+        for function in &found.functions {
+            if let Err(refusal) = self.hook_one(&mut hooked, &target, function) {
                 self.unhook(&mut hooked);
                 return Err(refusal);
             }
@@ -96,15 +107,21 @@ impl Hooks {
         &self,
         hooked: &mut Hooked,
         target: &str,
-        offset: u64,
-        shape: u64,
+        function: &Function,
     ) -> Result<(), Refusal> {
-        if shape & shape::KIND != shape::FORGET {
-            hooked.leaves.push(self.attach(LEAVE, target, offset, None)?);
+        let &Function { place, shape, ref exits } = function;
+        let cookie = Some(shape | (hooked.slot as u64) << shape::LIBRARY_SHIFT);
+        let mut attach = |program, place, cookie| {
+            hooked.links.push((program, self.attach(program, target, place, cookie)?));
+            Ok(())
+        };
+        match exits {
+            Exits::Caught if shape & shape::KIND == shape::FORGET => {}
+            Exits::Caught => attach(LEAVE, place, None)?,
+            Exits::At(exits) => exits.iter().try_for_each(|&exit| attach(GO_LEAVE, exit, None))?,
         }
-        let cookie = shape | (hooked.slot as u64) << shape::LIBRARY_SHIFT;
-        hooked.enters.push(self.attach(ENTER, target, offset, Some(cookie))?);
-        Ok(())
+        let enter = if *exits == Exits::Caught { ENTER } else { GO_ENTER };
+        attach(enter, place, cookie)
     }
 
     fn attach(
@@ -125,14 +142,12 @@ impl Hooks {
     pub(super) fn unhook(&mut self, hooked: &mut Hooked) {
         self.say_ready(hooked.slot, 0);
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        let sides = [(ENTER, &mut hooked.enters), (LEAVE, &mut hooked.leaves)];
-        for (name, links) in sides {
+        // In the opposite order: a call that is seen to begin is seen to end.
+        for (name, link) in hooked.links.drain(..).rev() {
             let Some(program) = program(&mut programs, name) else { continue };
-            for link in links.drain(..) {
-                if let Err(error) = program.detach(link) {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::debug!(error, "a probe was gone before it was taken off");
-                }
+            if let Err(error) = program.detach(link) {
+                let error: &dyn std::error::Error = &error;
+                tracing::debug!(error, "a probe was gone before it was taken off");
             }
         }
         if let Some(taken) = self.taken.get_mut(hooked.slot) {

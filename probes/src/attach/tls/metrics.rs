@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::families::FAMILIES;
+use super::families::{FAMILIES, GO};
 use super::hooks::Refusal;
 use crate::metrics::label_names;
 
@@ -25,11 +25,19 @@ struct ReasonLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Reason {
     Full,
+    GoOld,
+    GoUnclear,
     Kernel,
     NotLoaded,
 }
 
-label_names!(Reason { Full => "full", Kernel => "kernel", NotLoaded => "not_loaded" });
+label_names!(Reason {
+    Full => "full",
+    GoOld => "go_old",
+    GoUnclear => "go_unclear",
+    Kernel => "kernel",
+    NotLoaded => "not_loaded",
+});
 
 /// The metrics of the finder.
 #[derive(Debug, Default)]
@@ -59,6 +67,8 @@ impl TlsMetrics {
     pub(super) fn refused(&self, refusal: &Refusal) {
         let reason = match refusal {
             Refusal::Full { .. } => Reason::Full,
+            Refusal::Old => Reason::GoOld,
+            Refusal::Unclear { .. } => Reason::GoUnclear,
             Refusal::Kernel(_) => Reason::Kernel,
             Refusal::NotLoaded => Reason::NotLoaded,
         };
@@ -67,7 +77,7 @@ impl TlsMetrics {
 
     pub(super) fn show(&self, hooked: impl Iterator<Item = &'static str>, processes: usize) {
         let hooked: Vec<&str> = hooked.collect();
-        for family in FAMILIES.iter().map(|family| family.name) {
+        for family in FAMILIES.iter().chain([&GO]).map(|family| family.name) {
             let count = hooked.iter().filter(|one| **one == family).count();
             let gauge = self.libraries.get_or_create(&FamilyLabel { family });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -61,10 +61,10 @@ fn system_libraries_are_told_by_their_functions() {
         let Some(found) = elf::functions(&File::open(&path).unwrap()) else { continue };
         let of_kind = |kind| {
             let functions = found.functions.iter();
-            functions.filter(|(_, one)| one & shape::KIND == kind).count()
+            functions.filter(|one| one.shape & shape::KIND == kind).count()
         };
         assert_eq!((of_kind(shape::READ), of_kind(shape::WRITE)), (2, 2), "{}", path.display());
-        let mut places: Vec<u64> = found.functions.iter().map(|(place, _)| *place).collect();
+        let mut places: Vec<u64> = found.functions.iter().map(|one| one.place).collect();
         places.sort_unstable();
         places.dedup();
         assert_eq!(places.len(), found.functions.len(), "{}", path.display());

@@ -1,0 +1,127 @@
+//! What a program written in Go has to hook: it brings its own TLS, and seldom symbols, but always the
+//! table by which its runtime names functions in stack traces.
+//!
+//! Invariants: a function is hooked only where its code begins as Go has its functions begin, and where
+//! every one of its instructions was understood; tables are read in parts, each bounded, and nothing in
+//! them is trusted.
+
+mod code;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use icecore_probe_events::shape;
+use object::Endianness;
+use object::elf::{EM_X86_64, FileHeader64, ProgramHeader64};
+use object::read::ReadCache;
+use object::read::elf::{FileHeader as _, SectionHeader as _};
+
+use super::elf::file_offset;
+use super::families::GO;
+use super::found::{Exits, Found, Function};
+use super::hooks::Refusal;
+use table::Range;
+
+/// Where functions are named, and that for a program that may lie anywhere in memory before Go 1.26.
+const TABLES: [&[u8]; 2] = [b".gopclntab", b".data.rel.ro.gopclntab"];
+/// What the runtime knows of the program, from Go 1.26 on in a section of its own.
+const MODULE: &[u8] = b".go.module";
+/// Where in there the address stands at which code begins.
+const MODULE_TEXT: u64 = 176;
+const CODE: &[u8] = b".text";
+
+/// A stretch of a file.
+#[derive(Debug, Clone, Copy)]
+struct Stretch<'f> {
+    file: &'f File,
+    start: u64,
+    len: u64,
+}
+
+impl Stretch<'_> {
+    /// So many bytes from `at` on; none where the stretch has fewer.
+    fn read(&self, at: u64, len: u64) -> Option<Vec<u8>> {
+        let len = Some(len).filter(|&len| self.len.checked_sub(at).is_some_and(|has| has >= len));
+        let mut bytes = vec![0; usize::try_from(len?).ok()?];
+        self.file.read_exact_at(&mut bytes, self.start.checked_add(at)?).ok()?;
+        Some(bytes)
+    }
+
+    fn number(&self, at: u64) -> Option<u64> {
+        self.read(at, 8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+}
+
+/// A program written in Go.
+struct Program<'f> {
+    file: &'f File,
+    endian: Endianness,
+    segments: Vec<ProgramHeader64<Endianness>>,
+    table: Stretch<'f>,
+    /// Where code begins, if the table does not say it.
+    text: u64,
+}
+
+/// Looks for Go's TLS in a file; none where it is not in there.
+pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
+    let Some(program) = Program::read(file) else { return Ok(None) };
+    let names: Vec<&str> = GO.functions.iter().map(|(name, _)| *name).collect();
+    let Some(named) = table::find(&program.table, &names)? else { return Ok(None) };
+    let text = if named.text == 0 { program.text } else { named.text };
+    let has = |name: &&str| {
+        let mut names = GO.functions.iter().zip(&named.functions);
+        names.any(|((one, _), range)| one == name && range.is_some())
+    };
+    if !GO.required.iter().all(has) {
+        return Ok(None);
+    }
+    let mut found = Found { family: &GO, functions: Vec::new() };
+    for ((_, shape), range) in GO.functions.iter().zip(named.functions) {
+        let Some(range) = range else { continue };
+        found.functions.push(program.function(text, range, *shape)?);
+    }
+    Ok(Some(found))
+}
+
+impl<'f> Program<'f> {
+    fn read(file: &'f File) -> Option<Self> {
+        let cache = ReadCache::new(file);
+        let header = FileHeader64::<Endianness>::parse(&cache).ok()?;
+        let endian = header.endian().ok()?;
+        if header.e_machine.get(endian) != EM_X86_64 {
+            return None;
+        }
+        let sections = header.sections(endian, &cache).ok()?;
+        let section = |name: &[u8]| Some(sections.section_by_name(endian, name)?.1);
+        let stretch = |name: &[u8]| {
+            let (start, len) = section(name)?.file_range(endian)?;
+            Some(Stretch { file, start, len })
+        };
+        let table = TABLES.into_iter().find_map(stretch)?;
+        let said = stretch(MODULE).and_then(|module| module.number(MODULE_TEXT));
+        let begins = || Some(section(CODE)?.sh_addr(endian));
+        let text = said.filter(|&address| address != 0).or_else(begins)?;
+        let segments = header.program_headers(endian, &cache).ok()?.to_vec();
+        Some(Self { file, endian, segments, table, text })
+    }
+
+    /// Where a function begins and returns in the file.
+    fn function(&self, text: u64, range: Range, shape: u64) -> Result<Function, Refusal> {
+        let unclear = |what| Refusal::Unclear { what };
+        let outside = || unclear("a function lies outside of the code");
+        let address = text.checked_add(range.start).ok_or_else(outside)?;
+        let place = file_offset(&self.segments, self.endian, address).ok_or_else(outside)?;
+        let len = range.end.checked_sub(range.start).filter(|&len| len <= code::BYTES_MAX);
+        let len = len.ok_or_else(|| unclear("a function has no end"))?;
+        let stretch = Stretch { file: self.file, start: place, len };
+        let bytes = stretch.read(0, len).ok_or_else(outside)?;
+        let exits = code::returns(&bytes).map_err(unclear)?;
+        // Only what moves bytes need be seen to end.
+        let moves = shape & shape::KIND != shape::TOUCH;
+        let exits = exits.into_iter().filter(|_| moves).map(|at| place + at).collect();
+        Ok(Function { place, shape, exits: Exits::At(exits) })
+    }
+}

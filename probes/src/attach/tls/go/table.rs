@@ -1,0 +1,136 @@
+//! The table by which Go's runtime names functions, `.gopclntab`, as it is since Go 1.18.
+//!
+//! It begins with a head; names lie one behind the other, each closed by a zero; and an index, in the
+//! order of addresses, says where each function begins and where it is described, in the same order.
+//! Invariant: memory that is held is bounded by the names and the index, and each byte is read once.
+
+use memchr::memmem;
+
+use super::{Refusal, Stretch};
+
+/// How tables begin, by version of Go: 1.18 and 1.19, and 1.20 and later.
+const KNOWN: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
+/// Those of Go 1.2 to 1.15, and of 1.16 and 1.17.
+const OLD: [u32; 2] = [0xffff_fffb, 0xffff_fffa];
+const HEAD_BYTES: u64 = 72;
+/// Functions of a program; one of the largest has 200,000.
+const FUNCTIONS_MAX: u64 = 2 << 20;
+/// All names of a program; one of the largest has 20 MiB of them.
+const NAMES_BYTES_MAX: u64 = 64 << 20;
+/// What is read at a time of the descriptions of functions.
+const WINDOW_BYTES: u64 = 256 << 10;
+
+/// From where to where the code of a function goes, counted from where code begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+/// Where functions are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The address at which code begins; 0: the table does not say it.
+    pub(super) text: u64,
+    /// In the order in which they were asked for; none for those that are not there.
+    pub(super) functions: Vec<Option<Range>>,
+}
+
+/// The head, as far as it is needed; places count from the beginning of the table.
+struct Head {
+    functions: u64,
+    text: u64,
+    names: u64,
+    names_end: u64,
+    index: u64,
+}
+
+/// Looks for functions by name; none where no name is there, or it is no such table.
+pub(super) fn find(table: &Stretch<'_>, names: &[&str]) -> Result<Option<Named>, Refusal> {
+    let Some(head) = head(table)? else { return Ok(None) };
+    let unclear = |what| Refusal::Unclear { what };
+    let wanted = name_places(table, &head, names).ok_or_else(|| unclear("names"))?;
+    if wanted.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let functions =
+        ranges(table, &head, &wanted).ok_or_else(|| unclear("an index of functions"))?;
+    Ok(Some(Named { text: head.text, functions }))
+}
+
+fn head(table: &Stretch<'_>) -> Result<Option<Head>, Refusal> {
+    let Some(bytes) = table.read(0, HEAD_BYTES) else { return Ok(None) };
+    let number = |at: usize| {
+        let bytes = bytes.get(at..)?.first_chunk()?;
+        Some(u64::from_le_bytes(*bytes))
+    };
+    let magic = bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    if magic.is_some_and(|magic| OLD.contains(&magic)) {
+        return Err(Refusal::Old);
+    }
+    if !magic.is_some_and(|magic| KNOWN.contains(&magic)) || bytes.get(7) != Some(&8) {
+        return Ok(None);
+    }
+    let read = || {
+        let (functions, text) = (number(8)?, number(24)?);
+        let (names, names_end, index) = (number(32)?, number(40)?, number(64)?);
+        Some(Head { functions, text, names, names_end, index })
+    };
+    Ok(read())
+}
+
+/// Where each name stands among the names.
+fn name_places(table: &Stretch<'_>, head: &Head, names: &[&str]) -> Option<Vec<Option<u32>>> {
+    let len = head.names_end.checked_sub(head.names).filter(|&len| len <= NAMES_BYTES_MAX)?;
+    let all = table.read(head.names, len)?;
+    let place = |name: &&str| {
+        let closed = [b"\0", name.as_bytes(), b"\0"].concat();
+        u32::try_from(memmem::find(&all, &closed)? + 1).ok()
+    };
+    Some(names.iter().map(place).collect())
+}
+
+/// Where the functions are whose names stand at these places.
+fn ranges(table: &Stretch<'_>, head: &Head, wanted: &[Option<u32>]) -> Option<Vec<Option<Range>>> {
+    let count = Some(head.functions).filter(|&count| count <= FUNCTIONS_MAX)?;
+    let index = table.read(head.index, count * 8 + 4)?;
+    let numbers: Vec<u32> = index.chunks_exact(4).map(number).collect();
+    let mut described = Window { table, base: head.index, at: 0, bytes: Vec::new() };
+    let mut found = vec![None; wanted.len()];
+    for entry in numbers.windows(3).step_by(2) {
+        let &[start, description, end] = entry else { continue };
+        let name = described.number(u64::from(description) + 4)?;
+        let places = wanted.iter().zip(&mut found);
+        for (_, range) in places.filter(|(wanted, _)| **wanted == Some(name)) {
+            *range = Some(Range { start: start.into(), end: end.into() });
+        }
+    }
+    Some(found)
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+/// A part of a table that is read from front to back.
+struct Window<'f> {
+    table: &'f Stretch<'f>,
+    base: u64,
+    /// Where `bytes` stand behind the base.
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// The number there, which may not be before what was read already.
+    fn number(&mut self, at: u64) -> Option<u32> {
+        if at.checked_sub(self.at)? + 4 > self.bytes.len() as u64 {
+            let from = self.base.checked_add(at)?;
+            let len = self.table.len.checked_sub(from)?.min(WINDOW_BYTES);
+            self.bytes = self.table.read(from, len)?;
+            self.at = at;
+        }
+        let from = usize::try_from(at - self.at).ok()?;
+        self.bytes.get(from..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+}

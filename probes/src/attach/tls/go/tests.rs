@@ -1,0 +1,129 @@
+use std::io::{Seek as _, Write as _};
+use std::path::PathBuf;
+
+use icecore_probe_events::shape;
+use proptest::prelude::*;
+
+use super::table::Named;
+use super::*;
+
+const NAMES: [&str; 3] = ["main.main", "crypto/tls.(*Conn).Read", "not.there"];
+
+/// A table of Go 1.20 and later: each name a function of 16 bytes.
+fn table(names: &[&str], text: u64) -> Vec<u8> {
+    let mut all = vec![0];
+    let (mut index, mut described, mut start) = (Vec::new(), Vec::new(), 0_u32);
+    let index_bytes = u32::try_from(names.len() * 8 + 4).unwrap();
+    for name in names {
+        let place = u32::try_from(all.len()).unwrap();
+        all.extend([name.as_bytes(), b"\0"].concat());
+        let at = index_bytes + u32::try_from(described.len()).unwrap();
+        index.extend([start.to_le_bytes(), at.to_le_bytes()].concat());
+        described.extend([start.to_le_bytes(), place.to_le_bytes(), [7; 4]].concat());
+        start += 16;
+    }
+    index.extend(start.to_le_bytes());
+    let names_end = 72 + all.len() as u64;
+    let mut bytes = vec![0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8];
+    for number in [names.len() as u64, 1, text, 72, names_end, names_end, names_end, names_end] {
+        bytes.extend(number.to_le_bytes());
+    }
+    [bytes, all, index, described].concat()
+}
+
+fn found(bytes: &[u8]) -> Result<Option<Named>, Refusal> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    let stretch = Stretch { file: &file, start: 0, len: bytes.len() as u64 };
+    table::find(&stretch, &NAMES)
+}
+
+/// Scenario: a table of three functions, whole and cut at every byte; one without the names that are asked
+/// for; those of older versions.
+/// Guarantees: functions are where the table says, those of other names are not there; of a cut table
+/// either the same is told or nothing; an older one is refused by name.
+#[test]
+fn a_table_says_where_functions_are() {
+    let whole = table(&["main.main", "fmt.Println", "crypto/tls.(*Conn).Read"], 0x401_000);
+    let functions =
+        vec![Some(Range { start: 0, end: 16 }), Some(Range { start: 32, end: 48 }), None];
+    let expected = Named { text: 0x401_000, functions };
+    assert_eq!(found(&whole).unwrap().unwrap(), expected);
+    for cut in 0..whole.len() {
+        if let Ok(Some(named)) = found(whole.get(..cut).unwrap()) {
+            assert_eq!(named, expected, "{cut}");
+        }
+    }
+    assert_eq!(found(&table(&["fmt.Println"], 0)).unwrap(), None);
+    for magic in [0xfa, 0xfb] {
+        let mut old = whole.clone();
+        *old.first_mut().unwrap() = magic;
+        assert!(matches!(found(&old), Err(Refusal::Old)));
+    }
+}
+
+/// Scenario: functions as Go compiles them, and such as it does not.
+/// Guarantees: each instruction that returns is found, and none inside another; a function that begins in
+/// another way, has nothing that returns, or an instruction that nobody knows, is refused.
+#[test]
+fn returns_are_instructions() {
+    // cmp rsp, [r14+16]; jbe +9; mov eax, 0xc3; ret; nop; mov bl, 0xc3; ret; int3
+    let whole = b"\x49\x3b\x66\x10\x76\x09\xb8\xc3\0\0\0\xc3\x90\xb3\xc3\xc3\xcc";
+    assert_eq!(code::returns(whole), Ok(vec![11, 15]));
+    // lea r12, [rsp-0x68]; cmp r12, [r14+16]; ret
+    let large = b"\x4c\x8d\x64\x24\x98\x4d\x3b\x66\x10\xc3";
+    assert_eq!(code::returns(large), Ok(vec![9]));
+    assert!(code::returns(b"\xb8\xc3\0\0\0\xc3").is_err());
+    assert!(code::returns(b"\x49\x3b\x66\x10\x90").is_err());
+    assert!(code::returns(b"\x49\x3b\x66\x10\x06\xc3").is_err());
+    assert!(code::returns(b"").is_err());
+}
+
+proptest! {
+    /// Scenario: a table in which bytes were changed; bytes that are no code.
+    /// Guarantees: nothing panics, and no place is outside of what was given.
+    #[test]
+    fn nonsense_is_read_without_a_panic(
+        changes in prop::collection::vec((0_usize..200, any::<u8>()), 1..8),
+        code in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let mut bytes = table(&NAMES, 0);
+        for (at, byte) in changes {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        drop(found(&bytes));
+        let begun = [&b"\x49\x3b\x66\x10"[..], &code].concat();
+        for place in code::returns(&begun).unwrap_or_default() {
+            prop_assert!(begun.get(usize::try_from(place).unwrap()).is_some());
+        }
+    }
+}
+
+/// Scenario: programs by two versions of Go, one stripped of its symbols, and one without TLS; where
+/// `./dev peers` has built them.
+/// Guarantees: of the first all four functions are found, those that move bytes with the instructions by which they return;
+/// of the other none.
+#[test]
+fn go_programs_are_told_by_their_tables() {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/icecore"));
+    let cache = std::env::var_os("ICECORE_CACHE").map(PathBuf::from).or(home).unwrap_or_default();
+    for (name, wanted) in [("tls-go-1.27", 4), ("tls-go-1.21", 4), ("busy-go", 0)] {
+        let path = cache.join("bin").join(name);
+        let Ok(file) = File::open(&path) else {
+            println!("skipped: no {} (`./dev peers` makes it)", path.display());
+            continue;
+        };
+        let functions = functions(&file).unwrap().map_or_else(Vec::new, |found| found.functions);
+        assert_eq!(functions.len(), wanted, "{name}");
+        for Function { place, shape, exits } in functions {
+            let Exits::At(exits) = exits else { panic!("{name}: {shape}") };
+            let all = Stretch { file: &file, start: 0, len: u64::MAX };
+            let returns = |&at: &u64| at > place && all.read(at, 1).unwrap() == [0xc3];
+            assert_eq!(exits.is_empty(), shape == shape::TOUCH, "{name}: {shape:x}");
+            assert!(exits.iter().all(returns), "{name}: {shape:x}");
+        }
+    }
+}
