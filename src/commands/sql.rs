@@ -139,6 +139,9 @@ mod tests {
         assert_eq!(summary(&answer, false), "2 rows; incomplete: [\"ingest-1\"]");
         let expected = "2 rows in 12.5 ms, 1.5 kB fetched; incomplete: [\"ingest-1\"]";
         assert_eq!(summary(&answer, true), expected);
+        let kept = json!({"rows": [], "stats": {"elapsed_ms": 1, "cached_bytes": 2_000}});
+        let expected = "0 rows in 1 ms, 0 B fetched, 2 kB from the page cache";
+        assert_eq!(summary(&kept, true), expected);
         assert_eq!(param("5"), json!(5));
         assert_eq!(param("a b"), json!("a b"));
     }

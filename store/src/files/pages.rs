@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -37,6 +38,10 @@ use crate::work::{beside, blocking};
 
 /// What may wait to be written; what comes beyond it is not kept. Some waves of a scan.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// What is shorter is copied before it waits: up to 2 MiB on either side of it came with the same request, and
+/// would wait with it. Takes some 100 us at most.
+const COPIED_BYTES_MAX: usize = 1 << 20;
 
 /// How long nothing is kept after the disk was full.
 const FULL_PAUSE: Duration = Duration::from_secs(60);
@@ -178,14 +183,17 @@ impl Pages {
 
     /// Keeps what was fetched, unless too much waits for that. Waits for nothing.
     pub(super) fn keep(self: &Arc<Self>, file: &FileEntry, part: Part) {
-        let bytes = part.1.len();
+        let (run, mut bytes) = part;
+        if bytes.len() <= COPIED_BYTES_MAX {
+            bytes = Bytes::copy_from_slice(&bytes);
+        }
         {
             let mut queue = lock_of(&self.queue);
-            if queue.bytes + bytes > QUEUE_BYTES_MAX {
-                return self.metrics.skipped(Skipped::Busy, part.0.end - part.0.start);
+            if queue.bytes + bytes.len() > QUEUE_BYTES_MAX {
+                return self.metrics.skipped(Skipped::Busy, run.end - run.start);
             }
-            queue.bytes += bytes;
-            queue.waiting.push_back((Name::of(file), part));
+            queue.bytes += bytes.len();
+            queue.waiting.push_back((Name::of(file), (run, bytes)));
             if std::mem::replace(&mut queue.writing, true) {
                 return;
             }

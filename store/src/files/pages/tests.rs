@@ -1,7 +1,6 @@
 //! The page cache under removal, damage, deletion, a full disk, and two processes.
 #![expect(clippy::single_range_in_vec_init, reason = "one range is meant")]
 
-use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use ulid::Ulid;
