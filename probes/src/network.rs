@@ -199,14 +199,17 @@ impl Network {
                 Some(owner) => who(owner, pipeline),
                 None => pipeline.who(0, 0, ""),
             };
-            let peer = match owner {
-                Some(owner) if !owner.listens() => self.peer(owner, pipeline),
-                Some(listener) => {
-                    self.stranger(dropped, pipeline).newcomer(listener.flow.local_port)
+            let series = match owner {
+                Some(owner) if !owner.listens() => {
+                    self.peers.of(&who, &self.peer(owner, pipeline), now)
                 }
-                None => self.stranger(dropped, pipeline),
+                Some(listener) => {
+                    let peer = self.stranger(dropped, pipeline);
+                    self.peers.of_stranger(&who, &peer.newcomer(listener.flow.local_port), now)
+                }
+                None => self.peers.of_stranger(&who, &self.stranger(dropped, pipeline), now),
             };
-            self.peers.of(&who, &peer, now).fell(reason, *segments);
+            series.fell(reason, *segments);
         }
     }
 

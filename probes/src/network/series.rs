@@ -97,6 +97,8 @@ pub(super) struct Totals {
     open_told: u64,
     changed: bool,
     idle: u32,
+    /// It began with an address that nobody has vouched for.
+    stranger: bool,
 }
 
 impl Totals {
@@ -112,6 +114,7 @@ impl Totals {
             open_told: 0,
             changed: true,
             idle: 0,
+            stranger: false,
         }
     }
 
@@ -192,25 +195,54 @@ pub(super) struct Peers {
     /// Peers and listeners in all processes.
     series: usize,
     series_max: usize,
+    /// Those of them that began with segments of no connection.
+    strangers: usize,
     overflowed: u64,
 }
 
+/// One in so many series at most is of addresses that no connection has: whoever sends segments with
+/// made-up senders then takes no room from those who connect.
+const STRANGERS_SHARE: usize = 8;
+
 impl Peers {
     pub(super) fn new(series_max: usize) -> Self {
-        Self { processes: HashMap::new(), others: None, series: 0, series_max, overflowed: 0 }
+        Self { processes: HashMap::new(), others: None, series: 0, series_max, strangers: 0, overflowed: 0 }
     }
 
     /// The series of a process and a peer, or those of all others. `start`: when ones that begin here
     /// began.
     pub(super) fn of(&mut self, who: &Who, peer: &Peer, start: u64) -> &mut Totals {
-        let known = self.processes.get(&who.key).is_some_and(|one| one.peers.contains_key(peer));
+        let known = self.knows(who, peer);
         if !known && self.series >= self.series_max {
-            self.overflowed += 1;
-            return self.others.get_or_insert_with(|| Totals::new(start));
+            return self.overflow(start);
         }
         self.series += usize::from(!known);
         let process = self.process(who);
         process.peers.entry(peer.clone()).or_insert_with(|| Totals::new(start))
+    }
+
+    /// The same for an address that anybody may have written into a segment: of those only a few have
+    /// series of their own.
+    pub(super) fn of_stranger(&mut self, who: &Who, peer: &Peer, start: u64) -> &mut Totals {
+        if self.knows(who, peer) {
+            return self.of(who, peer, start);
+        }
+        if self.series >= self.series_max || self.strangers >= self.series_max / STRANGERS_SHARE {
+            return self.overflow(start);
+        }
+        self.strangers += 1;
+        let totals = self.of(who, peer, start);
+        totals.stranger = true;
+        totals
+    }
+
+    fn knows(&self, who: &Who, peer: &Peer) -> bool {
+        self.processes.get(&who.key).is_some_and(|one| one.peers.contains_key(peer))
+    }
+
+    fn overflow(&mut self, start: u64) -> &mut Totals {
+        self.overflowed += 1;
+        self.others.get_or_insert_with(|| Totals::new(start))
     }
 
     fn process(&mut self, who: &Who) -> &mut OfProcess {
@@ -267,7 +299,11 @@ impl Peers {
         let mut all = Vec::new();
         for process in self.processes.values_mut() {
             let before = process.peers.len();
-            process.peers.retain(|_, totals| totals.lives());
+            process.peers.retain(|_, totals| {
+                let lives = totals.lives();
+                self.strangers -= usize::from(!lives && totals.stranger);
+                lives
+            });
             self.series -= before - process.peers.len();
             all.extend(export::process(process, now));
         }

@@ -215,6 +215,37 @@ async fn thrown_away_segments_have_owners() {
     assert_eq!(bench.figure("icecore_probes_drop_overflows_total"), "10000");
 }
 
+/// Scenario: segments of a thousand made-up senders, then a connection.
+/// Guarantees: an eighth of the series is theirs, the rest of them is counted together, and the connection
+/// has its own.
+#[tokio::test]
+async fn made_up_senders_take_no_room() {
+    let mut bench = Bench::new(NetworkConfig { peers_max: 64, ..NetworkConfig::default() }).await;
+    let open = account(1, 80, 0);
+    let fallen = (0..1_000_u16).map(|number| {
+        let mut source = open.flow.remote_addr;
+        source[..2].copy_from_slice(&number.to_be_bytes());
+        let dropped = Dropped {
+            source,
+            destination: open.flow.local_addr,
+            source_port: 50_000,
+            destination_port: 60_000,
+            netns: 1,
+            reason: 3,
+            version: 4,
+        };
+        Fallen { dropped, reason: "no_socket".into(), segments: 1 }
+    });
+    let walked = Walked { fallen: fallen.collect(), ..Walked::default() };
+    bench.network.walk_begins();
+    bench.network.walked(&walked, &bench.clock, &mut bench.pipeline);
+    bench.end(&account(2, 443, 5));
+    let points = bench.points("icecore.network.tcp.drops");
+    assert_eq!(points.len(), 8 + 1);
+    assert_eq!(points.iter().map(value).sum::<i64>(), 1_000);
+    assert_eq!(bench.figure("icecore_probes_peer_overflows_total"), "992");
+}
+
 /// Scenario: the last states of a socket and its errors, as the kernel leaves them.
 /// Guarantees: each is told as what has happened.
 #[test]

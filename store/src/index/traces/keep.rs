@@ -66,6 +66,19 @@ impl Traces {
         Ok(!ids.is_empty())
     }
 
+    /// Whether there are prints of files that no segment was made of.
+    pub(super) fn has_stashed(&self) -> bool {
+        self.stash().files().next().is_some()
+    }
+
+    /// Lets go of the prints of files that left the catalog before there was a segment of them: no
+    /// new query comes for those.
+    pub(super) fn drop_stashed(&self, removed: &BTreeSet<FileId>) {
+        let mut stash = self.stash();
+        let gone: Vec<FileId> = stash.files().filter(|id| removed.contains(id)).collect();
+        gone.into_iter().for_each(|id| stash.forget(id));
+    }
+
     /// Files of the snapshot that wait, newest first.
     pub(super) fn waiting(
         &self,
@@ -127,6 +140,7 @@ impl Traces {
             known.sweep(&gone, alive.snapshot.records());
             (gone, known.segments().cloned().collect::<Vec<_>>())
         };
+        self.drop_stashed(&gone);
         for segment in segments {
             let left = segment.files.iter().filter(|file| !gone.contains(&file.1)).count();
             if left <= segment.files.len() / 2 {

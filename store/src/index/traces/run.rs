@@ -103,6 +103,9 @@ impl Store {
         let snapshot = self.snapshot();
         let stashed = blocking(traces, move |traces| traces.keep_stashed(&snapshot));
         let mut changed = stashed.await?;
+        if traces.has_stashed() {
+            traces.drop_stashed(&self.alive().await.removed);
+        }
         while !stop.is_cancelled() && self.build_waiting(traces, turns).await?.is_some() {
             changed = true;
         }

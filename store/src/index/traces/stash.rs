@@ -38,6 +38,11 @@ impl Stash {
         files.map(|(id, prints)| (*id, Arc::clone(prints))).collect()
     }
 
+    /// The files that it knows of.
+    pub(super) fn files(&self) -> impl Iterator<Item = FileId> {
+        self.files.keys().copied()
+    }
+
     /// Lets go of a file.
     pub(super) fn forget(&mut self, file: FileId) {
         if let Some(prints) = self.files.remove(&file) {

@@ -113,6 +113,9 @@ impl World {
     /// What the loop does, the bucket read included.
     fn keep(&mut self, sweep: bool) {
         self.traces.keep_stashed(self.state.snapshot()).unwrap();
+        if self.traces.has_stashed() {
+            self.traces.drop_stashed(&self.alive().removed);
+        }
         let waiting = self.traces.waiting(self.state.snapshot(), &BTreeSet::new(), 64);
         let read = waiting.into_iter().map(|file| (file, prints_of(&self.truth[&file]).into()));
         self.traces.keep(read.collect()).unwrap();
@@ -255,6 +258,19 @@ fn the_oldest_day_makes_room() {
     let days: Vec<_> = world.traces.known().days().keys().copied().collect();
     assert!(!days.is_empty());
     assert_eq!(world.traces.waiting(world.state.snapshot(), &BTreeSet::new(), 9), []);
+}
+
+/// Scenario: files leave the catalog before there is a segment of them, some are deleted by then.
+/// Guarantees: nothing is held of either for long, and all others are still answered for.
+#[test]
+fn what_left_is_not_held() {
+    let mut world = World::new(11, u64::MAX);
+    (0..20).for_each(|_| world.add());
+    (0..30).for_each(|_| world.remove());
+    assert!(world.traces.has_stashed());
+    world.keep(true);
+    assert!(!world.traces.has_stashed());
+    assert_eq!(world.check(world.state.snapshot()), 0);
 }
 
 /// Scenario: a second process opens the folder of a live one; then there is no folder at all.
