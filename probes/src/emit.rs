@@ -3,6 +3,7 @@
 //! Invariants: handing something over never waits; what is held is bounded in items and bytes;
 //! each item is counted once, as sent, refused by the receiver, or dropped with its reason.
 
+mod export;
 mod line;
 mod metrics;
 mod profiles;
@@ -21,7 +22,6 @@ use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfil
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use prometheus_client::registry::Registry;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -30,6 +30,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::budget::{Memory, Meter};
 use crate::loss::Losses;
 use crate::secret::Secret;
+use export::Export;
 use line::Line;
 use metrics::{EmitMetrics, Outcome};
 use profiles::ProfileTask;
@@ -136,9 +137,20 @@ pub struct Emitter {
 /// One thing to send.
 #[derive(Debug)]
 pub(crate) enum Item {
-    Span { resource: Arc<Resource>, span: Box<Span>, bytes: usize },
-    Log { resource: Arc<Resource>, record: Box<LogRecord>, bytes: usize },
-    Metrics { metrics: Vec<ResourceMetrics>, bytes: usize },
+    /// The span is a message of OTLP.
+    Span {
+        resource: Arc<Resource>,
+        span: Vec<u8>,
+    },
+    Log {
+        resource: Arc<Resource>,
+        record: Box<LogRecord>,
+        bytes: usize,
+    },
+    Metrics {
+        metrics: Vec<ResourceMetrics>,
+        bytes: usize,
+    },
 }
 
 /// The connections that the sending task has open, so that the probe can ignore its own traffic.
@@ -220,10 +232,10 @@ impl Emitter {
 }
 
 impl Emitter {
-    /// Queues one span; without room it is dropped and counted.
-    pub fn span(&self, resource: &Arc<Resource>, span: Span) {
-        let bytes = span.encoded_len();
-        let item = Item::Span { resource: Arc::clone(resource), span: Box::new(span), bytes };
+    /// Queues one span, as OTLP has it on the wire; without room it is dropped and counted.
+    pub fn span(&self, resource: &Arc<Resource>, span: Vec<u8>) {
+        let bytes = span.len();
+        let item = Item::Span { resource: Arc::clone(resource), span };
         if let Err(dropped) = self.offer(item, bytes) {
             self.metrics.spans(dropped, 1);
         }
@@ -262,9 +274,10 @@ impl Emitter {
     }
 
     fn part(&self, request: ExportProfilesServiceRequest) {
-        let bytes = request.encoded_len();
         let profiles = request.resource_profiles.len() as u64;
-        let waiting = profiles::Waiting { request, profiles, bytes };
+        let export = Export::profiles(&request);
+        let bytes = export.bytes();
+        let waiting = profiles::Waiting { export, profiles };
         let send = |waiting| {
             self.profiles.try_send(waiting).map_err(|error| match error {
                 TrySendError::Full(_) => Outcome::QueueFull,

@@ -264,10 +264,10 @@ impl Identity {
         let name = naming::of_pod(&self.naming, &pod).unwrap_or_default();
         let namespace = pod.given("service.namespace").unwrap_or(&pod.namespace);
         vec![
-            Attribute::text("service.peer.name", name),
-            Attribute::text("service.peer.namespace", namespace),
-            Attribute::text("icecore.peer.k8s.namespace.name", pod.namespace.as_str()),
-            Attribute::text("icecore.peer.k8s.pod.name", pod.name.as_str()),
+            Attribute::text("service.peer.name", name.to_owned()),
+            Attribute::text("service.peer.namespace", namespace.to_owned()),
+            Attribute::text("icecore.peer.k8s.namespace.name", pod.namespace.clone()),
+            Attribute::text("icecore.peer.k8s.pod.name", pod.name.clone()),
         ]
     }
 

@@ -38,8 +38,8 @@ impl Losses {
         }
         let point = |(what, reason, count): (&str, &str, u64)| {
             let attributes = [
-                Attribute::text("icecore.lost.what", what),
-                Attribute::text("icecore.lost.reason", reason),
+                Attribute::text("icecore.lost.what", what.to_owned()),
+                Attribute::text("icecore.lost.reason", reason.to_owned()),
             ];
             NumberDataPoint {
                 attributes: attributes.map(KeyValue::from).into(),

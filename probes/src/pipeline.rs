@@ -25,7 +25,7 @@ use crate::profile::Export;
 use crate::protocol::{Counts, Exchange, Role};
 use crate::redact::Taken;
 use crate::rules::{Call, Decision, InForce, Rules, Share};
-use crate::span::attribute::{Attribute, fraction};
+use crate::span::attribute::Attribute;
 use crate::span::{self, Bodies, facts::Facts};
 use crate::tie::{Held, TieConfig, Ties};
 use metrics::{LeftOut, PipelineMetrics};
@@ -209,7 +209,7 @@ impl Pipeline {
         }
         let body_bytes = self.bodies(&exchange, body_bytes);
         let bodies = Bodies { bytes_max: body_bytes, redaction: &redaction, taken: &mut taken };
-        let span = span::span(&exchange, facts, bodies);
+        let span = span::span(&exchange, &facts, bodies);
         self.metrics.taken(&taken);
         self.ties.hold(Held { resource: who.resource, span, end, share });
     }
@@ -244,11 +244,12 @@ impl Pipeline {
                     continue;
                 }
             };
-            span.trace_state = share.state(&span.trace_state);
-            let adjusted = share.adjusted_count();
-            span.attributes.extend(adjusted.map(|count| fraction(ADJUSTED_COUNT, count)));
+            span.set_trace_state(share.state(span.trace_state()));
+            if let Some(count) = share.adjusted_count() {
+                span.fraction(ADJUSTED_COUNT, count);
+            }
             end.ids().write(&mut span);
-            self.emitter.span(&resource, span);
+            self.emitter.span(&resource, span.finish());
         }
     }
 

@@ -39,6 +39,10 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(20);
 /// Processes that are told before the rings are read again.
 const PROCESSES_AT_A_TIME: usize = 8;
+/// Turns without a record after which the rings are looked at less often, and how often then: a wake-up
+/// costs as much as some records do. Many bytes wake the agent at once all the same.
+const QUIET_AFTER: u32 = 20;
+const QUIET_POLL_EVERY: Duration = Duration::from_millis(100);
 /// Writes an entry of a map only if it is there.
 const EXISTING: u64 = 2;
 
@@ -131,11 +135,12 @@ impl Reader {
         poll_every: Duration,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let mut poll = tokio::time::interval(poll_every);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut quiet = 0_u32;
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let is_quiet = quiet >= QUIET_AFTER;
+            let pause = if is_quiet { poll_every.max(QUIET_POLL_EVERY) } else { poll_every };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -143,21 +148,25 @@ impl Reader {
                 step = self.walks.next() => self.walk(step).await,
                 step = self.looks.next() => self.look(step).await,
                 Some(told) = self.profiles.recv() => self.follower.take_profiled(told),
-                _ = poll.tick() => {}
+                () = tokio::time::sleep(pause) => {}
                 woken = self.rings.wait() => woken?,
             }
-            self.read_all().await;
+            let any = self.read_all().await;
+            quiet = if any { 0 } else { quiet.saturating_add(1) };
         }
     }
 
-    async fn read_all(&mut self) {
+    /// Whether there was anything.
+    async fn read_all(&mut self) -> bool {
+        let mut any = false;
         loop {
             // What passes from here on is read in a later turn.
             let now = monotonic();
-            let emptied = self.turn().emptied;
+            let Turn { emptied, taken, .. } = self.turn();
+            any |= taken > 0;
             self.follower.pipeline.release(emptied.then_some(now));
             if emptied {
-                return;
+                return any;
             }
             tokio::task::yield_now().await;
         }

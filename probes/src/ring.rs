@@ -24,6 +24,8 @@ pub(crate) struct Rings {
 /// What a turn has found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Turn {
+    /// Records of all kinds.
+    pub(crate) taken: u64,
     /// Records that were not as the kernel programs write them.
     pub(crate) malformed: u64,
     /// There was nothing more to take.
@@ -68,6 +70,7 @@ impl Rings {
                 turn.emptied = true;
                 break;
             };
+            turn.taken += 1;
             match Record::read(&bytes) {
                 Some(record) => each(record),
                 None => turn.malformed += 1,
@@ -83,6 +86,7 @@ impl Rings {
     pub(crate) fn accounts(&mut self, turn: &mut Turn, each: &mut dyn FnMut(Account)) {
         for _ in 0..self.turn_records_max {
             let Some(bytes) = self.events.next() else { return };
+            turn.taken += 1;
             match Account::read(&bytes) {
                 Some(account) => each(account),
                 None => turn.malformed += 1,
@@ -95,6 +99,7 @@ impl Rings {
     pub(crate) fn processes(&mut self, turn: &mut Turn, each: &mut dyn FnMut(ProcessEvent)) {
         for _ in 0..self.turn_records_max {
             let Some(bytes) = self.processes.next() else { return };
+            turn.taken += 1;
             match ProcessEvent::read(&bytes) {
                 Some(event) => each(event),
                 None => turn.malformed += 1,
@@ -107,6 +112,7 @@ impl Rings {
     fn take_ends(&mut self, turn: &mut Turn) {
         while self.ends.len() < self.turn_records_max {
             let Some(bytes) = self.control.next() else { return };
+            turn.taken += 1;
             match Record::read(&bytes) {
                 Some(Record::End(end)) => self.ends.push(end),
                 Some(Record::Piece(..)) | None => turn.malformed += 1,

@@ -14,15 +14,16 @@ mod rpc;
 #[cfg(test)]
 pub(crate) mod tests;
 mod websocket;
+pub(crate) mod wire;
 
-use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{Span, Status, span::SpanKind};
 
 use crate::protocol::{BodySize, Exchange, Failure, Role, Said, VALUE_BYTES_MAX};
 use crate::redact::{self, Redaction, Taken};
 use attribute::Attribute;
 use facts::Facts;
+use wire::WireSpan;
 
 /// What is told of bodies.
 pub(crate) struct Bodies<'a> {
@@ -33,23 +34,27 @@ pub(crate) struct Bodies<'a> {
 }
 
 /// The span of an exchange, without its ids.
-pub(crate) fn span(exchange: &Exchange, facts: Facts, mut bodies: Bodies<'_>) -> Span {
+pub(crate) fn span(exchange: &Exchange, facts: &Facts, mut bodies: Bodies<'_>) -> WireSpan {
     let kind = match (&exchange.said, exchange.role) {
         (Said::Messaging(call), role) => messaging::kind(call, role),
         (_, Role::Server) => SpanKind::Server,
         (_, Role::Client) => SpanKind::Client,
     };
     let code = if facts.failed { StatusCode::Error } else { StatusCode::Unset };
-    Span {
-        trace_state: trace_state(exchange, &mut bodies),
-        name: facts.name,
-        kind: kind.into(),
-        start_time_unix_nano: exchange.start,
-        end_time_unix_nano: exchange.end.max(exchange.start),
-        attributes: attributes(exchange, facts.shared, facts.own, facts.content, bodies),
-        status: Some(Status { message: String::new(), code: code.into() }),
-        ..Span::default()
+    let times = [exchange.start, exchange.end.max(exchange.start)];
+    let mut span = WireSpan::new(&facts.name, kind, times, code);
+    span.set_trace_state(trace_state(exchange, &mut bodies));
+    facts.shared.iter().chain(&facts.own).for_each(|attribute| span.attribute(attribute));
+    if exchange.failure == Some(Failure::Unseen) {
+        span.attribute(&Attribute::boolean("icecore.incomplete", true));
     }
+    let [request, response] = facts.content;
+    let captured = [
+        bodies.attribute(request, &exchange.request_captured, exchange.request_body),
+        bodies.attribute(response, &exchange.response_captured, exchange.response_body),
+    ];
+    captured.iter().flatten().for_each(|attribute| span.attribute(attribute));
+    span
 }
 
 /// Only beside a caller that the headers name; without secrets, as other headers.
@@ -63,27 +68,10 @@ fn trace_state(exchange: &Exchange, bodies: &mut Bodies<'_>) -> String {
     state.map(clean).unwrap_or_default()
 }
 
-fn attributes(
-    exchange: &Exchange,
-    shared: Vec<Attribute>,
-    own: Vec<Attribute>,
-    content: [&'static str; 2],
-    mut bodies: Bodies<'_>,
-) -> Vec<KeyValue> {
-    let mut list: Vec<KeyValue> = shared.into_iter().chain(own).map(KeyValue::from).collect();
-    if exchange.failure == Some(Failure::Unseen) {
-        list.push(Attribute::boolean("icecore.incomplete", true).into());
-    }
-    let [request, response] = content;
-    list.extend(bodies.attribute(request, &exchange.request_captured, exchange.request_body));
-    list.extend(bodies.attribute(response, &exchange.response_captured, exchange.response_body));
-    list
-}
-
 impl Bodies<'_> {
     /// What was kept of a body, cut only after secrets were taken out: the beginning of one would not be
     /// told as such.
-    fn attribute(&mut self, key: &'static str, kept: &[u8], size: BodySize) -> Option<KeyValue> {
+    fn attribute(&mut self, key: &'static str, kept: &[u8], size: BodySize) -> Option<Attribute> {
         if kept.is_empty() || self.bytes_max == 0 {
             return None;
         }
@@ -91,6 +79,6 @@ impl Bodies<'_> {
         let cut = size != BodySize::Exact(kept.len() as u64);
         let clean = self.redaction.text(&text, cut, self.taken);
         let told = clean.get(..clean.floor_char_boundary(self.bytes_max)).unwrap_or_default();
-        Some(Attribute::text(key, told).into())
+        Some(Attribute::text(key, told.to_owned()))
     }
 }

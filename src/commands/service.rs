@@ -10,6 +10,11 @@ use crate::{compose, process};
 /// Runs the roles until a signal comes or a part fails.
 pub(super) fn run(roles: Roles, settings: &Settings) -> Outcome {
     process::install_tls();
+    #[cfg(feature = "probe")]
+    if roles.probe && !roles.ingest {
+        process::step_back(settings.probe_nice);
+        process::keep_memory();
+    }
     let runtime = process::runtime()?;
     let outcome = runtime.block_on(async {
         let telling = process::start_telling(settings)?;

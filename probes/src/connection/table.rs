@@ -157,7 +157,7 @@ impl Table {
             self.close(piece.connection, clock.wall(piece.time), Closing::Orderly, sink);
         }
         if self.tracked.len() >= self.config.connections_max {
-            self.figures.evicted += self.evict(|tracked| tracked.last_seen, clock, sink);
+            self.figures.evicted += self.evict(|tracked| (0, tracked.last_seen), clock, sink);
         }
         let limits = Arc::clone(&self.config.limits);
         let mut tracked = Tracked::new(piece, limits, clock);
@@ -211,8 +211,9 @@ impl Table {
         let verdict = tracked.verdict(followed, piece.flags & FLAG_LOOKING != 0);
         tracked.weigh(payload.len(), &self.config.memory);
         if self.config.memory.connections_are_full() {
-            self.figures.evicted_for_memory +=
-                self.evict(|tracked| u64::MAX - tracked.held_bytes as u64, clock, sink);
+            let heaviest =
+                |tracked: &Tracked| (u64::MAX - tracked.held_bytes as u64, tracked.last_seen);
+            self.figures.evicted_for_memory += self.evict(heaviest, clock, sink);
         }
         verdict
     }
@@ -273,8 +274,13 @@ impl Table {
 
     /// Makes room by closing the sixteenth part that comes first by this: what was used the longest ago, or
     /// holds the most.
-    fn evict(&mut self, by: impl Fn(&Tracked) -> u64, clock: &WallClock, sink: Sink<'_>) -> u64 {
-        let mut ranks: Vec<u64> = self.tracked.values().map(&by).collect();
+    fn evict(
+        &mut self,
+        by: impl Fn(&Tracked) -> (u64, u64),
+        clock: &WallClock,
+        sink: Sink<'_>,
+    ) -> u64 {
+        let mut ranks: Vec<(u64, u64)> = self.tracked.values().map(&by).collect();
         let share = (ranks.len() / 16).min(ranks.len().saturating_sub(1));
         if ranks.is_empty() {
             return 0;

@@ -6,25 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
-use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
-use opentelemetry_proto::tonic::collector::profiles::v1development::profiles_service_client::ProfilesServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tonic::client::Grpc;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Uri};
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 use tracing::{debug, warn};
 
 use crate::budget::Meter;
 
+use super::export::Export;
 use super::metrics::{EmitMetrics, Outcome};
 use super::verdict::{Verdict, verdict};
 use super::{EmitConfig, EmitError, OwnSockets};
@@ -110,81 +104,16 @@ impl Line {
     }
 
     async fn call(&self, export: &Export) -> Result<u64, Status> {
-        match export {
-            Export::Traces(traces) => {
-                let mut client = TraceServiceClient::new(self.channel.clone());
-                if self.compress {
-                    client = client.send_compressed(CompressionEncoding::Zstd);
-                }
-                let answer = client.export(self.request(traces.clone())).await?.into_inner();
-                Ok(answer.partial_success.map_or(0, |partial| {
-                    rejected("spans", partial.rejected_spans, &partial.error_message)
-                }))
-            }
-            Export::Logs(logs) => {
-                let mut client = LogsServiceClient::new(self.channel.clone());
-                if self.compress {
-                    client = client.send_compressed(CompressionEncoding::Zstd);
-                }
-                let answer = client.export(self.request(logs.clone())).await?.into_inner();
-                Ok(answer.partial_success.map_or(0, |partial| {
-                    rejected("log records", partial.rejected_log_records, &partial.error_message)
-                }))
-            }
-            Export::Profiles(profiles) => {
-                let mut client = ProfilesServiceClient::new(self.channel.clone());
-                if self.compress {
-                    client = client.send_compressed(CompressionEncoding::Zstd);
-                }
-                let answer = client.export(self.request(profiles.clone())).await?.into_inner();
-                Ok(answer.partial_success.map_or(0, |partial| {
-                    rejected("profiles", partial.rejected_profiles, &partial.error_message)
-                }))
-            }
-            Export::Metrics(metrics) => {
-                let mut client = MetricsServiceClient::new(self.channel.clone());
-                if self.compress {
-                    client = client.send_compressed(CompressionEncoding::Zstd);
-                }
-                let answer = client.export(self.request(metrics.clone())).await?.into_inner();
-                Ok(answer.partial_success.map_or(0, |partial| {
-                    rejected("data points", partial.rejected_data_points, &partial.error_message)
-                }))
-            }
+        let mut client = Grpc::new(self.channel.clone());
+        if self.compress {
+            client = client.send_compressed(CompressionEncoding::Zstd);
         }
-    }
-
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let ready = client.ready().await;
+        ready.map_err(|error| Status::from_error(Box::new(error)))?;
+        let mut request = Request::new(export.body.clone());
         *request.metadata_mut() = self.headers.clone();
-        request
+        export.signal.ask(&mut client, request).await
     }
-}
-
-/// What is sent in one request.
-#[derive(Debug)]
-pub(super) enum Export {
-    Traces(ExportTraceServiceRequest),
-    Logs(ExportLogsServiceRequest),
-    Metrics(ExportMetricsServiceRequest),
-    Profiles(ExportProfilesServiceRequest),
-}
-
-impl Export {
-    /// A receiver that does not know profiles may know them after its next update.
-    fn refusal(&self, status: &Status) -> Outcome {
-        match (self, status.code()) {
-            (Self::Profiles(_), Code::Unimplemented) => Outcome::Unimplemented,
-            _ => Outcome::Refused,
-        }
-    }
-}
-
-fn rejected(what: &str, count: i64, message: &str) -> u64 {
-    if count > 0 || !message.is_empty() {
-        warn!(what, count, message, "export taken in part");
-    }
-    u64::try_from(count).unwrap_or(0)
 }
 
 /// Between half of `wait` and all of it, so that nodes do not come back in step.

@@ -13,18 +13,18 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::line::{Export, Line};
+use super::export::Export;
+use super::line::Line;
 use super::metrics::Outcome;
 
 /// A receiver that does not know profiles is asked again after this: it may have been replaced.
 const ASK_AGAIN_AFTER: Duration = Duration::from_mins(10);
 
-/// A request that waits, its profiles and its bytes.
+/// A request that waits, and how many profiles are in it.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) request: ExportProfilesServiceRequest,
+    pub(super) export: Export,
     pub(super) profiles: u64,
-    pub(super) bytes: usize,
 }
 
 /// The same profiles in requests of no more than so many bytes, each with the whole dictionary; one that is
@@ -96,10 +96,10 @@ impl ProfileTask {
         stop: &CancellationToken,
         deadline: Option<Instant>,
     ) {
-        let Waiting { request, profiles, bytes } = waiting;
+        let Waiting { export, profiles } = waiting;
         let (outcome, rejected) = match self.ask_again {
             Some(_) => (Outcome::Unimplemented, 0),
-            None => self.line.send(&Export::Profiles(request), stop, deadline).await,
+            None => self.line.send(&export, stop, deadline).await,
         };
         if outcome == Outcome::Unimplemented && self.ask_again.is_none() {
             self.set_unwanted(Some(Instant::now() + ASK_AGAIN_AFTER));
@@ -109,7 +109,7 @@ impl ProfileTask {
         let rejected = rejected.min(profiles);
         self.line.metrics.profiles(outcome, profiles - rejected);
         self.line.metrics.profiles(Outcome::Refused, rejected);
-        self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.held_bytes.fetch_sub(export.bytes(), Ordering::Relaxed);
     }
 
     fn set_unwanted(&mut self, ask_again: Option<Instant>) {

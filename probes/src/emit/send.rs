@@ -9,21 +9,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::line::{Export, Line};
+use super::export::{Export, Traces};
+use super::line::Line;
 use super::metrics::Outcome;
 use super::profiles::ProfileTask;
 use super::{EmitConfig, Item};
 use crate::histogram::scope;
+
+/// How often it is looked at what came for a batch under way: being woken for each item costs more than
+/// the item.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The sending task, not yet running.
 #[derive(Debug)]
@@ -55,6 +58,11 @@ impl Waiting {
         self.collections.try_recv().or_else(|_| self.spans.try_recv()).ok()
     }
 
+    /// Nobody can add to it any more, and nothing is left.
+    fn is_closed(&self) -> bool {
+        self.spans.is_closed() && self.spans.is_empty()
+    }
+
     fn close(&mut self) {
         self.spans.close();
         self.collections.close();
@@ -64,8 +72,8 @@ impl Waiting {
 /// What goes in one request each.
 #[derive(Debug, Default)]
 struct Batch {
-    spans: Vec<(Arc<Resource>, Box<Span>)>,
-    logs: Vec<(Arc<Resource>, Box<LogRecord>)>,
+    spans: Vec<(Arc<Resource>, Vec<u8>)>,
+    logs: Vec<(Arc<Resource>, LogRecord)>,
     metrics: Vec<ResourceMetrics>,
     metrics_items: u64,
     bytes: usize,
@@ -74,12 +82,12 @@ struct Batch {
 impl Batch {
     fn push(&mut self, item: Item) {
         match item {
-            Item::Span { resource, span, bytes } => {
+            Item::Span { resource, span } => {
+                self.bytes += span.len();
                 self.spans.push((resource, span));
-                self.bytes += bytes;
             }
             Item::Log { resource, record, bytes } => {
-                self.logs.push((resource, record));
+                self.logs.push((resource, *record));
                 self.bytes += bytes;
             }
             Item::Metrics { metrics, bytes } => {
@@ -139,28 +147,33 @@ impl EmitTask {
         let mut batch = Batch::default();
         batch.push(first);
         let leaves = Instant::now() + self.line.config.batch_after;
-        while !batch.full(&self.line.config) {
+        loop {
+            let now = Instant::now();
+            self.fill(&mut batch);
+            if batch.full(&self.line.config) || now >= leaves || self.waiting.is_closed() {
+                return Some(batch);
+            }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
-                item = self.waiting.recv() => match item {
-                    Some(item) => batch.push(item),
-                    None => break,
-                },
-                () = sleep_until(leaves) => break,
+                () = stop.cancelled() => return Some(batch),
+                () = sleep_until(leaves.min(now + LOOK_EVERY)) => {}
             }
         }
-        Some(batch)
+    }
+
+    /// Takes what waits, up to a full batch.
+    fn fill(&mut self, batch: &mut Batch) {
+        while !batch.full(&self.line.config) {
+            let Some(item) = self.waiting.try_recv() else { return };
+            batch.push(item);
+        }
     }
 
     /// A batch of what is in the queue, without waiting.
     fn next_held(&mut self) -> Option<Batch> {
         let mut batch = Batch::default();
         batch.push(self.waiting.try_recv()?);
-        while !batch.full(&self.line.config) {
-            let Some(item) = self.waiting.try_recv() else { break };
-            batch.push(item);
-        }
+        self.fill(&mut batch);
         Some(batch)
     }
 
@@ -168,17 +181,16 @@ impl EmitTask {
         let Batch { spans, logs, metrics, metrics_items, bytes } = batch;
         if !spans.is_empty() {
             let count = spans.len() as u64;
-            let request = traces(spans);
-            let (outcome, rejected) =
-                self.line.send(&Export::Traces(request), stop, deadline).await;
+            let export = Export::traces(&Traces::of(grouped(spans)));
+            let (outcome, rejected) = self.line.send(&export, stop, deadline).await;
             let rejected = rejected.min(count);
             self.line.metrics.spans(outcome, count - rejected);
             self.line.metrics.spans(Outcome::Refused, rejected);
         }
         if !logs.is_empty() {
             let count = logs.len() as u64;
-            let request = records(logs);
-            let (outcome, rejected) = self.line.send(&Export::Logs(request), stop, deadline).await;
+            let export = Export::logs(&records(logs));
+            let (outcome, rejected) = self.line.send(&export, stop, deadline).await;
             let rejected = rejected.min(count);
             self.line.metrics.logs(outcome, count - rejected);
             self.line.metrics.logs(Outcome::Refused, rejected);
@@ -186,7 +198,8 @@ impl EmitTask {
         if !metrics.is_empty() {
             let mut all = Outcome::Sent;
             for request in requests(metrics, self.line.config.batch_bytes_max) {
-                let (outcome, _) = self.line.send(&Export::Metrics(request), stop, deadline).await;
+                let export = Export::metrics(&request);
+                let (outcome, _) = self.line.send(&export, stop, deadline).await;
                 all = if outcome == Outcome::Sent { all } else { outcome };
             }
             self.line.metrics.metrics(all, metrics_items);
@@ -196,12 +209,12 @@ impl EmitTask {
 }
 
 /// Items by what they are of.
-fn grouped<T>(items: Vec<(Arc<Resource>, Box<T>)>) -> impl Iterator<Item = (Resource, Vec<T>)> {
+fn grouped<T>(items: Vec<(Arc<Resource>, T)>) -> impl Iterator<Item = (Resource, Vec<T>)> {
     // The resources are held while their addresses stand for them.
     let mut groups: HashMap<*const Resource, (Arc<Resource>, Vec<T>)> = HashMap::new();
     for (resource, item) in items {
         let group = groups.entry(Arc::as_ptr(&resource)).or_insert_with(|| (resource, Vec::new()));
-        group.1.push(*item);
+        group.1.push(item);
     }
     groups.into_values().map(|(resource, items)| (Resource::clone(&resource), items))
 }
@@ -225,16 +238,7 @@ fn requests(metrics: Vec<ResourceMetrics>, bytes_max: usize) -> Vec<ExportMetric
     requests
 }
 
-fn traces(spans: Vec<(Arc<Resource>, Box<Span>)>) -> ExportTraceServiceRequest {
-    let one = |(resource, spans)| ResourceSpans {
-        resource: Some(resource),
-        scope_spans: vec![ScopeSpans { scope: Some(scope()), spans, schema_url: String::new() }],
-        schema_url: String::new(),
-    };
-    ExportTraceServiceRequest { resource_spans: grouped(spans).map(one).collect() }
-}
-
-fn records(logs: Vec<(Arc<Resource>, Box<LogRecord>)>) -> ExportLogsServiceRequest {
+fn records(logs: Vec<(Arc<Resource>, LogRecord)>) -> ExportLogsServiceRequest {
     let one = |(resource, log_records)| ResourceLogs {
         resource: Some(resource),
         scope_logs: vec![ScopeLogs {

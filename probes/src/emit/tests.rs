@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::profiles::v1development::ResourceProfiles;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -111,7 +112,7 @@ impl Running {
         let resources = [Arc::new(Resource::default()), Arc::default()];
         for at in from..to {
             let span = Span { name: at.to_string(), ..Span::default() };
-            self.emitter.span(&resources[at % 2], span);
+            self.emitter.span(&resources[at % 2], span.encode_to_vec());
         }
     }
 

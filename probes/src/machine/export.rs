@@ -81,7 +81,7 @@ fn one(value: u64) -> Vec<(Vec<Attribute>, Value)> {
 }
 
 /// Two values that an attribute tells apart.
-fn two(key: &'static str, values: [(&str, Value); 2]) -> Vec<(Vec<Attribute>, Value)> {
+fn two(key: &'static str, values: [(&'static str, Value); 2]) -> Vec<(Vec<Attribute>, Value)> {
     values.map(|(name, value)| (vec![Attribute::text(key, name)], value)).into()
 }
 
@@ -134,7 +134,7 @@ pub(super) fn restarts(resource: &Resource, count: i64, now: u64) -> ResourceMet
 pub(super) fn machine(host: &Resource, machine: &Machine, start: u64, now: u64) -> ResourceMetrics {
     let mut metrics = Metrics::new(start, now);
     metrics.sum("system.cpu.time", "s", true, cpus(machine));
-    let state = |(state, bytes): &(&str, u64)| {
+    let state = |(state, bytes): &(&'static str, u64)| {
         (vec![Attribute::text("system.memory.state", *state)], whole(*bytes))
     };
     let memory = machine.memory.iter().map(state).collect();
@@ -174,12 +174,12 @@ fn through(
     all: &[Through],
     name: &'static str,
     direction: &'static str,
-    [inward, outward]: [&str; 2],
+    [inward, outward]: [&'static str; 2],
 ) -> Vec<(Vec<Attribute>, Value)> {
     let values = |one: &Through| {
-        let way = |way: &str, bytes| {
+        let way = |way: &'static str, bytes| {
             let attributes =
-                vec![Attribute::text(name, one.name.as_str()), Attribute::text(direction, way)];
+                vec![Attribute::text(name, one.name.clone()), Attribute::text(direction, way)];
             (attributes, whole(bytes))
         };
         [way(inward, one.inward), way(outward, one.outward)]

@@ -70,7 +70,7 @@ impl Peer {
     /// The name, where there is one.
     pub(super) fn named(&self) -> Option<Attribute> {
         let key = if self.client { "server.address" } else { "client.address" };
-        self.name.as_ref().map(|name| Attribute::text(key, name.as_str()))
+        self.name.as_ref().map(|name| Attribute::text(key, name.clone()))
     }
 }
 

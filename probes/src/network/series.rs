@@ -206,7 +206,14 @@ const STRANGERS_SHARE: usize = 8;
 
 impl Peers {
     pub(super) fn new(series_max: usize) -> Self {
-        Self { processes: HashMap::new(), others: None, series: 0, series_max, strangers: 0, overflowed: 0 }
+        Self {
+            processes: HashMap::new(),
+            others: None,
+            series: 0,
+            series_max,
+            strangers: 0,
+            overflowed: 0,
+        }
     }
 
     /// The series of a process and a peer, or those of all others. `start`: when ones that begin here

@@ -27,8 +27,10 @@ use super::{Prepared, ProfileConfig, Told};
 use crate::budget::Meter;
 use crate::clock::{WallClock, monotonic};
 
-/// How long samples wait at most.
+/// How long samples wait at most, and where none came for so many turns.
 const TURN_MILLIS: i32 = 50;
+const QUIET_TURN_MILLIS: i32 = 200;
+const QUIET_AFTER: u32 = 10;
 /// Samples that are taken before the clock is looked at again.
 const TURN_SAMPLES_MAX: usize = 64;
 /// Processes without a sample are forgotten after so many intervals.
@@ -49,6 +51,8 @@ pub(crate) struct Profiler {
     meter: Meter,
     /// The receiver has no use for profiles, for now.
     unwanted: Arc<AtomicBool>,
+    /// Turns without a sample.
+    quiet: u32,
 }
 
 /// All but the ring, so that samples can be borrowed from that meanwhile.
@@ -97,7 +101,7 @@ impl Profiler {
             stack: Vec::new(),
             config,
         };
-        Self { maps, work, told, every, meter, unwanted }
+        Self { maps, work, told, every, meter, unwanted, quiet: 0 }
     }
 
     /// Works until `stop`, and hands on the last of it. Not for a thread of the runtime.
@@ -134,17 +138,20 @@ impl Profiler {
     fn wait(&self) {
         let fd = self.maps.samples.as_raw_fd();
         let mut waited = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let millis = if self.quiet >= QUIET_AFTER { QUIET_TURN_MILLIS } else { TURN_MILLIS };
         // SAFETY: `waited` is one such structure; a wait that is interrupted is a short one.
-        unsafe { libc::poll(&raw mut waited, 1, TURN_MILLIS) };
+        unsafe { libc::poll(&raw mut waited, 1, millis) };
     }
 
     /// Takes some of what is in the ring; true where there is no more.
     fn turn(&mut self) -> bool {
-        let Self { maps, work, told, unwanted, .. } = self;
+        let Self { maps, work, told, unwanted, quiet, .. } = self;
         let unwanted = unwanted.load(Ordering::Relaxed);
+        *quiet = quiet.saturating_add(1);
         // What comes faster than it is followed must not keep an interval from its end.
         for _ in 0..TURN_SAMPLES_MAX {
             let Some(bytes) = maps.samples.next() else { return true };
+            *quiet = 0;
             match Sampled::read(&bytes) {
                 Some(_) if unwanted => work.metrics.sample(Fate::Unwanted),
                 Some(sampled) => work.take(&sampled, told),

@@ -17,8 +17,9 @@ pub(crate) struct Attribute {
 
 /// The types that are used.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Value {
-    Text(String),
+pub(super) enum Value {
+    /// One that is borrowed is a word of our own.
+    Text(Cow<'static, str>),
     Integer(i64),
     Boolean(bool),
     Texts(Vec<String>),
@@ -34,12 +35,16 @@ impl Attribute {
         self.key == key
     }
 
-    /// Every text that it holds goes through `change`, with the name of the attribute.
+    pub(super) fn parts(&self) -> (&str, &Value) {
+        (&self.key, &self.value)
+    }
+
+    /// Every text that it holds and that came from outside goes through `change`, with the name of the attribute.
     pub(crate) fn change_texts(&mut self, change: &mut dyn FnMut(&str, &str) -> Option<String>) {
         let texts = match &mut self.value {
-            Value::Text(text) => std::slice::from_mut(text),
+            Value::Text(Cow::Owned(text)) => std::slice::from_mut(text),
             Value::Texts(texts) => texts.as_mut_slice(),
-            Value::Integer(_) | Value::Boolean(_) => return,
+            Value::Text(Cow::Borrowed(_)) | Value::Integer(_) | Value::Boolean(_) => return,
         };
         for text in texts {
             if let Some(changed) = change(&self.key, text) {
@@ -49,7 +54,7 @@ impl Attribute {
     }
 
     /// A text.
-    pub(crate) fn text(key: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn text(key: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         Self::new(key, Value::Text(value.into()))
     }
 
@@ -77,7 +82,7 @@ impl Attribute {
 impl From<Attribute> for KeyValue {
     fn from(Attribute { key, value }: Attribute) -> Self {
         let value = match value {
-            Value::Text(text) => Otlp::StringValue(text),
+            Value::Text(text) => Otlp::StringValue(text.into_owned()),
             Value::Integer(number) => Otlp::IntValue(number),
             Value::Boolean(truth) => Otlp::BoolValue(truth),
             Value::Texts(texts) => Otlp::ArrayValue(ArrayValue {
@@ -93,17 +98,11 @@ fn any(value: Otlp) -> AnyValue {
 }
 
 pub(crate) fn text(key: &str, value: &str) -> KeyValue {
-    Attribute::new(key.to_owned(), Value::Text(value.to_owned())).into()
+    Attribute::new(key.to_owned(), Value::Text(value.to_owned().into())).into()
 }
 
 pub(crate) fn integer(key: &str, value: i64) -> KeyValue {
     Attribute::new(key.to_owned(), Value::Integer(value)).into()
-}
-
-/// A number with a fraction, which has no place among attributes that make series.
-pub(crate) fn fraction(key: &str, value: f64) -> KeyValue {
-    let value = Some(any(Otlp::DoubleValue(value)));
-    KeyValue { key: key.to_owned(), value, key_strindex: 0 }
 }
 
 pub(crate) fn texts(key: &str, values: &[String]) -> KeyValue {

@@ -23,13 +23,13 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Dns
     let error_type = error_type_of(exchange, fault.map(str::to_owned));
     let failed = error_type.is_some();
     let mut shared = vec![
-        Attribute::text("dns.question.name", call.name.as_str()),
-        Attribute::text("icecore.dns.question.type", call.kind.as_str()),
+        Attribute::text("dns.question.name", call.name.clone()),
+        Attribute::text("icecore.dns.question.type", call.kind.clone()),
         Attribute::text("network.protocol.name", "dns"),
         Attribute::text("server.address", server.ip().to_canonical().to_string()),
         Attribute::integer("server.port", i64::from(server.port())),
     ];
-    shared.extend(code.map(|code| Attribute::text("icecore.dns.response_code", code)));
+    shared.extend(code.map(|code| Attribute::text("icecore.dns.response_code", code.to_owned())));
     shared.extend(error_type.map(|error| Attribute::text("error.type", error)));
     let mut own = Vec::new();
     if !call.answers.is_empty() {

@@ -129,7 +129,7 @@ fn tls(list: &mut Vec<Attribute>, tls: &Tls) {
 /// What only one system has.
 pub(super) fn details(list: &mut Vec<Attribute>, details: &[(&'static str, Detail)]) {
     list.extend(details.iter().map(|(key, detail)| match detail {
-        Detail::Text(text) => Attribute::text(key, text.as_str()),
+        Detail::Text(text) => Attribute::text(key, text.clone()),
         Detail::Number(number) => Attribute::integer(key, *number),
     }));
 }

@@ -14,6 +14,10 @@ use crate::protocol::{BodySize, Exchange, HttpCall, Role};
 const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
+/// Attributes that go with the duration, at most, and those of a span besides, as long as no headers are asked for.
+const SHARED_MAX: usize = 8;
+const OWN_USUALLY: usize = 16;
+
 /// The facts of an HTTP exchange.
 pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &HttpCall) -> Facts {
     let known = METHODS.iter().find(|method| **method == call.method);
@@ -23,26 +27,27 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Htt
     let (server_address, server_port) = server(authority, end);
     let error_type = error_type(exchange, call);
     let scheme = if connection.tls.is_some() { "https" } else { call.scheme.unwrap_or("http") };
-    let mut shared = vec![
+    let mut shared = Vec::with_capacity(SHARED_MAX);
+    shared.extend([
         Attribute::text("http.request.method", known.copied().unwrap_or("_OTHER")),
         Attribute::text("url.scheme", scheme),
         Attribute::text("network.protocol.name", "http"),
         Attribute::text("network.protocol.version", call.version),
         Attribute::text("server.address", server_address),
         Attribute::integer("server.port", i64::from(server_port)),
-    ];
+    ]);
     let status = call.status.map(i64::from);
     shared.extend(status.map(|status| Attribute::integer("http.response.status_code", status)));
     shared.extend(error_type.map(|error| Attribute::text("error.type", error)));
     let failed = shared.last().is_some_and(|last| last.is("error.type"));
-    let mut own = Vec::new();
+    let mut own = Vec::with_capacity(OWN_USUALLY);
     if known.is_none() && !call.method.is_empty() {
-        own.push(Attribute::text("http.request.method_original", call.method.as_str()));
+        own.push(Attribute::text("http.request.method_original", call.method.clone()));
     }
     own.extend(target.url());
     peer(&mut own, connection, exchange.role);
     if let Some(agent) = exchange.request_header("user-agent") {
-        own.push(Attribute::text("user_agent.original", agent));
+        own.push(Attribute::text("user_agent.original", agent.to_owned()));
     }
     headers(&mut own, "http.request.header", &call.request_headers);
     headers(&mut own, "http.response.header", &call.response_headers);
@@ -135,8 +140,8 @@ impl<'a> Target<'a> {
     }
 
     fn url(&self) -> impl Iterator<Item = Attribute> {
-        let path = self.path.map(|path| Attribute::text("url.path", path));
-        let query = self.query.map(|query| Attribute::text("url.query", query));
+        let path = self.path.map(|path| Attribute::text("url.path", path.to_owned()));
+        let query = self.query.map(|query| Attribute::text("url.query", query.to_owned()));
         path.into_iter().chain(query)
     }
 }

@@ -6,10 +6,8 @@
 
 pub(crate) mod headers;
 
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::span::Link as SpanLink;
-
-use super::attribute::text;
+use super::attribute::Attribute;
+use super::wire::WireSpan;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::Role;
 
@@ -51,21 +49,18 @@ const PARENT_IS_REMOTE: u32 = 0x200;
 
 impl Ids {
     /// Puts them on their span.
-    pub(crate) fn write(self, span: &mut Span) {
-        span.trace_id = self.trace_id.to_vec();
-        span.span_id = self.span_id.to_vec();
-        span.flags = u32::from(self.flags);
-        if let Some(Parent { span_id, remote }) = self.parent {
-            span.parent_span_id = span_id.to_vec();
-            span.flags |= PARENT_IS_REMOTE_KNOWN | if remote { PARENT_IS_REMOTE } else { 0 };
+    pub(crate) fn write(&self, span: &mut WireSpan) {
+        let remote = self.parent.map_or(0, |parent| {
+            PARENT_IS_REMOTE_KNOWN | if parent.remote { PARENT_IS_REMOTE } else { 0 }
+        });
+        let parent = self.parent.as_ref().map(|parent| parent.span_id.as_slice());
+        span.ids(&self.trace_id, &self.span_id, parent, u32::from(self.flags) | remote);
+        if let Some(how) = self.how {
+            span.attribute(&Attribute::text(HOW, how));
         }
-        span.attributes.extend(self.how.map(|how| text(HOW, how)));
-        span.links.extend(self.links.into_iter().map(|link| SpanLink {
-            trace_id: link.trace_id.to_vec(),
-            span_id: link.span_id.to_vec(),
-            attributes: vec![text(HOW, link.what)],
-            ..SpanLink::default()
-        }));
+        for Link { trace_id, span_id, what } in &self.links {
+            span.link(trace_id, span_id, &Attribute::text(HOW, *what));
+        }
     }
 }
 

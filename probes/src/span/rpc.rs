@@ -24,10 +24,12 @@ pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &Rpc
         Attribute::integer("server.port", i64::from(port)),
     ];
     if !call.method.is_empty() {
-        shared.push(Attribute::text("rpc.method", call.method.as_str()));
+        shared.push(Attribute::text("rpc.method", call.method.clone()));
     }
     let status = call.status.as_deref();
-    shared.extend(status.map(|status| Attribute::text("rpc.response.status_code", status)));
+    shared.extend(
+        status.map(|status| Attribute::text("rpc.response.status_code", status.to_owned())),
+    );
     shared.extend(error_type.map(|error| Attribute::text("error.type", error)));
     let mut own = vec![
         Attribute::text("network.protocol.name", "http"),

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 
 use super::*;
 use crate::pipeline::ConnectionInfo;
@@ -60,7 +63,7 @@ fn span_of(exchange: &Exchange) -> Span {
     let (redaction, mut taken) = (Redaction::default(), Taken::default());
     let facts = Facts::new(&connection, exchange, &redaction, &mut taken);
     let bodies = Bodies { bytes_max: 1 << 20, redaction: &redaction, taken: &mut taken };
-    span(exchange, facts, bodies)
+    Span::decode(span(exchange, &facts, bodies).finish().as_slice()).unwrap()
 }
 
 fn shown(span: &Span) -> BTreeMap<&str, String> {

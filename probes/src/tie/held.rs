@@ -7,19 +7,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message as _;
 
 use super::end::End;
 use super::metrics::GivenUp;
 use crate::budget::{Holder, Memory};
 use crate::rules::Share;
+use crate::span::wire::WireSpan;
 
 /// A span without ids, and the end of the exchange that it tells of.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) resource: Arc<Resource>,
-    pub(crate) span: Span,
+    pub(crate) span: WireSpan,
     pub(crate) end: Arc<End>,
     /// Which traces are kept.
     pub(crate) share: Share,
@@ -53,7 +52,7 @@ impl Waiting {
     }
 
     pub(super) fn push(&mut self, now: u64, held: Held) {
-        let bytes = size_of::<(u64, usize, Held)>() + held.span.encoded_len();
+        let bytes = size_of::<(u64, usize, Held)>() + held.span.held_bytes();
         self.bytes += bytes;
         self.memory.change(Holder::Waiting, 0, bytes);
         self.spans.push_back((now.saturating_add(self.wait_nanos), bytes, held));

@@ -8,6 +8,7 @@ use crate::protocol::{HttpCall, Said};
 use crate::rules::Share;
 use crate::span::link::{Ids, Link, Parent};
 use crate::span::tests::exchange;
+use crate::span::wire::WireSpan;
 
 const WAIT: Duration = Duration::from_millis(1);
 
@@ -273,6 +274,12 @@ fn both_ends_derive_the_same_trace() {
     assert_ne!(trace(Role::Server, None), trace(Role::Server, None));
 }
 
+fn long_span() -> WireSpan {
+    let mut span = WireSpan::default();
+    span.set_trace_state("x".repeat(30_000));
+    span
+}
+
 /// Scenario: spans with long texts that together are over the bound in bytes, and callers of which nobody tells.
 /// Guarantees: the oldest leave before their time until the rest is within the bound, and the list of those who
 /// are to be forgotten has its own.
@@ -285,8 +292,7 @@ fn what_waits_is_bounded_in_bytes() {
         let end = machine.end(&call);
         machine.ties.pass_over(&end);
         if number < 10 {
-            let name = "x".repeat(30_000);
-            let span = opentelemetry_proto::tonic::trace::v1::Span { name, ..Default::default() };
+            let span = long_span();
             let (resource, share) = (Arc::default(), Share::default());
             machine.ties.hold(Held { resource, span, end, share });
         }
@@ -308,8 +314,7 @@ fn what_waits_keeps_to_the_memory() {
     for number in 0..4 {
         let call = machine.begin(At::new(Role::Client, 5_000 + number * 10, 1));
         let end = machine.end(&call);
-        let name = "x".repeat(30_000);
-        let span = opentelemetry_proto::tonic::trace::v1::Span { name, ..Default::default() };
+        let span = long_span();
         let (resource, share) = (Arc::default(), Share::default());
         machine.ties.hold(Held { resource, span, end, share });
     }
@@ -332,7 +337,7 @@ fn what_is_remembered_is_bounded() {
         machine.begin(At::new(Role::Server, 1_000 + u64::from(number) * 10, process));
         let call = machine.begin(At::new(Role::Client, 5_000 + u64::from(number) * 10, process));
         let end = machine.end(&call);
-        let span = opentelemetry_proto::tonic::trace::v1::Span::default();
+        let span = WireSpan::default();
         machine.ties.hold(Held {
             resource: Arc::clone(&resource),
             span,

@@ -114,7 +114,7 @@ fn ended(told: &Told<'_>, now: u64) -> Vec<NumberDataPoint> {
 
 fn fallen(told: &Told<'_>, now: u64) -> Vec<NumberDataPoint> {
     let one = |(reason, count): (&Arc<str>, &u64)| {
-        let reason = Attribute::text("icecore.network.drop.reason", &**reason);
+        let reason = Attribute::text("icecore.network.drop.reason", reason.to_string());
         point(told, &[reason], *count, now)
     };
     told.0.fallen.iter().map(one).collect()
@@ -178,7 +178,7 @@ fn listeners(process: &OfProcess, now: u64) -> Vec<Metric> {
         let point = |listener: &super::Listener| NumberDataPoint {
             attributes: [
                 Attribute::text("network.transport", "tcp"),
-                Attribute::text("network.local.address", listener.address.as_str()),
+                Attribute::text("network.local.address", listener.address.clone()),
                 Attribute::integer("network.local.port", i64::from(listener.port)),
             ]
             .map(KeyValue::from)
