@@ -17,7 +17,8 @@ pub(crate) use walk::{Walk, Walked, load_walk};
 
 /// The state of TCP sockets, on either rung.
 const LIFE: [&str; 2] = ["inet_sock_set_state", "tcp_destroy_sock"];
-const SOCKET_CALLS: [&str; 2] = ["sock_send_length", "sock_recv_length"];
+/// What is sent and received, and what is taken out of a socket without being received.
+const SOCKET_CALLS: [&str; 3] = ["sock_send_length", "sock_recv_length", "tcp_rcv_space_adjust"];
 /// Programs that begin, and processes that end.
 const PROCESSES: [&str; 2] = ["sched_process_exec", "sched_process_exit"];
 const SYSTEM_CALLS: &str = "sys_exit";

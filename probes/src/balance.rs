@@ -38,6 +38,7 @@ impl Balance {
             Counter::NotTcp,
             Counter::Peeked,
             Counter::Undecided,
+            Counter::Unnamed,
             Counter::Ignored,
             Counter::Encrypted,
             Counter::Unplaced,

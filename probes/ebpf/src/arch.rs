@@ -1,11 +1,61 @@
 //! Where system calls keep their number and arguments, and what their numbers are.
+//!
+//! Invariant: the registers of a task tell of a call only while it is under way, see `in_progress`: what
+//! runs on the way out of it (completions of `io_uring`), and in threads of the kernel that were split off
+//! within it, finds the same number and arguments there.
 
 /// Offsets into `struct pt_regs`: the number, then the first five arguments.
 #[cfg(bpf_target_arch = "x86_64")]
 pub const REGISTERS: [usize; 6] = [120, 112, 104, 96, 56, 72];
+/// The same of a call by the table of 32-bit programs.
+#[cfg(bpf_target_arch = "x86_64")]
+pub const NARROW_REGISTERS: [usize; 6] = [120, 40, 88, 96, 104, 112];
 /// The first argument stands in `orig_x0`, which the result does not overwrite.
 #[cfg(bpf_target_arch = "aarch64")]
 pub const REGISTERS: [usize; 6] = [280, 272, 8, 16, 24, 32];
+/// 32-bit programs hand over theirs in the same ones.
+#[cfg(bpf_target_arch = "aarch64")]
+pub const NARROW_REGISTERS: [usize; 6] = REGISTERS;
+
+/// 1: the call is one by the table of 32-bit programs. `read` reads a word of the registers.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn narrow(_read: impl Fn(usize) -> u64) -> u64 {
+    /// Bit of `thread_info.status`: `TS_COMPAT`.
+    const COMPAT: u32 = 1;
+    // SAFETY: always allowed.
+    let task = unsafe { aya_ebpf::helpers::bpf_get_current_task() };
+    let status = crate::connect::field::<u32>(task, crate::maps::setting!(task_status));
+    u64::from(status.unwrap_or(0) >> COMPAT & 1)
+}
+
+/// 1: the call is one by the table of 32-bit programs. `read` reads a word of the registers.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn narrow(read: impl Fn(usize) -> u64) -> u64 {
+    /// Where the processor's state is, and its bit for programs of 32 bits.
+    const STATE: usize = 264;
+    const BITS_32: u32 = 4;
+    read(STATE) >> BITS_32 & 1
+}
+
+/// The call has not returned. Until then the place of its result says that there is no such call.
+#[cfg(bpf_target_arch = "x86_64")]
+#[inline(always)]
+pub fn in_progress(read: impl Fn(usize) -> u64) -> bool {
+    /// Where the result will be.
+    const RESULT: usize = 80;
+    const ENOSYS: i64 = 38;
+    read(RESULT) as i64 == -ENOSYS
+}
+
+/// The call has not returned. Until then the place of its result holds the first argument.
+#[cfg(bpf_target_arch = "aarch64")]
+#[inline(always)]
+pub fn in_progress(read: impl Fn(usize) -> u64) -> bool {
+    let [_, first, ..] = REGISTERS;
+    read(0) == read(first)
+}
 
 /// Offsets into `struct pt_regs`: where a program is, and what leads to its callers.
 #[cfg(bpf_target_arch = "x86_64")]
@@ -83,4 +133,55 @@ pub mod number {
     pub const SENDMMSG: u32 = 269;
     pub const PREADV2: u32 = 286;
     pub const PWRITEV2: u32 = 287;
+}
+
+/// The numbers of the same calls by 32-bit programs.
+#[cfg(bpf_target_arch = "x86_64")]
+pub mod narrow_number {
+    pub const READ: u32 = 3;
+    pub const WRITE: u32 = 4;
+    /// One call for all that sockets do: which of them, and where its arguments are.
+    pub const SOCKET_CALL: u32 = 102;
+    pub const READV: u32 = 145;
+    pub const WRITEV: u32 = 146;
+    pub const SENDFILE: u32 = 187;
+    pub const SENDFILE64: u32 = 239;
+    pub const SPLICE: u32 = 313;
+    pub const RECVMMSG: u32 = 337;
+    pub const SENDMMSG: u32 = 345;
+    pub const SENDTO: u32 = 369;
+    pub const SENDMSG: u32 = 370;
+    pub const RECVFROM: u32 = 371;
+    pub const RECVMSG: u32 = 372;
+    pub const PREADV2: u32 = 378;
+    pub const PWRITEV2: u32 = 379;
+    pub const RECVMMSG_TIME64: u32 = 417;
+    /// These are only among what `SOCKET_CALL` does, and no call has such a number.
+    pub const SEND: u32 = u32::MAX;
+    pub const RECV: u32 = u32::MAX - 1;
+}
+
+/// The numbers of the same calls by 32-bit programs.
+#[cfg(bpf_target_arch = "aarch64")]
+pub mod narrow_number {
+    pub const READ: u32 = 3;
+    pub const WRITE: u32 = 4;
+    /// Programs of this kind have no such call.
+    pub const SOCKET_CALL: u32 = u32::MAX - 1;
+    pub const READV: u32 = 145;
+    pub const WRITEV: u32 = 146;
+    pub const SENDFILE: u32 = 187;
+    pub const SENDFILE64: u32 = 239;
+    pub const SEND: u32 = 289;
+    pub const SENDTO: u32 = 290;
+    pub const RECV: u32 = 291;
+    pub const RECVFROM: u32 = 292;
+    pub const SENDMSG: u32 = 296;
+    pub const RECVMSG: u32 = 297;
+    pub const SPLICE: u32 = 340;
+    pub const RECVMMSG: u32 = 365;
+    pub const SENDMMSG: u32 = 374;
+    pub const PREADV2: u32 = 392;
+    pub const PWRITEV2: u32 = 393;
+    pub const RECVMMSG_TIME64: u32 = 417;
 }

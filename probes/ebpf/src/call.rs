@@ -6,15 +6,25 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use icecore_probe_events::{INBOUND, OUTBOUND};
 
-use crate::arch::number;
+use crate::arch::{self, NARROW_REGISTERS, REGISTERS, number};
+use crate::copy::opaque;
 use crate::maps::{MESSAGES, MessageCursor};
+use crate::narrow::{OTHER, SOCKET_CALL, native_number, socket_call};
 
 /// A system call: its number and first five arguments.
 #[derive(Clone, Copy)]
 pub struct Call {
     pub number: u32,
     pub args: [u64; 5],
+    /// Bytes of an address in the caller's memory: 8, or `NARROW`.
+    pub width: u64,
 }
+
+/// Bytes of an address in a 32-bit program.
+pub const NARROW: u64 = 4;
+
+/// No call that is looked at.
+pub const NO_CALL: Call = Call { number: OTHER, args: [0; 5], width: 8 };
 
 /// Where the bytes lie.
 #[repr(C)]
@@ -26,10 +36,12 @@ pub struct Source {
     /// Further stretches, as an array of `iovec`.
     pub vector: u64,
     pub vector_len: u64,
+    /// As in [`Call::width`].
+    pub width: u64,
 }
 
-/// Bytes that never were in the caller's memory.
-pub const NOWHERE: Source = Source { at: 0, len: 0, vector: 0, vector_len: 0 };
+/// Bytes that never were in the caller's memory, or nobody says where.
+pub const NOWHERE: Source = Source { at: 0, len: 0, vector: 0, vector_len: 0, width: 8 };
 
 /// `struct iovec`
 #[repr(C)]
@@ -39,20 +51,18 @@ pub struct Stretch {
     pub len: u64,
 }
 
-/// The part of `struct user_msghdr` that says where the bytes are.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Message {
-    name: u64,
-    name_len: u64,
-    vector: u64,
-    vector_len: u64,
+impl Source {
+    /// Nothing can be read there.
+    #[inline(always)]
+    pub fn is_nowhere(&self) -> bool {
+        self.len == 0 && self.vector_len == 0
+    }
 }
 
-/// `sizeof(struct mmsghdr)`
-pub const MESSAGE_STRIDE: u64 = 64;
-/// Where `mmsghdr.msg_len` is.
-pub const MESSAGE_LEN_AT: u64 = 56;
+/// `sizeof(struct mmsghdr)`, in addresses.
+const MESSAGE_WORDS: u64 = 8;
+/// Where `mmsghdr.msg_len` is, in addresses.
+const MESSAGE_LEN_WORDS: u64 = 7;
 
 /// How a call names its bytes.
 #[derive(Clone, Copy, PartialEq)]
@@ -65,32 +75,60 @@ pub enum Shape {
 }
 
 impl Call {
+    /// The call of which these are the registers, of which `read` reads a word; `NO_CALL` for one that moves
+    /// no bytes on a socket, as most calls are.
+    #[inline(always)]
+    pub fn read(read: impl Fn(usize) -> u64) -> Self {
+        let narrow = arch::narrow(&read);
+        // Here, where the verifier does not know yet which it is: it would go through all that comes twice.
+        let width = opaque(8 >> narrow);
+        let mut number = read(REGISTERS[0]) as u32;
+        if narrow != 0 {
+            number = native_number(u64::from(number)) as u32;
+        }
+        if shape(number).is_none() && number != number::SPLICE && number != SOCKET_CALL {
+            return NO_CALL;
+        }
+        let args = if narrow != 0 {
+            let [_, a, b, c, d, e] = NARROW_REGISTERS;
+            [read(a), read(b), read(c), read(d), read(e)]
+        } else {
+            let [_, a, b, c, d, e] = REGISTERS;
+            [read(a), read(b), read(c), read(d), read(e)]
+        };
+        if number == SOCKET_CALL {
+            return socket_call(args);
+        }
+        Self { number, args, width }
+    }
+
     /// Which way the call moves bytes on the socket that is its first argument, and how it names
     /// them; none for calls that move nothing.
     #[inline(always)]
     pub fn shape(&self) -> Option<(u8, Shape)> {
-        Some(match self.number {
-            number::READ | number::RECVFROM => (INBOUND, Shape::Buffer),
-            number::WRITE | number::SENDTO => (OUTBOUND, Shape::Buffer),
-            number::READV | number::PREADV2 => (INBOUND, Shape::Vector),
-            number::WRITEV | number::PWRITEV2 => (OUTBOUND, Shape::Vector),
-            number::RECVMSG => (INBOUND, Shape::Message),
-            number::SENDMSG => (OUTBOUND, Shape::Message),
-            number::RECVMMSG => (INBOUND, Shape::Messages),
-            number::SENDMMSG => (OUTBOUND, Shape::Messages),
-            number::SENDFILE => (OUTBOUND, Shape::Elsewhere),
-            _ => return None,
-        })
+        shape(self.number)
+    }
+
+    /// `MSG_…` that its caller has given; 0 for a call that takes none.
+    #[inline(always)]
+    pub fn flags(&self) -> u64 {
+        let [_, _, third, fourth, _] = self.args;
+        match self.number {
+            number::SENDTO | number::RECVFROM | number::SENDMMSG | number::RECVMMSG => fourth,
+            number::SENDMSG | number::RECVMSG => third,
+            _ => 0,
+        }
     }
 
     /// Where the bytes of this call lie, for a call of one message.
     #[inline(always)]
     pub fn source(&self, shape: Shape) -> Source {
         let [_, second, third, ..] = self.args;
+        let width = self.width;
         match shape {
-            Shape::Buffer => Source { at: second, len: third, vector: 0, vector_len: 0 },
-            Shape::Vector => Source { at: 0, len: 0, vector: second, vector_len: third },
-            Shape::Message => message(second),
+            Shape::Buffer => Source { at: second, len: third, vector: 0, vector_len: 0, width },
+            Shape::Vector => Source { at: 0, len: 0, vector: second, vector_len: third, width },
+            Shape::Message => message(second, width),
             Shape::Messages | Shape::Elsewhere => NOWHERE,
         }
     }
@@ -100,9 +138,23 @@ impl Call {
     pub fn name(&self, shape: Shape) -> u64 {
         match shape {
             Shape::Buffer if self.number == number::SENDTO => self.args[4],
-            Shape::Message => name(self.args[1]),
+            Shape::Message => name(self.args[1], self.width),
             _ => 0,
         }
+    }
+
+    /// Where a message of a call of several lies.
+    #[inline(always)]
+    pub fn message_at(&self, index: u64) -> u64 {
+        self.args[1] + index * MESSAGE_WORDS * self.width
+    }
+
+    /// How long that message became; none where it cannot be read.
+    #[inline(always)]
+    pub fn message_len(&self, index: u64) -> Option<u32> {
+        let at = self.message_at(index) + MESSAGE_LEN_WORDS * self.width;
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_user(at as *const u32) }.ok()
     }
 
     /// Where the next message of a call of several lies, when each is seen on its own.
@@ -119,10 +171,10 @@ impl Call {
             Some(cursor) if cursor.vector == vector && cursor.next < count => cursor.next,
             _ => 0,
         };
-        let mut source = message(vector + index * MESSAGE_STRIDE);
+        let mut source = message(self.message_at(index), self.width);
         if index > 0 && first_stretch(&source) < moved && source.vector_len == 1 {
             index = 0;
-            source = message(vector);
+            source = message(vector, self.width);
         }
         let cursor = MessageCursor { vector, next: index + 1 };
         // A cursor that finds no place costs one message its payload, not its size.
@@ -131,27 +183,67 @@ impl Call {
     }
 }
 
-/// Where the name of the other end lies, by a `user_msghdr`; 0: nowhere.
+/// Which way a call of this number moves bytes, and how it names them; none for other calls.
 #[inline(always)]
-pub fn name(at: u64) -> u64 {
-    // SAFETY: the helper checks the address; the name comes first.
-    unsafe { bpf_probe_read_user(at as *const u64) }.unwrap_or(0)
+fn shape(number: u32) -> Option<(u8, Shape)> {
+    Some(match number {
+        number::READ | number::RECVFROM => (INBOUND, Shape::Buffer),
+        number::WRITE | number::SENDTO => (OUTBOUND, Shape::Buffer),
+        number::READV | number::PREADV2 => (INBOUND, Shape::Vector),
+        number::WRITEV | number::PWRITEV2 => (OUTBOUND, Shape::Vector),
+        number::RECVMSG => (INBOUND, Shape::Message),
+        number::SENDMSG => (OUTBOUND, Shape::Message),
+        number::RECVMMSG => (INBOUND, Shape::Messages),
+        number::SENDMMSG => (OUTBOUND, Shape::Messages),
+        number::SENDFILE => (OUTBOUND, Shape::Elsewhere),
+        _ => return None,
+    })
 }
 
-/// Reads a `user_msghdr`.
+/// Where the name of the other end lies, by a `user_msghdr`; 0: nowhere.
 #[inline(always)]
-pub fn message(at: u64) -> Source {
-    // SAFETY: the helper checks the address.
-    match unsafe { bpf_probe_read_user(at as *const Message) } {
-        Ok(message) => {
-            Source { at: 0, len: 0, vector: message.vector, vector_len: message.vector_len }
+pub fn name(at: u64, width: u64) -> u64 {
+    // SAFETY: the helper checks the address; the name comes first.
+    unsafe {
+        if width == NARROW {
+            bpf_probe_read_user(at as *const u32).map_or(0, u64::from)
+        } else {
+            bpf_probe_read_user(at as *const u64).unwrap_or(0)
         }
+    }
+}
+
+/// Reads a `user_msghdr`: the name, its length, the stretches, how many they are.
+#[inline(always)]
+pub fn message(at: u64, width: u64) -> Source {
+    // SAFETY: the helper checks the address.
+    let read = unsafe {
+        if width == NARROW {
+            bpf_probe_read_user(at as *const [u32; 4]).map(|[_, _, vector, len]| (u64::from(vector), u64::from(len)))
+        } else {
+            bpf_probe_read_user(at as *const [u64; 4]).map(|[_, _, vector, len]| (vector, len))
+        }
+    };
+    match read {
+        Ok((vector, vector_len)) => Source { at: 0, len: 0, vector, vector_len, width },
         Err(_) => NOWHERE,
+    }
+}
+
+/// Reads an `iovec`.
+#[inline(always)]
+pub fn stretch(at: u64, width: u64) -> Option<Stretch> {
+    // SAFETY: the helper checks the address.
+    unsafe {
+        if width == NARROW {
+            let [at, len] = bpf_probe_read_user(at as *const [u32; 2]).ok()?;
+            return Some(Stretch { at: u64::from(at), len: u64::from(len) });
+        }
+        bpf_probe_read_user(at as *const Stretch).ok()
     }
 }
 
 #[inline(always)]
 fn first_stretch(source: &Source) -> u64 {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(source.vector as *const Stretch) }.map_or(0, |it| it.len)
+    stretch(source.vector, source.width).map_or(0, |it| it.len)
 }

@@ -82,8 +82,18 @@ pub fn entry(id: u64, sk: u64, direction: u8, moved: u64) -> Option<*mut Connect
     if let Some(found) = CONNECTIONS.get_ptr_mut(&id) {
         return Some(found);
     }
-    begin(id, sk, 0, sequences_before(sk, direction, moved));
+    begin(id, sk, early(sk), sequences_before(sk, direction, moved));
     CONNECTIONS.get_ptr_mut(&id)
+}
+
+/// `FLAG_FROM_START` of a connection that is not established yet: by TCP Fast Open bytes come with the
+/// request for it, and may be answered at once.
+#[inline(always)]
+fn early(sk: u64) -> u32 {
+    match field::<u8>(sk, setting!(sk_state)).map(i32::from) {
+        Some(SYN_RECV) => FLAG_FROM_START,
+        _ => 0,
+    }
 }
 
 #[inline(never)]
@@ -140,11 +150,30 @@ fn netns(sk: u64) -> Option<u32> {
     field(net, setting!(net_inum))
 }
 
-/// Of a connection that is established just now, by which nothing was sent yet.
+/// Of a connection that is established just now, of which nothing was received by its owner yet.
 #[inline(always)]
-fn sequences(sk: u64) -> [u32; 2] {
+fn sequences(sk: u64, old: i32) -> [u32; 2] {
     let read = |offset| field::<u32>(sk, offset).unwrap_or(0);
-    [read(setting!(tcp_rcv_nxt)), read(setting!(tcp_snd_una))]
+    let mut sent = read(setting!(tcp_snd_una));
+    if old == SYN_SENT {
+        // What went with the request for the connection has been confirmed by now. That itself counts as
+        // one byte.
+        let confirmed = field::<u64>(sk, setting!(tcp_bytes_acked)).unwrap_or(1);
+        sent = sent.wrapping_sub((confirmed as u32).wrapping_sub(1));
+    }
+    [read(setting!(tcp_copied_seq)), sent]
+}
+
+/// Bytes that the owner has taken out of a connection and that were not counted: by `splice` they go to a
+/// pipe, and no hook sees it.
+#[inline(always)]
+pub fn taken(connection: &Connection, sk: u64) -> u64 {
+    let [first, _] = connection.sequences;
+    let [counted, _] = connection.passed;
+    let Some(taken) = field::<u32>(sk, setting!(tcp_copied_seq)) else { return 0 };
+    let more = taken.wrapping_sub(first).wrapping_sub(counted as u32);
+    // Beyond this it is none, but something that was counted twice.
+    if more > i32::MAX as u32 { 0 } else { u64::from(more) }
 }
 
 /// Of a connection that is older than the probe, and that has just moved so many bytes this way.
@@ -197,7 +226,13 @@ pub fn process_started() -> Option<u64> {
 #[inline(always)]
 pub fn state_changed(cookie: u64, sk: u64, old: i32, new: i32) {
     if new == ESTABLISHED && (old == SYN_SENT || old == SYN_RECV) {
-        return begin(cookie, sk, FLAG_FROM_START, sequences(sk));
+        // SAFETY: nothing of the value is read.
+        let known = old == SYN_RECV && unsafe { CONNECTIONS.get(&identity(sk)) }.is_some();
+        // By TCP Fast Open it may have been used already.
+        if !known {
+            begin(cookie, sk, FLAG_FROM_START, sequences(sk, old));
+        }
+        return;
     }
     if new == ESTABLISHED {
         return;

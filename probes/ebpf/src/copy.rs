@@ -12,7 +12,7 @@ use icecore_probe_events::{
     VERDICT_TLS,
 };
 
-use crate::call::{Source, Stretch};
+use crate::call::{Source, stretch};
 use crate::connect::note_owner;
 use crate::maps::{DATA, Record, SCRATCH, Walk, count, setting};
 use crate::{look, tls};
@@ -55,7 +55,7 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
         let looked = look::at(id, connection, source, bytes);
         tls::passed(id, connection, direction);
         if looked == 0 {
-            return count(left_out(connection.verdict));
+            return count(left_out(connection.verdict, &source));
         }
         if connection.verdict != VERDICT_COPY {
             wanted = wanted.min(looked);
@@ -92,10 +92,11 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
 
 /// Why nothing of a call is copied.
 #[inline(always)]
-fn left_out(verdict: u32) -> Counter {
+fn left_out(verdict: u32, source: &Source) -> Counter {
     match verdict {
         VERDICT_IGNORE => Counter::Ignored,
         VERDICT_TLS => Counter::Encrypted,
+        _ if source.is_nowhere() => Counter::Unnamed,
         _ => Counter::Undecided,
     }
 }
@@ -174,13 +175,14 @@ fn next_stretch(source: &mut Source) -> bool {
     if vector_len == 0 {
         return false;
     }
-    let Some(stretch) = stretch(vector) else {
+    let width = current(&source.width);
+    let Some(stretch) = stretch(vector, width) else {
         count(Counter::Unread);
         return false;
     };
     source.at = stretch.at;
     source.len = stretch.len;
-    source.vector = vector + size_of::<Stretch>() as u64;
+    source.vector = vector + 2 * width;
     source.vector_len = vector_len - 1;
     true
 }
@@ -238,10 +240,4 @@ fn output(record: &mut Record, filled: u64) {
 pub fn opaque(value: u64) -> u64 {
     // SAFETY: a local variable can be read.
     unsafe { ptr::read_volatile(&raw const value) }
-}
-
-#[inline(always)]
-pub fn stretch(at: u64) -> Option<Stretch> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(at as *const Stretch) }.ok()
 }

@@ -6,9 +6,9 @@
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user, generated};
 use icecore_probe_events::{Connection, FLAG_DATAGRAM, Flow, OUTBOUND, VERDICT_COPY};
 
-use crate::call::{Source, Stretch};
+use crate::call::{Source, stretch};
 use crate::connect::flow;
-use crate::copy::{opaque, stretch};
+use crate::copy::opaque;
 use crate::maps::DATAGRAM;
 
 const AF_INET: u16 = 2;
@@ -71,10 +71,10 @@ fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
         let (head, known) = beginning(source.at, source.len.min(moved))?;
         return (known > 0).then_some((head.to_ne_bytes(), known));
     }
-    let first = stretch(source.vector)?;
+    let first = stretch(source.vector, source.width)?;
     let (mut head, mut known) = beginning(first.at, first.len.min(moved))?;
     if known < 8 && source.vector_len > 1 && moved > known {
-        let second = stretch(source.vector + size_of::<Stretch>() as u64)?;
+        let second = stretch(source.vector + 2 * source.width, source.width)?;
         let (more, behind) = beginning(second.at, second.len.min(moved - known))?;
         head |= more << (8 * known);
         known = (known + behind).min(8);

@@ -9,8 +9,8 @@ use icecore_probe_events::{
     Connection, FLAG_TLS, VERDICT_COPY, VERDICT_IGNORE, VERDICT_TLS, VERDICT_UNDECIDED,
 };
 
-use crate::call::{Source, Stretch};
-use crate::copy::{opaque, stretch};
+use crate::call::{Source, stretch};
+use crate::copy::opaque;
 use crate::maps::{VERDICTS, setting};
 
 /// How the second version of the PROXY protocol begins.
@@ -108,10 +108,10 @@ fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
     let mut source = source;
     let mut looked = 0;
     while source.len == 0 && source.vector_len > 0 && looked < EMPTY_STRETCHES_MAX {
-        let first = stretch(source.vector)?;
+        let first = stretch(source.vector, source.width)?;
         source.at = first.at;
         source.len = first.len;
-        source.vector += size_of::<Stretch>() as u64;
+        source.vector += 2 * source.width;
         source.vector_len -= 1;
         looked += 1;
     }

@@ -18,6 +18,7 @@ mod drops;
 mod go;
 mod look;
 mod maps;
+mod narrow;
 mod process;
 mod profile;
 mod tls;
@@ -33,14 +34,16 @@ use aya_ebpf::programs::{
 use icecore_probe_events::{Counter, FLAG_WAITS, INBOUND, OUTBOUND};
 
 use account::TaskFile;
-use arch::{REGISTERS, number};
-use call::{Call, MESSAGE_LEN_AT, MESSAGE_STRIDE, NOWHERE, Shape, Source};
+use arch::number;
+use call::{Call, NOWHERE, NO_CALL, Shape, Source};
 use connect::{
-    IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, identity_by_number, is_tcp, protocol,
+    IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, identity_by_number, is_tcp, protocol, taken,
 };
 use copy::Moved;
 use maps::{TRACEPOINTS, count, setting};
 
+/// The byte lies beside the stream: of what is sent, the last one.
+const MSG_OOB: u64 = 0x1;
 /// The bytes stay in the socket and will be received again.
 const MSG_PEEK: u64 = 0x2;
 /// The bytes are thrown away and not written to memory.
@@ -63,6 +66,15 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     socket_call(&ctx, INBOUND);
+    0
+}
+
+/// Somebody takes bytes out of a TCP socket. It is asked for what no other hook sees: `splice` to a pipe.
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
+    if task_call().number == number::SPLICE {
+        spliced_from(&ctx);
+    }
     0
 }
 
@@ -174,6 +186,10 @@ fn socket_call(ctx: &BtfTracePointContext, direction: u8) {
         return;
     }
     let call = task_call();
+    let moved = of_stream(direction, moved, call.flags());
+    if moved == 0 {
+        return count(Counter::Peeked);
+    }
     let source = match call.shape() {
         Some((way, _)) if way != direction => NOWHERE,
         _ if flags & MSG_TRUNC != 0 => NOWHERE,
@@ -187,7 +203,7 @@ fn socket_call(ctx: &BtfTracePointContext, direction: u8) {
     record(id, sk, direction, source, moved, name, waits(flags));
 }
 
-/// Counts a call as seen, and filters what is not for us.
+/// Counts a call as seen, and filters what is not for us. `flags` are those of a call that receives.
 #[inline(always)]
 fn counted_in(sk: u64, flags: u64) -> bool {
     count(Counter::Seen);
@@ -200,11 +216,17 @@ fn counted_in(sk: u64, flags: u64) -> bool {
         count(Counter::NotTcp);
         return false;
     }
-    if flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 {
+    if flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 {
         count(Counter::Peeked);
         return false;
     }
     true
+}
+
+/// How many of the bytes that a call has moved belong to the stream, by the flags of the call.
+#[inline(always)]
+fn of_stream(direction: u8, moved: u64, flags: u64) -> u64 {
+    if direction == OUTBOUND { moved - (flags & MSG_OOB) } else { moved }
 }
 
 /// The flag of what is received by who waits for it, by the flags of the call. Without a branch, of
@@ -247,23 +269,40 @@ fn record(
     }
 }
 
-/// The system call that the current task is in. The kernel knows the type behind the pointer, so
-/// its fields are read directly.
+/// The system call that the current task is in; `NO_CALL` where it is in none that moves bytes. The kernel
+/// knows the type behind the pointer, so its fields are read directly.
 #[inline(always)]
 fn task_call() -> Call {
     // SAFETY: both helpers return objects of the current task; the offsets are the kernel's ABI.
     unsafe {
         let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
-        let read = |index: usize| registers.add(REGISTERS[index]).cast::<u64>().read_volatile();
-        Call { number: read(0) as u32, args: [read(1), read(2), read(3), read(4), read(5)] }
+        let read = |at: usize| registers.add(at).cast::<u64>().read_volatile();
+        if arch::in_progress(read) { Call::read(read) } else { NO_CALL }
+    }
+}
+
+/// First rung: `splice` has taken bytes out of a socket, that never were in the caller's memory.
+#[inline(always)]
+fn spliced_from(ctx: &BtfTracePointContext) {
+    let sk: u64 = ctx.arg(0);
+    // SAFETY: the first argument is a socket.
+    let id = unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
+    // Of a connection that is older than the probe, nobody knows how much was taken before.
+    let Some(connection) = entry(id, sk, INBOUND, 0) else { return };
+    // SAFETY: the pointer is valid while the program runs.
+    let moved = taken(unsafe { &*connection }, sk);
+    if moved == 0 {
+        return;
+    }
+    if counted_in(sk, 0) {
+        record(id, sk, INBOUND, NOWHERE, moved, 0, 0);
     }
 }
 
 /// Second rung: any system call has ended.
 #[inline(always)]
 fn system_call(registers: u64, moved: u64) {
-    let read = |index: usize| field::<u64>(registers, REGISTERS[index] as u32).unwrap_or(0);
-    let call = Call { number: read(0) as u32, args: [read(1), read(2), read(3), read(4), read(5)] };
+    let call = Call::read(|at| field::<u64>(registers, at as u32).unwrap_or(0));
     if call.number == number::SPLICE {
         spliced(&call, moved);
         return;
@@ -271,20 +310,21 @@ fn system_call(registers: u64, moved: u64) {
     let Some((direction, shape)) = call.shape() else { return };
     let Some(file) = file(call.args[0]) else { return };
     let Some(sk) = socket_of(file) else { return };
-    let flags = match call.number {
-        number::RECVFROM => call.args[3],
-        number::RECVMSG => call.args[2],
-        _ => 0,
-    };
     if shape == Shape::Messages {
         messages(&call, sk, direction, moved);
         return;
     }
-    if counted_in(sk, flags) {
-        let source = if flags & MSG_TRUNC == 0 { call.source(shape) } else { NOWHERE };
-        let flags = waits(flags | does_not_block(file));
-        record(identity_by_number(sk), sk, direction, source, moved, call.name(shape), flags);
+    let flags = if direction == INBOUND { call.flags() } else { 0 };
+    if !counted_in(sk, flags) {
+        return;
     }
+    let moved = of_stream(direction, moved, call.flags());
+    if moved == 0 {
+        return count(Counter::Peeked);
+    }
+    let source = if flags & MSG_TRUNC == 0 { call.source(shape) } else { NOWHERE };
+    let flags = waits(flags | does_not_block(file));
+    record(identity_by_number(sk), sk, direction, source, moved, call.name(shape), flags);
 }
 
 /// `MSG_DONTWAIT` where a descriptor does not block.
@@ -312,20 +352,18 @@ fn spliced(call: &Call, moved: u64) {
 /// `sendmmsg` and `recvmmsg`: the result counts messages, and each says how long it became.
 #[inline(always)]
 fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
+    let flags = if direction == INBOUND { call.flags() } else { 0 };
     let mut index = 0;
     while index < MESSAGES_MAX {
         if index >= moved {
             break;
         }
-        let at = call.args[1] + index * MESSAGE_STRIDE;
+        let at = call.message_at(index);
+        let Some(len) = call.message_len(index) else { break };
         index += 1;
-        // SAFETY: the helper checks the address.
-        let len =
-            unsafe { aya_ebpf::helpers::bpf_probe_read_user((at + MESSAGE_LEN_AT) as *const u32) };
-        let Ok(len) = len else { break };
-        if len > 0 && counted_in(sk, 0) {
-            let source = call::message(at);
-            record(identity_by_number(sk), sk, direction, source, u64::from(len), call::name(at), 0);
+        if len > 0 && counted_in(sk, flags) {
+            let (source, name) = (call::message(at, call.width), call::name(at, call.width));
+            record(identity_by_number(sk), sk, direction, source, u64::from(len), name, 0);
         }
     }
 }

@@ -220,7 +220,7 @@ pub fn record(call: &TlsCall, socket: Socket, bytes: u64) {
         inner.passed[usize::from(direction & 1)] += bytes;
         return count(Counter::CallsRefused);
     };
-    let source = Source { at: call.at, len: bytes, vector: 0, vector_len: 0 };
+    let source = Source { at: call.at, len: bytes, vector: 0, vector_len: 0, width: 8 };
     let time = if outbound && call.sent != 0 { call.sent } else { now() };
     copy::moved(id, inner, Moved { direction, source, bytes, time, scratch, flags: 0 });
     give_scratch(scratch);

@@ -15,10 +15,14 @@ pub enum Counter {
     Own,
     /// Neither on TCP over IPv4 or IPv6 nor a datagram of DNS.
     NotTcp,
-    /// The bytes were only looked at by their owner and will be seen again.
+    /// The bytes were only looked at by their owner and will be seen again, or lie beside the stream (urgent
+    /// data).
     Peeked,
     /// On a connection where nothing was understood yet, and not copied.
     Undecided,
+    /// On a connection where nothing was understood yet, and no memory of the caller is known to hold the
+    /// bytes: moved by `io_uring`, `sendfile`, `splice` or the kernel itself.
+    Unnamed,
     /// On a connection of which nothing can be learnt.
     Ignored,
     /// Encrypted bytes, which nobody can read.
@@ -55,7 +59,7 @@ pub enum Counter {
 }
 
 /// How many figures there are.
-pub const COUNTERS: usize = 21;
+pub const COUNTERS: usize = 22;
 
 impl Counter {
     /// All of them, in order.
@@ -65,6 +69,7 @@ impl Counter {
         Self::NotTcp,
         Self::Peeked,
         Self::Undecided,
+        Self::Unnamed,
         Self::Ignored,
         Self::Encrypted,
         Self::Unplaced,

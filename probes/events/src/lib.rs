@@ -370,14 +370,16 @@ pub struct Settings {
     pub binprm_filename: u32,
     /// `tcp_sock.snd_una`
     pub tcp_snd_una: u32,
-    /// `tcp_sock.rcv_nxt`
-    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.bytes_acked`
+    pub tcp_bytes_acked: u32,
     /// `tcp_sock.write_seq`
     pub tcp_write_seq: u32,
     /// `tcp_sock.copied_seq`
     pub tcp_copied_seq: u32,
     /// `file.f_flags`
     pub file_flags: u32,
+    /// `task_struct.thread_info.status`, where the processor is an x86
+    pub task_status: u32,
 }
 
 impl Settings {
@@ -476,5 +478,5 @@ const _: () = assert!(size_of::<Piece>() == 144, "no padding");
 const _: () = assert!(size_of::<End>() == 48, "no padding");
 const _: () = assert!(size_of::<Opened>() == 64, "no padding");
 const _: () = assert!(size_of::<Account>() == 168, "no padding");
-const _: () = assert!(size_of::<Settings>() == 59 * 4, "no padding");
+const _: () = assert!(size_of::<Settings>() == 60 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");

@@ -66,13 +66,6 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
     };
     let common = |field| at("sock", &["__sk_common", field]);
     Ok(Settings {
-        own_pid: 0,
-        call_bytes_max: 0,
-        look_bytes_max: 0,
-        handshake_bytes_max: 0,
-        tls: 0,
-        wake_bytes: 0,
-        crowded_bytes: 0,
         sk_family: common("skc_family")?,
         sk_daddr: common("skc_daddr")?,
         sk_rcv_saddr: common("skc_rcv_saddr")?,
@@ -96,7 +89,6 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
         file_private_data: at("file", &["private_data"])?,
         inode_mode: at("inode", &["i_mode"])?,
         socket_sk: at("socket", &["sk"])?,
-        accounts: 0,
         sk_state: common("skc_state")?,
         sk_flags: common("skc_flags")?,
         sk_ack_backlog: at("sock", &["sk_ack_backlog"])?,
@@ -121,9 +113,15 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
         signal_oom_mm: at("signal_struct", &["oom_mm"])?,
         binprm_filename: at("linux_binprm", &["filename"])?,
         tcp_snd_una: at("tcp_sock", &["snd_una"])?,
-        tcp_rcv_nxt: at("tcp_sock", &["rcv_nxt"])?,
+        tcp_bytes_acked: at("tcp_sock", &["bytes_acked"])?,
         tcp_write_seq: at("tcp_sock", &["write_seq"])?,
         tcp_copied_seq: at("tcp_sock", &["copied_seq"])?,
         file_flags: at("file", &["f_flags"])?,
+        task_status: if cfg!(target_arch = "x86_64") {
+            at("task_struct", &["thread_info", "status"])?
+        } else {
+            0
+        },
+        ..Settings::default()
     })
 }

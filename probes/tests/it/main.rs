@@ -22,4 +22,5 @@ mod rules;
 mod tls;
 mod tls_go;
 mod watch;
+mod ways;
 mod websocket;

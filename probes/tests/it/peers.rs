@@ -64,8 +64,10 @@ pub(crate) fn check_figures(registry: &Registry) {
     assert_eq!(submitted, followed + ignored);
     let calls =
         |outcome: &str| value(&format!("icecore_probes_calls_total{{outcome=\"{outcome}\"}}"));
-    let filtered =
-        ["own", "not_tcp", "peeked", "undecided", "ignored", "encrypted", "unplaced", "untracked"];
+    let filtered = [
+        "own", "not_tcp", "peeked", "undecided", "unnamed", "ignored", "encrypted", "unplaced",
+        "untracked",
+    ];
     let outcomes: u64 = filtered.iter().chain(&["submitted", "refused"]).map(|it| calls(it)).sum();
     assert_eq!(value("icecore_probes_calls_seen_total"), outcomes);
 }

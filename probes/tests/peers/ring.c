@@ -1,0 +1,168 @@
+/*
+ * Makes requests whose bytes the kernel moves by io_uring, then one by ordinary calls, and prints what it
+ * did, a line of JSON each: ["ring" or "plain", local port, bytes sent, bytes received, record], the record
+ * as web_client.py has it.
+ *
+ *   ring PORT          the server's port
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/io_uring.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A ring of one entry at a time. */
+struct ring {
+	int fd;
+	struct io_uring_params params;
+	char *rings;
+	struct io_uring_sqe *entries;
+};
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static unsigned *at(struct ring *ring, unsigned offset) { return (unsigned *)(ring->rings + offset); }
+
+static struct ring make(unsigned flags)
+{
+	struct ring ring = { .params = { .flags = flags, .sq_thread_idle = 200 } };
+	ring.fd = syscall(SYS_io_uring_setup, 4, &ring.params);
+	if (ring.fd < 0)
+		fail("no io_uring here");
+	if (!(ring.params.features & IORING_FEAT_SINGLE_MMAP))
+		fail("too old an io_uring");
+	size_t bytes = 1 << 16;
+	ring.rings = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd, IORING_OFF_SQ_RING);
+	ring.entries = mmap(NULL, 4 * sizeof *ring.entries, PROT_READ | PROT_WRITE, MAP_SHARED, ring.fd, IORING_OFF_SQES);
+	if (ring.rings == MAP_FAILED || ring.entries == MAP_FAILED)
+		fail("mmap");
+	return ring;
+}
+
+static void submit(struct ring *ring, int opcode, int fd, void *data, size_t len, unsigned flags)
+{
+	unsigned tail = *at(ring, ring->params.sq_off.tail), index = tail & *at(ring, ring->params.sq_off.ring_mask);
+	ring->entries[index] = (struct io_uring_sqe){ .opcode = opcode, .flags = flags, .fd = fd, .addr = (unsigned long)data, .len = len };
+	at(ring, ring->params.sq_off.array)[index] = index;
+	__atomic_store_n(at(ring, ring->params.sq_off.tail), tail + 1, __ATOMIC_SEQ_CST);
+	unsigned how = ring->params.flags & IORING_SETUP_SQPOLL ? IORING_ENTER_SQ_WAKEUP : 0;
+	if (syscall(SYS_io_uring_enter, ring->fd, 1, 0, how, NULL, 0) < 0)
+		fail("io_uring_enter");
+}
+
+static long result(struct ring *ring)
+{
+	unsigned head = *at(ring, ring->params.cq_off.head);
+	while (__atomic_load_n(at(ring, ring->params.cq_off.tail), __ATOMIC_ACQUIRE) == head)
+		if (syscall(SYS_io_uring_enter, ring->fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0 && errno != EINTR)
+			fail("io_uring_enter");
+	struct io_uring_cqe *cqes = (struct io_uring_cqe *)(ring->rings + ring->params.cq_off.cqes);
+	long result = cqes[head & *at(ring, ring->params.cq_off.ring_mask)].res;
+	__atomic_store_n(at(ring, ring->params.cq_off.head), head + 1, __ATOMIC_RELEASE);
+	if (result <= 0) {
+		errno = -result;
+		fail("an operation");
+	}
+	return result;
+}
+
+/* While this thread waits for a pipe, what was asked of the ring is done by it, in between. What would be
+ * read from the pipe has its place here, and looks like a request. */
+static char decoy[1 << 16] = "GET /decoy?number=1 HTTP/1.1\r\nHost: decoy\r\n\r\n";
+static int ends[2];
+
+static void *write_late(void *unused)
+{
+	usleep(300000);
+	return write(ends[1], "x", 1) == 1 ? NULL : unused;
+}
+
+static void wait_elsewhere(void)
+{
+	pthread_t writer;
+	pthread_create(&writer, NULL, write_late, NULL);
+	if (read(ends[0], decoy, sizeof decoy) != 1)
+		fail("pipe");
+	pthread_join(writer, NULL);
+	decoy[0] = 'G';
+}
+
+static unsigned long long now(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_REALTIME, &time);
+	return time.tv_sec * 1000000000ULL + time.tv_nsec;
+}
+
+enum way { BY_RING, BY_WORKER, IN_BETWEEN, PLAIN };
+static char answer[1 << 18], question[256];
+static int port, number = 1;
+
+static int reach(unsigned *local)
+{
+	struct sockaddr_in server = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) != 0)
+		fail("connect");
+	socklen_t len = sizeof server;
+	getsockname(fd, (struct sockaddr *)&server, &len);
+	*local = ntohs(server.sin_port);
+	return fd;
+}
+
+static void ask(struct ring *ring, enum way way)
+{
+	unsigned local, size = 5000;
+	int fd = reach(&local);
+	unsigned long long start = now();
+	long sent = snprintf(question, sizeof question, "GET /bytes/%u?number=%d HTTP/1.1\r\nHost: ring\r\n\r\n", size, number);
+	unsigned flags = way == BY_WORKER ? IOSQE_ASYNC : 0;
+	if (way == PLAIN && send(fd, question, sent, 0) != sent)
+		fail("send");
+	if (way != PLAIN) {
+		submit(ring, IORING_OP_SEND, fd, question, sent, flags);
+		if (result(ring) != sent)
+			fail("sent too little");
+	}
+	long got = 0;
+	while (!memmem(answer, got, "\r\n\r\n", 4) || answer + got < (char *)memmem(answer, got, "\r\n\r\n", 4) + 4 + size) {
+		if (way == PLAIN) {
+			long more = recv(fd, answer + got, sizeof answer - got, 0);
+			got += more > 0 ? more : (fail("recv"), 0);
+			continue;
+		}
+		submit(ring, IORING_OP_RECV, fd, answer + got, sizeof answer - got, flags);
+		if (way == IN_BETWEEN && got == 0)
+			wait_elsewhere();
+		got += result(ring);
+	}
+	printf("[\"%s\", %u, %ld, %ld, [%d, %d, \"GET\", \"/bytes/%u\", 200, 0, %u, %llu, %llu]]\n", way == PLAIN ? "plain" : "ring",
+	       local, sent, got, number++, port, size, size, start, now());
+	close(fd);
+}
+
+int main(int count, char **arguments)
+{
+	if (count != 2 || pipe(ends) != 0)
+		return 2;
+	port = atoi(arguments[1]);
+	struct ring ring = make(0), polled = make(IORING_SETUP_SQPOLL);
+	ask(&ring, BY_RING);
+	ask(&ring, BY_WORKER);
+	ask(&ring, IN_BETWEEN);
+	ask(&polled, BY_RING);
+	ask(&ring, PLAIN);
+	return 0;
+}
