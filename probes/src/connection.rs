@@ -2,6 +2,7 @@
 
 mod datagrams;
 mod handshake;
+mod numbers;
 mod stream;
 mod table;
 

@@ -234,12 +234,11 @@ fn tls_finding(config: &TlsConfig) -> Finding {
         return Finding { name, level: Level::Limited, detail, hint };
     }
     let installed = tls::installed().join(", ");
-    let detail = match installed.as_str() {
-        "" => "read in Go programs and where processes use one; none is installed here".to_owned(),
-        names => {
-            format!("read in Go programs and where processes use one; installed here: {names}")
-        }
-    };
+    let installed = if installed.is_empty() { "none" } else { &installed };
+    let detail = format!(
+        "read in Go programs and where processes use one (icecore_probes_tls_connections counts those that are not read); \
+         installed here: {installed}"
+    );
     Finding { name, level: Level::Good, detail, hint: None }
 }
 

@@ -55,6 +55,8 @@ enum Fate {
     Memory,
     Expired,
     Replaced,
+    Read,
+    Unread,
 }
 
 label_names!(Fate {
@@ -75,6 +77,8 @@ label_names!(Fate {
     Memory => "memory",
     Expired => "expired",
     Replaced => "replaced",
+    Read => "read",
+    Unread => "unread",
 });
 
 type Counts = Family<Outcome, Counter>;
@@ -96,6 +100,7 @@ pub(crate) struct Metrics {
     gap_bytes: Counter,
     connections: Gauge,
     connections_given_up: Counts,
+    tls_connections: Counts,
 }
 
 impl Metrics {
@@ -129,6 +134,8 @@ impl Metrics {
         family("icecore_probes_pieces", pieces, &metrics.pieces);
         let given_up = "Connections that were given up before their end was seen";
         family("icecore_probes_connections_given_up", given_up, &metrics.connections_given_up);
+        let tls = "Connections with TLS that have ended, by whether something inside was seen";
+        family("icecore_probes_tls_connections", tls, &metrics.tls_connections);
         let connections = metrics.connections.clone();
         registry.register("icecore_probes_connections", "Connections followed", connections);
         metrics
@@ -179,6 +186,8 @@ impl Metrics {
             evicted_for_memory,
             expired,
             replaced,
+            tls_read,
+            tls_unread,
         } = table;
         add(&self.pieces, Fate::Followed, pieces_followed);
         add(&self.pieces, Fate::Ignored, pieces_ignored);
@@ -188,6 +197,8 @@ impl Metrics {
         add(&self.connections_given_up, Fate::Memory, evicted_for_memory);
         add(&self.connections_given_up, Fate::Expired, expired);
         add(&self.connections_given_up, Fate::Replaced, replaced);
+        add(&self.tls_connections, Fate::Read, tls_read);
+        add(&self.tls_connections, Fate::Unread, tls_unread);
     }
 }
 

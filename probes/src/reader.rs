@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use icecore_probe_events::{
     Account, COUNTERS, Connection, FLAG_DATAGRAM, FLAG_TLS, Piece, ProcessEvent, Record, Told,
-    VERDICT_COPY, VERDICT_IGNORE, VERDICT_WATCH,
+    VERDICT_COPY, VERDICT_IGNORE, VERDICT_TLS, VERDICT_WATCH,
 };
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -313,9 +313,9 @@ impl Follower {
                 return;
             }
             pipeline.process_seen(piece.owner.pid, piece.owner.started);
-            if piece.flags & FLAG_TLS != 0 {
-                hints.talks_tls(piece.owner.pid);
-            }
+        }
+        if piece.flags & FLAG_TLS != 0 && (news || table.turns_to_tls(piece)) {
+            hints.talks_tls(piece.owner.pid);
         }
         let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
         let verdict = table.feed(piece, payload, clock, &mut sink);
@@ -410,7 +410,8 @@ fn tell(maps: &mut Maps, piece: &Piece, verdict: u32) {
 fn ignore(maps: &mut Maps, piece: &Piece) {
     let Ok(bytes) = maps.connections.get(&piece.connection, 0) else { return };
     let connection = Connection::from_bytes(bytes);
-    if connection.generation != piece.generation {
+    // What is inside TLS is another matter, which the kernel programs may have found out meanwhile.
+    if connection.generation != piece.generation || connection.verdict == VERDICT_TLS {
         return;
     }
     let ignored = Connection { verdict: VERDICT_IGNORE, ..connection };

@@ -51,9 +51,12 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
     let mut wanted = bytes.min(u64::from(setting!(call_bytes_max)));
     let call_flags = flags;
     let mut flags = connection.flags | call_flags;
-    if connection.verdict != VERDICT_COPY {
+    if connection.verdict != VERDICT_COPY || look::is_early(connection, bytes) {
         let looked = look::at(id, connection, source, bytes);
-        tls::passed(id, connection, direction);
+        // Who talks in clear text within a call of a library does not do it for its session.
+        if connection.verdict != VERDICT_COPY {
+            tls::passed(id, connection, direction);
+        }
         if looked == 0 {
             return count(left_out(connection.verdict, &source));
         }

@@ -21,6 +21,11 @@ const AMQP: [u8; 8] = *b"AMQP\0\0\x09\x01";
 
 /// The kind of a TLS record that belongs to a handshake.
 const HANDSHAKE: u8 = 0x16;
+/// The message with which a client begins one.
+const CLIENT_HELLO: u8 = 1;
+/// Within so many bytes, both ways together, a connection may turn to TLS that began as something else: by a
+/// wish of the client, or since a proxy has made it a tunnel.
+const EARLY_BYTES_MAX: u64 = 4 << 10;
 /// Stretches that are looked at for the first byte of a call.
 const EMPTY_STRETCHES_MAX: u32 = 4;
 /// What a TLS record may hold: 16 KiB, and 2 KiB that compression and encryption may add.
@@ -33,23 +38,33 @@ pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u
     if connection.verdict == VERDICT_TLS {
         return handshake(connection, moved);
     }
-    // SAFETY: the value is copied out at once.
-    let told = unsafe { VERDICTS.get(&id) }.copied();
-    if let Some(told) = told {
-        if told.generation == connection.generation && connection.verdict != VERDICT_IGNORE {
-            connection.verdict = told.verdict;
+    let known_already = connection.verdict == VERDICT_COPY;
+    if !known_already {
+        // SAFETY: the value is copied out at once.
+        let told = unsafe { VERDICTS.get(&id) }.copied();
+        if let Some(told) = told {
+            if told.generation == connection.generation && connection.verdict != VERDICT_IGNORE {
+                connection.verdict = told.verdict;
+            }
+        }
+        if connection.verdict == VERDICT_COPY {
+            return moved;
         }
     }
-    if connection.verdict == VERDICT_COPY {
-        return moved;
-    }
-    let Some((head, known)) = head(source, moved) else { return 0 };
+    let Some((head, known)) = head(source, moved) else {
+        return if known_already { moved } else { 0 };
+    };
     let like = looks_like(u64::from_le_bytes(head), known);
-    if like & RECORD != 0 {
+    let wanted = if known_already { HELLO } else { RECORD };
+    if like & wanted != 0 {
         // The agent's own talk to its receiver is inside TLS as well, and is told by its addresses.
-        let begins = like & RECORD_OF_HANDSHAKE != 0 && connection.verdict == VERDICT_UNDECIDED;
+        let first = connection.verdict == VERDICT_UNDECIDED || is_early(connection, moved);
+        let begins = like & RECORD_OF_HANDSHAKE != 0 && first;
         encrypted(connection, if begins { 0 } else { u32::MAX });
         return handshake(connection, moved);
+    }
+    if known_already {
+        return moved;
     }
     if connection.verdict == VERDICT_IGNORE {
         return 0;
@@ -71,6 +86,13 @@ pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u
     allowed
 }
 
+/// So little had passed before this call that what comes now may turn the connection to TLS.
+#[inline(always)]
+pub fn is_early(connection: &Connection, moved: u64) -> bool {
+    let [received, sent] = connection.passed;
+    setting!(tls) != 0 && received + sent - moved <= EARLY_BYTES_MAX
+}
+
 /// A record of TLS, and one that belongs to a handshake.
 const RECORD: u64 = 1;
 const RECORD_OF_HANDSHAKE: u64 = 2;
@@ -78,6 +100,8 @@ const RECORD_OF_HANDSHAKE: u64 = 2;
 const BEGINS: u64 = 4;
 /// A request, among other things.
 const MAY_BEGIN: u64 = 8;
+/// Without much doubt, the record with which a client begins a handshake.
+const HELLO: u64 = 16;
 
 /// What the first bytes of a call look like, of which so many are known. The verifier goes through this
 /// once, apart from its callers, which it goes through on every path that leads there.
@@ -91,6 +115,9 @@ pub extern "C" fn looks_like(head: u64, known: u64) -> u64 {
         like |= RECORD;
         if head[0] == HANDSHAKE {
             like |= RECORD_OF_HANDSHAKE;
+            if is_hello(head, known) {
+                like |= HELLO;
+            }
         }
     }
     if begins_like_http(head, known) || begins_clearly(head, known) {
@@ -222,6 +249,16 @@ fn is_tls(head: [u8; 8], known: u64) -> bool {
     let len = u16::from_be_bytes([high, low]);
     let within = len > 0 && len <= RECORD_BYTES_MAX;
     known >= 5 && kind >= 0x14 && kind <= 0x17 && major == 3 && minor <= 4 && within
+}
+
+/// A record of a handshake holds the client's first message and nothing else; or its head was taken by
+/// itself, as OpenSSL does it.
+#[inline(always)]
+fn is_hello(head: [u8; 8], known: u64) -> bool {
+    let [_, _, _, high, low, message, longest, longer] = head;
+    let len = u16::from_be_bytes([high, low]);
+    let of_message = u16::from_be_bytes([longest, longer]);
+    known == 5 || known == 8 && message == CLIENT_HELLO && of_message == len.wrapping_sub(4) >> 8
 }
 
 /// A connection is known to carry TLS, of whose handshake so much was copied already.

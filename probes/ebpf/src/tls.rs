@@ -42,6 +42,9 @@ static TLS_READY: Array<u64> = Array::with_max_entries(64, 0);
 #[map]
 static TLS_NUMBER: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// `PR_MSG_PEEK`
+const PEEK: u64 = 2;
+
 /// A call that has not returned.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -100,6 +103,9 @@ pub fn enter(ctx: &ProbeContext) {
         let _ = TLS_SESSIONS.remove(&Session { at: session, pid: thread >> 32 });
         return;
     }
+    if shape & shape::MAY_PEEK != 0 && ctx.arg::<u64>(3).unwrap_or(0) & PEEK != 0 {
+        return;
+    }
     let apart = shape & shape::COUNT_APART != 0;
     let call = TlsCall {
         shape,
@@ -120,6 +126,9 @@ pub fn leave(ctx: &RetProbeContext) {
     // SAFETY: the value is copied out at once.
     let Some(call) = (unsafe { TLS_CALLS.get(&thread) }).copied() else { return };
     let _ = TLS_CALLS.remove(&thread);
+    if call.shape & shape::TLS_OR_NOT != 0 && is_tls(call.connection, call.session) == 0 {
+        return;
+    }
     let socket = socket(thread, &call);
     let moved = moved(&call, ctx.ret());
     if moved == 0 || call.shape & shape::KIND == shape::TOUCH {
@@ -181,6 +190,25 @@ fn socket(thread: u64, call: &TlsCall) -> Socket {
     let session = Session { at: call.session, pid: thread >> 32 };
     let _ = TLS_SESSIONS.insert(&session, &received, 0);
     received
+}
+
+/// 1: a call that may as well move a file, or clear text, is one of TLS: that was seen on the socket which
+/// the call has used, or else (0: it has used none) an earlier call of its session. Apart from its caller, of
+/// whose variables the compiler would leave some unset.
+// SAFETY: the name is that of no other function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn is_tls(connection: u64, session: u64) -> u64 {
+    // SAFETY: fields are read at once, and the value is copied out.
+    let is = unsafe {
+        if connection != 0 {
+            CONNECTIONS.get(&connection).is_some_and(|outer| outer.verdict == VERDICT_TLS)
+        } else {
+            let session = Session { at: session, pid: bpf_get_current_pid_tgid() >> 32 };
+            TLS_SESSIONS.get(&session).copied().is_some_and(|known| is_current(&known))
+        }
+    };
+    u64::from(is)
 }
 
 /// A connection as it stands in the table now.

@@ -406,6 +406,10 @@ pub mod shape {
     pub const KIND: u64 = 3;
     /// How many bytes were moved is written to where the fourth argument points, and the result is 1.
     pub const COUNT_APART: u64 = 4;
+    /// It moves files and clear text as well: it counts only where its socket was seen to carry TLS.
+    pub const TLS_OR_NOT: u64 = 8;
+    /// Its fourth argument has flags, of which 2 says that the bytes are only looked at.
+    pub const MAY_PEEK: u64 = 16;
     /// Where the index of the library begins.
     pub const LIBRARY_SHIFT: u32 = 32;
 }

@@ -14,6 +14,7 @@ use icecore_probe_events::{
 };
 
 use super::handshake::Handshake;
+use super::numbers::{place_of, sequences};
 use super::stream::{Place, Stream};
 use crate::budget::{Holder, Memory};
 use crate::clock::WallClock;
@@ -58,6 +59,8 @@ pub(crate) struct Figures {
     pub(crate) evicted_for_memory: u64,
     pub(crate) expired: u64,
     pub(crate) replaced: u64,
+    pub(crate) tls_read: u64,
+    pub(crate) tls_unread: u64,
 }
 
 /// Pieces of a connection after which it is weighed anew, and bytes, whichever comes first.
@@ -82,6 +85,8 @@ struct Tracked {
     ignored: bool,
     /// It carries TLS. What is inside is followed as a connection of its own.
     handshake: Option<Handshake>,
+    /// Something of what is inside was seen.
+    inside_seen: bool,
 }
 
 /// A connection, and the request that was sent on it last, while it is not answered.
@@ -162,13 +167,22 @@ impl Table {
         let limits = Arc::clone(&self.config.limits);
         let mut tracked = Tracked::new(piece, limits, clock);
         if piece.flags & FLAG_PLAIN != 0 {
-            let outer = self.tracked.get(&(piece.connection ^ PLAIN));
-            let handshake = outer.and_then(|outer| outer.handshake.as_ref());
+            let outer = self.tracked.get_mut(&(piece.connection ^ PLAIN));
+            let handshake = outer.and_then(|outer| {
+                outer.inside_seen = true;
+                outer.handshake.as_ref()
+            });
             tracked.info.cookie = piece.connection ^ PLAIN;
             tracked.info.tls = Some(handshake.map(Handshake::tls).cloned().unwrap_or_default());
         }
         self.tracked.insert(piece.connection, tracked);
         true
+    }
+
+    /// Nothing of a handshake was seen before this piece of one.
+    pub(crate) fn turns_to_tls(&self, piece: &Piece) -> bool {
+        let known = self.tracked.get(&piece.connection);
+        known.is_some_and(|tracked| tracked.handshake.is_none())
     }
 
     /// Feeds a piece of a connection that [`Table::begin`] was told of.
@@ -183,14 +197,18 @@ impl Table {
             return Verdict::Ignored;
         };
         tracked.last_seen = piece.time;
+        let direction = direction(piece);
+        // Whatever was understood before: a connection may have turned to it.
+        let shakes_hands = piece.flags & FLAG_TLS != 0;
+        if shakes_hands {
+            tracked.shake_hands(piece, direction, payload);
+        }
         if tracked.ignored {
             self.figures.pieces_ignored += 1;
             return Verdict::Ignored;
         }
         self.figures.pieces_followed += 1;
-        let direction = direction(piece);
-        if piece.flags & FLAG_TLS != 0 {
-            tracked.shake_hands(piece, direction, payload);
+        if shakes_hands {
             return Verdict::Same;
         }
         let time = clock.wall(piece.time);
@@ -221,7 +239,8 @@ impl Table {
     /// Nothing more is to be learnt of a connection, whatever it carries.
     pub(crate) fn ignore(&mut self, connection: u64) {
         if let Some(tracked) = self.tracked.get_mut(&connection) {
-            tracked.ignored = true;
+            // The agent's own talk, whose inside nobody misses.
+            (tracked.ignored, tracked.inside_seen) = (true, true);
         }
     }
 
@@ -310,6 +329,10 @@ impl Table {
     fn close(&mut self, connection: u64, time: u64, closing: Closing, sink: Sink<'_>) {
         let Some(mut tracked) = self.tracked.remove(&connection) else { return };
         self.config.memory.change(Holder::Connections, tracked.held_bytes, 0);
+        if tracked.handshake.is_some_and(|handshake| handshake.tls().version.is_some()) {
+            self.figures.tls_read += u64::from(tracked.inside_seen);
+            self.figures.tls_unread += u64::from(!tracked.inside_seen);
+        }
         tracked.following.close(time, closing, &mut self.exchanges);
         self.counts.add(tracked.following.take_counts());
         self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
@@ -333,6 +356,7 @@ impl Tracked {
             watched: false,
             ignored: false,
             handshake: None,
+            inside_seen: false,
         }
     }
 
@@ -438,26 +462,6 @@ pub(super) fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
         comm: comm(&piece.owner),
         tls: None,
     }
-}
-
-/// See [`Newest::place`].
-fn place_of(piece: &Piece) -> Option<u64> {
-    let [received, sent] = piece.sequences;
-    let (this, other) = match direction(piece) {
-        Direction::Inbound => (received, sent),
-        Direction::Outbound => (sent, received),
-    };
-    let number = |first: u32, passed: u64| u64::from(first).wrapping_add(passed) & 0xffff_ffff;
-    let place = number(this, piece.position) << 32 | number(other, piece.position_other);
-    // What is inside TLS is not numbered.
-    (piece.flags & FLAG_PLAIN == 0).then_some(place)
-}
-
-/// In the same order at both ends.
-fn sequences(piece: &Piece) -> Option<u64> {
-    let [sent, received] = piece.sequences;
-    let (low, high) = (sent.min(received), sent.max(received));
-    (high > 0).then_some(u64::from(low) << 32 | u64::from(high))
 }
 
 /// An IPv4 address that an IPv6 socket carries is given as what it is.

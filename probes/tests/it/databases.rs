@@ -3,7 +3,7 @@
 
 mod compare;
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,6 +12,7 @@ use icecore_probes::protocol::Statements;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use crate::peers::{Peer, free_port, listening};
+use crate::tls::certificate;
 use crate::watch::watched;
 use compare::{Record, check_spans};
 
@@ -80,9 +81,34 @@ async fn redis() {
 /// Guarantees: a span on each side for each statement, with its text, status and order.
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres() {
+    check_postgres(&[]).await;
+}
+
+/// Scenario: the same, where the server grants the wish for encryption, so that a connection turns to TLS
+/// after its first message.
+/// Guarantees: the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_turns_to_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some([certificate, key]) = certificate(folder.path()) else { return };
+    let files = [&certificate, &key].map(|path| path.to_string_lossy().into_owned());
+    // The server goes on as another user, who must own its key.
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    drop(Command::new("chown").arg("postgres").args(&files).status());
+    let [certificate, key] = files;
+    let settings = [
+        "ssl=on".to_owned(),
+        format!("ssl_cert_file={certificate}"),
+        format!("ssl_key_file={key}"),
+    ];
+    check_postgres(&settings).await;
+}
+
+async fn check_postgres(settings: &[String]) {
     let port = free_port();
     let folder = tempfile::tempdir().unwrap();
-    let Some(_server) = postgres_server(folder.path(), port) else { return };
+    let Some(_server) = postgres_server(folder.path(), port, settings) else { return };
     listening(port).await;
     let made = Command::new("psql")
         .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string(), "-U", "tester", "postgres"])
@@ -94,7 +120,7 @@ async fn postgres() {
 }
 
 /// PostgreSQL does not run as root: then as the user that its package makes.
-fn postgres_server(folder: &Path, port: u16) -> Option<Peer> {
+fn postgres_server(folder: &Path, port: u16, settings: &[String]) -> Option<Peer> {
     let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") else {
         println!("skipped: PostgreSQL is not installed");
         return None;
@@ -121,6 +147,7 @@ fn postgres_server(folder: &Path, port: u16) -> Option<Peer> {
     assert!(made.unwrap().success());
     let mut server = as_postgres("postgres");
     server.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
+    server.args(settings.iter().flat_map(|setting| ["-c", setting]));
     let sockets = format!("unix_socket_directories={}", folder.display());
     Some(Peer(server.args(["-c", &sockets]).spawn().unwrap()))
 }

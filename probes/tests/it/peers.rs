@@ -65,7 +65,14 @@ pub(crate) fn check_figures(registry: &Registry) {
     let calls =
         |outcome: &str| value(&format!("icecore_probes_calls_total{{outcome=\"{outcome}\"}}"));
     let filtered = [
-        "own", "not_tcp", "peeked", "undecided", "unnamed", "ignored", "encrypted", "unplaced",
+        "own",
+        "not_tcp",
+        "peeked",
+        "undecided",
+        "unnamed",
+        "ignored",
+        "encrypted",
+        "unplaced",
         "untracked",
     ];
     let outcomes: u64 = filtered.iter().chain(&["submitted", "refused"]).map(|it| calls(it)).sum();
@@ -122,6 +129,13 @@ pub(crate) fn built(name: &str) -> Option<PathBuf> {
         println!("skipped: no {name} (`./dev peers` makes it)");
     }
     path
+}
+
+/// Where the packages of that Python are; none where it is the system's.
+pub(crate) fn packages() -> Option<PathBuf> {
+    let library = interpreter().parent()?.parent()?.join("lib");
+    let versions = std::fs::read_dir(library).ok()?.flatten();
+    versions.map(|version| version.path().join("site-packages")).find(|path| path.exists())
 }
 
 /// A port of loopback that nobody has.

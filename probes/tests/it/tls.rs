@@ -10,8 +10,8 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::Value;
 
-use crate::peers::{Peer, line, python};
-use crate::receiver::{Received, text};
+use crate::peers::{Peer, line, packages, python};
+use crate::receiver::{Received, shown, text};
 use crate::requests::{check_spans, nginx, of_ports};
 use crate::watch::{on, watched};
 
@@ -45,9 +45,78 @@ async fn node_and_gnutls() {
     let folder = tempfile::tempdir().unwrap();
     let Some(pair) = certificate(folder.path()) else { return };
     let (_nginx, nginx_port) = nginx(folder.path(), "ssl", &directives(&pair)).await;
-    let Some((_node, node_port)) = node_server(&pair) else { return };
+    let Some((_node, node_port)) = node_server(Path::new("node"), &pair) else { return };
     let ports = [nginx_port, node_port];
     check("tls_others.py", ports, Config::default()).await;
+}
+
+/// Scenario: nginx, reached through a proxy that makes tunnels: each connection of the client's begins with a
+/// request in clear text, and turns to TLS behind it.
+/// Guarantees: as above.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_that_turns_to_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(pair) = certificate(folder.path()) else { return };
+    let (_nginx, nginx_port) = nginx(folder.path(), "ssl", &directives(&pair)).await;
+    let (_proxy, mut lines) = python("edges_server.py", &[]);
+    let proxy_port: u16 = line(&mut lines).trim().parse().unwrap();
+    check("tls_tunnel.py", [nginx_port, proxy_port], Config::default()).await;
+}
+
+/// Scenario: nginx, and a server in an old Node.js with OpenSSL 1.1, hit by that Node.js over four kept-alive
+/// connections at once, and through a shared library of OpenSSL 1.1.
+/// Guarantees: as above.
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_1_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(pair) = certificate(folder.path()) else { return };
+    let (_nginx, nginx_port) = nginx(folder.path(), "ssl", &directives(&pair)).await;
+    let old = packages().map(|packages| packages.join("nodejs/bin/node"));
+    let old = old.unwrap_or_else(|| PathBuf::from("no old node"));
+    let Some((_node, node_port)) = node_server(&old, &pair) else { return };
+    let ports = [nginx_port, node_port];
+    check("tls_old.py", ports, Config::default()).await;
+}
+
+/// Scenario: gRPC inside TLS, by a library that has BoringSSL within and no symbols.
+/// Guarantees: nothing is told of what cannot be read, but each connection has its record, and a metric
+/// counts it as one that is not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(pair) = certificate(folder.path()) else { return };
+    let [certificate, key] = pair.map(|path| path.to_string_lossy().into_owned());
+    let (_server, mut lines) = python("grpc_server.py", &[certificate.clone(), key]);
+    // Where there is no gRPC for Python, its client says so.
+    let port: u16 = line(&mut lines).trim().parse().unwrap_or(1);
+    let (arguments, ports) = ([port.to_string(), certificate], [port]);
+    let watched = watched::<String>(Config::default(), "tls_grpc.py", &arguments, &ports, 0);
+    let Some((methods, received, registry)) = watched.await else { return };
+    assert_eq!(methods.len(), 20);
+    assert!(of_ports(&received, &[port]).is_empty());
+    assert!(!received.told().contains("shop.Hidden"));
+    let port = port.to_string();
+    let records = received.events("icecore.network.connection");
+    let of_client = |key: &str| {
+        records.iter().any(|(_, it)| shown(&it.attributes, key).as_ref() == Some(&port))
+    };
+    assert!(of_client("network.peer.port"), "{records:?}");
+    let mut figures = String::new();
+    prometheus_client::encoding::text::encode(&mut figures, &registry).unwrap();
+    let unread = "icecore_probes_tls_connections_total{outcome=\"unread\"} ";
+    let unread = figures.lines().find_map(|line| line.strip_prefix(unread));
+    // Both ends of it.
+    assert!(unread.unwrap().parse::<u64>().unwrap() >= 2, "{figures}");
+}
+
+/// Scenario: nginx and a Python server under OpenSSL, hit by the libcurl that is built for NSS, from two threads in
+/// turn; the library on which NSS stands moves a file that looks like a request, and clear text, meanwhile.
+/// Guarantees: as above, and nothing of the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn nss() {
+    if let Some(received) = check_python("tls_nss.py", Config::default()).await {
+        assert!(!received.told().contains("decoy"), "a file was taken for a request");
+    }
 }
 
 /// Scenario: a Python client in a mount namespace of its own, where alone its copy of OpenSSL lies; it loads
@@ -62,15 +131,15 @@ async fn check_openssl(rung: RungChoice) {
     check_python("tls_client.py", on(rung)).await;
 }
 
-/// A client in Python, of nginx and of a server in Python.
-async fn check_python(client: &str, config: Config) {
+/// A client in Python, of nginx and of a server in Python; what was received, unless something is missing.
+async fn check_python(client: &str, config: Config) -> Option<Received> {
     let folder = tempfile::tempdir().unwrap();
-    let Some(pair) = certificate(folder.path()) else { return };
+    let pair = certificate(folder.path())?;
     let (_nginx, nginx_port) = nginx(folder.path(), "ssl http2", &directives(&pair)).await;
     let arguments = pair.map(|path| path.to_string_lossy().into_owned());
     let (_server, mut server_lines) = python("web_server.py", &arguments);
     let python_port: u16 = line(&mut server_lines).trim().parse().unwrap();
-    check(client, [nginx_port, python_port], config).await;
+    check(client, [nginx_port, python_port], config).await
 }
 
 /// What nginx has to be told of TLS.
@@ -82,14 +151,14 @@ fn directives([certificate, key]: &[PathBuf; 2]) -> String {
 }
 
 /// A server in Node.js; none, and said so, where that is not installed.
-fn node_server(pair: &[PathBuf; 2]) -> Option<(Peer, u16)> {
+fn node_server(program: &Path, pair: &[PathBuf; 2]) -> Option<(Peer, u16)> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/tls_node.js");
-    let mut command = Command::new("node");
+    let mut command = Command::new(program);
     command.arg(script).arg("serve").args(pair).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            println!("skipped: node cannot be started: {error}");
+            println!("skipped: {} cannot be started: {error}", program.display());
             return None;
         }
     };
@@ -99,16 +168,17 @@ fn node_server(pair: &[PathBuf; 2]) -> Option<(Peer, u16)> {
 }
 
 /// Runs a client under the agent, and compares.
-async fn check(client: &str, ports: [u16; 2], config: Config) {
+async fn check(client: &str, ports: [u16; 2], config: Config) -> Option<Received> {
     let arguments = [ports[0].to_string(), ports[1].to_string(), REQUESTS.to_string()];
     let watched = watched::<Value>(config, client, &arguments, &ports, 2);
-    let Some((rows, received, _)) = watched.await else { return };
+    let (rows, received, _) = watched.await?;
     assert!(rows.len() >= 200, "{} requests", rows.len());
     for kind in [SpanKind::Server, SpanKind::Client] {
         check_spans(&received, &ports, &rows, kind);
         rows.iter().for_each(|row| check_tls(&received, ports, row, kind));
     }
     println!("{} requests on both sides", rows.len());
+    Some(received)
 }
 
 /// What is known of the connection stands on the span.

@@ -1,4 +1,5 @@
-"""A gRPC server without TLS; prints its port. Methods are told by the letters they begin with:
+"""A gRPC server; prints its port. With `CERTIFICATE KEY` it speaks TLS. Methods are told by the letters they
+begin with:
 
 Unary     the message twice          Up     one message, of all that came together
 Fail_S_…  status number S            Down   as many messages as the request has bytes
@@ -55,7 +56,11 @@ class Methods(grpc.GenericRpcHandler):
 
 
 server = grpc.server(futures.ThreadPoolExecutor(32), handlers=[Methods()])
-port = server.add_insecure_port("127.0.0.1:0")
+if len(sys.argv) > 2:
+    certificate, key = (open(path, "rb").read() for path in sys.argv[1:3])
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(key, certificate)]))
+else:
+    port = server.add_insecure_port("127.0.0.1:0")
 server.start()
 print(port, flush=True)
 sys.stdin.readline()

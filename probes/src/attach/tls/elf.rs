@@ -64,7 +64,7 @@ fn addresses<'data, R: ReadRef<'data>>(
 
 /// The function that is named here, if it is one to hook.
 fn wanted(text: &[u8]) -> Option<&'static str> {
-    if !matches!(text.first(), Some(b'S' | b'g')) {
+    if !matches!(text.first(), Some(b'S' | b'g' | b'P')) {
         return None;
     }
     let functions = FAMILIES.iter().flat_map(|family| family.functions);

@@ -18,7 +18,7 @@ pub(super) struct Family {
 }
 
 /// Those that are told by their symbols.
-pub(super) const FAMILIES: [Family; 2] = [
+pub(super) const FAMILIES: [Family; 3] = [
     // OpenSSL from 1.0 on, LibreSSL and BoringSSL.
     Family {
         name: "openssl",
@@ -44,6 +44,18 @@ pub(super) const FAMILIES: [Family; 2] = [
             ("gnutls_deinit", shape::FORGET),
         ],
     },
+    // NSS, by the functions with which its callers read and write, whatever is behind.
+    Family {
+        name: "nss",
+        required: ["PR_Read", "PR_Write"],
+        functions: &[
+            ("PR_Read", shape::READ | shape::TLS_OR_NOT),
+            ("PR_Recv", shape::READ | shape::TLS_OR_NOT | shape::MAY_PEEK),
+            ("PR_Write", shape::WRITE | shape::TLS_OR_NOT),
+            ("PR_Send", shape::WRITE | shape::TLS_OR_NOT),
+            ("PR_Close", shape::FORGET),
+        ],
+    },
 ];
 
 /// Go's own, which is a part of each program written in Go.
@@ -59,7 +71,7 @@ pub(super) static GO: Family = Family {
 };
 
 /// How their files begin where a system has installed them.
-const FILES: [&str; 2] = ["libssl.so", "libgnutls.so"];
+const FILES: [&str; 3] = ["libssl.so", "libgnutls.so", "libnspr4.so"];
 /// Where systems install libraries.
 const FOLDERS: [&str; 6] = [
     "/usr/lib/x86_64-linux-gnu",
