@@ -18,8 +18,9 @@ use crate::span::attribute::Attribute;
 use crate::span::facts::Facts;
 
 /// The histograms that there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Instrument {
+    #[default]
     HttpServer,
     HttpClient,
     DatabaseServer,

@@ -26,7 +26,7 @@ use crate::protocol::{Counts, Exchange, Role};
 use crate::redact::Taken;
 use crate::rules::{Call, Decision, InForce, Rules, Share};
 use crate::span::attribute::Attribute;
-use crate::span::{self, Bodies, facts::Facts};
+use crate::span::{Bodies, Draft, facts::Facts};
 use crate::tie::{Held, TieConfig, Ties};
 use metrics::{LeftOut, PipelineMetrics};
 
@@ -209,7 +209,7 @@ impl Pipeline {
         }
         let body_bytes = self.bodies(&exchange, body_bytes);
         let bodies = Bodies { bytes_max: body_bytes, redaction: &redaction, taken: &mut taken };
-        let span = span::span(&exchange, &facts, bodies);
+        let span = Draft::of(&exchange, facts, bodies);
         self.metrics.taken(&taken);
         self.ties.hold(Held { resource: who.resource, span, end, share });
     }
@@ -244,7 +244,8 @@ impl Pipeline {
                     continue;
                 }
             };
-            span.set_trace_state(share.state(span.trace_state()));
+            span.trace_state = share.state(&span.trace_state);
+            let mut span = span.write();
             if let Some(count) = share.adjusted_count() {
                 span.fraction(ADJUSTED_COUNT, count);
             }

@@ -33,28 +33,51 @@ pub(crate) struct Bodies<'a> {
     pub(crate) taken: &'a mut Taken,
 }
 
-/// The span of an exchange, without its ids.
-pub(crate) fn span(exchange: &Exchange, facts: &Facts, mut bodies: Bodies<'_>) -> WireSpan {
-    let kind = match (&exchange.said, exchange.role) {
-        (Said::Messaging(call), role) => messaging::kind(call, role),
-        (_, Role::Server) => SpanKind::Server,
-        (_, Role::Client) => SpanKind::Client,
-    };
-    let code = if facts.failed { StatusCode::Error } else { StatusCode::Unset };
-    let times = [exchange.start, exchange.end.max(exchange.start)];
-    let mut span = WireSpan::new(&facts.name, kind, times, code);
-    span.set_trace_state(trace_state(exchange, &mut bodies));
-    facts.shared.iter().chain(&facts.own).for_each(|attribute| span.attribute(attribute));
-    if exchange.failure == Some(Failure::Unseen) {
-        span.attribute(&Attribute::boolean("icecore.incomplete", true));
+/// A span without its ids, and without secrets. It is written once it is known that somebody gets it: of
+/// those that the budget leaves out, nothing is.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    facts: Facts,
+    kind: SpanKind,
+    times: [u64; 2],
+    pub(crate) trace_state: String,
+}
+
+impl Draft {
+    pub(crate) fn of(exchange: &Exchange, mut facts: Facts, mut bodies: Bodies<'_>) -> Self {
+        let kind = match (&exchange.said, exchange.role) {
+            (Said::Messaging(call), role) => messaging::kind(call, role),
+            (_, Role::Server) => SpanKind::Server,
+            (_, Role::Client) => SpanKind::Client,
+        };
+        if exchange.failure == Some(Failure::Unseen) {
+            facts.own.push(Attribute::boolean("icecore.incomplete", true));
+        }
+        let [request, response] = facts.content;
+        let kept = [
+            bodies.attribute(request, &exchange.request_captured, exchange.request_body),
+            bodies.attribute(response, &exchange.response_captured, exchange.response_body),
+        ];
+        facts.own.extend(kept.into_iter().flatten());
+        let times = [exchange.start, exchange.end.max(exchange.start)];
+        let trace_state = trace_state(exchange, &mut bodies);
+        Self { facts, kind, times, trace_state }
     }
-    let [request, response] = facts.content;
-    let captured = [
-        bodies.attribute(request, &exchange.request_captured, exchange.request_body),
-        bodies.attribute(response, &exchange.response_captured, exchange.response_body),
-    ];
-    captured.iter().flatten().for_each(|attribute| span.attribute(attribute));
-    span
+
+    /// What it takes in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.facts.held_bytes() + self.trace_state.capacity()
+    }
+
+    /// As OTLP has it.
+    pub(crate) fn write(&self) -> WireSpan {
+        let Self { facts, kind, times, trace_state } = self;
+        let code = if facts.failed { StatusCode::Error } else { StatusCode::Unset };
+        let mut span = WireSpan::new(&facts.name, *kind, *times, code);
+        span.trace_state(trace_state);
+        facts.shared.iter().chain(&facts.own).for_each(|attribute| span.attribute(attribute));
+        span
+    }
 }
 
 /// Only beside a caller that the headers name; without secrets, as other headers.

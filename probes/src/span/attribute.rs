@@ -35,6 +35,19 @@ impl Attribute {
         self.key == key
     }
 
+    /// What its texts take beside it.
+    pub(super) fn text_bytes(&self) -> usize {
+        let key = if let Cow::Owned(key) = &self.key { key.capacity() } else { 0 };
+        let value = match &self.value {
+            Value::Text(Cow::Owned(text)) => text.capacity(),
+            Value::Texts(texts) => {
+                texts.iter().map(|text| size_of::<String>() + text.capacity()).sum()
+            }
+            Value::Text(Cow::Borrowed(_)) | Value::Integer(_) | Value::Boolean(_) => 0,
+        };
+        key + value
+    }
+
     pub(super) fn parts(&self) -> (&str, &Value) {
         (&self.key, &self.value)
     }

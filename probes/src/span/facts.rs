@@ -14,7 +14,7 @@ use crate::protocol::{BodySize, Detail, Exchange, Failure, Role, Said, VALUE_BYT
 use crate::redact::{self, Redaction, Taken};
 
 /// The facts of one exchange.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Facts {
     /// The span's name.
     pub(crate) name: String,
@@ -50,6 +50,13 @@ impl Facts {
             facts.name = name;
         }
         facts
+    }
+
+    /// What they take in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let room = (self.shared.capacity() + self.own.capacity()) * size_of::<Attribute>();
+        let texts = self.shared.iter().chain(&self.own).map(Attribute::text_bytes);
+        room + self.name.capacity() + texts.sum::<usize>()
     }
 
     fn with_secrets(connection: &ConnectionInfo, exchange: &Exchange) -> Self {

@@ -63,7 +63,7 @@ fn span_of(exchange: &Exchange) -> Span {
     let (redaction, mut taken) = (Redaction::default(), Taken::default());
     let facts = Facts::new(&connection, exchange, &redaction, &mut taken);
     let bodies = Bodies { bytes_max: 1 << 20, redaction: &redaction, taken: &mut taken };
-    Span::decode(span(exchange, &facts, bodies).finish().as_slice()).unwrap()
+    Span::decode(Draft::of(exchange, facts, bodies).write().finish().as_slice()).unwrap()
 }
 
 fn shown(span: &Span) -> BTreeMap<&str, String> {

@@ -45,11 +45,7 @@ const USUAL_BYTES: usize = 1_024;
 
 /// A span that may still get ids and attributes.
 #[derive(Debug, Default)]
-pub(crate) struct WireSpan {
-    bytes: Vec<u8>,
-    /// Written last: what is sampled changes it.
-    trace_state: String,
-}
+pub(crate) struct WireSpan(Vec<u8>);
 
 impl WireSpan {
     pub(crate) fn new(
@@ -72,38 +68,34 @@ impl WireSpan {
         if code != 0 {
             put_number(&mut bytes, field::CODE, code);
         }
-        Self { bytes, trace_state: String::new() }
+        Self(bytes)
     }
 
     pub(crate) fn attribute(&mut self, attribute: &Attribute) {
-        put_attribute(&mut self.bytes, field::ATTRIBUTES, attribute);
+        put_attribute(&mut self.0, field::ATTRIBUTES, attribute);
     }
 
     /// A number with a fraction, which has no place among attributes that make series.
     pub(crate) fn fraction(&mut self, key: &str, value: f64) {
-        put_length(&mut self.bytes, field::ATTRIBUTES, field_bytes(key.len()) + 2 + 9);
-        put_bytes(&mut self.bytes, field::KEY, key.as_bytes());
-        put_length(&mut self.bytes, field::VALUE, 9);
-        encode_key(field::FRACTION, WireType::SixtyFourBit, &mut self.bytes);
-        self.bytes.extend(value.to_le_bytes());
+        put_length(&mut self.0, field::ATTRIBUTES, field_bytes(key.len()) + 2 + 9);
+        put_bytes(&mut self.0, field::KEY, key.as_bytes());
+        put_length(&mut self.0, field::VALUE, 9);
+        encode_key(field::FRACTION, WireType::SixtyFourBit, &mut self.0);
+        self.0.extend(value.to_le_bytes());
     }
 
-    pub(crate) fn trace_state(&self) -> &str {
-        &self.trace_state
-    }
-
-    pub(crate) fn set_trace_state(&mut self, state: String) {
-        self.trace_state = state;
+    pub(crate) fn trace_state(&mut self, state: &str) {
+        put_bytes(&mut self.0, field::TRACE_STATE, state.as_bytes());
     }
 
     /// The ids and their flags; no parent: the root of its trace.
     pub(crate) fn ids(&mut self, trace: &[u8], span: &[u8], parent: Option<&[u8]>, flags: u32) {
-        put_bytes(&mut self.bytes, field::TRACE_ID, trace);
-        put_bytes(&mut self.bytes, field::SPAN_ID, span);
-        put_bytes(&mut self.bytes, field::PARENT_SPAN_ID, parent.unwrap_or_default());
+        put_bytes(&mut self.0, field::TRACE_ID, trace);
+        put_bytes(&mut self.0, field::SPAN_ID, span);
+        put_bytes(&mut self.0, field::PARENT_SPAN_ID, parent.unwrap_or_default());
         if flags != 0 {
-            encode_key(field::FLAGS, WireType::ThirtyTwoBit, &mut self.bytes);
-            self.bytes.extend(flags.to_le_bytes());
+            encode_key(field::FLAGS, WireType::ThirtyTwoBit, &mut self.0);
+            self.0.extend(flags.to_le_bytes());
         }
     }
 
@@ -113,18 +105,12 @@ impl WireSpan {
         put_bytes(&mut inside, field::TRACE_ID, trace);
         put_bytes(&mut inside, field::SPAN_ID, span);
         put_attribute(&mut inside, field::LINK_ATTRIBUTES, attribute);
-        put_bytes(&mut self.bytes, field::LINKS, &inside);
-    }
-
-    /// What it takes in memory.
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.trace_state.capacity()
+        put_bytes(&mut self.0, field::LINKS, &inside);
     }
 
     /// The message.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
-        put_bytes(&mut self.bytes, field::TRACE_STATE, self.trace_state.as_bytes());
-        self.bytes
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.0
     }
 }
 
@@ -230,7 +216,7 @@ mod tests {
                 ..Span::default()
             };
             if count > 3 {
-                span.set_trace_state("ot=th:8".to_owned());
+                span.trace_state("ot=th:8");
                 span.ids(&[7; 16], &[8; 8], (count > 5).then_some(&[9; 8]), 0x301);
                 span.link(&[1; 16], &[2; 8], &attributes[0]);
                 span.fraction("n", 0.25);

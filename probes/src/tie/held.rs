@@ -12,13 +12,13 @@ use super::end::End;
 use super::metrics::GivenUp;
 use crate::budget::{Holder, Memory};
 use crate::rules::Share;
-use crate::span::wire::WireSpan;
+use crate::span::Draft;
 
 /// A span without ids, and the end of the exchange that it tells of.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) resource: Arc<Resource>,
-    pub(crate) span: WireSpan,
+    pub(crate) span: Draft,
     pub(crate) end: Arc<End>,
     /// Which traces are kept.
     pub(crate) share: Share,

@@ -7,8 +7,8 @@ use crate::connection::piece_of;
 use crate::protocol::{HttpCall, Said};
 use crate::rules::Share;
 use crate::span::link::{Ids, Link, Parent};
+use crate::span::Draft;
 use crate::span::tests::exchange;
-use crate::span::wire::WireSpan;
 
 const WAIT: Duration = Duration::from_millis(1);
 
@@ -274,9 +274,9 @@ fn both_ends_derive_the_same_trace() {
     assert_ne!(trace(Role::Server, None), trace(Role::Server, None));
 }
 
-fn long_span() -> WireSpan {
-    let mut span = WireSpan::default();
-    span.set_trace_state("x".repeat(30_000));
+fn long_span() -> Draft {
+    let mut span = Draft::default();
+    span.trace_state = "x".repeat(30_000);
     span
 }
 
@@ -337,7 +337,7 @@ fn what_is_remembered_is_bounded() {
         machine.begin(At::new(Role::Server, 1_000 + u64::from(number) * 10, process));
         let call = machine.begin(At::new(Role::Client, 5_000 + u64::from(number) * 10, process));
         let end = machine.end(&call);
-        let span = WireSpan::default();
+        let span = Draft::default();
         machine.ties.hold(Held {
             resource: Arc::clone(&resource),
             span,
