@@ -6,8 +6,8 @@ use super::*;
 use crate::connection::piece_of;
 use crate::protocol::{HttpCall, Said};
 use crate::rules::Share;
-use crate::span::link::{Ids, Link, Parent};
 use crate::span::Draft;
+use crate::span::link::{Ids, Link, Parent};
 use crate::span::tests::exchange;
 
 const WAIT: Duration = Duration::from_millis(1);

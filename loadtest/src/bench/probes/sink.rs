@@ -1,17 +1,30 @@
 //! An OTLP/gRPC receiver that counts the requests of one server: in spans, and in its histogram.
 //!
-//! Invariant: it serves until the value and all that watch with it are gone.
+//! Invariants: it serves until the value and all that watch with it are gone; it is on a thread that comes last
+//! where CPUs are short, since a receiver is on another machine, and what it costs is not the agent's.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{
+    LogsService, LogsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::logs::v1::{
+    ExportLogsServiceRequest, ExportLogsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use opentelemetry_proto::tonic::collector::profiles::v1development::profiles_service_server::{
+    ProfilesService, ProfilesServiceServer,
+};
+use opentelemetry_proto::tonic::collector::profiles::v1development::{
+    ExportProfilesServiceRequest, ExportProfilesServiceResponse,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -23,7 +36,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -56,7 +69,7 @@ pub(super) struct Sink {
     pub(super) port: u16,
     all: All,
     watched: Arc<Watched>,
-    serving: Arc<AbortOnDropHandle<()>>,
+    serving: Arc<DropGuard>,
 }
 
 impl Sink {
@@ -68,18 +81,13 @@ impl Sink {
         let listener = listen.map_err(failed)?;
         let endpoint = format!("http://{}", listener.local_addr().map_err(failed)?);
         let all = All::default();
-        let zstd = CompressionEncoding::Zstd;
-        let server = Server::builder()
-            .add_service(
-                TraceServiceServer::new(Receiver(Arc::clone(&all))).accept_compressed(zstd),
-            )
-            .add_service(
-                MetricsServiceServer::new(Receiver(Arc::clone(&all))).accept_compressed(zstd),
-            );
-        let serve = server.serve_with_incoming(TcpIncoming::from(listener));
-        // Who sends to it says so where it has ended.
-        let serving = tokio::spawn(async move { drop(serve.await) });
-        let serving = Arc::new(AbortOnDropHandle::new(serving));
+        let listener = listener.into_std().map_err(failed)?;
+        let stop = CancellationToken::new();
+        let (receiver, stopped) = (Receiver(Arc::clone(&all)), stop.clone());
+        let thread = std::thread::Builder::new().name("sink".to_owned());
+        let serving = thread.spawn(move || come_last(receiver, listener, stopped));
+        drop(serving.map_err(failed)?);
+        let serving = Arc::new(stop.drop_guard());
         let watched = watch(&all, port);
         Ok(Self { endpoint, port, all, watched, serving })
     }
@@ -132,13 +140,33 @@ impl Sink {
     }
 }
 
+/// Receives until it is stopped. Who sends to it says so where it fails.
+fn come_last(receiver: Receiver, listener: std::net::TcpListener, stop: CancellationToken) {
+    // SAFETY: the call takes numbers only; 0 is this thread, which has the rest of its life to be slow.
+    let _: i32 = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return;
+    };
+    runtime.block_on(async {
+        let Ok(listener) = TcpListener::from_std(listener) else { return };
+        let zstd = CompressionEncoding::Zstd;
+        let server = Server::builder()
+            .add_service(TraceServiceServer::new(receiver.clone()).accept_compressed(zstd))
+            .add_service(MetricsServiceServer::new(receiver.clone()).accept_compressed(zstd))
+            .add_service(LogsServiceServer::new(receiver.clone()).accept_compressed(zstd))
+            .add_service(ProfilesServiceServer::new(receiver).accept_compressed(zstd));
+        let serve = server.serve_with_incoming(TcpIncoming::from(listener));
+        drop(stop.run_until_cancelled(serve).await);
+    });
+}
+
 fn watch(all: &All, port: u16) -> Arc<Watched> {
     let watched = Arc::new(Watched { port, spans: AtomicU64::new(0), counted: AtomicU64::new(0) });
     all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&watched));
     watched
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Receiver(All);
 
 impl Receiver {
@@ -192,6 +220,27 @@ impl MetricsService for Receiver {
             watched.counted.fetch_max(count, Ordering::Relaxed);
         });
         Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+/// Taken and not looked at, as profiles are.
+#[tonic::async_trait]
+impl LogsService for Receiver {
+    async fn export(
+        &self,
+        _: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        Ok(Response::new(ExportLogsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl ProfilesService for Receiver {
+    async fn export(
+        &self,
+        _: Request<ExportProfilesServiceRequest>,
+    ) -> Result<Response<ExportProfilesServiceResponse>, Status> {
+        Ok(Response::new(ExportProfilesServiceResponse::default()))
     }
 }
 
