@@ -213,6 +213,10 @@ fn begins_clearly(head: [u8; 8], known: u64) -> bool {
     if head == AMQP {
         return true;
     }
+    // Cassandra: what a connection begins with, which is never long.
+    if is_cassandra(head) && f == 0 && g == 0 && (e == 5 && h == 0 || e == 1 && h < 8) {
+        return true;
+    }
     // MySQL: the greeting of version 10.
     c == 0 && d == 0 && e == 0x0a && f.is_ascii_digit()
 }
@@ -233,6 +237,10 @@ fn may_begin(head: [u8; 8], known: u64) -> bool {
     if known >= 8 && a == 1 && d == 0 && e == 0 && h == 0 {
         return true;
     }
+    // Cassandra: a query, a statement to prepare, a prepared one, or several, shorter than 16 MiB.
+    if known >= 8 && is_cassandra(head) && f == 0 && (e == 7 || e == 9 || e == 10 || e == 13) {
+        return true;
+    }
     // Memcached: two or more small letters and a space.
     let small = a.is_ascii_lowercase() && b.is_ascii_lowercase();
     let mut rest = u64::from_le_bytes(head) >> 16;
@@ -240,6 +248,13 @@ fn may_begin(head: [u8; 8], known: u64) -> bool {
         rest >>= 8;
     }
     small && rest as u8 == b' '
+}
+
+/// Version, flags and stream of a request of Cassandra's protocol.
+#[inline(always)]
+fn is_cassandra(head: [u8; 8]) -> bool {
+    let [version, flags, stream, ..] = head;
+    version >= 3 && version <= 5 && flags < 0x20 && stream < 0x80
 }
 
 /// A record of TLS begins here: its kind, a version, and a length that is allowed.

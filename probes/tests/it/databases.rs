@@ -205,10 +205,10 @@ async fn mongodb() {
     check(&Subject { system, port, client, setup, words }).await;
 }
 
-/// Scenario: a database in memory that speaks Cassandra's protocol, under DataStax's Python driver: queries,
-/// prepared statements and batches, many streams of one connection at once, errors, values of many kilobytes,
-/// bodies packed by LZ4, by Snappy and by nothing, one connection that is older, with a statement prepared
-/// before.
+/// Scenario: a database in memory that speaks Cassandra's protocol, under DataStax's drivers for Python
+/// and for Node.js: queries, prepared statements and batches, many streams of one connection at once,
+/// errors, values of many kilobytes, bodies packed by LZ4, by Snappy and by nothing, one connection that
+/// is older, with a statement prepared before.
 /// Guarantees: a span on each side for each request, with its text, collection, status and sizes.
 #[tokio::test(flavor = "multi_thread")]
 async fn cassandra() {

@@ -1,11 +1,16 @@
-"""Talks to a server of Cassandra's protocol (the port is the first argument) through DataStax's driver.
+"""Talks to a server of Cassandra's protocol (the port is the first argument) through DataStax's drivers, this one
+and that for Node.js, which writes down what it does by itself.
 
 Every message of the library is written down where it is handed to a connection, its own among them; its
 size where it is encoded, and that of its answer where it comes. One connection is older than "ready", with a
 statement that was prepared then; the rest waits for a line on standard input.
 """
+import json
 import logging
+import os
 import re
+import shutil
+import subprocess
 import sys
 import time
 
@@ -46,7 +51,7 @@ def one(values):
     return values[0] if len(set(values)) == 1 else None
 
 
-def shown(text):
+def shown_text(text):
     """What an agent tells of a text by default: of a longer one its beginning, without the end of the word that it
     was cut in, and that there was more."""
     if text is None or len(text) <= TEXT_BYTES_MAX:
@@ -96,7 +101,7 @@ def send(self, message, request_id, cb, encoder, *rest, **named):
         if isinstance(message, PrepareMessage) and status is None:
             prepared[answer.query_id] = message.query
         status = "cut_off" if isinstance(answer, Exception) and not isinstance(answer, ErrorMessage) else status
-        keeper.end(number, start, status, table, shown(text), answered.get((id(self), request_id)))
+        keeper.end(number, start, status, table, shown_text(text), answered.get((id(self), request_id)))
         return cb(answer)
 
     return plain_send(self, message, request_id, done, sized, *rest, **named)
@@ -157,6 +162,15 @@ def working(session, tag, rounds):
     session.execute(f"SELECT * FROM {table}")
 
 
+def by_node():
+    if not shutil.which("node"):
+        return
+    script = os.path.join(os.path.dirname(__file__), "cassandra_client.mjs")
+    shown = subprocess.run(["node", script, str(server)], capture_output=True, check=True, text=True)
+    with keeper.lock:
+        keeper.records.extend(dict(row, text=shown_text(row["text"])) for row in json.loads(shown.stdout))
+
+
 older_cluster, older = connect(False)
 older.execute("CREATE KEYSPACE shop WITH REPLICATION = {'class': 'SimpleStrategy', 'replication_factor': 1}")
 older.set_keyspace("shop")
@@ -166,7 +180,7 @@ prepared.clear()
 keeper.ready()
 ROUNDS = 24
 others = [connect(compression, "shop") for compression in (False, "lz4", "snappy")]
-keeper.together(lambda: working(older, "o", ROUNDS),
+keeper.together(by_node, lambda: working(older, "o", ROUNDS),
                 *[lambda session=session, tag=tag: working(session, tag, ROUNDS) for (_, session), tag in zip(others, "abc")])
 older.execute(forgotten, (1, "again"))
 [cluster.shutdown() for cluster in (older_cluster, *(cluster for cluster, _ in others))]
