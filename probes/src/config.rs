@@ -139,7 +139,7 @@ impl Default for CaptureConfig {
             rung: RungChoice::default(),
             call_bytes_max: 1 << 20,
             look_bytes_max: 128 << 10,
-            data_ring_bytes: 8 << 20,
+            data_ring_bytes: 16 << 20,
             control_ring_bytes: 256 << 10,
             events_ring_bytes: 1 << 20,
             connections_max: 32_768,

@@ -142,31 +142,40 @@ async fn kept_up(
     let sixths = held.await.map_err(Error::Task)??;
     let [first, second, .., last] = &sixths;
     let peak = usage::peak_bytes(pid)? as f64;
+    let own_peak = last.peak_so_far;
     server.kill().await?;
     measured.add(&KEPT_UP, &[100.0 * rate(&summary) / wanted]);
     measured.add(&MEMORY, &[peak / 1e6]);
     let of = |now: f64, before: f64| 100.0 * now / before.max(1.0);
-    measured.add(&GROWTH, &[of(last.median, second.median), of(peak, first.peak_so_far)]);
+    measured.add(&GROWTH, &[of(last.median, second.median), of(own_peak, first.peak_so_far)]);
     measured.add(&SLOWEST, &[summary.within(1.0).as_secs_f64()]);
     let median = within(&mut seen, 50).as_secs_f64();
     measured.add(&SEEN, &[median, within(&mut seen, 100).as_secs_f64()]);
     measured.note(format!("sustained for {:.0} s: {summary}", summary.elapsed.as_secs_f64()));
-    let megabytes = |sixth: &Memory| format!("{:.0}", sixth.median / 1e6);
-    let all = sixths.iter().map(megabytes).collect::<Vec<_>>().join(", ");
-    measured.note(format!("median memory of each sixth, MB: {all}"));
+    let all = |of: fn(&Memory) -> f64| {
+        let megabytes = |sixth| format!("{:.0}", of(sixth) / 1e6);
+        sixths.iter().map(megabytes).collect::<Vec<_>>().join(", ")
+    };
+    measured.note(format!(
+        "median memory of each sixth, MB: {}; pages of files beside it: {}",
+        all(|sixth| sixth.median),
+        all(|sixth| sixth.files)
+    ));
     measured.note(format!("{} rows sent alone and looked for by SQL", seen.len()));
     measured.check(summary.complete(), || format!("sustained: {summary}"));
     measured.check(unseen == 0, || format!("{unseen} acknowledged rows were not seen by SQL"));
     Ok(())
 }
 
-/// What a server holds, in bytes.
+/// What a server holds, in bytes, apart from pages of files.
 #[derive(Debug, Clone, Copy, Default)]
 struct Memory {
     /// In a sixth of the time.
     median: f64,
     /// From the start to the end of it.
     peak_so_far: f64,
+    /// Median of the pages of files that are resident beside it.
+    files: f64,
 }
 
 /// Memory by sixths of a time. A peak is where a merge, a flush and a query fall together, and the
@@ -174,17 +183,24 @@ struct Memory {
 async fn memory_of_sixths(pid: u32, lasts: Duration) -> Result<[Memory; 6], Error> {
     let began = Instant::now();
     let mut sixths = [Memory::default(); 6];
+    let mut peak_so_far = 0.0_f64;
     for (sixth, end) in sixths.iter_mut().zip(1..) {
-        let mut resident = Vec::new();
+        let (mut own, mut files) = (Vec::new(), Vec::new());
         while began.elapsed() < lasts * end / 6 {
-            resident.push(usage::resident_bytes(pid)?);
+            let now = usage::own_bytes(pid)?;
+            files.push(usage::resident_bytes(pid)?.saturating_sub(now));
+            own.push(now);
+            peak_so_far = peak_so_far.max(now as f64);
             sleep(LOOK_AT_MEMORY_EVERY).await;
         }
-        resident.sort_unstable();
-        let median = resident.get(resident.len() / 2).copied().unwrap_or_default() as f64;
-        *sixth = Memory { median, peak_so_far: usage::peak_bytes(pid)? as f64 };
+        *sixth = Memory { median: median(own), peak_so_far, files: median(files) };
     }
     Ok(sixths)
+}
+
+fn median(mut bytes: Vec<u64>) -> f64 {
+    bytes.sort_unstable();
+    bytes.get(bytes.len() / 2).copied().unwrap_or_default() as f64
 }
 
 /// A load without a pause, and how many rows more waited after it than before.

@@ -30,6 +30,13 @@ pub(super) fn resident_bytes(pid: u32) -> Result<u64, Error> {
     field(of(pid, "status"), "VmRSS:").map(|kib| kib * 1024)
 }
 
+/// Of that, what the process has made itself: all but pages of files, which the kernel may drop at any time. Of a
+/// program as large as ours 46 to 92 MB of those are resident, by how large the pieces are in which its file was cached.
+pub(super) fn own_bytes(pid: u32) -> Result<u64, Error> {
+    let part = |name| field(of(pid, "status"), name).map(|kib| kib * 1024);
+    Ok(part("RssAnon:")? + part("RssShmem:")?)
+}
+
 /// CPU time of the calling thread. Good to a microsecond.
 pub(super) fn thread_cpu_seconds() -> Result<f64, Error> {
     let path = PathBuf::from("/proc/thread-self/schedstat");
