@@ -14,10 +14,10 @@ use crate::tls::{certificate, check_tls};
 use crate::watch::{on, watched_peer};
 
 const REQUESTS: usize = 400;
-/// The one has symbols, the other none.
-const PROGRAMS: [&str; 2] = ["tls-go-1.27", "tls-go-1.21"];
+/// The one has symbols, the other none, and may lie anywhere in memory.
+const PROGRAMS: [&str; 2] = ["tls-go-1.27", "tls-go-1.21-pie"];
 
-/// Scenario: servers by Go 1.27 and by a stripped Go 1.21, hit by a Go 1.27 client over HTTP/1.1 and HTTP/2:
+/// Scenario: servers by Go 1.27 and by a stripped one of Go 1.21, hit by a Go 1.27 client over HTTP/1.1 and HTTP/2:
 /// eight goroutines at a time over connections of either kind, two of each kind older than the agent,
 /// some wrapped in a type of the program's own; bodies of 0 B to 1 MB both ways, flushed parts, HEAD,
 /// errors; and goroutines whose stack grows inside the calls and holds the bytes that are read; seen by the

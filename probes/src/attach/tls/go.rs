@@ -27,6 +27,9 @@ use table::Range;
 
 /// Where functions are named, and that for a program that may lie anywhere in memory before Go 1.26.
 const TABLES: [&[u8]; 2] = [b".gopclntab", b".data.rel.ro.gopclntab"];
+/// Where a linker of C puts the latter among other things, and what tells that it is a Go program then.
+const MIXED: &[u8] = b".data.rel.ro";
+const BUILD: &[u8] = b".go.buildinfo";
 /// What the runtime knows of the program, from Go 1.26 on in a section of its own.
 const MODULE: &[u8] = b".go.module";
 /// Where in there the address stands at which code begins.
@@ -100,7 +103,8 @@ impl<'f> Program<'f> {
             let (start, len) = section(name)?.file_range(endian)?;
             Some(Stretch { file, start, len })
         };
-        let table = TABLES.into_iter().find_map(stretch)?;
+        let mixed = || stretch(BUILD).and_then(|_| table::within(&stretch(MIXED)?));
+        let table = TABLES.into_iter().find_map(stretch).or_else(mixed)?;
         let said = stretch(MODULE).and_then(|module| module.number(MODULE_TEXT));
         let begins = || Some(section(CODE)?.sh_addr(endian));
         let text = said.filter(|&address| address != 0).or_else(begins)?;

@@ -13,6 +13,11 @@ const KNOWN: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
 /// Those of Go 1.2 to 1.15, and of 1.16 and 1.17.
 const OLD: [u32; 2] = [0xffff_fffb, 0xffff_fffa];
 const HEAD_BYTES: u64 = 72;
+/// How a table begins in a program for this machine, in either version.
+const HEADS: [[u8; 8]; 2] =
+    [[0xf0, 0xff, 0xff, 0xff, 0, 0, 1, 8], [0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8]];
+/// What is searched for a table.
+const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 /// Functions of a program; one of the largest has 200,000.
 const FUNCTIONS_MAX: u64 = 2 << 20;
 /// All names of a program; one of the largest has 20 MiB of them.
@@ -56,6 +61,34 @@ pub(super) fn find(table: &Stretch<'_>, names: &[&str]) -> Result<Option<Named>,
     let functions =
         ranges(table, &head, &wanted).ok_or_else(|| unclear("an index of functions"))?;
     Ok(Some(Named { text: head.text, functions }))
+}
+
+/// The table somewhere in a stretch, up to the end of that.
+pub(super) fn within<'f>(stretch: &Stretch<'f>) -> Option<Stretch<'f>> {
+    let searched = stretch.len.min(SEARCHED_BYTES_MAX);
+    let windows = (0..searched).step_by(usize::try_from(WINDOW_BYTES).ok()?);
+    // Tables are aligned, so that no window cuts the beginning of one.
+    windows.into_iter().find_map(|from| {
+        let bytes = stretch.read(from, WINDOW_BYTES.min(searched - from))?;
+        let heads = HEADS.iter().flat_map(|head| memmem::find_iter(&bytes, head));
+        let mut tables = heads.filter_map(|at| {
+            let at = from + at as u64;
+            Some(Stretch {
+                start: stretch.start.checked_add(at)?,
+                len: stretch.len - at,
+                ..*stretch
+            })
+        });
+        tables.find(|table| matches!(head(table), Ok(Some(head)) if is_plausible(&head, table.len)))
+    })
+}
+
+/// The names come before the index, and both are there.
+fn is_plausible(head: &Head, len: u64) -> bool {
+    HEAD_BYTES <= head.names
+        && head.names < head.names_end
+        && head.names_end <= head.index
+        && head.index < len
 }
 
 fn head(table: &Stretch<'_>) -> Result<Option<Head>, Refusal> {

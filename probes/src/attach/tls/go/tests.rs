@@ -102,7 +102,27 @@ proptest! {
     }
 }
 
-/// Scenario: programs by two versions of Go, one stripped of its symbols, and one without TLS; where
+/// Scenario: a table amid other things, behind what begins like one and is none.
+/// Guarantees: it is found, and all of it is read.
+#[test]
+fn a_table_is_found_amid_other_things() {
+    let whole = table(&NAMES, 0x401_000);
+    let mut bytes = vec![3; 300_000];
+    bytes[64..72].copy_from_slice(whole.first_chunk::<8>().unwrap());
+    bytes.truncate(299_968);
+    let nothing = bytes.clone();
+    bytes.extend(&whole);
+    for (bytes, found) in [(bytes, true), (nothing, false)] {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let stretch = Stretch { file: &file, start: 0, len: bytes.len() as u64 };
+        let table = table::within(&stretch).map(|table| (table.start, table.len));
+        assert_eq!(table, found.then_some((299_968, whole.len() as u64)));
+    }
+}
+
+/// Scenario: programs by two versions of Go, one stripped of its symbols and linked by C's linker so that it
+/// may lie anywhere in memory, and one without TLS; where
 /// `./dev peers` has built them.
 /// Guarantees: of the first all four functions are found, those that move bytes with the instructions by which they return;
 /// of the other none.
@@ -110,7 +130,7 @@ proptest! {
 fn go_programs_are_told_by_their_tables() {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/icecore"));
     let cache = std::env::var_os("ICECORE_CACHE").map(PathBuf::from).or(home).unwrap_or_default();
-    for (name, wanted) in [("tls-go-1.27", 4), ("tls-go-1.21", 4), ("busy-go", 0)] {
+    for (name, wanted) in [("tls-go-1.27", 4), ("tls-go-1.21-pie", 4), ("busy-go", 0)] {
         let path = cache.join("bin").join(name);
         let Ok(file) = File::open(&path) else {
             println!("skipped: no {} (`./dev peers` makes it)", path.display());
