@@ -169,6 +169,7 @@ pub(crate) enum Durability {
 pub(crate) enum Rung {
     Auto,
     BtfTracepoints,
+    Functions,
     SyscallTracepoints,
 }
 

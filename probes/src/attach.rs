@@ -12,13 +12,22 @@ use crate::error::Error;
 use crate::kernel::Rung;
 pub(crate) use drops::{Counts, Drops, Fallen, attach_drops};
 pub(crate) use profile::attach_profile;
-use tracepoints::{attach_raw, attach_typed, load_probe, load_raw, load_typed};
+use tracepoints::{
+    attach_function, attach_raw, attach_typed, load_function, load_probe, load_raw, load_typed,
+};
 pub(crate) use walk::{Walk, Walked, load_walk};
 
-/// The state of TCP sockets, on either rung.
+/// The state of TCP sockets, on every rung.
 const LIFE: [&str; 2] = ["inet_sock_set_state", "tcp_destroy_sock"];
 /// What is sent and received, and what is taken out of a socket without being received.
-const SOCKET_CALLS: [&str; 3] = ["sock_send_length", "sock_recv_length", "tcp_rcv_space_adjust"];
+const SOCKET_CALLS: [&str; 3] = ["sock_send_length", "sock_recv_length", TAKEN];
+const TAKEN: &str = "tcp_rcv_space_adjust";
+/// Functions of TCP and UDP that every kernel has. Of what they take our programs read the socket, which comes
+/// first, and of those that receive the flags, which come fourth.
+pub(crate) const SENDERS: [&str; 2] = ["tcp_sendmsg", "udp_sendmsg"];
+pub(crate) const RECEIVERS: [&str; 2] = ["tcp_recvmsg", "udp_recvmsg"];
+/// What sends pages before Linux 6.5, and what a kernel without IPv6, or with it as a module, lacks.
+const MORE_FUNCTIONS: [&str; 3] = ["tcp_sendpage", "udpv6_sendmsg", "udpv6_recvmsg"];
 /// Programs that begin, and processes that end.
 const PROCESSES: [&str; 2] = ["sched_process_exec", "sched_process_exit"];
 const SYSTEM_CALLS: &str = "sys_exit";
@@ -27,8 +36,13 @@ const SYSTEM_CALLS: &str = "sys_exit";
 /// pass bytes before it was seen to begin.
 pub(crate) fn attach(programs: &mut Ebpf, rung: Rung, types: &Btf) -> Result<(), Error> {
     let mut typed = LIFE.to_vec();
+    let mut functions = Vec::new();
     match rung {
         Rung::BtfTracepoints => typed.extend(SOCKET_CALLS),
+        Rung::Functions => {
+            typed.push(TAKEN);
+            functions = load_functions(programs, types)?;
+        }
         Rung::SyscallTracepoints => load_raw(programs, SYSTEM_CALLS)?,
     }
     for name in &typed {
@@ -39,8 +53,20 @@ pub(crate) fn attach(programs: &mut Ebpf, rung: Rung, types: &Btf) -> Result<(),
     }
     match rung {
         Rung::BtfTracepoints => Ok(()),
+        Rung::Functions => functions.iter().try_for_each(|name| attach_function(programs, name)),
         Rung::SyscallTracepoints => attach_raw(programs, SYSTEM_CALLS),
     }
+}
+
+/// The functions for which programs are loaded.
+fn load_functions(programs: &mut Ebpf, types: &Btf) -> Result<Vec<&'static str>, Error> {
+    let mut loaded = Vec::new();
+    for name in SENDERS.into_iter().chain(RECEIVERS).chain(MORE_FUNCTIONS) {
+        if load_function(programs, name, types)? {
+            loaded.push(name);
+        }
+    }
+    Ok(loaded)
 }
 
 /// Has starts and ends of processes told from here on.

@@ -52,6 +52,9 @@ pub enum RungChoice {
     Auto,
     /// BTF tracepoints on sockets, or nothing: costs other system calls nothing.
     BtfTracepoints,
+    /// The functions of TCP and UDP that send and receive, or nothing: costs other system calls nothing, and
+    /// needs a kernel that lets programs be put on its functions.
+    Functions,
     /// The tracepoint at the end of system calls, or nothing: works on older kernels and costs
     /// every system call of the machine a few dozen nanoseconds.
     SyscallTracepoints,

@@ -9,7 +9,7 @@ mod reasons;
 
 use std::path::Path;
 
-use crate::attach::tls;
+use crate::attach::{RECEIVERS, SENDERS, tls};
 use crate::config::{Config, RungChoice, TlsConfig};
 use crate::error::Error;
 use crate::profile::{self, ProfileConfig};
@@ -55,6 +55,8 @@ pub struct Finding {
 pub enum Rung {
     /// The tracepoints at the end of a socket's send and receive.
     BtfTracepoints,
+    /// The functions of TCP and UDP that send and receive, as they return.
+    Functions,
     /// The tracepoint at the end of every system call.
     SyscallTracepoints,
 }
@@ -65,6 +67,7 @@ impl Rung {
     pub fn name(self) -> &'static str {
         match self {
             Self::BtfTracepoints => "socket tracepoints",
+            Self::Functions => "functions of TCP and UDP",
             Self::SyscallTracepoints => "system call tracepoints",
         }
     }
@@ -78,6 +81,8 @@ pub(crate) struct Survey {
     /// The kernel's types, as bytes; none where it does not tell them.
     pub(crate) btf: Option<Vec<u8>>,
     socket_tracepoints: bool,
+    /// What sends and receives is known, and takes its arguments as our programs read them.
+    functions: bool,
     offsets_missing: Option<String>,
     states: bool,
     /// Open sockets can be walked over.
@@ -93,6 +98,7 @@ impl Survey {
         let types = btf.as_deref().and_then(Types::parse);
         let has = |name| types.as_ref().is_some_and(|types| types.has_tracepoint(name));
         let socket_tracepoints = has("sock_send_length") && has("sock_recv_length");
+        let functions = types.as_ref().is_some_and(functions);
         let states = has("inet_sock_set_state") && has("tcp_destroy_sock");
         let lives = has("sched_process_exec") && has("sched_process_exit");
         let iterates = |types: &Types<'_>| types.offset("bpf_iter__task_file", &["file"]).is_some();
@@ -105,6 +111,7 @@ impl Survey {
             release: release(),
             permitted: permitted(),
             socket_tracepoints,
+            functions,
             offsets_missing,
             states,
             walks,
@@ -125,17 +132,35 @@ impl Survey {
             let reason = format!("kernel {} has no tracepoint inet_sock_set_state", self.release);
             return Err(Error::Unsupported { reason });
         }
-        match (choice, self.socket_tracepoints) {
-            (RungChoice::Auto, true) => Ok(vec![Rung::BtfTracepoints, Rung::SyscallTracepoints]),
-            (RungChoice::BtfTracepoints, true) => Ok(vec![Rung::BtfTracepoints]),
-            (RungChoice::Auto, false) | (RungChoice::SyscallTracepoints, _) => {
-                Ok(vec![Rung::SyscallTracepoints])
-            }
-            (RungChoice::BtfTracepoints, false) => Err(Error::Unsupported {
-                reason: format!("kernel {} has no tracepoint sock_send_length", self.release),
-            }),
+        let offered = self.offered(choice);
+        if offered.is_empty() {
+            let wanted = match choice {
+                RungChoice::Functions => "functions of TCP and UDP as our programs know them",
+                _ => "tracepoint sock_send_length",
+            };
+            let reason = format!("kernel {} has no {wanted}", self.release);
+            return Err(Error::Unsupported { reason });
         }
+        Ok(offered)
     }
+
+    /// The rungs that this kernel has, of those that are wanted, best first. It may still refuse one.
+    fn offered(&self, choice: RungChoice) -> Vec<Rung> {
+        let rungs = [
+            (Rung::BtfTracepoints, RungChoice::BtfTracepoints, self.socket_tracepoints),
+            (Rung::Functions, RungChoice::Functions, self.functions),
+            (Rung::SyscallTracepoints, RungChoice::SyscallTracepoints, true),
+        ];
+        let wanted = |one: RungChoice| choice == RungChoice::Auto || choice == one;
+        rungs.into_iter().filter(|it| it.2 && wanted(it.1)).map(|it| it.0).collect()
+    }
+}
+
+/// From Linux 5.19 on; before, another argument stood between.
+fn functions(types: &Types<'_>) -> bool {
+    let takes = |name: &str, argument, place| types.argument(name, argument) == Some(place);
+    SENDERS.iter().all(|name| takes(name, "sk", 0))
+        && RECEIVERS.iter().all(|name| takes(name, "sk", 0) && takes(name, "flags", 3))
 }
 
 /// Looks at this machine as the agent would with `config`. Loads nothing and changes nothing.
@@ -201,24 +226,22 @@ fn privilege_finding(survey: &Survey) -> Finding {
 
 fn hooks_finding(survey: &Survey, choice: RungChoice) -> Finding {
     let name = "hooks";
-    if survey.socket_tracepoints && choice != RungChoice::SyscallTracepoints {
-        let detail = Rung::BtfTracepoints.name().to_owned();
+    let best = survey.offered(choice).first().copied().filter(|_| survey.states);
+    let Some(rung) = best else {
+        return Finding {
+            name,
+            level: Level::Missing,
+            detail: "this kernel lacks the hooks that were asked for".to_owned(),
+            hint: Some("use Linux 5.17 or later and leave the rung to be chosen".to_owned()),
+        };
+    };
+    let detail = rung.name().to_owned();
+    if rung != Rung::SyscallTracepoints {
         return Finding { name, level: Level::Good, detail, hint: None };
     }
-    if survey.states && choice != RungChoice::BtfTracepoints {
-        let detail = format!(
-            "{}: every system call of the machine becomes a little slower",
-            Rung::SyscallTracepoints.name()
-        );
-        let hint = Some("Linux 6.3 or later has the socket tracepoints".to_owned());
-        return Finding { name, level: Level::Limited, detail, hint };
-    }
-    Finding {
-        name,
-        level: Level::Missing,
-        detail: "this kernel lacks the tracepoints that were asked for".to_owned(),
-        hint: Some("use Linux 5.17 or later and leave the rung to be chosen".to_owned()),
-    }
+    let detail = format!("{detail}: every system call of the machine becomes a little slower");
+    let hint = "Linux 6.3 or later has the socket tracepoints, 5.19 or later the functions";
+    Finding { name, level: Level::Limited, detail, hint: Some(hint.to_owned()) }
 }
 
 fn tls_finding(config: &TlsConfig) -> Finding {

@@ -149,6 +149,7 @@ fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {
         rung: match settings.probe_rung {
             Rung::Auto => RungChoice::Auto,
             Rung::BtfTracepoints => RungChoice::BtfTracepoints,
+            Rung::Functions => RungChoice::Functions,
             Rung::SyscallTracepoints => RungChoice::SyscallTracepoints,
         },
         tls: TlsConfig {

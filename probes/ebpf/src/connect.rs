@@ -4,8 +4,8 @@
 //! carries the generation under which it stands there.
 
 use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
-    bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns,
+    bpf_probe_read_kernel, generated,
 };
 use icecore_probe_events::{
     Connection, Counter, End, FLAG_FROM_START, FLAG_IPV6, FLAG_RESET, Flow, INBOUND, Owner, PLAIN,
@@ -13,11 +13,11 @@ use icecore_probe_events::{
 };
 
 use crate::copy::NO_WAKEUP;
-use crate::maps::{CONNECTIONS, CONTROL, DATA, VERDICTS, count, setting};
+use crate::maps::{CONNECTIONS, CONTROL, DATA, MADE, STATES, VERDICTS, count, setting};
 use crate::tls;
 
 const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub const AF_INET6: u16 = 10;
 pub const IPPROTO_TCP: u16 = 6;
 pub const IPPROTO_UDP: u16 = 17;
 /// Both directions: the owner has closed the socket, or it was reset.
@@ -35,6 +35,16 @@ pub const CLOSE_WAIT: i32 = 8;
 pub fn field<T: Copy>(object: u64, offset: u32) -> Option<T> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_kernel((object + u64::from(offset)) as *const T) }.ok()
+}
+
+/// Reads an address of IPv6 to where it belongs.
+#[inline(always)]
+fn field_into(to: &mut [u8; 16], object: u64, offset: u32) -> Option<()> {
+    let from = object + u64::from(offset);
+    // SAFETY: the helper checks the address, and 16 bytes go into as many.
+    let result =
+        unsafe { generated::bpf_probe_read_kernel(to.as_mut_ptr().cast(), 16, from as *const _) };
+    (result == 0).then_some(())
 }
 
 /// A socket is TCP over IPv4 or IPv6.
@@ -76,13 +86,19 @@ pub extern "C" fn identity_by_number(sk: u64) -> u64 {
     if is_tcp(sk) { identity(sk) } else { sk }
 }
 
-/// The table's entry of a connection; made if there is none, as one older than the probe.
+/// The table's entry of a connection; made in this place if there is none, as one older than the probe.
 #[inline(always)]
-pub fn entry(id: u64, sk: u64, direction: u8, moved: u64) -> Option<*mut Connection> {
+pub fn entry(
+    id: u64,
+    sk: u64,
+    direction: u8,
+    moved: u64,
+    place: u32,
+) -> Option<*mut Connection> {
     if let Some(found) = CONNECTIONS.get_ptr_mut(&id) {
         return Some(found);
     }
-    begin(id, sk, early(sk), sequences_before(sk, direction, moved));
+    begin(id, sk, early(sk), sequences_before(sk, direction, moved), place);
     CONNECTIONS.get_ptr_mut(&id)
 }
 
@@ -96,31 +112,25 @@ fn early(sk: u64) -> u32 {
     }
 }
 
+/// Made in a map: the callers' stacks are full.
 #[inline(never)]
-fn begin(id: u64, sk: u64, flags: u32, sequences: [u32; 2]) {
-    let Some((flow, family_flag)) = flow(sk) else { return };
-    let connection = Connection {
-        // SAFETY: always allowed.
-        generation: unsafe { bpf_ktime_get_ns() },
-        passed: [0; 2],
-        owner: Owner { pid: 0, thread: 0, started: 0, cgroup: 0, comm: [0; 16] },
-        flow,
-        verdict: VERDICT_UNDECIDED,
-        flags: flags | family_flag,
-        looked: 0,
-        reserved: 0,
-        sequences,
-    };
+fn begin(id: u64, sk: u64, flags: u32, sequences: [u32; 2], place: u32) {
+    let Some(made) = MADE.get_ptr_mut(place) else { return };
+    // SAFETY: the entry is the caller's while the program runs.
+    let made = unsafe { &mut *made };
+    let Some(ipv6) = flow_into(&mut made.flow, sk) else { return };
+    // SAFETY: always allowed.
+    made.generation = unsafe { bpf_ktime_get_ns() };
+    made.passed = [0; 2];
+    (made.owner.pid, made.owner.thread, made.owner.started, made.owner.cgroup) = (0, 0, 0, 0);
+    clear(&mut made.owner.comm);
+    made.verdict = VERDICT_UNDECIDED;
+    made.flags = flags | if ipv6 { FLAG_IPV6 } else { 0 };
+    made.looked = 0;
+    made.reserved = 0;
+    made.sequences = sequences;
     // Without a place the call is counted as untracked, by the caller who looks it up.
-    let _ = CONNECTIONS.insert(&id, &connection, 0);
-}
-
-#[inline(always)]
-pub fn flow(sk: u64) -> Option<(Flow, u32)> {
-    let mut flow =
-        Flow { local_addr: [0; 16], remote_addr: [0; 16], local_port: 0, remote_port: 0, netns: 0 };
-    let ipv6 = flow_into(&mut flow, sk)?;
-    Some((flow, if ipv6 { FLAG_IPV6 } else { 0 }))
+    let _ = CONNECTIONS.insert(&id, &*made, 0);
 }
 
 /// Writes down who is connected to whom; true where the addresses are IPv6.
@@ -131,12 +141,12 @@ pub fn flow_into(flow: &mut Flow, sk: u64) -> Option<bool> {
     flow.remote_port = u16::from_be(field(sk, setting!(sk_dport))?);
     flow.netns = netns(sk).unwrap_or(0);
     if family == AF_INET6 {
-        flow.local_addr = field(sk, setting!(sk_v6_rcv_saddr))?;
-        flow.remote_addr = field(sk, setting!(sk_v6_daddr))?;
+        field_into(&mut flow.local_addr, sk, setting!(sk_v6_rcv_saddr))?;
+        field_into(&mut flow.remote_addr, sk, setting!(sk_v6_daddr))?;
         return Some(true);
     }
-    flow.local_addr = [0; 16];
-    flow.remote_addr = [0; 16];
+    clear(&mut flow.local_addr);
+    clear(&mut flow.remote_addr);
     let local: [u8; 4] = field(sk, setting!(sk_rcv_saddr))?;
     let remote: [u8; 4] = field(sk, setting!(sk_daddr))?;
     [flow.local_addr[0], flow.local_addr[1], flow.local_addr[2], flow.local_addr[3]] = local;
@@ -195,21 +205,41 @@ pub fn note_owner(connection: &mut Connection) {
     let (pid, thread) = ((current >> 32) as u32, current as u32);
     connection.owner.thread = thread;
     if connection.owner.pid != pid {
-        connection.owner = current_owner();
+        current_owner_into(&mut connection.owner);
     }
 }
 
 /// The process that runs now.
 #[inline(always)]
 pub fn current_owner() -> Owner {
+    let mut owner = Owner { pid: 0, thread: 0, started: 0, cgroup: 0, comm: [0; 16] };
+    current_owner_into(&mut owner);
+    owner
+}
+
+/// Writes down the process that runs now.
+#[inline(always)]
+fn current_owner_into(owner: &mut Owner) {
     let current = bpf_get_current_pid_tgid();
-    Owner {
-        pid: (current >> 32) as u32,
-        thread: current as u32,
-        started: process_started().unwrap_or(0),
-        // SAFETY: always allowed.
-        cgroup: unsafe { bpf_get_current_cgroup_id() },
-        comm: bpf_get_current_comm().unwrap_or([0; 16]),
+    owner.pid = (current >> 32) as u32;
+    owner.thread = current as u32;
+    owner.started = process_started().unwrap_or(0);
+    // SAFETY: always allowed.
+    owner.cgroup = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: the helper fills all of it.
+    unsafe { generated::bpf_get_current_comm(owner.comm.as_mut_ptr().cast(), 16) };
+}
+
+/// The compiler would have a function of its own do it, byte by byte: the verifier would follow each, and
+/// count the function's stack.
+#[inline(always)]
+fn clear(bytes: &mut [u8; 16]) {
+    let words = bytes.as_mut_ptr().cast::<u32>();
+    let mut index = 0;
+    while index < 4 {
+        // SAFETY: within the array, which in a `Flow` and an `Owner` begins where a word may.
+        unsafe { words.add(index).write_volatile(0) };
+        index += 1;
     }
 }
 
@@ -230,7 +260,7 @@ pub fn state_changed(cookie: u64, sk: u64, old: i32, new: i32) {
         let known = old == SYN_RECV && unsafe { CONNECTIONS.get(&identity(sk)) }.is_some();
         // By TCP Fast Open it may have been used already.
         if !known {
-            begin(cookie, sk, FLAG_FROM_START, sequences(sk, old));
+            begin(cookie, sk, FLAG_FROM_START, sequences(sk, old), STATES);
         }
         return;
     }

@@ -4,12 +4,12 @@
 //! counted and left alone, and nothing is remembered of the socket.
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user, generated};
-use icecore_probe_events::{Connection, FLAG_DATAGRAM, Flow, OUTBOUND, VERDICT_COPY};
+use icecore_probe_events::{Connection, FLAG_DATAGRAM, FLAG_IPV6, Flow, OUTBOUND, VERDICT_COPY};
 
 use crate::call::{Source, stretch};
-use crate::connect::flow;
+use crate::connect::flow_into;
 use crate::copy::opaque;
-use crate::maps::DATAGRAM;
+use crate::maps::MADE;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -28,29 +28,36 @@ struct Name {
     v6: [u8; 16],
 }
 
-/// What stands for a connection while a datagram is copied; none for one that is not.
+/// What stands for a connection while a datagram is copied, in the place of this scratch record; none for
+/// one that is not.
 #[inline(always)]
-pub fn entry(sk: u64, direction: u8, source: Source, moved: u64, name: u64) -> Option<*mut Connection> {
+pub fn entry(
+    sk: u64,
+    direction: u8,
+    source: Source,
+    moved: u64,
+    name: u64,
+    scratch: u32,
+) -> Option<*mut Connection> {
     if moved < MESSAGE_BYTES_MIN || moved > MESSAGE_BYTES_MAX || !is_dns(source, moved) {
         return None;
     }
     // What is received says from whom only when it has reached the caller.
     let name = if direction == OUTBOUND { name } else { 0 };
-    if prepare(sk, name) == 0 {
+    if prepare(sk, name, scratch) == 0 {
         return None;
     }
-    DATAGRAM.get_ptr_mut(0)
+    MADE.get_ptr_mut(scratch)
 }
 
 /// Makes the entry: 1 where it is ready. Not inlined: the caller's stack is full.
 #[inline(never)]
-fn prepare(sk: u64, name: u64) -> u64 {
-    let Some(entry) = DATAGRAM.get_ptr_mut(0) else { return 0 };
-    // SAFETY: the entry is this CPU's while the program runs.
+fn prepare(sk: u64, name: u64, scratch: u32) -> u64 {
+    let Some(entry) = MADE.get_ptr_mut(scratch) else { return 0 };
+    // SAFETY: the entry is the caller's while the program runs.
     let entry = unsafe { &mut *entry };
-    let Some((flow, family_flag)) = flow(sk) else { return 0 };
-    entry.flow = flow;
-    entry.flags = FLAG_DATAGRAM | family_flag;
+    let Some(ipv6) = flow_into(&mut entry.flow, sk) else { return 0 };
+    entry.flags = FLAG_DATAGRAM | if ipv6 { FLAG_IPV6 } else { 0 };
     // SAFETY: always allowed.
     entry.generation = unsafe { bpf_ktime_get_ns() };
     entry.passed = [0; 2];

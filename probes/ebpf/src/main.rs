@@ -1,9 +1,10 @@
 //! The kernel programs: they see bytes pass on TCP sockets and copy those that may be understood.
 //!
-//! Two rungs share everything but the hook. On the first, the tracepoints at the end of a socket's
+//! Three rungs share everything but the hook. On the first, the tracepoints at the end of a socket's
 //! send and receive hand over the socket, and the registers of the task say where the bytes lie.
-//! On the other, the tracepoint at the end of every system call does, and the socket is looked up
-//! in the task's table of descriptors. What passes inside TLS is taken from the libraries that encrypt,
+//! On the second, the functions of TCP and UDP that do the work hand it over as they return. On the
+//! third, the tracepoint at the end of every system call does, and the socket is looked up in the
+//! task's table of descriptors. What passes inside TLS is taken from the libraries that encrypt,
 //! and joins the connection whose socket they use. No program writes to any memory but its own maps.
 #![no_std]
 #![no_main]
@@ -15,12 +16,14 @@ mod connect;
 mod copy;
 mod datagram;
 mod drops;
+mod functions;
 mod go;
 mod look;
 mod maps;
 mod narrow;
 mod process;
 mod profile;
+mod record;
 mod tls;
 
 use aya_ebpf::helpers::{
@@ -39,8 +42,8 @@ use call::{Call, NOWHERE, NO_CALL, Shape, Source};
 use connect::{
     IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, identity_by_number, is_tcp, protocol, taken,
 };
-use copy::Moved;
 use maps::{TRACEPOINTS, count, setting};
+use record::{Passed, record};
 
 /// The byte lies beside the stream: of what is sent, the last one.
 const MSG_OOB: u64 = 0x1;
@@ -54,18 +57,22 @@ const MSG_DONTWAIT: u64 = 0x40;
 const O_NONBLOCK: u64 = 0o4000;
 /// What is received comes from the error queue and not from the peer.
 const MSG_ERRQUEUE: u64 = 0x2000;
-/// Messages of one call that are walked on the second rung.
+/// Messages of one call that are walked on the third rung.
 const MESSAGES_MAX: u64 = 8;
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
-    socket_call(&ctx, OUTBOUND);
+    // SAFETY: the first argument is a socket.
+    let id = || unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
+    socket_call(ctx.arg(0), ctx.arg(1), 0, OUTBOUND, TRACEPOINTS, id);
     0
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
-    socket_call(&ctx, INBOUND);
+    // SAFETY: the first argument is a socket.
+    let id = || unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
+    socket_call(ctx.arg(0), ctx.arg(1), ctx.arg(2), INBOUND, TRACEPOINTS, id);
     0
 }
 
@@ -171,17 +178,20 @@ pub fn profile(ctx: PerfEventContext) -> u32 {
     0
 }
 
-/// First rung: a socket has sent or received.
+/// First and second rung: a socket has sent or received, with this result. `id` asks for its cookie.
 #[inline(always)]
-fn socket_call(ctx: &BtfTracePointContext, direction: u8) {
-    let result: i32 = ctx.arg(1);
+fn socket_call(
+    sk: u64,
+    result: i32,
+    flags: i32,
+    direction: u8,
+    scratch: u32,
+    id: impl FnOnce() -> u64,
+) {
     if result <= 0 {
         return;
     }
-    let moved = result as u64;
-    let flags: i32 = ctx.arg(2);
-    let sk: u64 = ctx.arg(0);
-    let flags = if direction == INBOUND { flags as u64 } else { 0 };
+    let (moved, flags) = (result as u64, flags as u64);
     if !counted_in(sk, flags) {
         return;
     }
@@ -197,10 +207,9 @@ fn socket_call(ctx: &BtfTracePointContext, direction: u8) {
         Some((_, shape)) => call.source(shape),
         None => NOWHERE,
     };
-    // SAFETY: the first argument is a socket.
-    let id = unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
     let name = call.shape().map_or(0, |(_, shape)| call.name(shape));
-    record(id, sk, direction, source, moved, name, waits(flags));
+    let (direction, flags) = (u32::from(direction), waits(flags));
+    record(id(), Passed { sk, source, bytes: moved, name, direction, flags }, scratch);
 }
 
 /// Counts a call as seen, and filters what is not for us. `flags` are those of a call that receives.
@@ -239,36 +248,6 @@ fn waits(flags: u64) -> u32 {
     ((!flags & MSG_DONTWAIT) << 1) as u32
 }
 
-/// `name`: where the receiver of a datagram is named, or 0.
-#[inline(always)]
-fn record(
-    id: u64,
-    sk: u64,
-    direction: u8,
-    source: Source,
-    moved: u64,
-    name: u64,
-    flags: u32,
-) {
-    let tcp = is_tcp(sk);
-    let found =
-        if tcp { entry(id, sk, direction, moved) } else { datagram::entry(sk, direction, source, moved, name) };
-    match found {
-        // SAFETY: the pointer is valid while the program runs. Two threads that use one direction
-        // of one socket at the same time may lose a step of its position, which then shows as a
-        // piece that overlaps.
-        Some(connection) => {
-            copy::moved(
-                id,
-                unsafe { &mut *connection },
-                Moved { direction, source, bytes: moved, time: 0, scratch: TRACEPOINTS, flags },
-            );
-        }
-        None if tcp => count(Counter::Untracked),
-        None => count(Counter::NotTcp),
-    }
-}
-
 /// The system call that the current task is in; `NO_CALL` where it is in none that moves bytes. The kernel
 /// knows the type behind the pointer, so its fields are read directly.
 #[inline(always)]
@@ -281,25 +260,27 @@ fn task_call() -> Call {
     }
 }
 
-/// First rung: `splice` has taken bytes out of a socket, that never were in the caller's memory.
+/// First and second rung: `splice` has taken bytes out of a socket, that never were in the caller's memory.
 #[inline(always)]
 fn spliced_from(ctx: &BtfTracePointContext) {
     let sk: u64 = ctx.arg(0);
     // SAFETY: the first argument is a socket.
     let id = unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
     // Of a connection that is older than the probe, nobody knows how much was taken before.
-    let Some(connection) = entry(id, sk, INBOUND, 0) else { return };
+    let Some(connection) = entry(id, sk, INBOUND, 0, TRACEPOINTS) else { return };
     // SAFETY: the pointer is valid while the program runs.
     let moved = taken(unsafe { &*connection }, sk);
     if moved == 0 {
         return;
     }
     if counted_in(sk, 0) {
-        record(id, sk, INBOUND, NOWHERE, moved, 0, 0);
+        let direction = u32::from(INBOUND);
+        let passed = Passed { sk, source: NOWHERE, bytes: moved, name: 0, direction, flags: 0 };
+        record(id, passed, TRACEPOINTS);
     }
 }
 
-/// Second rung: any system call has ended.
+/// Third rung: any system call has ended.
 #[inline(always)]
 fn system_call(registers: u64, moved: u64) {
     let call = Call::read(|at| field::<u64>(registers, at as u32).unwrap_or(0));
@@ -324,7 +305,15 @@ fn system_call(registers: u64, moved: u64) {
     }
     let source = if flags & MSG_TRUNC == 0 { call.source(shape) } else { NOWHERE };
     let flags = waits(flags | does_not_block(file));
-    record(identity_by_number(sk), sk, direction, source, moved, call.name(shape), flags);
+    passed(sk, direction, source, moved, call.name(shape), flags);
+}
+
+/// Third rung: bytes have passed on a socket of which only the address is known.
+#[inline(always)]
+fn passed(sk: u64, direction: u8, source: Source, bytes: u64, name: u64, flags: u32) {
+    let direction = u32::from(direction);
+    let passed = Passed { sk, source, bytes, name, direction, flags };
+    record(identity_by_number(sk), passed, TRACEPOINTS);
 }
 
 /// `MSG_DONTWAIT` where a descriptor does not block.
@@ -345,7 +334,7 @@ fn spliced(call: &Call, moved: u64) {
         (None, None) => return,
     };
     if counted_in(sk, 0) {
-        record(identity_by_number(sk), sk, direction, NOWHERE, moved, 0, 0);
+        passed(sk, direction, NOWHERE, moved, 0, 0);
     }
 }
 
@@ -363,7 +352,7 @@ fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
         index += 1;
         if len > 0 && counted_in(sk, flags) {
             let (source, name) = (call::message(at, call.width), call::name(at, call.width));
-            record(identity_by_number(sk), sk, direction, source, u64::from(len), name, 0);
+            passed(sk, direction, source, u64::from(len), name, 0);
         }
     }
 }

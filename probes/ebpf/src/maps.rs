@@ -10,6 +10,7 @@ use icecore_probe_events::{
 };
 
 use crate::call::Source;
+use crate::record::Passed;
 
 /// User space sets the sizes of the rings and of the connection table when it loads them.
 #[map]
@@ -40,18 +41,22 @@ pub static VERDICTS: LruHashMap<u64, Told> = LruHashMap::with_max_entries(1024, 
 pub static FIGURES: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(SCRATCHES, 0);
-/// What stands for a connection while a datagram is copied.
+/// Where a connection is made, and what stands for one while a datagram is copied: a place for each scratch
+/// record, and one for what becomes of sockets, which interrupts all others.
 #[map]
-pub static DATAGRAM: PerCpuArray<Connection> = PerCpuArray::with_max_entries(1, 0);
+pub static MADE: PerCpuArray<Connection> = PerCpuArray::with_max_entries(SCRATCHES + 1, 0);
 /// Where a thread is in a call that moves several messages.
 #[map]
 pub static MESSAGES: LruHashMap<u64, MessageCursor> = LruHashMap::with_max_entries(1024, 0);
 
 /// Scratch records of each CPU. The first belongs to the tracepoints, which nothing interrupts; the
-/// others to probes in programs, which may be interrupted on the way and take one that is free.
+/// others to probes in programs and on functions, which may be interrupted on the way and take one that
+/// is free.
 pub const SCRATCHES: u32 = 4;
 /// The scratch record of the tracepoints.
 pub const TRACEPOINTS: u32 = 0;
+/// The place in `MADE` of sockets whose state changes.
+pub const STATES: u32 = SCRATCHES;
 
 /// A piece and its payload. The payload's space is three times what is used, so that one mask on
 /// the start and one on the length are all the proof of bounds that the verifier needs.
@@ -60,6 +65,8 @@ pub struct Record {
     pub piece: Piece,
     pub payload: [u8; 3 * PIECE_BYTES_MAX],
     pub walk: Walk,
+    /// What a hook hands over.
+    pub passed: Passed,
     /// 1: a probe is at work here.
     pub taken: u64,
 }
@@ -106,5 +113,34 @@ pub fn count(counter: Counter) {
     if let Some(figures) = FIGURES.get_ptr_mut(0) {
         // SAFETY: the index is below `COUNTERS`, and only this CPU writes here.
         unsafe { *figures.cast::<u64>().add(counter as usize) += 1 }
+    }
+}
+
+/// A scratch record that no other probe on this CPU is at work with.
+#[inline(always)]
+pub fn take_scratch() -> Option<u32> {
+    let mut index = 1;
+    while index < SCRATCHES {
+        let record = SCRATCH.get_ptr_mut(index)?;
+        // SAFETY: the pointer is valid while the program runs; the field is read and written by
+        // programs on this CPU alone, which take turns.
+        unsafe {
+            let taken = &raw mut (*record).taken;
+            if taken.read_volatile() == 0 {
+                taken.write_volatile(1);
+                return Some(index);
+            }
+        }
+        index += 1;
+    }
+    None
+}
+
+/// Lets the next one have it.
+#[inline(always)]
+pub fn give_scratch(index: u32) {
+    if let Some(record) = SCRATCH.get_ptr_mut(index) {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*record).taken).write_volatile(0) };
     }
 }

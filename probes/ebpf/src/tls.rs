@@ -19,8 +19,8 @@ use icecore_probe_events::{
 
 use crate::call::Source;
 use crate::copy::{self, Moved, now};
+use crate::maps::{CONNECTIONS, count, give_scratch, setting, take_scratch};
 use crate::{go, look};
-use crate::maps::{CONNECTIONS, SCRATCH, SCRATCHES, count, setting};
 
 /// Of an insertion: only where nothing is.
 const BPF_NOEXIST: u64 = 1;
@@ -286,34 +286,6 @@ fn inner(id: u64, outer: &Connection, shape: u64) -> Option<*mut Connection> {
     // Another thread may have been faster with the other direction.
     let _ = CONNECTIONS.insert(&id, &connection, BPF_NOEXIST);
     CONNECTIONS.get_ptr_mut(&id)
-}
-
-/// A scratch record that no other probe on this CPU is at work with.
-#[inline(always)]
-fn take_scratch() -> Option<u32> {
-    let mut index = 1;
-    while index < SCRATCHES {
-        let record = SCRATCH.get_ptr_mut(index)?;
-        // SAFETY: the pointer is valid while the program runs; the field is read and written by
-        // programs on this CPU alone, which take turns.
-        unsafe {
-            let taken = &raw mut (*record).taken;
-            if taken.read_volatile() == 0 {
-                taken.write_volatile(1);
-                return Some(index);
-            }
-        }
-        index += 1;
-    }
-    None
-}
-
-#[inline(always)]
-fn give_scratch(index: u32) {
-    if let Some(record) = SCRATCH.get_ptr_mut(index) {
-        // SAFETY: as above.
-        unsafe { (&raw mut (*record).taken).write_volatile(0) };
-    }
 }
 
 /// Bytes have passed on a socket: if its thread is in a call into a library, they are of its session.

@@ -2,7 +2,7 @@
 //! the programs that are put on functions.
 
 use aya::Ebpf;
-use aya::programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, UProbe};
+use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, RawTracePoint, UProbe};
 
 use crate::error::Error;
 
@@ -17,6 +17,34 @@ pub(super) fn load_typed(
 
 pub(super) fn attach_typed(programs: &mut Ebpf, name: &'static str) -> Result<(), Error> {
     let program: &mut BtfTracePoint = program(programs, name)?;
+    program.attach().map(drop).map_err(refused(name))
+}
+
+/// False where the kernel has no such function.
+pub(super) fn load_function(
+    programs: &mut Ebpf,
+    name: &'static str,
+    types: &aya::Btf,
+) -> Result<bool, Error> {
+    let program: &mut FExit = program(programs, name)?;
+    match program.load(name, types) {
+        Ok(()) => Ok(true),
+        Err(ProgramError::Btf(_)) => Ok(false),
+        Err(ProgramError::LoadError { io_error, .. }) if forbidden(&io_error) => {
+            let reason = format!("the kernel lets no program be put on its function {name}");
+            Err(Error::Unsupported { reason })
+        }
+        Err(error) => Err(refused(name)(error)),
+    }
+}
+
+/// Not for want of permissions, which were looked at: kernels can be built so.
+fn forbidden(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPERM)
+}
+
+pub(super) fn attach_function(programs: &mut Ebpf, name: &'static str) -> Result<(), Error> {
+    let program: &mut FExit = program(programs, name)?;
     program.attach().map(drop).map_err(refused(name))
 }
 

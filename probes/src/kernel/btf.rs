@@ -8,6 +8,7 @@ const MAGIC: u16 = 0xeb9f;
 const TYPE_BYTES: usize = 12;
 const MEMBER_BYTES: usize = 12;
 const ENUMERATOR_BYTES: usize = 8;
+const PARAMETER_BYTES: usize = 8;
 /// Anonymous structures within structures are followed this deep.
 const DEPTH_MAX: u32 = 8;
 
@@ -21,6 +22,7 @@ pub(crate) struct Types<'a> {
     structures: HashMap<&'a [u8], u32>,
     typedefs: HashMap<&'a [u8], u32>,
     enumerations: HashMap<&'a [u8], u32>,
+    functions: HashMap<&'a [u8], u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +53,7 @@ impl<'a> Types<'a> {
             structures: HashMap::new(),
             typedefs: HashMap::new(),
             enumerations: HashMap::new(),
+            functions: HashMap::new(),
         };
         all.index()?;
         Some(all)
@@ -67,6 +70,7 @@ impl<'a> Types<'a> {
                 4 | 5 if !name.is_empty() => drop(self.structures.entry(name).or_insert(id)),
                 6 if !name.is_empty() => drop(self.enumerations.entry(name).or_insert(id)),
                 8 => drop(self.typedefs.insert(name, id)),
+                12 => drop(self.functions.entry(name).or_insert(id)),
                 _ => {}
             }
             at = at.checked_add(TYPE_BYTES + tail_bytes(head)?)?;
@@ -77,6 +81,19 @@ impl<'a> Types<'a> {
     /// A tracepoint of this name exists and can be attached to by type.
     pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
         self.typedefs.contains_key(format!("btf_trace_{name}").as_bytes())
+    }
+
+    /// At which place a function takes an argument of this name, from 0 on.
+    pub(crate) fn argument(&self, function: &str, name: &str) -> Option<usize> {
+        let at = self.start(*self.functions.get(function.as_bytes())?)?;
+        let signature = self.start(self.word(at + 8)?)?;
+        let head = self.head(signature)?;
+        let parameter = |index: usize| signature + TYPE_BYTES + index * PARAMETER_BYTES;
+        let named = |index: &usize| {
+            let text = self.word(parameter(*index)).and_then(|offset| self.name(offset));
+            text == Some(name.as_bytes())
+        };
+        (0..head.members).filter(|_| head.kind == 13).find(named)
     }
 
     /// The names of an enumeration of 32 bits, by their numbers.

@@ -25,6 +25,13 @@ async fn every_request_is_seen_by_socket_tracepoints() {
     check_rung(RungChoice::BtfTracepoints).await;
 }
 
+/// Scenario: the same, seen on the functions of TCP and UDP.
+/// Guarantees: the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_seen_by_functions() {
+    check_rung(RungChoice::Functions).await;
+}
+
 /// Scenario: the same, seen by the system call tracepoints.
 /// Guarantees: the same.
 #[tokio::test(flavor = "multi_thread")]

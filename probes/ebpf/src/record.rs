@@ -1,0 +1,62 @@
+//! Records what a hook has seen pass on a socket.
+//!
+//! Invariant: the verifier goes through this once for each hook, and not once for each way through the hook:
+//! what has passed is handed over in a scratch record, as figures of which it knows nothing.
+
+use icecore_probe_events::Counter;
+
+use crate::call::Source;
+use crate::connect::{entry, is_tcp};
+use crate::copy::{self, Moved};
+use crate::datagram;
+use crate::maps::{SCRATCH, count};
+
+/// What has passed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Passed {
+    pub sk: u64,
+    pub source: Source,
+    pub bytes: u64,
+    /// Where the receiver of a datagram is named, or 0.
+    pub name: u64,
+    pub direction: u32,
+    pub flags: u32,
+}
+
+/// `id`: who the socket is. `scratch`: the scratch record that is the caller's.
+#[inline(always)]
+pub fn record(id: u64, passed: Passed, scratch: u32) {
+    let Some(place) = SCRATCH.get_ptr_mut(scratch) else { return count(Counter::Untracked) };
+    // SAFETY: the scratch record is the caller's while the program runs.
+    unsafe { (*place).passed = passed };
+    recorded(id, scratch);
+}
+
+// SAFETY: the name is that of no other function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn recorded(id: u64, scratch: u32) -> u64 {
+    let Some(place) = SCRATCH.get_ptr_mut(scratch) else { return 0 };
+    // SAFETY: the scratch record is the caller's while the program runs.
+    let Passed { sk, source, bytes, name, direction, flags } = unsafe { (*place).passed };
+    let direction = direction as u8;
+    let tcp = is_tcp(sk);
+    let found = if tcp {
+        entry(id, sk, direction, bytes, scratch)
+    } else {
+        datagram::entry(sk, direction, source, bytes, name, scratch)
+    };
+    match found {
+        // SAFETY: the pointer is valid while the program runs. Two threads that use one direction
+        // of one socket at the same time may lose a step of its position, which then shows as a
+        // piece that overlaps.
+        Some(connection) => {
+            let moved = Moved { direction, source, bytes, time: 0, scratch, flags };
+            copy::moved(id, unsafe { &mut *connection }, moved);
+        }
+        None if tcp => count(Counter::Untracked),
+        None => count(Counter::NotTcp),
+    }
+    0
+}
