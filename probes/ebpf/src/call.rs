@@ -245,5 +245,6 @@ pub fn stretch(at: u64, width: u64) -> Option<Stretch> {
 
 #[inline(always)]
 fn first_stretch(source: &Source) -> u64 {
-    stretch(source.vector, source.width).map_or(0, |it| it.len)
+    // Else the compiler compares a length that nobody has read, before it asks whether somebody has.
+    stretch(source.vector, source.width).map_or(0, |it| opaque(it.len))
 }
