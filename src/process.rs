@@ -31,13 +31,20 @@ pub(crate) fn use_small_pages() {
     }
 }
 
-/// Keeps memory that nobody uses for as long as the allocator does by itself. What an agent holds of requests comes and
-/// goes with every batch it sends: to have the kernel clear it anew each time was a tenth of its CPU.
+/// After a while keeps memory that nobody uses for as long as the allocator does by itself. What an agent holds of
+/// requests comes and goes with every batch it sends: to have the kernel clear it anew each time was a tenth of its CPU.
+/// What it reads of the kernel's types at first is 50 MB, read once, and goes back before.
 #[cfg(feature = "probe")]
 pub(crate) fn keep_memory() {
-    // SAFETY: as above; threads that are there already take the new value when they next look.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, AGENT_PURGE_AFTER_MS) };
+    tokio::spawn(async {
+        tokio::time::sleep(AGENT_SETTLES).await;
+        // SAFETY: as above; threads that are there already take the new value when they next look.
+        unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, AGENT_PURGE_AFTER_MS) };
+    });
 }
+
+#[cfg(feature = "probe")]
+const AGENT_SETTLES: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The allocator's own default.
 #[cfg(feature = "probe")]

@@ -61,8 +61,10 @@ def main():
         try:
             print(frame(query, params).to_string(index=False))
         except ImportError:
-            for row in rows(query, params)[0]:
-                print(row)
+            for at, row in enumerate(rows(query, params)[0]):
+                if at == 0:
+                    print(*row, sep="\t")
+                print(*row.values(), sep="\t")
     except Refused as refused:
         sys.exit(str(refused))
 

@@ -13,7 +13,6 @@ pub(super) fn run(roles: Roles, settings: &Settings) -> Outcome {
     #[cfg(feature = "probe")]
     if roles.probe && !roles.ingest {
         process::step_back(settings.probe_nice);
-        process::keep_memory();
     }
     let runtime = process::runtime()?;
     let outcome = runtime.block_on(async {

@@ -42,6 +42,9 @@ pub(super) async fn open(
             return Ok(());
         }
     };
+    if alone {
+        crate::process::keep_memory();
+    }
     info!(rung = ?probes.rung(), "probes attached");
     parts.add("probes", Order::Probe, move |stop| probes.run(stop));
     Ok(())
