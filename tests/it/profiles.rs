@@ -17,6 +17,8 @@ use crate::peers::{self, Running, free_port, listening};
 fn profile(folder: &Path) -> Option<v8::CpuProfile> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/profiles/hot.js");
     let mut command = Command::new("node");
+    // A function that was put into its caller is told as that.
+    command.arg("--no-turbo-inlining");
     command.args(["--cpu-prof", "--cpu-prof-name=hot.cpuprofile"]).arg("--cpu-prof-dir");
     command.arg(folder).arg(script).stdout(Stdio::null());
     let Ok(status) = command.status() else {
