@@ -17,8 +17,6 @@ use crate::peers::{self, Running, free_port, listening};
 fn profile(folder: &Path) -> Option<v8::CpuProfile> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/profiles/hot.js");
     let mut command = Command::new("node");
-    // A function that was put into its caller is told as that.
-    command.arg("--no-turbo-inlining");
     command.args(["--cpu-prof", "--cpu-prof-name=hot.cpuprofile"]).arg("--cpu-prof-dir");
     command.arg(folder).arg(script).stdout(Stdio::null());
     let Ok(status) = command.status() else {
@@ -132,7 +130,8 @@ async fn check(icecore: &Icecore, service: &str, profile: &v8::CpuProfile) {
         assert_eq!(found.get(function), Some(&Some(*time)), "{service}: {function}");
     }
     assert_eq!((rows[0][0].as_str(), rows.len()), (Some("hotLoop"), expected.len()), "{rows:?}");
-    assert!(rows[0][1].as_i64().unwrap() * 2 > all, "{rows:?}");
+    // V8 itself tells some 40 % of this program's time of the caller.
+    assert!(rows[0][1].as_i64().unwrap() * 3 > all, "{rows:?}");
     // Twenty calls deep, below the root and what Node.js puts there.
     assert!(rows[0][2].as_i64().unwrap() > 20, "{rows:?}");
     let observed = "SELECT sum(cardinality(observations)), min(stack[1]), count(*) FROM profiles";
