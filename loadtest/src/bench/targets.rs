@@ -169,7 +169,7 @@ pub(super) mod sustained {
     pub(in super::super) static KEPT_UP: Target =
         target("share of the rate that was asked for, %", &[AtLeast(99.0)], ">= 99", &[]);
     pub(in super::super) static GROWTH: Target = target(
-        "memory in the last sixth, % of that in the second, medians / peak, % of that in the first",
+        "memory of its own in the last sixth, % of that in the second, medians / peak, % of that in the first",
         &[AtMost(105.0), Told],
         "<= 105: no growth",
         &[],
