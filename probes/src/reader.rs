@@ -40,7 +40,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// Processes that are told before the rings are read again.
 const PROCESSES_AT_A_TIME: usize = 8;
 /// Turns without a record after which the rings are looked at less often, and how often then: a wake-up
-/// costs as much as some records do. Many bytes wake the agent at once all the same.
+/// costs as much as some records do. Many bytes of payload wake the agent at once all the same; the rings of ends and
+/// of processes, which wake nobody, have room for what a machine makes of those in ten times as long.
 const QUIET_AFTER: u32 = 20;
 const QUIET_POLL_EVERY: Duration = Duration::from_millis(100);
 /// Writes an entry of a map only if it is there.

@@ -143,7 +143,9 @@ impl Cassandra {
         }
         waiting.secret = start.kind == Kind::Response;
         let draft = pending.draft(unit);
-        let draft = if waiting.secret { draft.without_content() } else { draft };
+        // What is compressed cannot be looked through for secrets.
+        let hidden = waiting.secret || start.compressed();
+        let draft = if hidden { draft.without_content() } else { draft };
         pending.ask(Side::Requests, draft, start.stream, waiting);
         if body.is_some() { Read::Understood } else { Read::Unread }
     }
@@ -219,11 +221,7 @@ impl Cassandra {
         call.details.extend(level.map(|level| ("cassandra.consistency.level", level)));
         let page_size = page_size.map(|rows| Detail::Number(i64::from(rows)));
         call.details.extend(page_size.map(|rows| ("cassandra.page.size", rows)));
-        call.namespace = keyspace.map(|name| self.cut(name));
-    }
-
-    fn cut(&self, text: &str) -> String {
-        text.get(..text.floor_char_boundary(self.text_bytes_max)).unwrap_or_default().to_owned()
+        call.namespace = keyspace.map(|name| cut(name, KEYSPACE_BYTES_MAX));
     }
 
     fn response(&mut self, unit: &Unit<'_>, start: Start, pending: &mut Waits) -> Read {
@@ -232,7 +230,7 @@ impl Cassandra {
         let fields = body.as_deref().and_then(|body| start.fields(Side::Responses, body));
         let answered = fields.and_then(|fields| response::read(start, fields));
         if let Some(Answered::Keyspace(name)) = answered {
-            self.namespace = Some(self.cut(name));
+            self.namespace = Some(cut(name, KEYSPACE_BYTES_MAX));
         }
         if start.kind == Kind::Event {
             return read;
@@ -242,7 +240,7 @@ impl Cassandra {
             return read;
         };
         let bare = Unit { head: &[], body: &[], body_bytes: unit.bytes(), ..*unit };
-        let shown = if secret { &bare } else { unit };
+        let shown = if secret || start.compressed() { &bare } else { unit };
         let Some(open) = pending.answer(&start.stream, shown) else { return read };
         let Waiting { call, prepares, .. } = &mut open.call;
         match answered {
@@ -317,6 +315,13 @@ impl Cassandra {
             Some(Head::Whole { len: form.head_bytes(), body: header.body_bytes(), keep })
         })
     }
+}
+
+/// Every request has its own; servers take names of no more than 48.
+const KEYSPACE_BYTES_MAX: usize = 192;
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default().to_owned()
 }
 
 fn unknown() -> (&'static str, Detail) {

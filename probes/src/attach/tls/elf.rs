@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::fs::File;
 
-use object::elf::{FileHeader64, ProgramHeader64, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64, Sym64};
+use object::elf::{
+    FileHeader64, PN_XNUM, ProgramHeader64, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64, Sym64,
+};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable};
 use object::read::{ReadCache, ReadRef};
 use object::{Endianness, SectionIndex};
@@ -20,10 +22,20 @@ type Addresses = HashMap<&'static str, u64>;
 /// A symbol table or its names; those of a browser with debug information take some 100 MB.
 const TABLE_BYTES_MAX: u64 = 256 << 20;
 
+/// The head of a file whose tables of sections and parts are as long as the head itself says, which is below 4 MiB.
+/// Where that number is too small, it stands elsewhere and may be anything: no program has so many.
+pub(super) fn head<'data, R: ReadRef<'data>>(data: R) -> Option<&'data Header> {
+    let header = Header::parse(data).ok()?;
+    let endian = header.endian().ok()?;
+    let (sections, parts) = (header.e_shnum.get(endian), header.e_phnum.get(endian));
+    let elsewhere = sections == 0 && header.e_shoff.get(endian) != 0 || parts == PN_XNUM;
+    (!elsewhere).then_some(header)
+}
+
 /// Looks for a library in a file; none where it has none or is no ELF file of 64 bits.
 pub(super) fn functions(file: &File) -> Option<Found> {
     let cache = ReadCache::new(file);
-    let header = Header::parse(&cache).ok()?;
+    let header = head(&cache)?;
     let endian = header.endian().ok()?;
     let sections = header.sections(endian, &cache).ok()?;
     let segments = header.program_headers(endian, &cache).ok()?;
@@ -83,6 +95,7 @@ pub(super) fn file_offset(
     segments.iter().find_map(|segment| {
         let within = address.checked_sub(segment.p_vaddr(endian))?;
         let loaded = segment.p_type(endian) == object::elf::PT_LOAD;
-        (loaded && within < segment.p_filesz(endian)).then_some(segment.p_offset(endian) + within)
+        let inside = loaded && within < segment.p_filesz(endian);
+        segment.p_offset(endian).checked_add(within).filter(|_| inside)
     })
 }

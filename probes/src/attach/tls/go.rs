@@ -15,11 +15,11 @@ use std::os::unix::fs::FileExt as _;
 
 use icecore_probe_events::shape;
 use object::Endianness;
-use object::elf::{EM_X86_64, FileHeader64, ProgramHeader64};
+use object::elf::{EM_X86_64, ProgramHeader64};
 use object::read::ReadCache;
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 
-use super::elf::file_offset;
+use super::elf::{file_offset, head};
 use super::families::GO;
 use super::found::{Exits, Found, Function};
 use super::hooks::Refusal;
@@ -92,7 +92,7 @@ pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
 impl<'f> Program<'f> {
     fn read(file: &'f File) -> Option<Self> {
         let cache = ReadCache::new(file);
-        let header = FileHeader64::<Endianness>::parse(&cache).ok()?;
+        let header = head(&cache)?;
         let endian = header.endian().ok()?;
         if header.e_machine.get(endian) != EM_X86_64 {
             return None;

@@ -76,3 +76,32 @@ fn system_libraries_are_told_by_their_functions() {
         assert_eq!(elf::functions(&File::open(&path).unwrap()), None);
     }
 }
+
+/// Scenario: a sparse file of 1 TiB whose head says that the number of its sections stands in the first of them, which
+/// says as many as would fill the file; one that says the same of its parts.
+/// Guarantees: neither is read.
+#[test]
+fn numbers_that_stand_elsewhere_are_not_believed() {
+    use std::io::Write as _;
+    for (sections, parts) in [(0_u16, 1_u16), (1, 0xffff)] {
+        let mut bytes = vec![0_u8; 64 + 56 + 64];
+        bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(18, &62_u16.to_le_bytes());
+        put(32, &64_u64.to_le_bytes());
+        put(40, &120_u64.to_le_bytes());
+        put(52, &64_u16.to_le_bytes());
+        put(54, &56_u16.to_le_bytes());
+        put(56, &parts.to_le_bytes());
+        put(58, &64_u16.to_le_bytes());
+        put(60, &sections.to_le_bytes());
+        put(120 + 32, &(1_u64 << 34).to_le_bytes());
+        put(120 + 44, &u32::MAX.to_le_bytes());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        file.set_len(1 << 40).unwrap();
+        assert!(super::elf::head(&object::read::ReadCache::new(&file)).is_none());
+        assert!(super::elf::functions(&file).is_none());
+        assert!(matches!(super::go::functions(&file), Ok(None)));
+    }
+}

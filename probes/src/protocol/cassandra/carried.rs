@@ -1,11 +1,18 @@
 //! Messages out of the segments of one direction: several in one segment, or one in several.
 //!
 //! Invariants: of a message over several segments only what its grammar wants is held; what a hole
-//! may have hidden is said to be lost, and nothing behind it is made up.
+//! may have hidden is said to be lost, and nothing behind it is made up; a segment has no more messages than its bytes
+//! on the wire can be for.
 
 use super::envelope::{HEAD_BYTES, SEGMENTED, Start, start};
 use super::segment::{Form, header};
 use crate::protocol::dialogue::{Side, Unit};
+
+/// Messages of a segment, and for how many bytes on the wire there may be one more: a compressed one could else be
+/// tens of thousands in a few hundred bytes. Those that travel together have different streams, which does not
+/// compress to less.
+const MESSAGES_MAX: u64 = 16;
+const MESSAGE_BYTES_MIN: u64 = 4;
 
 /// One direction.
 #[derive(Debug, Default)]
@@ -57,7 +64,9 @@ impl Carried {
     ) -> Came {
         let Some(header) = header(form, unit.head) else { return Came::Broken };
         let Some(carried) = header.carried(unit.body) else { return Came::Broken };
-        let segment = Segment { side, unit, carried: &carried, bytes: header.carried_bytes() };
+        let messages_max = MESSAGES_MAX + header.body_bytes() / MESSAGE_BYTES_MIN;
+        let bytes = header.carried_bytes();
+        let segment = Segment { side, unit, carried: &carried, bytes, messages_max };
         if header.contained {
             // The end of what was under way never came.
             let lost = self.under_way.take().is_some();
@@ -121,6 +130,7 @@ struct Segment<'a, 'u> {
     unit: &'a Unit<'u>,
     carried: &'a [u8],
     bytes: u64,
+    messages_max: u64,
 }
 
 impl<'a> Segment<'a, '_> {
@@ -149,8 +159,12 @@ impl<'a> Segment<'a, '_> {
 
     /// Messages that begin and end here.
     fn messages(&self, mut take: impl FnMut(&Unit<'_>) -> bool) -> Came {
-        let mut at = 0_u64;
+        let (mut at, mut messages) = (0_u64, 0);
         while at < self.bytes {
+            messages += 1;
+            if messages > self.messages_max {
+                return Came::Lost;
+            }
             let rest = usize::try_from(at).ok().and_then(|at| self.carried.get(at..));
             let Some(rest) = rest.filter(|rest| rest.len() >= HEAD_BYTES) else {
                 // A hole, or no room for a message.
@@ -173,5 +187,38 @@ impl<'a> Segment<'a, '_> {
             }
         }
         Came::Whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::cassandra::segment::tests::segment;
+
+    /// Scenario: a segment of half a kilobyte that holds fourteen thousand messages once it is unpacked, and one of
+    /// a hundred different ones.
+    /// Guarantees: of the first hardly more are read than it has bytes for, and the rest is said to be lost; of the
+    /// second all are.
+    #[test]
+    fn a_bomb_is_not_taken() {
+        let message = |stream: u16| [&[5, 0][..], &stream.to_be_bytes(), &[5, 0, 0, 0, 0]].concat();
+        let read = |messages: &[u8]| {
+            let packed = lz4_flex::block::compress(messages);
+            let bytes = segment(messages, Some(&packed), Form::Packed, true);
+            let (head, body) = bytes.split_at(Form::Packed.head_bytes());
+            let body_bytes = body.len() as u64;
+            let unit = Unit { head, body, holed: false, body_bytes, began: 1, ended: 2 };
+            let mut count = 0;
+            let came = Carried::default().segment(Side::Requests, Form::Packed, &unit, 1, |_| {
+                count += 1;
+                true
+            });
+            (came, count, bytes.len())
+        };
+        let (came, count, bytes) = read(&message(0).repeat(14_000));
+        assert_eq!(came, Came::Lost);
+        assert!(bytes < 700 && count < 16 + bytes, "{count} of {bytes} bytes");
+        let different: Vec<u8> = (0..100).flat_map(message).collect();
+        assert_eq!((read(&different).0, read(&different).1), (Came::Whole, 100));
     }
 }

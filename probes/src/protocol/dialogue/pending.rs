@@ -101,13 +101,13 @@ impl<K: Eq, C: Call> Pending<K, C> {
         ordinal.map(|ordinal| ordinal * 2 + odd)
     }
 
-    /// The message that was sent last, as others may know it; none if its side is not certainly the
-    /// client's.
     /// About what is held.
     pub(super) fn held_bytes(&self) -> usize {
         self.open.iter().map(|entry| size_of::<K>() + entry.open.held_bytes()).sum()
     }
 
+    /// The message that was sent last, as others may know it; none if its side is not certainly the
+    /// client's.
     pub(super) fn newest(&self) -> Option<Begun<'_>> {
         let begun = self.open.back()?.open.as_begun(self.open.len());
         begun.ordinal.is_some_and(|ordinal| ordinal % 2 == 0).then_some(begun)
