@@ -100,8 +100,8 @@ fn numbers_that_stand_elsewhere_are_not_believed() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
         file.set_len(1 << 40).unwrap();
-        assert!(super::elf::head(&object::read::ReadCache::new(&file)).is_none());
-        assert!(super::elf::functions(&file).is_none());
-        assert!(matches!(super::go::functions(&file), Ok(None)));
+        assert!(elf::head(&object::read::ReadCache::new(&file)).is_none());
+        assert!(elf::functions(&file).is_none());
+        assert!(matches!(go::functions(&file), Ok(None)));
     }
 }
