@@ -87,7 +87,7 @@ async fn open_storage(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut config = storage::store(settings)?;
     if roles.query {
-        config.page_cache = storage::page_cache(settings)?;
+        config.page_cache = Some(storage::page_cache(settings)?);
     }
     let store = Store::open(config, Arc::clone(&clock), registry)
         .await

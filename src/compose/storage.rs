@@ -61,20 +61,18 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
     })
 }
 
-/// What queries keep of data files on local disk; `None` where nothing is to be kept.
+/// What queries keep of data files on local disk. Where nothing is to be kept, what is there goes.
 ///
 /// # Errors
 /// Where the data directory cannot be made absolute.
-pub(super) fn page_cache(
-    settings: &Settings,
-) -> Result<Option<icecore_store::PageCacheConfig>, Failure> {
-    let near = match settings.page_cache {
-        PageCache::Off => return Ok(None),
-        PageCache::On => true,
-        PageCache::Auto => false,
+pub(super) fn page_cache(settings: &Settings) -> Result<icecore_store::PageCacheConfig, Failure> {
+    let bytes_max = match settings.page_cache {
+        PageCache::Off => 0,
+        PageCache::On | PageCache::Auto => settings.page_cache_bytes_max.0,
     };
-    let (dir, bytes_max) = (data_dir(settings)?.join("cache"), settings.page_cache_bytes_max.0);
-    Ok(Some(icecore_store::PageCacheConfig { dir, bytes_max, near }))
+    let near = settings.page_cache == PageCache::On;
+    let dir = data_dir(settings)?.join("cache");
+    Ok(icecore_store::PageCacheConfig { dir, bytes_max, near })
 }
 
 /// Gives the store what understands SQL, and checks the rules of retention with it.

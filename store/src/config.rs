@@ -148,9 +148,11 @@ impl S3Config {
 /// What is kept of data files on local disk, for queries.
 #[derive(Debug, Clone)]
 pub struct PageCacheConfig {
-    /// Its folder. All of it may be deleted at any time, and none of it is ever believed unchecked.
+    /// Its folder. All of it may be deleted at any time, and none of it is believed without its checksum, which
+    /// tells damage and no forger.
     pub dir: PathBuf,
-    /// Disk that it may take. Beyond it what nobody used lately goes, a data file at a time.
+    /// Disk that it may take. Beyond it what nobody used lately goes, a data file at a time. 0: none, and what an
+    /// earlier run has kept is removed.
     pub bytes_max: u64,
     /// Whether it is kept of a bucket that is a folder, too, of which each fetch costs hardly anything.
     pub near: bool,

@@ -46,7 +46,8 @@ struct Open {
 #[derive(Default)]
 struct Scale {
     open: Vec<Open>,
-    /// Names that may be used here, the nearest last, and what each comes to.
+    /// Names that may be used here and what each comes to. Which of several that differ in case, or hide one another, is
+    /// meant is for the planner to say: here it is the heaviest.
     names: Vec<(String, u64)>,
 }
 
@@ -64,10 +65,11 @@ impl Visitor for Scale {
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<TooHeavy> {
-        let name = relation.to_string().replace('"', "").to_lowercase();
-        let found = self.names.iter().rev().find(|(known, _)| *known == name);
-        let weight = found.map_or(1, |(_, weight)| *weight);
-        self.add(weight)
+        let parts = relation.0.iter().filter_map(|part| part.as_ident());
+        let parts: Vec<&str> = parts.map(|ident| ident.value.as_str()).collect();
+        let name = parts.join(".").to_lowercase();
+        let known = self.names.iter().filter(|(known, _)| *known == name);
+        self.add(known.map(|(_, weight)| *weight).max().unwrap_or(1))
     }
 
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<TooHeavy> {
@@ -135,6 +137,27 @@ mod tests {
         assert!(is_refused(&chain(35, |name| format!(
             "(SELECT * FROM \"{name}\", {name} AS b) AS t"
         ))));
+        let quoted = ["`{name}`", "\"{name}\""].map(|one| {
+            move |name: String| {
+                let one = one.replace("{name}", &name);
+                format!("{one} AS a, {one} AS b")
+            }
+        });
+        quoted.into_iter().for_each(|twice| assert!(is_refused(&chain(35, twice))));
+        let odd = |sql: String| sql.replace("c0", "\"a\"\"b\"");
+        let own = chain(35, |name| format!("{name} AS a, {name} AS b"));
+        assert!(is_refused(&odd(own.clone())));
+        let doubled: Vec<String> = (1..=35)
+            .map(|at| {
+                let before = at - 1;
+                format!("\"a\"\"{at}\" AS (SELECT 1 FROM \"a\"\"{before}\" x, \"a\"\"{before}\" y)")
+            })
+            .collect();
+        let first = "WITH \"a\"\"0\" AS (SELECT 1)";
+        assert!(is_refused(&format!("{first}, {} SELECT 1", doubled.join(", "))));
+        // One of the same name but for its case hides nothing.
+        let decoys = own.replace("c34 AS (", "\"C33\" AS (SELECT 1), c34 AS (");
+        assert!(is_refused(&decoys));
         let many: Vec<String> = (0..900).map(|at| format!("c{at} AS (SELECT {at})")).collect();
         assert!(!is_refused(&format!("WITH {} SELECT * FROM c1, c2", many.join(", "))));
     }

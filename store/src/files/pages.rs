@@ -103,6 +103,14 @@ impl Pages {
         }
     }
 
+    /// Removes what an earlier run has kept, where nothing is kept any more: no erasure would reach it. What another
+    /// process has stays.
+    pub(crate) fn clear(dir: &std::path::Path) {
+        if let Err(error) = folder::clear(dir) {
+            warn!(folder = %dir.display(), %error, "the page cache of before cannot be removed");
+        }
+    }
+
     fn try_open(
         dir: &std::path::Path,
         bytes_max: u64,

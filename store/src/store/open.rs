@@ -128,8 +128,15 @@ async fn open_pages(
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
 ) -> Result<Option<Arc<Pages>>, Error> {
-    let wanted = config.page_cache.clone().filter(|cache| cache.near || config.is_far());
-    let Some(wanted) = wanted.filter(|cache| cache.bytes_max > 0) else { return Ok(None) };
+    let Some(wanted) = config.page_cache.clone() else { return Ok(None) };
+    if wanted.bytes_max == 0 || !(wanted.near || config.is_far()) {
+        // What an earlier run has kept would be out of reach of erasures.
+        let clear = move || {
+            Pages::clear(&wanted.dir);
+            Ok(None)
+        };
+        return off_runtime("clearing the page cache", clear).await;
+    }
     let (snapshot, clock) = (snapshot.subscribe(), Arc::clone(clock));
     let metrics = metrics.pages.clone();
     let open = move || Ok(Pages::open(&wanted, snapshot, clock, metrics));

@@ -7,6 +7,8 @@ use std::fs::{File, TryLockError};
 use std::io::Result;
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
 use super::shelf::Name;
 
 /// The folder of this version; one of another is not looked at.
@@ -21,12 +23,20 @@ pub(super) fn open(base: &Path) -> Result<Option<(PathBuf, File)>> {
     let folder = base.join(FOLDER);
     std::fs::create_dir_all(&folder)?;
     let Some(lock) = locked(&folder)? else { return Ok(None) };
-    remove_others(base)?;
+    remove_others(base, |name| name != FOLDER)?;
     Ok(Some((folder, lock)))
 }
 
+/// Removes what is in `base` of any version, unless a process has it.
+pub(super) fn clear(base: &Path) -> Result<()> {
+    match remove_others(base, |_| true) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 fn locked(folder: &Path) -> Result<Option<File>> {
-    let lock = File::create(folder.join(LOCK))?;
+    let lock = File::options().write(true).create(true).truncate(false).open(folder.join(LOCK))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -34,15 +44,26 @@ fn locked(folder: &Path) -> Result<Option<File>> {
     }
 }
 
-fn remove_others(base: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(base)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with(ANY_VERSION) && name != FOLDER && locked(&path)?.is_some() {
-            std::fs::remove_dir_all(&path)?;
+fn remove_others(base: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    for entry in std::fs::read_dir(base)?.flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_str().filter(|name| name.starts_with(ANY_VERSION) && wanted(name));
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if name.is_some()
+            && is_folder
+            && let Err(error) = remove_unheld(&path)
+        {
+            warn!(folder = %path.display(), %error, "a page cache of before cannot be removed");
         }
     }
     Ok(())
+}
+
+fn remove_unheld(folder: &Path) -> Result<()> {
+    match locked(folder)? {
+        Some(_lock) => std::fs::remove_dir_all(folder),
+        None => Ok(()),
+    }
 }
 
 /// What is in the folder, and of how many bytes, the one written longest ago first. Files that are none of
@@ -51,13 +72,14 @@ pub(super) fn list(folder: &Path) -> Result<Vec<(Name, u64)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
+        // Of a link it is that of the link.
         let (name, about) = (entry.file_name(), entry.metadata()?);
         match name.to_str().and_then(Name::parse) {
             Some(name) if about.is_file() => found.push((about.modified()?, name, about.len())),
-            _ if about.is_file() && name.to_str() != Some(LOCK) => {
-                std::fs::remove_file(entry.path())?;
-            }
-            _ => {}
+            _ if name.to_str() == Some(LOCK) => {}
+            // A folder, a link or a pipe in the place of a file would be opened as one.
+            _ if about.is_dir() => std::fs::remove_dir_all(entry.path())?,
+            _ => std::fs::remove_file(entry.path())?,
         }
     }
     found.sort_by_key(|(modified, ..)| *modified);

@@ -303,6 +303,43 @@ async fn one_process_has_the_folder() {
     check(&bench.open(), 1, &[0..1], &[0..1]).await;
 }
 
+/// Scenario: links, a folder and a pipe lie in the folder under names of the cache, and beside it a file that is
+/// called like a folder of another version; later no cache is wanted, while a process has it and after.
+/// Guarantees: it opens, follows none of them, and what they lead to stays as it was; what was kept is gone once
+/// nobody has it.
+#[tokio::test]
+async fn what_is_no_file_of_ours_is_not_followed() {
+    let bench = Bench::new(0..5, 1 << 30);
+    let pages = bench.open();
+    for number in 0..3 {
+        keep(&pages, number, 0..1).await;
+    }
+    drop(pages);
+    let elsewhere = bench.base.parent().unwrap().join("elsewhere");
+    std::fs::write(&elsewhere, "not ours").unwrap();
+    std::fs::write(bench.base.join("pages-old"), "no folder").unwrap();
+    let folder = bench.base.join("pages-1");
+    let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<PathBuf> = names.filter(|path| !path.ends_with("lock")).collect();
+    names.sort();
+    names.iter().take(2).for_each(|name| std::fs::remove_file(name).unwrap());
+    std::os::unix::fs::symlink(&elsewhere, &names[0]).unwrap();
+    std::fs::create_dir(&names[1]).unwrap();
+    let pages = bench.open();
+    assert!(!names[0].exists() && !names[1].exists() && names[2].exists());
+    check(&pages, 2, &[0..1], &[0..1]).await;
+    assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "not ours");
+    Pages::clear(&bench.base);
+    assert!(names[2].exists(), "a process has it");
+    drop(pages);
+    while folder.exists() {
+        Pages::clear(&bench.base);
+        tokio::task::yield_now().await;
+    }
+    assert!(bench.base.join("pages-old").exists());
+    Pages::clear(&bench.base.join("nowhere"));
+}
+
 /// Scenario: the disk becomes full by something else, and has room again later.
 /// Guarantees: what is kept makes room for others at once, nothing is answered that is not whole, it is said
 /// and counted, and nothing is tried for a while.
