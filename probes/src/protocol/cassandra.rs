@@ -90,6 +90,10 @@ impl Call for Waiting {
     fn said(self) -> Option<Said> {
         Some(Said::Database(self.call))
     }
+
+    fn behind_bytes(&self) -> usize {
+        self.call.behind_bytes()
+    }
 }
 
 type Waits = Pending<i16, Waiting>;
@@ -393,6 +397,7 @@ impl Correlated for Cassandra {
     }
 
     fn held_bytes(&self) -> usize {
-        self.carried.iter().map(Carried::held_bytes).sum()
+        let carried = self.carried.iter().map(Carried::held_bytes).sum::<usize>();
+        carried + self.prepared.held_bytes()
     }
 }

@@ -75,6 +75,11 @@ pub(super) trait Grammar: Debug + Send {
 
     /// Messages were lost: what they may have changed is not known any more.
     fn forget(&mut self);
+
+    /// Memory behind what it knows of the connection.
+    fn held_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// The parser of a connection with such a grammar.
@@ -234,6 +239,7 @@ impl<G: Grammar> Protocol for Dialogue<G> {
             + self.requests.held_bytes()
             + self.responses.held_bytes()
             + self.queue.held_bytes()
+            + self.grammar.held_bytes()
     }
 
     fn role(&self) -> Role {

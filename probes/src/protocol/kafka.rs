@@ -263,5 +263,9 @@ impl Correlated for Kafka {
         begins.then_some(0)
     }
 
+    fn held_bytes(&self) -> usize {
+        self.topics.held_bytes()
+    }
+
     fn forget(&mut self, _side: Side) {}
 }

@@ -95,6 +95,10 @@ impl Call for Waiting {
     fn said(self) -> Option<Exchanged> {
         Some(Exchanged::Database(self.call))
     }
+
+    fn behind_bytes(&self) -> usize {
+        self.call.behind_bytes()
+    }
 }
 
 type Waits = Pending<i32, Waiting>;

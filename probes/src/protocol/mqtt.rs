@@ -267,6 +267,10 @@ impl Correlated for Mqtt {
         packets_all(side, bytes, pending).then_some(0)
     }
 
+    fn held_bytes(&self) -> usize {
+        self.aliases.held_bytes()
+    }
+
     fn forget(&mut self, side: Side) {
         let of_client = side == Side::Requests;
         self.aliases.retain(|(from_client, _)| *from_client != of_client);

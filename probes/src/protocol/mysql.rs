@@ -304,6 +304,10 @@ impl Grammar for MySql {
         self.last_prepared = None;
         self.continues = [false; 2];
     }
+
+    fn held_bytes(&self) -> usize {
+        self.prepared.held_bytes()
+    }
 }
 
 fn number(bytes: &[u8]) -> Option<u32> {

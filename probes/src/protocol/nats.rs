@@ -20,7 +20,7 @@ use line::{Line, Message, Operation};
 pub(super) use look::look;
 
 use super::dialogue::{Correlated, Correlation, Head, Pending, Read, Side, Unit};
-use super::prepared::Recent;
+use super::prepared::{Behind, Recent};
 use super::{Detail, Handling, Limits, MessagingCall, Protocol, Role};
 
 /// Payload that is looked at: an answer of the server's own is short.
@@ -65,6 +65,12 @@ struct Nats {
 struct Subscription {
     subject: Vec<u8>,
     group: Option<String>,
+}
+
+impl Behind for Subscription {
+    fn behind_bytes(&self) -> usize {
+        self.subject.len() + self.group.as_ref().map_or(0, String::len)
+    }
 }
 
 /// What an answer names.
@@ -430,6 +436,10 @@ impl Correlated for Nats {
         };
         let ends = memchr::memmem::find_iter(bytes, line::END).map(|at| at + line::END.len());
         std::iter::once(0).chain(ends.take(LINES_MAX)).find(certain)
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.subscriptions.held_bytes() + self.unacknowledged.held_bytes()
     }
 
     fn forget(&mut self, _side: Side) {

@@ -308,4 +308,8 @@ impl Grammar for Postgres {
         self.prepared.clear();
         self.portals.clear();
     }
+
+    fn held_bytes(&self) -> usize {
+        self.prepared.held_bytes()
+    }
 }

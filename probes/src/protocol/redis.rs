@@ -88,6 +88,10 @@ impl Call for Waiting {
     fn said(self) -> Option<Said> {
         Some(Said::Database(self.call))
     }
+
+    fn behind_bytes(&self) -> usize {
+        self.call.behind_bytes()
+    }
 }
 
 impl Redis {

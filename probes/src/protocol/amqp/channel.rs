@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::protocol::prepared::Recent;
+use crate::protocol::prepared::{Behind, Recent};
 
 /// Consumers of one channel that are remembered.
 const CONSUMERS_MAX: usize = 64;
@@ -43,6 +43,14 @@ pub(super) struct Consumer {
     /// It says of each message what has become of it.
     pub(super) acknowledges: bool,
 }
+
+impl Behind for Consumer {
+    fn behind_bytes(&self) -> usize {
+        self.queue.len()
+    }
+}
+
+impl Behind for Channel {}
 
 impl Channel {
     /// It begins.

@@ -6,6 +6,7 @@ use super::channel::Messages;
 use super::field::Fields;
 use super::{Amqp, Key, Waits};
 use crate::protocol::dialogue::{Draft, Side, Unit};
+use crate::protocol::prepared::Behind;
 use crate::protocol::{Detail, MessagingCall};
 
 /// The class of everything that is about messages.
@@ -79,6 +80,8 @@ pub(super) struct Content {
     /// How much of its body is to come; none before its properties.
     pub(super) left: Option<u64>,
 }
+
+impl Behind for Content {}
 
 impl Amqp {
     pub(super) fn announce(

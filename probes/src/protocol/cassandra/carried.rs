@@ -63,7 +63,7 @@ impl Carried {
         take: impl FnMut(&Unit<'_>) -> bool,
     ) -> Came {
         let Some(header) = header(form, unit.head) else { return Came::Broken };
-        let Some(carried) = header.carried(unit.body) else { return Came::Broken };
+        let Some(carried) = header.carried(unit.body, usize::MAX) else { return Came::Broken };
         let messages_max = MESSAGES_MAX + header.body_bytes() / MESSAGE_BYTES_MIN;
         let bytes = header.carried_bytes();
         let segment = Segment { side, unit, carried: &carried, bytes, messages_max };

@@ -7,7 +7,7 @@ use super::envelope::{HEAD_BYTES, Kind, SEGMENTED, Start, start};
 use super::field::Fields;
 use super::request::{consistency, id, startup};
 use super::segment::{Form, header};
-use super::unpacked;
+use super::unpacked::{self, Method};
 use crate::protocol::dialogue::Side;
 use crate::protocol::opening::{Look, Opening};
 
@@ -93,13 +93,23 @@ pub(super) fn begins(side: Side, bytes: &[u8]) -> Begins {
 /// The same of one whose body is compressed: that says something once it is whole.
 fn begins_packed(side: Side, start: Start, body: &[u8]) -> Begins {
     let packed = usize::try_from(start.body_bytes).ok().and_then(|len| body.get(..len));
-    let unpacked = packed.and_then(|packed| unpacked::body(None, packed, PACKED_BYTES_MAX));
-    let fits = unpacked.as_ref().and_then(|(_, body)| fits(start, start.fields(side, body)?));
-    match fits {
-        Some(true) => Begins::Yes(start),
-        Some(false) => Begins::No,
-        None if start.body_bytes > 0 => Begins::Perhaps(Some(start)),
-        None => Begins::No,
+    let told = |bytes: &[u8]| fits(start, start.fields(side, bytes)?);
+    match packed {
+        Some([]) => Begins::No,
+        Some(packed) => {
+            // Cheap first: this is asked at every place after a loss.
+            let mut begun = Method::ALL.iter().filter_map(|one| one.unpack(packed, OPTIONS_BYTES));
+            if begun.all(|begun| told(&begun.bytes) == Some(false)) {
+                return Begins::No;
+            }
+            let unpacked = unpacked::body(None, packed, PACKED_BYTES_MAX);
+            match unpacked.and_then(|(_, body)| told(&body)) {
+                Some(true) => Begins::Yes(start),
+                Some(false) => Begins::No,
+                None => Begins::Perhaps(Some(start)),
+            }
+        }
+        None => Begins::Perhaps(Some(start)),
     }
 }
 
@@ -162,7 +172,7 @@ fn fits(start: Start, mut fields: Fields<'_>) -> Option<bool> {
 /// Whose message begins a segment that is here, with its end in the same one.
 pub(super) fn begins_segment(form: Form, bytes: &[u8]) -> Option<Side> {
     let header = header(form, bytes).filter(|header| header.contained)?;
-    let carried = header.carried(bytes.get(form.head_bytes()..)?)?;
+    let carried = header.carried(bytes.get(form.head_bytes()..)?, HEAD_BYTES)?;
     let head = carried.first_chunk::<HEAD_BYTES>()?;
     let fits = |start: Start| start.body_bytes + HEAD_BYTES as u64 <= header.carried_bytes();
     [Side::Requests, Side::Responses].into_iter().find(|side| start(*side, *head).is_some_and(fits))

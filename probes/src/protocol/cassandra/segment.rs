@@ -83,9 +83,9 @@ impl Header {
         if self.unpacked_bytes > 0 { self.unpacked_bytes } else { self.payload_bytes }
     }
 
-    /// What it carries of messages, from its first byte on, as much as was kept of its body; none
-    /// where a checksum or a length is wrong.
-    pub(super) fn carried(self, body: &[u8]) -> Option<Cow<'_, [u8]>> {
+    /// What it carries of messages, from its first byte on, as much as was kept of its body and no more
+    /// than is wanted; none where a checksum or a length is wrong.
+    pub(super) fn carried(self, body: &[u8], wanted: usize) -> Option<Cow<'_, [u8]>> {
         let payload_bytes = usize::try_from(self.payload_bytes).ok()?;
         let (payload, trailer) = body.split_at(payload_bytes.min(body.len()));
         let whole = trailer.first_chunk::<4>();
@@ -93,11 +93,12 @@ impl Header {
             return None;
         }
         if self.unpacked_bytes == 0 {
-            return Some(Cow::Borrowed(payload));
+            return Some(Cow::Borrowed(payload.get(..wanted.min(payload.len()))?));
         }
-        let wanted = usize::try_from(self.unpacked_bytes).ok()?;
-        let unpacked = lz4::unpack(payload, wanted);
-        let fits = whole.is_none() || unpacked.whole && unpacked.bytes.len() == wanted;
+        let all = usize::try_from(self.unpacked_bytes).ok()?;
+        let unpacked = lz4::unpack(payload, all.min(wanted));
+        let fits = unpacked.bytes.len() == all.min(wanted) && (unpacked.whole || wanted < all);
+        let fits = whole.is_none() || fits;
         fits.then_some(Cow::Owned(unpacked.bytes))
     }
 }
@@ -122,6 +123,7 @@ fn crc32(payload: &[u8]) -> u32 {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::envelope::HEAD_BYTES;
     use super::*;
     use crate::protocol::script::recorded;
 
@@ -166,17 +168,20 @@ pub(super) mod tests {
         let (head, body) = bytes.split_at(form.head_bytes());
         let wanted = header(form, head).unwrap();
         assert_eq!((wanted.contained, wanted.body_bytes()), (true, body.len() as u64));
-        let carried = wanted.carried(body).unwrap();
+        let carried = wanted.carried(body, usize::MAX).unwrap();
         assert_eq!(carried.len() as u64, wanted.carried_bytes());
+        let begun = wanted.carried(body, HEAD_BYTES).unwrap();
+        assert_eq!(begun, carried.get(..HEAD_BYTES).unwrap());
         for cut in 0..body.len() {
-            let part = wanted.carried(&body[..cut]).unwrap();
+            let part = wanted.carried(&body[..cut], usize::MAX).unwrap();
             assert!(carried.starts_with(&part), "cut at {cut}");
         }
         for bit in 0..8 * bytes.len() {
             let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let (head, body) = flipped.split_at(form.head_bytes());
-            let read = header(form, head).filter(|header| header.carried(body).is_some());
+            let read =
+                header(form, head).filter(|header| header.carried(body, usize::MAX).is_some());
             assert_eq!(read, None, "bit {bit}");
         }
     }

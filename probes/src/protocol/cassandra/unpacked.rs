@@ -30,9 +30,12 @@ impl Unpacked {
     pub(super) fn repeat(&mut self, distance: usize, bytes: usize) -> Option<()> {
         let from = self.bytes.len().checked_sub(distance).filter(|_| distance > 0)?;
         let room = self.wanted - self.bytes.len().min(self.wanted);
-        for at in from..from + bytes.min(room) {
-            let byte = *self.bytes.get(at)?;
-            self.bytes.push(byte);
+        let mut missing = bytes.min(room);
+        while missing > 0 {
+            // What lies there doubles each time, where it is shorter than what is wanted of it.
+            let taken = missing.min(self.bytes.len() - from);
+            self.bytes.extend_from_within(from..from + taken);
+            missing -= taken;
         }
         (bytes <= room).then_some(())
     }
@@ -74,14 +77,17 @@ pub(super) fn body(
         unpacked.whole.then_some((one, unpacked.bytes))
     };
     let Some(known) = method else {
-        return [Method::Lz4, Method::Snappy].into_iter().find_map(proven);
+        return Method::ALL.into_iter().find_map(proven);
     };
     let bytes = known.unpack(packed, wanted)?.bytes;
     (!bytes.is_empty()).then_some((known, bytes))
 }
 
 impl Method {
-    fn unpack(self, packed: &[u8], wanted: usize) -> Option<Unpacked> {
+    pub(super) const ALL: [Self; 2] = [Self::Lz4, Self::Snappy];
+
+    /// At most `wanted` bytes of a body.
+    pub(super) fn unpack(self, packed: &[u8], wanted: usize) -> Option<Unpacked> {
         match self {
             Self::Lz4 => {
                 let (bytes, block) = packed.split_first_chunk::<4>()?;
@@ -127,7 +133,7 @@ mod tests {
         /// never more than was wanted.
         #[test]
         fn as_others_pack(plain in plain(), cut in any::<prop::sample::Index>(), wanted in 0..9_000_usize) {
-            for method in [Method::Lz4, Method::Snappy] {
+            for method in Method::ALL {
                 let packed = packed(method, &plain);
                 let whole = method.unpack(&packed, plain.len()).unwrap();
                 prop_assert!(whole.whole);
@@ -150,7 +156,7 @@ mod tests {
         /// Guarantees: nothing panics, and no more is made of them than was wanted.
         #[test]
         fn anything(bytes in vec(any::<u8>(), 0..300), wanted in 0..2_000_usize) {
-            for method in [Method::Lz4, Method::Snappy] {
+            for method in Method::ALL {
                 let made = method.unpack(&bytes, wanted).map_or(0, |unpacked| unpacked.bytes.len());
                 prop_assert!(made <= wanted);
             }

@@ -50,7 +50,7 @@ pub(crate) trait Correlated: Debug + Send {
         None
     }
 
-    /// Memory that it holds of messages which are not whole yet.
+    /// Memory behind what it knows of the connection, and behind messages which are not whole yet.
     fn held_bytes(&self) -> usize {
         0
     }

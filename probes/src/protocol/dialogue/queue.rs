@@ -18,6 +18,11 @@ pub(crate) trait Call: std::fmt::Debug + Send {
     fn settled(&self) -> bool {
         false
     }
+
+    /// About what its texts take.
+    fn behind_bytes(&self) -> usize {
+        CALL_BYTES
+    }
 }
 
 /// A call of messaging whose kind says all that is to be remembered.
@@ -87,13 +92,14 @@ pub(crate) struct Open<C> {
     response: Draft,
 }
 
-/// What the texts of a call take, of which nobody keeps the sum.
+/// What the texts of a call take that are bounded and few.
 const CALL_BYTES: usize = 256;
 
-impl<C> Open<C> {
+impl<C: Call> Open<C> {
     /// About what is held.
     pub(super) fn held_bytes(&self) -> usize {
-        size_of::<Self>() + CALL_BYTES + self.request.held_bytes() + self.response.held_bytes()
+        let drafts = self.request.held_bytes() + self.response.held_bytes();
+        size_of::<Self>() + self.call.behind_bytes() + drafts
     }
 }
 

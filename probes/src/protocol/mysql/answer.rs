@@ -269,6 +269,10 @@ pub(super) fn length(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 impl Call for Waiting {
+    fn behind_bytes(&self) -> usize {
+        self.call.behind_bytes()
+    }
+
     fn said(self) -> Option<Said> {
         // A login that goes well is no operation.
         let told = !self.logs_in || !self.succeeded();

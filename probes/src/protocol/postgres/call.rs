@@ -141,6 +141,10 @@ fn rows(rows: Option<u64>, tag: u8, counts: bool) -> Option<u64> {
 }
 
 impl Call for Waiting {
+    fn behind_bytes(&self) -> usize {
+        self.call.behind_bytes()
+    }
+
     fn said(self) -> Option<Said> {
         let Self { kind, mut call, executes, prepares, skipped, .. } = self;
         if skipped && call.error.is_none() {

@@ -2,7 +2,8 @@
 //!
 //! It begins with a head; names lie one behind the other, each closed by a zero; and an index, in the
 //! order of addresses, says where each function begins and where it is described, in the same order.
-//! Invariant: memory that is held is bounded by the names and the index, and each byte is read once.
+//! Invariant: memory that is held is bounded by the names and the index; what is read is bounded, whatever
+//! a file says of itself.
 
 use memchr::memmem;
 
@@ -22,6 +23,10 @@ const SEARCHED_BYTES_MAX: u64 = 256 << 20;
 const FUNCTIONS_MAX: u64 = 2 << 20;
 /// All names of a program; one of the largest has 20 MiB of them.
 const NAMES_BYTES_MAX: u64 = 64 << 20;
+/// All descriptions of functions of a program, and what lies between them.
+const DESCRIBED_BYTES_MAX: u64 = 256 << 20;
+/// Places that look like the head of a table and are none.
+const HEADS_MAX: usize = 1_000;
 /// What is read at a time of the descriptions of functions.
 const WINDOW_BYTES: u64 = 256 << 10;
 
@@ -68,19 +73,20 @@ pub(super) fn within<'f>(stretch: &Stretch<'f>) -> Option<Stretch<'f>> {
     let searched = stretch.len.min(SEARCHED_BYTES_MAX);
     let windows = (0..searched).step_by(usize::try_from(WINDOW_BYTES).ok()?);
     // Tables are aligned, so that no window cuts the beginning of one.
-    windows.into_iter().find_map(|from| {
-        let bytes = stretch.read(from, WINDOW_BYTES.min(searched - from))?;
-        let heads = HEADS.iter().flat_map(|head| memmem::find_iter(&bytes, head));
-        let mut tables = heads.filter_map(|at| {
-            let at = from + at as u64;
-            Some(Stretch {
-                start: stretch.start.checked_add(at)?,
-                len: stretch.len - at,
-                ..*stretch
-            })
-        });
-        tables.find(|table| matches!(head(table), Ok(Some(head)) if is_plausible(&head, table.len)))
-    })
+    let heads = windows.filter_map(|from| Some((from, heads(stretch, from, searched - from)?)));
+    let places = heads.flat_map(|(from, places)| places.into_iter().map(move |at| from + at));
+    let mut tables = places.take(HEADS_MAX).filter_map(|at| {
+        let start = stretch.start.checked_add(at)?;
+        Some(Stretch { start, len: stretch.len - at, ..*stretch })
+    });
+    tables.find(|table| matches!(head(table), Ok(Some(head)) if is_plausible(&head, table.len)))
+}
+
+/// Where a table may begin within a window, which may end after so many bytes.
+fn heads(stretch: &Stretch<'_>, from: u64, bytes: u64) -> Option<Vec<u64>> {
+    let bytes = stretch.read(from, WINDOW_BYTES.min(bytes))?;
+    let heads = HEADS.iter().flat_map(|head| memmem::find_iter(&bytes, head));
+    Some(heads.map(|at| at as u64).collect())
 }
 
 /// The names come before the index, and both are there.
@@ -128,7 +134,7 @@ fn ranges(table: &Stretch<'_>, head: &Head, wanted: &[Option<u32>]) -> Option<Ve
     let count = Some(head.functions).filter(|&count| count <= FUNCTIONS_MAX)?;
     let index = table.read(head.index, count * 8 + 4)?;
     let numbers: Vec<u32> = index.chunks_exact(4).map(number).collect();
-    let mut described = Window { table, base: head.index, at: 0, bytes: Vec::new() };
+    let mut described = Window { table, base: head.index, at: 0, bytes: Vec::new(), read: 0 };
     let mut found = vec![None; wanted.len()];
     for entry in numbers.windows(3).step_by(2) {
         let &[start, description, end] = entry else { continue };
@@ -152,6 +158,8 @@ struct Window<'f> {
     /// Where `bytes` stand behind the base.
     at: u64,
     bytes: Vec<u8>,
+    /// Bytes that were read so far.
+    read: u64,
 }
 
 impl Window<'_> {
@@ -160,6 +168,7 @@ impl Window<'_> {
         if at.checked_sub(self.at)? + 4 > self.bytes.len() as u64 {
             let from = self.base.checked_add(at)?;
             let len = self.table.len.checked_sub(from)?.min(WINDOW_BYTES);
+            self.read = Some(self.read + len).filter(|&read| read <= DESCRIBED_BYTES_MAX)?;
             self.bytes = self.table.read(from, len)?;
             self.at = at;
         }

@@ -102,8 +102,8 @@ proptest! {
     }
 }
 
-/// Scenario: a table amid other things, behind what begins like one and is none.
-/// Guarantees: it is found, and all of it is read.
+/// Scenario: a table amid other things, behind what begins like one and is none, also behind a thousand such.
+/// Guarantees: it is found, and all of it is read; behind the thousand nobody looks for it.
 #[test]
 fn a_table_is_found_amid_other_things() {
     let whole = table(&NAMES, 0x401_000);
@@ -112,7 +112,9 @@ fn a_table_is_found_amid_other_things() {
     bytes.truncate(299_968);
     let nothing = bytes.clone();
     bytes.extend(&whole);
-    for (bytes, found) in [(bytes, true), (nothing, false)] {
+    let head = [*whole.first_chunk::<8>().unwrap(), [0; 8]].concat();
+    let crowd = [head.repeat(1_000), nothing.clone(), whole.clone()].concat();
+    for (bytes, found) in [(bytes, true), (nothing, false), (crowd, false)] {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&bytes).unwrap();
         let stretch = Stretch { file: &file, start: 0, len: bytes.len() as u64 };
