@@ -114,7 +114,9 @@ impl Store {
         let mut changes = Vec::new();
         let applied = runs.into_iter().try_for_each(|run| state.apply_run(run, &mut changes));
         // What was applied before a damaged record counts, here and in the index.
-        self.publish(&state, changes).await;
+        self.publish(state, changes, Unsaid::Nothing).await;
+        // Another may have read the record that removes a file, and not be done.
+        self.settle().await;
         applied?;
         let began_ms = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
         self.refreshed_ms.fetch_max(began_ms, Ordering::AcqRel);
@@ -215,8 +217,14 @@ impl Store {
         }
     }
 
-    /// Puts a new snapshot in force and keeps what changed.
-    pub(crate) async fn publish(&self, state: &State, changes: Vec<Change>) {
+    /// Puts a new snapshot in force and keeps what changed. Where files left the catalog it waits until nothing is
+    /// kept of them on local disk; others have the state meanwhile.
+    pub(crate) async fn publish(
+        &self,
+        state: MutexGuard<'_, State>,
+        changes: Vec<Change>,
+        unsaid: Unsaid,
+    ) {
         // Before anybody can ask for a trace in these files.
         self.traces.added(&changes);
         self.snapshot.send_replace(Arc::new(state.snapshot().clone()));
@@ -224,9 +232,25 @@ impl Store {
         let removed = || changes.iter().flat_map(|change| &change.removed);
         self.footers.forget(removed().map(|removal| removal.id));
         if let Some(pages) = &self.pages {
-            pages.forget(removed().cloned().collect()).await;
+            pages.leave(removed());
+            if unsaid == Unsaid::Removals {
+                pages.leave_unnamed();
+            }
         }
+        let removes = unsaid == Unsaid::Removals || removed().next().is_some();
+        // In the order of the records, which is that of those who have the state.
         self.index.write(changes).await;
+        drop(state);
+        if removes {
+            self.settle().await;
+        }
+    }
+
+    /// Waits until nothing is kept on local disk of files that left the catalog.
+    pub(crate) async fn settle(&self) {
+        if let Some(pages) = &self.pages {
+            pages.settle().await;
+        }
     }
 
     /// Forgets files that are deleted.
@@ -242,6 +266,14 @@ impl Store {
     fn is_registered(&self, writer: WriterId) -> bool {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner).contains(&writer)
     }
+}
+
+/// What changed and is in none of the changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsaid {
+    Nothing,
+    /// A state that was read apart came in the place of another: any file may have left.
+    Removals,
 }
 
 fn table_stats(snapshot: &Snapshot, table: Table) -> TableStats {

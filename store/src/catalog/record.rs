@@ -151,6 +151,18 @@ impl Body {
             Self::Hold { .. } | Self::Release { .. } | Self::Erasure(_) => &[],
         }
     }
+
+    /// Whether it removes files.
+    pub(crate) fn removes(&self) -> bool {
+        match self {
+            Self::Compaction { removes, .. } | Self::Deletion { removes, .. } => {
+                !removes.is_empty()
+            }
+            Self::Commit { .. } | Self::Hold { .. } | Self::Release { .. } | Self::Erasure(_) => {
+                false
+            }
+        }
+    }
 }
 
 /// A file that a record removes, with all that is needed to find it.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::{ObjectStore, path::Path};
 
-use super::pages::{Pages, Part, bytes_of, covering, missing, whole};
+use super::pages::{Brought, Pages, Part, bytes_of, covering, missing, whole};
 use super::tally::ReadTally;
 use crate::bucket::{FAR_GAP_BYTES_MAX, joined};
 use crate::catalog::FileEntry;
@@ -19,6 +19,9 @@ use crate::work::off_runtime;
 /// Stretches that lie this close together are fetched as one, which costs less than asking twice. A
 /// bucket that is far away joins more of them itself.
 const GAP_BYTES_MAX: u64 = 16 << 10;
+
+/// How often a reader waits for what others fetch and they do not bring, before it fetches all of that itself.
+const SHARED_TURNS_MAX: usize = 2;
 
 /// The bucket, and what is kept of it here.
 #[derive(Debug, Clone)]
@@ -92,17 +95,14 @@ impl Fetching<'_> {
             let from = usize::try_from(range.start.saturating_sub(start)).unwrap_or_default();
             let to = usize::try_from(range.end.saturating_sub(start)).unwrap_or_default();
             let piece = pieces.get(at).filter(|(_, piece)| from <= to && to <= piece.len());
-            let (_, piece) = piece.ok_or_else(|| Error::Damaged {
-                path: self.path.to_owned(),
-                reason: format!("it ends before byte {}", range.end),
-            })?;
+            let (_, piece) = piece.ok_or_else(|| self.ends_before(range.end))?;
             Ok((range.clone(), piece.slice(from..to)))
         });
         cut.collect()
     }
 
-    /// The blocks that these ranges are in: those that are kept from local disk, the others from the bucket,
-    /// to be kept from now on.
+    /// The blocks that these ranges are in: those that are kept from local disk, those that others fetch from
+    /// them, and the rest from the bucket, to be kept from now on.
     async fn through(
         self,
         pages: &Arc<Pages>,
@@ -110,25 +110,56 @@ impl Fetching<'_> {
         ranges: &[Range<u64>],
     ) -> Result<Vec<(Range<u64>, Bytes)>, Error> {
         let runs = covering(ranges, entry.bytes);
-        let mut parts = pages.find(entry, &runs).await;
-        self.tally.kept(parts.iter().map(|(_, bytes)| bytes.len() as u64).sum());
-        let missing = missing(&runs, &parts);
-        if !missing.is_empty() {
-            let stretches: Vec<_> = missing.iter().map(|run| bytes_of(run, entry.bytes)).collect();
-            let fetched = self.ask(&stretches).await?;
-            for part in missing.into_iter().zip(fetched) {
-                let expected = bytes_of(&part.0, entry.bytes);
-                if part.1.len() as u64 != expected.end - expected.start {
-                    let reason = format!("it ends before byte {}", expected.end);
-                    return Err(Error::Damaged { path: self.path.to_owned(), reason });
-                }
-                pages.keep(entry, part.clone());
-                parts.push(part);
+        let (mut parts, mut late) = (pages.find(entry, &runs).await, false);
+        self.tally.kept(bytes_in(&parts));
+        for turn in 1.. {
+            let lacking = missing(&runs, &parts);
+            if lacking.is_empty() {
+                break;
             }
+            let alone = late || turn > SHARED_TURNS_MAX;
+            let more = self.fetch_or_share(pages, entry, &lacking, alone).await?;
+            parts.extend(more.parts);
+            late = more.late;
             parts.sort_by_key(|(run, _)| run.start);
         }
         let places: Vec<_> = runs.iter().map(|run| bytes_of(run, entry.bytes)).collect();
         Ok(places.into_iter().zip(put_together(runs, parts).await?).collect())
+    }
+
+    /// These blocks, but for those that another was to fetch and did not.
+    async fn fetch_or_share(
+        self,
+        pages: &Arc<Pages>,
+        entry: &FileEntry,
+        runs: &[Range<u64>],
+        alone: bool,
+    ) -> Result<Brought, Error> {
+        let (flight, mut parts, others) = pages.begin(entry, runs, alone).await;
+        self.tally.kept(bytes_in(&parts));
+        let rest = missing(&flight.runs, &parts);
+        if !rest.is_empty() {
+            let stretches: Vec<_> = rest.iter().map(|run| bytes_of(run, entry.bytes)).collect();
+            let fetched = self.ask(&stretches).await?;
+            for (run, bytes) in rest.into_iter().zip(fetched) {
+                let expected = bytes_of(&run, entry.bytes);
+                if bytes.len() as u64 != expected.end - expected.start {
+                    return Err(self.ends_before(expected.end));
+                }
+                pages.keep(entry, (run.clone(), bytes.clone())).await;
+                parts.push((run, bytes));
+            }
+        }
+        flight.land(&parts);
+        let shared = pages.awaited(others).await;
+        self.tally.kept(bytes_in(&shared.parts));
+        parts.extend(shared.parts);
+        Ok(Brought { parts, ..shared })
+    }
+
+    fn ends_before(self, byte: u64) -> Error {
+        let reason = format!("it ends before byte {byte}");
+        Error::Damaged { path: self.path.to_owned(), reason }
     }
 
     async fn ask(self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
@@ -139,6 +170,10 @@ impl Fetching<'_> {
         let pieces = self.reach.bucket.get_ranges(&Path::from(self.path), ranges).await;
         pieces.map_err(|source| bucket_failed(self.path, source))
     }
+}
+
+fn bytes_in(parts: &[Part]) -> u64 {
+    parts.iter().map(|(_, bytes)| bytes.len() as u64).sum()
 }
 
 /// The bytes of each run.

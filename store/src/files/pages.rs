@@ -7,48 +7,45 @@
 
 mod blocks;
 mod disk;
+mod flights;
 mod folder;
+mod leaving;
+mod queue;
 mod shelf;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 pub(super) use blocks::{Part, bytes_of, covering, missing, whole};
-use disk::{HEADER_BYTES, Place};
+use disk::{Fault, HEADER_BYTES};
+use flights::Flights;
+pub(super) use flights::{Awaited, Brought, Flight};
+use leaving::Leaving;
+use queue::Queue;
 use shelf::{Name, Shelf};
 
-use crate::catalog::record::Removal;
 use crate::catalog::{FileEntry, Snapshot};
 use crate::config::PageCacheConfig;
 use crate::metrics::{Dropped, PageMetrics, Skipped};
 use crate::ports::Clock;
 use crate::work::{beside, blocking};
 
-/// What may wait to be written; what comes beyond it is not kept. Some waves of a scan.
-const QUEUE_BYTES_MAX: usize = 32 << 20;
-
-/// What is shorter is copied before it waits: up to 2 MiB on either side of it came with the same request, and
-/// would wait with it. Takes some 100 us at most.
-const COPIED_BYTES_MAX: usize = 1 << 20;
+/// How long a reader waits for what others fetch, before it fetches that itself: the other may be of a query that
+/// waits for whoever reads its answer.
+const AWAITED_MAX: Duration = Duration::from_secs(2);
 
 /// How long nothing is kept after the disk was full.
 const FULL_PAUSE: Duration = Duration::from_secs(60);
-
-/// How often it is looked whether everything that is kept is of a file that counts. The record that removes
-/// a file says so at once; this is for records that never said it, and for files that could not be removed.
-const LOOK_AFTER: Duration = Duration::from_secs(150);
 
 /// See the module.
 #[derive(Debug)]
@@ -59,22 +56,15 @@ pub(crate) struct Pages {
     clock: Arc<dyn Clock>,
     metrics: PageMetrics,
     shelf: Mutex<Shelf>,
-    queue: Mutex<Queue>,
+    queue: Queue,
+    flights: Flights,
+    leaving: Mutex<Leaving>,
     /// Held by whoever changes files. Readers do not.
     turn: Mutex<()>,
     /// Until when nothing is kept, and when it was last looked after, in milliseconds of [`Clock::elapsed`].
     paused_ms: AtomicU64,
     looked_ms: AtomicU64,
     _lock: File,
-}
-
-/// What waits to be written.
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<(Name, Part)>,
-    bytes: usize,
-    /// Somebody writes, and goes on until nothing waits.
-    writing: bool,
 }
 
 /// Whoever has it may change files.
@@ -130,14 +120,19 @@ impl Pages {
             clock,
             metrics,
             shelf: Mutex::new(shelf),
-            queue: Mutex::default(),
+            queue: Queue::default(),
+            flights: Flights::default(),
+            leaving: Mutex::default(),
             turn: Mutex::default(),
             paused_ms: AtomicU64::new(0),
             looked_ms: AtomicU64::new(0),
             _lock: lock,
         };
-        pages.drop_uncounted();
-        pages.make_room(&lock_of(&pages.turn), None, 0);
+        {
+            let turn = lock_of(&pages.turn);
+            pages.drop_uncounted(&turn);
+            pages.make_room(&turn, None, 0);
+        }
         let (files, bytes) = pages.tell();
         info!(folder = %pages.folder.display(), files, bytes, "page cache open");
         Ok(Some(pages))
@@ -145,81 +140,98 @@ impl Pages {
 
     /// What is kept of these runs of blocks, or waits to be, in order.
     pub(super) async fn find(self: &Arc<Self>, file: &FileEntry, runs: &[Range<u64>]) -> Vec<Part> {
-        let name = Name::of(file);
+        let found = self.look(file, runs).await;
         let asked: u64 = runs.iter().map(|run| run.end - run.start).sum();
-        let mut found = self.waiting(&name, runs);
-        let others = missing(runs, &found);
-        if !others.is_empty() && self.shelf().knows(&name) {
-            let pages = Arc::clone(self);
-            // Whoever panicked found nothing.
-            let more = blocking(move || pages.find_now(name, &others)).await.unwrap_or_default();
-            found.extend(more);
-            found.sort_by_key(|(run, _)| run.start);
-        }
-        let hits = found.iter().map(|(run, _)| run.end - run.start).sum();
+        let hits = blocks::count(&found);
         let bytes = found.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         self.metrics.found(hits, asked.saturating_sub(hits), bytes);
         found
     }
 
-    /// What waits to be written of these runs: the pages of a small file come with its footer.
-    fn waiting(&self, name: &Name, runs: &[Range<u64>]) -> Vec<Part> {
-        let mut found = Vec::new();
-        let queue = lock_of(&self.queue);
-        for (_, part) in queue.waiting.iter().filter(|(of, _)| of == name) {
-            let others = missing(runs, &found);
-            found.extend(others.iter().filter_map(|run| blocks::within(part, run)));
+    async fn look(self: &Arc<Self>, file: &FileEntry, runs: &[Range<u64>]) -> Vec<Part> {
+        let name = Name::of(file);
+        let mut found = self.queue.find(&name, runs);
+        let others = missing(runs, &found);
+        if !others.is_empty() && self.shelf().knows(&name) {
+            let (pages, file_bytes) = (Arc::clone(self), file.bytes);
+            // Whoever panicked found nothing.
+            let more = blocking(move || pages.find_now(name, file_bytes, &others)).await;
+            found.extend(more.unwrap_or_default());
             found.sort_by_key(|(run, _)| run.start);
         }
         found
     }
 
-    fn find_now(&self, name: Name, runs: &[Range<u64>]) -> Vec<Part> {
-        self.look_into(&name);
-        let places = self.shelf().places(&name, runs);
-        if places.is_empty() {
+    fn find_now(&self, name: Name, file_bytes: u64, runs: &[Range<u64>]) -> Vec<Part> {
+        if let Err(error) = self.look_into(&name, file_bytes) {
+            self.lost(&name, &error, |shelf| shelf.is_unread(&name));
             return Vec::new();
         }
+        let places = self.shelf().places(&name, runs);
+        let first = places.first().and_then(|(run, places)| Some((run.start, *places.first()?)));
+        let Some((block, place)) = first else { return Vec::new() };
         match disk::read(&self.path(&name), &places) {
             Ok(found) => found,
             Err(error) => {
-                self.lost(&name, &places, &error);
+                // It may have made room and come back since.
+                self.lost(&name, &error, |shelf| shelf.has(&name, block, &place));
                 Vec::new()
             }
         }
     }
 
-    /// Keeps what was fetched, unless too much waits for that. Waits for nothing.
-    pub(super) fn keep(self: &Arc<Self>, file: &FileEntry, part: Part) {
-        let (run, mut bytes) = part;
-        if bytes.len() <= COPIED_BYTES_MAX {
-            bytes = Bytes::copy_from_slice(&bytes);
+    /// Divides what was not found: what the caller is to fetch, with what was put here since it looked, and
+    /// what others fetch already. `alone`: whatever others do.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        file: &FileEntry,
+        runs: &[Range<u64>],
+        alone: bool,
+    ) -> (Flight, Vec<Part>, Vec<Awaited>) {
+        let name = Name::of(file);
+        let (flight, others) = match alone {
+            true => (self.flights.begin_alone(name, runs), Vec::new()),
+            false => self.flights.begin(name, runs),
+        };
+        let here = self.look(file, &flight.runs).await;
+        (flight, here, others)
+    }
+
+    /// What others brought. It may not be all: then the caller has to see to the rest.
+    pub(super) async fn awaited(&self, others: Vec<Awaited>) -> Brought {
+        let mut brought = Brought::default();
+        if others.is_empty() {
+            return brought;
         }
-        {
-            let mut queue = lock_of(&self.queue);
-            if queue.bytes + bytes.len() > QUEUE_BYTES_MAX {
-                return self.metrics.skipped(Skipped::Busy, run.end - run.start);
+        let landing = async {
+            for other in others {
+                brought.parts.extend(other.landed().await);
             }
-            queue.bytes += bytes.len();
-            queue.waiting.push_back((Name::of(file), (run, bytes)));
-            if std::mem::replace(&mut queue.writing, true) {
-                return;
+        };
+        brought.late = tokio::select! {
+            biased;
+            () = landing => false,
+            () = self.clock.sleep(AWAITED_MAX) => true,
+        };
+        self.metrics.shared(blocks::count(&brought.parts));
+        brought
+    }
+
+    /// Keeps what was fetched, unless too much waits for that. Waits for no write.
+    pub(super) async fn keep(self: &Arc<Self>, file: &FileEntry, part: Part) {
+        let blocks = part.0.end - part.0.start;
+        match self.queue.push(Name::of(file), part).await {
+            None => self.metrics.skipped(Skipped::Busy, blocks),
+            Some(false) => {}
+            Some(true) => {
+                let pages = Arc::clone(self);
+                beside(move || pages.write_all());
             }
         }
-        let pages = Arc::clone(self);
-        beside(move || pages.write_all());
     }
 
     fn write_all(&self) {
-        loop {
-            let (name, part) = {
-                let mut queue = lock_of(&self.queue);
-                let Some(first) = queue.waiting.front().cloned() else {
-                    queue.writing = false;
-                    return;
-                };
-                first
-            };
+        while let Some((name, part)) = self.queue.first() {
             {
                 let turn = lock_of(&self.turn);
                 if let Err(why) = self.write(&turn, name, &part) {
@@ -228,9 +240,7 @@ impl Pages {
                 self.tell();
             }
             // Only now: until here it was found among what waits.
-            let mut queue = lock_of(&self.queue);
-            queue.waiting.pop_front();
-            queue.bytes -= part.1.len();
+            self.queue.done();
         }
     }
 
@@ -240,10 +250,12 @@ impl Pages {
             return Err(Skipped::DiskFull);
         }
         // Asked with the turn in hand: whoever removes it does so with the turn, after it left the catalog.
-        if !name.counts(&self.snapshot.borrow()) {
-            return Err(Skipped::Removed);
+        let file_bytes = name.file_bytes(&self.snapshot.borrow()).ok_or(Skipped::Removed)?;
+        if let Err(error) = self.look_into(&name, file_bytes)
+            && !self.give_up(turn, &name, &error)
+        {
+            return Err(Skipped::Failed);
         }
-        self.look_into(&name);
         let (lacking, mut end) = self.shelf().lacks(&name, &part.0);
         let wanted: Vec<_> =
             blocks::each(part).filter(|(block, _)| lacking.contains(block)).collect();
@@ -269,6 +281,11 @@ impl Pages {
                 self.metrics.written(ends.saturating_sub(end));
                 Ok(())
             }
+            // It was not even opened, and is as it was.
+            Err(error) if end > 0 && Fault::of(&error) == Fault::Passing => {
+                self.give_up(turn, &name, &error);
+                Err(Skipped::Failed)
+            }
             Err(error) => Err(self.not_written(turn, &name, &error)),
         }
     }
@@ -292,54 +309,6 @@ impl Pages {
         Skipped::DiskFull
     }
 
-    /// Lets go of what is kept of files that left the catalog.
-    pub(crate) async fn forget(self: &Arc<Self>, removed: Vec<Removal>) {
-        if removed.is_empty() {
-            return;
-        }
-        let names = removed.iter().map(|file| Name::new(file.table, file.hour, file.id));
-        let names: Vec<Name> = names.collect();
-        // Whoever writes now may have asked the catalog before. Who comes later sees what it says now.
-        let writing = lock_of(&self.queue).writing;
-        if !writing && !names.iter().any(|name| self.shelf().knows(name)) {
-            return;
-        }
-        let pages = Arc::clone(self);
-        let forget = blocking(move || {
-            let turn = lock_of(&pages.turn);
-            let known: Vec<_> = names.iter().filter(|name| pages.shelf().knows(name)).collect();
-            known.iter().for_each(|name| pages.drop_file(&turn, name, Dropped::Removed));
-            pages.tell();
-        });
-        if let Err(error) = forget.await {
-            warn!(%error, "the page cache could not let go of removed files; it will try again");
-        }
-    }
-
-    /// Looks whether everything that is kept is of a file that counts, if that is due; `now` is a time of
-    /// [`Clock::elapsed`].
-    pub(crate) async fn look_after(self: &Arc<Self>, now: Duration) {
-        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let before = self.looked_ms.load(Ordering::Relaxed);
-        let due = u128::from(now.saturating_sub(before)) >= LOOK_AFTER.as_millis();
-        let (same, relaxed) = (Ordering::Relaxed, Ordering::Relaxed);
-        if due && self.looked_ms.compare_exchange(before, now, same, relaxed).is_ok() {
-            let pages = Arc::clone(self);
-            if let Err(error) = blocking(move || pages.drop_uncounted()).await {
-                warn!(%error, "the page cache was not looked after");
-            }
-        }
-    }
-
-    fn drop_uncounted(&self) {
-        let turn = lock_of(&self.turn);
-        let names = self.shelf().names();
-        let snapshot = Arc::clone(&self.snapshot.borrow());
-        let gone = names.iter().filter(|name| !name.counts(&snapshot));
-        gone.for_each(|name| self.drop_file(&turn, name, Dropped::Removed));
-        self.tell();
-    }
-
     /// Lets go of files until so many bytes more fit; whether they do.
     fn make_room(&self, turn: &Turn<'_>, asking: Option<&Name>, more: u64) -> bool {
         while self.shelf().bytes() + more > self.bytes_max {
@@ -352,42 +321,63 @@ impl Pages {
         true
     }
 
-    /// A file of the cache could not be read as it was written.
-    fn lost(&self, name: &Name, places: &[(Range<u64>, Vec<Place>)], error: &Error) {
-        let turn = lock_of(&self.turn);
-        let first = places.first().and_then(|(run, places)| Some((run.start, *places.first()?)));
-        // It may have made room and come back since.
-        if !first.is_some_and(|(block, place)| self.shelf().has(name, block, &place)) {
-            return;
+    /// A file of the cache could not be read, and goes if it is `still` so. Whoever changes files is not waited
+    /// for: who comes next finds the same.
+    fn lost(&self, name: &Name, error: &Error, still: impl FnOnce(&Shelf) -> bool) {
+        let turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let still = still(&self.shelf());
+        if still {
+            self.give_up(&turn, name, error);
+            self.tell();
         }
-        let why =
-            if error.kind() == ErrorKind::NotFound { Dropped::Gone } else { Dropped::Damaged };
+    }
+
+    /// Lets go of a file of the cache that could not be read, unless that is no fault of the file's; whether it
+    /// did.
+    fn give_up(&self, turn: &Turn<'_>, name: &Name, error: &Error) -> bool {
+        let why = match Fault::of(error) {
+            Fault::Passing => {
+                debug!(file = name.file_name(), %error, "a file of the page cache is not read");
+                self.metrics.failed();
+                return false;
+            }
+            Fault::Gone => Dropped::Gone,
+            Fault::Damaged => Dropped::Damaged,
+            Fault::Failed => Dropped::Failed,
+        };
         info!(file = name.file_name(), %error, "a file of the page cache is dropped");
-        self.drop_file(&turn, name, why);
-        self.tell();
+        self.drop_file(turn, name, why);
+        !self.shelf().knows(name)
     }
 
     /// Removes what is kept of a data file. What cannot be removed stays known, and is tried again.
     fn drop_file(&self, _turn: &Turn<'_>, name: &Name, why: Dropped) {
-        match std::fs::remove_file(self.path(name)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                warn!(file = name.file_name(), %error, "a file of the page cache cannot be removed");
-                return self.metrics.failed();
-            }
-            _ => {}
+        if let Err(error) = disk::remove(&self.path(name)) {
+            warn!(file = name.file_name(), %error, "a file of the page cache cannot be removed");
+            return self.metrics.failed();
         }
         if let Some(bytes) = self.shelf().remove(name) {
             self.metrics.dropped(why, bytes);
         }
     }
 
-    /// Reads what is kept of a file, where nobody has yet. One that is gone has nothing.
-    fn look_into(&self, name: &Name) {
-        if !self.shelf().is_unread(name) {
-            return;
+    /// Reads what is kept of a file, where nobody has yet.
+    fn look_into(&self, name: &Name, file_bytes: u64) -> std::io::Result<()> {
+        if self.shelf().is_unread(name) {
+            let loaded = disk::load(&self.path(name), name.id, file_bytes)?;
+            self.shelf().read(name, loaded);
         }
-        let (blocks, end) = disk::load(&self.path(name), name.id).unwrap_or_default();
-        self.shelf().read(name, blocks, end);
+        Ok(())
+    }
+
+    /// Keeps all others from changing files.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        lock_of(&self.turn)
     }
 
     fn tell(&self) -> (usize, u64) {

@@ -38,7 +38,7 @@ pub(crate) enum Dropped {
     /// Somebody deleted it.
     Gone,
     DiskFull,
-    /// It could not be added to.
+    /// It could not be read or added to.
     Failed,
 }
 
@@ -72,6 +72,7 @@ pub(crate) struct PageMetrics {
     files: Gauge,
     hits: Counter,
     misses: Counter,
+    shared: Counter,
     read: Counter,
     written: Counter,
     dropped: Family<DroppedLabels, Counter>,
@@ -107,6 +108,11 @@ impl PageMetrics {
             "Blocks of data files that were looked for there and had to be fetched",
             self.misses.clone(),
         );
+        registry.register(
+            "icecore_store_page_shared",
+            "Blocks of these that another reader was fetching already",
+            self.shared.clone(),
+        );
         registry.register_with_unit(
             "icecore_store_page_cache_dropped",
             "What left the page cache, by reason",
@@ -120,7 +126,7 @@ impl PageMetrics {
         );
         registry.register(
             "icecore_store_page_cache_failures",
-            "Times that a file of the page cache could not be removed; it is tried again",
+            "Times that a file of the page cache could not be opened or removed; it is tried again",
             self.failures.clone(),
         );
     }
@@ -138,6 +144,11 @@ impl PageMetrics {
         self.read.inc_by(bytes);
     }
 
+    /// So many blocks came with what another fetched.
+    pub(crate) fn shared(&self, blocks: u64) {
+        self.shared.inc_by(blocks);
+    }
+
     /// So many bytes were put in.
     pub(crate) fn written(&self, bytes: u64) {
         self.written.inc_by(bytes);
@@ -153,7 +164,7 @@ impl PageMetrics {
         self.skipped.get_or_create(&SkippedLabels { reason }).inc_by(blocks);
     }
 
-    /// A file could not be removed.
+    /// A file could not be opened or removed.
     pub(crate) fn failed(&self) {
         self.failures.inc();
     }

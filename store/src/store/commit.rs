@@ -20,8 +20,8 @@ use crate::files::{FileOrigin, WriteRequest, WrittenFile, row_group_rows, write}
 use crate::metrics::Publication;
 use crate::model::{FileId, LogPosition, RowBatch, WriterId};
 use crate::ports::{Clock, CommitRows};
-use crate::store::Store;
 use crate::store::partition::partition;
+use crate::store::{Store, Unsaid};
 use crate::work::off_runtime;
 
 /// Rows of one stretch of one writer's log, on their way into files.
@@ -199,11 +199,17 @@ impl Store {
     ) -> Result<(), Error> {
         // It landed at some moment before this one.
         record.at = record.at.max(self.clock.now());
+        let removes = record.body.removes();
         let mut state = self.state.lock().await;
-        // A refresh may have been faster.
         if state.next(sequence) == number {
             let change = state.apply(sequence, record)?;
-            self.publish(&state, vec![change]).await;
+            self.publish(state, vec![change], Unsaid::Nothing).await;
+            return Ok(());
+        }
+        drop(state);
+        // A refresh was faster, and may not be done.
+        if removes {
+            self.settle().await;
         }
         Ok(())
     }

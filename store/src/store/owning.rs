@@ -12,7 +12,7 @@ use crate::catalog::replay::Replay;
 use crate::catalog::state::State;
 use crate::error::Error;
 use crate::metrics::RebuildReason;
-use crate::store::Store;
+use crate::store::{Store, Unsaid};
 
 impl Store {
     /// Makes sure that this process may write, claiming the bucket where it needs an owner. A
@@ -115,7 +115,7 @@ impl Store {
         *state = fresh;
         self.doubtful.store(false, Ordering::Release);
         self.index.resume();
-        self.publish(&state, Vec::new()).await;
+        self.publish(state, Vec::new(), Unsaid::Removals).await;
         Ok(())
     }
 }

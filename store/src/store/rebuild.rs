@@ -11,7 +11,7 @@ use crate::catalog::replay::{Replay, Replayed};
 use crate::catalog::state::State;
 use crate::error::Error;
 use crate::metrics::RebuildReason;
-use crate::store::Store;
+use crate::store::{Store, Unsaid};
 
 /// How far a rebuild is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Store {
         // Where a bucket has owners, another may have come meanwhile.
         self.doubtful.store(self.bucket.puts() != Puts::CreateOnly, Ordering::Release);
         self.index.resume();
-        self.publish(&state, changes).await;
+        self.publish(state, changes, Unsaid::Removals).await;
         Ok(self.snapshot())
     }
 

@@ -19,6 +19,8 @@ use crate::ports::SystemClock;
 use crate::sample::{HOUR, bodies, commit, expected};
 use crate::store::Store;
 
+mod pages;
+
 /// A bucket that outlives the stores which are opened over it.
 struct Bench {
     objects: Arc<InMemory>,
@@ -43,10 +45,16 @@ impl Bench {
 
     /// A store with its own index folder, or with the one that an earlier store had.
     async fn open(&self, index: &str) -> Store {
+        self.open_with(index, |_| {}).await
+    }
+
+    /// The same with other settings.
+    async fn open_with(&self, index: &str, change: impl FnOnce(&mut Config)) -> Store {
         let mut config =
             Config::new(Url::parse("file:///unused").unwrap(), self.folder.path().join(index));
         config.compaction.settle_after = std::time::Duration::ZERO;
         config.garbage_grace = std::time::Duration::ZERO;
+        change(&mut config);
         let machine = Machine { clock: Arc::new(SystemClock::new()), chance: Chance::of_machine() };
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let process = machine.chance.id(&*machine.clock);

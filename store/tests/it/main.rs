@@ -9,6 +9,7 @@
 
 mod bench;
 mod buckets;
+mod gate;
 mod index;
 mod pages;
 #[path = "sample.rs"]

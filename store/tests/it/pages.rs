@@ -2,14 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryStreamExt;
-use icecore_store::{PageCacheConfig, ReadColumn, ReadRequest, ReadTally, Store, Table, TimeRange};
+use icecore_store::{
+    Error, PageCacheConfig, ReadColumn, ReadRequest, ReadTally, Store, Table, TimeRange,
+};
 use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
 
 use crate::bench::{Bench, check, scrape, writer};
+use crate::gate::Gate;
 use crate::sample::{HOUR, bodies, commit, expected};
-use crate::servers::Server;
+use crate::servers::{Server, endpoint};
 
 /// A store that keeps what it fetches.
 async fn open(bench: &Bench, name: &str) -> (Arc<Store>, Registry) {
@@ -41,7 +46,7 @@ async fn kept(registry: &Registry, bytes: u64) {
         if figure(registry, "icecore_store_page_cache_written_bytes_total") > bytes {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{}", scrape(registry));
 }
@@ -50,21 +55,25 @@ async fn kept(registry: &Registry, bytes: u64) {
 async fn free(bench: &Bench) {
     let lock = std::fs::File::open(dir(bench).join("pages-1/lock")).unwrap();
     while lock.try_lock().is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// Asks for the times and bodies of every file, and says what it took.
 async fn asked(store: &Store) -> (usize, Arc<ReadTally>) {
+    try_ask(store).await.unwrap()
+}
+
+async fn try_ask(store: &Store) -> Result<(usize, Arc<ReadTally>), Error> {
     let (mut rows, tally) = (0, Arc::<ReadTally>::default());
     for file in store.snapshot().files(Table::Logs, TimeRange::ALL) {
         let columns = ["time", "body"].map(|name| ReadColumn::Fixed(name.to_owned()));
         let mut request = ReadRequest::all(file, columns.to_vec());
         request.tally = Arc::clone(&tally);
-        let batches: Vec<_> = store.read(request).try_collect().await.unwrap();
+        let batches: Vec<_> = store.read(request).try_collect().await?;
         rows += batches.iter().map(|batch| batch.num_rows()).sum::<usize>();
     }
-    (rows, tally)
+    Ok((rows, tally))
 }
 
 /// Scenario: a query over a server that speaks S3, the same again, and again after a restart; then the files
@@ -115,4 +124,101 @@ async fn the_bucket_is_asked_once() {
     store.refresh().await.unwrap();
     assert_eq!(files(), 0);
     check(&store, &parts).await;
+}
+
+/// A server whose way can be shut, and a store with four files of 500 rows each that nobody has read.
+struct Shut {
+    gate: Gate,
+    store: Arc<Store>,
+    registry: Registry,
+    _bench: Bench,
+    _server: Server,
+}
+
+impl Shut {
+    async fn open() -> Option<Self> {
+        let server = Server::create_only()?;
+        let gate = Gate::open(server.port).await;
+        let mut s3 = server.s3();
+        s3.endpoint = Some(endpoint(gate.port));
+        let bench = Bench::s3(s3);
+        let (store, registry) = open(&bench, "a").await;
+        store.register_writer(writer(1)).await.unwrap();
+        for turn in 0..4 {
+            let rows = commit(writer(1), turn * 10, turn * 10 + 10, HOUR, "n", 500);
+            store.commit(rows).await.unwrap();
+        }
+        gate.shut();
+        Some(Self { gate, store, registry, _bench: bench, _server: server })
+    }
+
+    /// A query beside this one.
+    fn ask(&self) -> JoinHandle<Result<(usize, Arc<ReadTally>), Error>> {
+        let store = Arc::clone(&self.store);
+        tokio::spawn(async move { try_ask(&store).await })
+    }
+
+    /// Waits until those who ask wait for the server or for each other.
+    async fn all_wait(&self) {
+        self.gate.holds_something().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Scenario: eight queries ask for the same files at the same time, and the server takes a while.
+/// Guarantees: each file is fetched once, and all of them are answered; those who waited for another say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_at_the_same_time_ask_once() {
+    let Some(shut) = Shut::open().await else { return };
+    let before = gets(&shut.registry);
+    let asking: Vec<_> = (0..8).map(|_| shut.ask()).collect();
+    shut.all_wait().await;
+    shut.gate.let_through();
+    let mut requests = 0;
+    for asked in asking {
+        let (rows, tally) = asked.await.unwrap().unwrap();
+        let figures = tally.figures();
+        assert_eq!(rows, 2000);
+        assert!(figures.fetched_bytes + figures.cached_bytes > 0, "{figures:?}");
+        requests += figures.requests;
+    }
+    assert_eq!((requests, gets(&shut.registry) - before), (4, 4));
+    assert!(figure(&shut.registry, "icecore_store_page_shared_total") >= 7);
+}
+
+/// Scenario: a query waits for what another fetches, which is given up, fails, or is not gone on with: its reader
+/// does not read.
+/// Guarantees: the second is answered all the same, by requests of its own, in a few seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_outlives_the_one_that_it_waits_for() {
+    for end in ["given up", "failed", "not gone on with"] {
+        let Some(shut) = Shut::open().await else { return };
+        let mut slow = Box::pin(try_ask(&shut.store));
+        let first = match end {
+            "not gone on with" => {
+                let waits = tokio::time::timeout(Duration::from_millis(300), &mut slow).await;
+                assert!(waits.is_err());
+                None
+            }
+            _ => Some(shut.ask()),
+        };
+        shut.all_wait().await;
+        let second = shut.ask();
+        shut.all_wait().await;
+        match (end, &first) {
+            ("given up", Some(first)) => first.abort(),
+            // Each request is tried three times.
+            ("failed", _) => shut.gate.cut(3).await,
+            _ => {}
+        }
+        shut.gate.let_through();
+        let answer = tokio::time::timeout(Duration::from_secs(20), second).await;
+        let (rows, tally) = answer.unwrap().unwrap().unwrap();
+        assert_eq!((rows, tally.figures().requests), (2000, 4), "{end}");
+        match first {
+            Some(first) if end == "failed" => assert!(first.await.unwrap().is_err()),
+            Some(first) => assert!(first.await.unwrap_err().is_cancelled()),
+            None => assert_eq!(slow.await.unwrap().0, 2000),
+        }
+    }
 }

@@ -18,7 +18,8 @@ pub(crate) const SECRET: &str = "secretkey123";
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    port: u16,
+    /// Where it is on loopback.
+    pub(crate) port: u16,
     /// Where it keeps its objects.
     pub(crate) folder: TempDir,
 }

@@ -49,6 +49,11 @@ pub(crate) fn missing(runs: &[Range<u64>], parts: &[Part]) -> Vec<Range<u64>> {
     missing
 }
 
+/// How many blocks these parts have.
+pub(super) fn count(parts: &[Part]) -> u64 {
+    parts.iter().map(|(run, _)| run.end - run.start).sum()
+}
+
 /// The bytes of each run, put together from parts that are in order and have all of it.
 pub(crate) fn whole(runs: &[Range<u64>], parts: &[Part]) -> Vec<Bytes> {
     let of_run = |run: &Range<u64>| {

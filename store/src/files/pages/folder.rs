@@ -4,11 +4,12 @@
 //! goes as well, unless a process has it.
 
 use std::fs::{File, TryLockError};
-use std::io::Result;
+use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
+use super::disk::open as open_file;
 use super::shelf::Name;
 
 /// The folder of this version; one of another is not looked at.
@@ -22,6 +23,10 @@ const LOCK: &str = "lock";
 pub(super) fn open(base: &Path) -> Result<Option<(PathBuf, File)>> {
     let folder = base.join(FOLDER);
     std::fs::create_dir_all(&folder)?;
+    // What a link leads to would be tidied up as if it were ours.
+    if !std::fs::symlink_metadata(&folder)?.is_dir() {
+        return Err(Error::new(ErrorKind::NotADirectory, "it is a link"));
+    }
     let Some(lock) = locked(&folder)? else { return Ok(None) };
     remove_others(base, |name| name != FOLDER)?;
     Ok(Some((folder, lock)))
@@ -30,13 +35,14 @@ pub(super) fn open(base: &Path) -> Result<Option<(PathBuf, File)>> {
 /// Removes what is in `base` of any version, unless a process has it.
 pub(super) fn clear(base: &Path) -> Result<()> {
     match remove_others(base, |_| true) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         done => done,
     }
 }
 
 fn locked(folder: &Path) -> Result<Option<File>> {
-    let lock = File::options().write(true).create(true).truncate(false).open(folder.join(LOCK))?;
+    let mut options = File::options();
+    let lock = open_file(&folder.join(LOCK), options.write(true).create(true).truncate(false))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Ok(None),

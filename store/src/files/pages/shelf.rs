@@ -3,10 +3,10 @@
 //! Invariant: the bytes are those of all files that are known. A file goes in its turn, but for those that
 //! somebody found something in since: each such time, up to a few, is a turn more.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use super::disk::Place;
+use super::disk::{Loaded, Place};
 use crate::catalog::{FileEntry, Snapshot};
 use crate::model::{FileId, Table, UnixNanos};
 
@@ -46,9 +46,9 @@ impl Name {
         parts.next().is_none().then_some(Self { table, hour, id })
     }
 
-    /// Whether the catalog names it.
-    pub(super) fn counts(&self, snapshot: &Snapshot) -> bool {
-        snapshot.file(self.table, (self.hour, self.id)).is_some()
+    /// How many bytes it has; `None` where the catalog does not name it.
+    pub(super) fn file_bytes(&self, snapshot: &Snapshot) -> Option<u64> {
+        snapshot.file(self.table, (self.hour, self.id)).map(|file| file.bytes)
     }
 }
 
@@ -56,8 +56,10 @@ impl Name {
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     files: HashMap<Name, Kept>,
-    /// The next to go first.
-    order: VecDeque<Name>,
+    /// The next to go first, each under its place in the row.
+    order: BTreeMap<u64, Name>,
+    /// The place behind the last.
+    behind: u64,
     bytes: u64,
 }
 
@@ -66,8 +68,12 @@ pub(super) struct Shelf {
 struct Kept {
     /// `None` until somebody asks.
     blocks: Option<HashMap<u64, Place>>,
+    /// Where they end.
     end: u64,
+    /// What it takes on disk: more than that where its end is torn.
+    bytes: u64,
     turns: u8,
+    place: u64,
 }
 
 impl Shelf {
@@ -83,7 +89,7 @@ impl Shelf {
 
     /// All of them.
     pub(super) fn names(&self) -> Vec<Name> {
-        self.order.iter().copied().collect()
+        self.order.values().copied().collect()
     }
 
     /// Whether anything is kept of a file.
@@ -93,11 +99,18 @@ impl Shelf {
 
     /// Something of so many bytes is kept of a file, and nobody has looked yet what.
     pub(super) fn found(&mut self, name: Name, bytes: u64) {
-        let kept = Kept { blocks: None, end: bytes, turns: 0 };
-        if self.files.insert(name, kept).is_none() {
-            self.order.push_back(name);
-            self.bytes += bytes;
+        if !self.knows(&name) {
+            self.put(name, None, bytes);
         }
+    }
+
+    /// A file that is new, behind all others.
+    fn put(&mut self, name: Name, blocks: Option<HashMap<u64, Place>>, bytes: u64) {
+        let place = self.behind;
+        self.files.insert(name, Kept { blocks, end: bytes, bytes, turns: 0, place });
+        self.order.insert(place, name);
+        self.behind += 1;
+        self.bytes += bytes;
     }
 
     /// Whether somebody has to look what is kept of a file.
@@ -106,10 +119,11 @@ impl Shelf {
     }
 
     /// This is what is kept of a file, unless somebody looked before.
-    pub(super) fn read(&mut self, name: &Name, blocks: HashMap<u64, Place>, end: u64) {
+    pub(super) fn read(&mut self, name: &Name, loaded: Loaded) {
+        let Loaded { blocks, end, bytes } = loaded;
         if let Some(kept) = self.files.get_mut(name).filter(|kept| kept.blocks.is_none()) {
-            self.bytes = self.bytes - kept.end + end;
-            (kept.blocks, kept.end) = (Some(blocks), end);
+            self.bytes = self.bytes - kept.bytes + bytes;
+            (kept.blocks, kept.end, kept.bytes) = (Some(blocks), end, bytes);
         }
     }
 
@@ -158,23 +172,24 @@ impl Shelf {
 
     /// Blocks were put behind the others.
     pub(super) fn grown(&mut self, name: Name, places: Vec<(u64, Place)>, end: u64) {
-        if !self.files.contains_key(&name) {
-            self.order.push_back(name);
+        if !self.knows(&name) {
+            self.put(name, Some(HashMap::new()), 0);
         }
-        let new = || Kept { blocks: Some(HashMap::new()), end: 0, turns: 0 };
-        let kept = self.files.entry(name).or_insert_with(new);
+        let Some(kept) = self.files.get_mut(&name) else { return };
         kept.blocks.get_or_insert_default().extend(places);
-        self.bytes = self.bytes - kept.end + end;
-        kept.end = end;
+        self.bytes = self.bytes - kept.bytes + end;
+        (kept.end, kept.bytes) = (end, end);
     }
 
     /// The file that goes next to make room, but for the one that it is made for.
     pub(super) fn next_to_go(&mut self, other: Option<&Name>) -> Option<Name> {
         // Each has at most so many turns, and then one comes to its end.
         for _ in 0..self.order.len() * (usize::from(TURNS_MAX) + 1) {
-            let name = self.order.pop_front()?;
-            self.order.push_back(name);
+            let (_, name) = self.order.pop_first()?;
             let kept = self.files.get_mut(&name)?;
+            kept.place = self.behind;
+            self.order.insert(self.behind, name);
+            self.behind += 1;
             if Some(&name) == other {
                 continue;
             }
@@ -189,15 +204,16 @@ impl Shelf {
     /// Nothing is kept of a file any more; how many bytes were.
     pub(super) fn remove(&mut self, name: &Name) -> Option<u64> {
         let kept = self.files.remove(name)?;
-        self.order.retain(|other| other != name);
-        self.bytes -= kept.end;
-        Some(kept.end)
+        self.order.remove(&kept.place);
+        self.bytes -= kept.bytes;
+        Some(kept.bytes)
     }
 }
 
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "one range is meant")]
 mod tests {
+    use super::super::disk;
     use super::*;
 
     fn name(number: u128) -> Name {
@@ -213,13 +229,9 @@ mod tests {
         (1..=3).for_each(|number| shelf.found(name(number), 10));
         shelf.found(name(2), 10);
         assert!(shelf.is_unread(&name(1)) && shelf.places(&name(1), &[0..1]).is_empty());
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("one");
-        let block = (0, bytes::Bytes::from_static(b"a block"));
-        super::super::disk::append(&path, name(1).id, 0, &[block]).unwrap();
-        let (blocks, end) = super::super::disk::load(&path, name(1).id).unwrap();
-        shelf.read(&name(1), blocks, end);
-        assert_eq!(shelf.bytes(), 20 + end);
+        let (loaded, end) = loaded(3);
+        shelf.read(&name(1), loaded);
+        assert_eq!(shelf.bytes(), 20 + end + 3, "what is torn takes its room");
         let found = shelf.places(&name(1), &[0..2, 5..6]);
         assert!(matches!(&found[..], [(run, places)] if *run == (0..1) && places.len() == 1));
         assert_eq!(shelf.lacks(&name(1), &(0..3)), (vec![1, 2], end));
@@ -230,6 +242,32 @@ mod tests {
         }
         assert_eq!(gone, [name(2), name(1)]);
         assert_eq!((shelf.bytes(), shelf.len(), shelf.names()), (10, 1, vec![name(3)]));
+    }
+
+    /// One block of a data file of seven bytes, and so many bytes behind it that are torn.
+    fn loaded(torn: u64) -> (Loaded, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one");
+        let block = (0, bytes::Bytes::from_static(b"a block"));
+        let (_, end) = disk::append(&path, name(1).id, 0, &[block]).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(end + torn).unwrap();
+        (disk::load(&path, name(1).id, 7).unwrap(), end)
+    }
+
+    /// Scenario: what was torn is written over; then the file goes.
+    /// Guarantees: it takes what it takes on disk, and nothing once it is gone.
+    #[test]
+    fn bytes_are_those_on_disk() {
+        let mut shelf = Shelf::default();
+        shelf.found(name(1), 999);
+        let (loaded, end) = loaded(40);
+        shelf.read(&name(1), loaded);
+        assert_eq!((shelf.bytes(), shelf.lacks(&name(1), &(0..1)).1), (end + 40, end));
+        shelf.grown(name(1), Vec::new(), end + 9);
+        assert_eq!(shelf.bytes(), end + 9);
+        shelf.grown(name(2), Vec::new(), 5);
+        assert_eq!((shelf.remove(&name(1)), shelf.remove(&name(1))), (Some(end + 9), None));
+        assert_eq!((shelf.bytes(), shelf.names()), (5, vec![name(2)]));
     }
 
     /// Scenario: names as they are written, and names of other things.
