@@ -1,6 +1,6 @@
 //! The bucket: a few kinds of request over a stack of wrappers.
 //!
-//! From the outside in: prefix, retrying, metered, the store itself. So every attempt is counted,
+//! From the outside in: prefix, retrying, metered, over S3 parted, the store itself. So every attempt is counted,
 //! and nobody above knows where in the bucket Icecore lives: a copied folder is as good as the
 //! original.
 //!
@@ -14,6 +14,7 @@ mod folder;
 mod metered;
 mod open;
 pub(crate) mod owner;
+mod parts;
 mod probe;
 mod retrying;
 mod stretches;

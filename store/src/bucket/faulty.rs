@@ -8,11 +8,12 @@ use bytes::Bytes;
 use chrono::DateTime;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
-    UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result, UploadPart,
 };
 
 use crate::bucket::{Bucket, Puts};
@@ -135,6 +136,43 @@ impl MultipartUpload for FaultyUpload {
 
     async fn abort(&mut self) -> Result<()> {
         self.inner.abort().await
+    }
+}
+
+/// The same where parts have numbers.
+#[async_trait]
+impl<S: MultipartStore> MultipartStore for Faulty<S> {
+    async fn create_multipart(&self, path: &Path) -> Result<MultipartId> {
+        self.inner.create_multipart(path).await
+    }
+
+    async fn put_part(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        at: usize,
+        data: PutPayload,
+    ) -> Result<PartId> {
+        self.faults.before(path.as_ref())?;
+        let part = self.inner.put_part(path, id, at, data).await?;
+        self.faults.after(path.as_ref())?;
+        Ok(part)
+    }
+
+    async fn complete_multipart(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> Result<PutResult> {
+        self.faults.before(path.as_ref())?;
+        let answer = self.inner.complete_multipart(path, id, parts).await?;
+        self.faults.after(path.as_ref())?;
+        Ok(answer)
+    }
+
+    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
+        self.inner.abort_multipart(path, id).await
     }
 }
 

@@ -12,6 +12,7 @@ use ulid::Ulid;
 use crate::bucket::Bucket;
 use crate::bucket::folder::Folder;
 use crate::bucket::metered::Metered;
+use crate::bucket::parts::Parted;
 use crate::bucket::probe::{Place, Puts, probe};
 use crate::bucket::retrying::{Retry, Retrying};
 use crate::chance::Machine;
@@ -95,7 +96,7 @@ fn open_s3(config: &Config) -> Result<Opened, Error> {
     let endpoint = config.s3.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/'));
     let client = build_s3(config, bucket, endpoint);
     let client = client.map_err(|source| refused(config, source.to_string()))?;
-    Ok((Box::new(client), endpoint.unwrap_or("amazonaws.com").to_owned()))
+    Ok((Box::new(Parted::over(client)), endpoint.unwrap_or("amazonaws.com").to_owned()))
 }
 
 fn build_s3(

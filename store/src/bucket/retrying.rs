@@ -3,6 +3,8 @@
 //! Invariant: what is tried again is safe to be done twice. A create-only put that meets its own
 //! object answers "exists": whoever creates compares what is there before calling it a conflict.
 
+mod upload;
+
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use object_store::{
 };
 use tracing::debug;
 
+use self::upload::RetryingUpload;
 use crate::bucket::answers::{answered_whole, may_pass};
 use crate::bucket::stretches::{FAR_GAP_BYTES_MAX, joined};
 use crate::chance::{Chance, Machine};
@@ -214,7 +217,14 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+        let begin = || self.inner.put_multipart_opts(location, options.clone());
+        if !self.retry.apart {
+            return begin().await;
+        }
+        // One whose answer was lost is left to the bucket's rules, as those are that nobody ends.
+        let upload = self.retry.run(&self.machine, ("begin", location), begin).await?;
+        let machine = self.machine.clone();
+        Ok(Box::new(RetryingUpload::new(upload, location.clone(), self.retry, machine)))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {

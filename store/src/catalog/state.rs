@@ -99,6 +99,12 @@ impl State {
         &self.removed
     }
 
+    /// Those of them that were removed before then.
+    pub(crate) fn removed_before(&self, then: UnixNanos) -> Vec<FileId> {
+        let old = self.removed.iter().filter(|(_, removed)| removed.at < then);
+        old.map(|(id, _)| *id).collect()
+    }
+
     /// The number that the next record of a sequence gets.
     pub(crate) fn next(&self, sequence: Sequence) -> u64 {
         self.sequences.get(&sequence).map_or(0, |applied| applied.next)

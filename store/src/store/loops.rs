@@ -5,16 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::bucket::Puts;
 use crate::bucket::owner::Ownership;
 use crate::config::StoreRoles;
 use crate::error::Error;
+use crate::model::UnixNanos;
 use crate::store::Store;
 
 /// How often garbage is looked for: often enough for any grace worth having.
 const COLLECT_INTERVAL_MAX: Duration = Duration::from_secs(600);
+
+/// How long a process that deletes nothing remembers which files were removed, at least: whoever collects garbage
+/// has deleted them long since. One that is there all the same tells itself that it will never count.
+const REMOVED_KEPT_MIN: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Store {
     /// Plays the loops of `roles` until `stop`, then drains. A loop that fails is logged, counted
@@ -38,8 +43,10 @@ impl Store {
             if retain { self.retain_when_due(&retained).await } else { Ok(()) }
         });
         let collecting = repeat(collect_garbage, collect_every, &stop, || self.collect_once());
+        let forgets = refresh && !collect_garbage;
+        let forgetting = repeat(forgets, COLLECT_INTERVAL_MAX, &stop, || self.forget_removed());
         let filtering = self.keep_traces(filter_traces, &stop);
-        tokio::try_join!(refreshing, compacting, collecting, filtering)?;
+        tokio::try_join!(refreshing, compacting, collecting, forgetting, filtering)?;
         stop.cancelled().await;
         self.release_ownership().await;
         Ok(())
@@ -95,6 +102,19 @@ impl Store {
             Err(owned @ Error::Owned { .. }) => return Err(owned),
             Err(failed) => warn!(failed = chain(&failed), "could not collect garbage"),
             Ok(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets files that were removed so long ago that nobody can want them.
+    pub(super) async fn forget_removed(&self) -> Result<(), Error> {
+        let kept = REMOVED_KEPT_MIN.max(self.config.garbage_grace.saturating_mul(2));
+        let kept = i64::try_from(kept.as_nanos()).unwrap_or(i64::MAX);
+        let before = UnixNanos(self.clock.now().0.saturating_sub(kept));
+        let old = self.state.lock().await.removed_before(before);
+        if !old.is_empty() {
+            debug!(files = old.len(), "forgot files that were removed long ago");
+            self.forget(old).await;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The store over a bucket in memory that fails where a test says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::memory::InMemory;
 use prometheus_client::registry::Registry;
@@ -14,8 +15,8 @@ use crate::chance::{Chance, Machine};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::metrics::Metrics;
-use crate::model::{LogPosition, WriterId};
-use crate::ports::SystemClock;
+use crate::model::{LogPosition, UnixNanos, WriterId};
+use crate::ports::{Clock, SystemClock};
 use crate::sample::{HOUR, bodies, commit, expected};
 use crate::store::Store;
 
@@ -52,8 +53,8 @@ impl Bench {
     async fn open_with(&self, index: &str, change: impl FnOnce(&mut Config)) -> Store {
         let mut config =
             Config::new(Url::parse("file:///unused").unwrap(), self.folder.path().join(index));
-        config.compaction.settle_after = std::time::Duration::ZERO;
-        config.garbage_grace = std::time::Duration::ZERO;
+        config.compaction.settle_after = Duration::ZERO;
+        config.garbage_grace = Duration::ZERO;
         change(&mut config);
         let machine = Machine { clock: Arc::new(SystemClock::new()), chance: Chance::of_machine() };
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
@@ -195,7 +196,7 @@ async fn fill(store: &Store, files: u64) -> Vec<(String, usize)> {
         let rows = commit(writer(1), from, to, HOUR, &format!("n{turn}-"), 2);
         store.commit(rows).await.unwrap();
     }
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     (0..files).map(|turn| (format!("n{turn}-"), 2)).collect()
 }
 
@@ -218,11 +219,46 @@ async fn a_compaction_keeps_each_row_once() {
     check(&store, &parts(&rows)).await;
     assert_eq!(store.stats().tables[2].files, 1);
     assert_eq!(store.compact().await.unwrap().merges, 0, "nothing is left to merge");
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(store.collect_garbage().await.unwrap(), 10);
     assert_eq!(store.collect_garbage().await.unwrap(), 0);
     check(&store, &parts(&rows)).await;
     check(&bench.open("b").await, &parts(&rows)).await;
+}
+
+/// The machine's clock, so much later.
+#[derive(Debug)]
+struct Later(SystemClock, Duration);
+
+impl Clock for Later {
+    fn now(&self) -> UnixNanos {
+        UnixNanos(self.0.now().0 + i64::try_from(self.1.as_nanos()).unwrap())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed() + self.1
+    }
+}
+
+/// Scenario: a process that deletes nothing has ten files removed by a merge; eight days go by; it starts again, and
+/// collects garbage after all.
+/// Guarantees: it knows for days which files were removed, and not for ever; those that are there still are deleted.
+#[tokio::test]
+async fn removed_files_are_forgotten_at_last() {
+    let bench = Bench::new();
+    let mut store = bench.open("a").await;
+    let rows = fill(&store, 10).await;
+    store.compact().await.unwrap();
+    for (days, known) in [(0, 10), (6, 10), (8, 0)] {
+        store.clock = Arc::new(Later(SystemClock::new(), Duration::from_secs(days * 86_400)));
+        store.forget_removed().await.unwrap();
+        assert_eq!(store.state.lock().await.removed().len(), known, "after {days} days");
+    }
+    drop(store);
+    let store = bench.open("a").await;
+    assert_eq!(store.state.lock().await.removed().len(), 0);
+    assert_eq!(store.collect_garbage().await.unwrap(), 10);
+    check(&store, &parts(&rows)).await;
 }
 
 /// Scenario: two compactors plan over the same files; commits go on meanwhile.
@@ -256,10 +292,10 @@ async fn orphans_go_when_they_can_never_count() {
     bench.faults.inject(Fault::BeforePut("catalog/"));
     let rows = commit(writer(1), 0, 10, HOUR, "a", 3);
     store.commit(rows.clone()).await.unwrap_err();
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(bench.open("b").await.collect_garbage().await.unwrap(), 1);
     store.commit(rows).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
     let written_for_the_taken_number = store.collect_garbage().await.unwrap();
     assert_eq!(written_for_the_taken_number, 1);
     check(&store, &[("a", 3)]).await;

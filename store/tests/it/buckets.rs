@@ -4,12 +4,16 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use icecore_store::{Error, ErrorKind, S3Config, Secret, Store, StoreRoles};
+use icecore_store::{
+    Commit, Error, ErrorKind, S3Config, Secret, Store, StoreRoles, SystemClock, WriterId,
+};
+use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::bench::{Bench, check, scrape, writer};
-use crate::sample::{HOUR, commit};
+use crate::gate::Gate;
+use crate::sample::{HOUR, bodies, commit, logs_at};
 use crate::servers::{Server, endpoint};
 
 /// Commits, compacts, collects and restarts over one bucket.
@@ -153,4 +157,57 @@ async fn what_cannot_be_reached_is_named() {
         assert_eq!(error.kind(), ErrorKind::Setup);
         assert!(error.to_string().contains(reason), "{error}");
     }
+}
+
+/// Rows of a thousand letters each that nothing packs.
+fn letters(writer: WriterId, turn: u64, rows: u64) -> Commit {
+    let mut state = 0x9e37_79b9_7f4a_7c15 ^ turn;
+    let mut letter = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'0' + (state % 64) as u8)
+    };
+    let names: Vec<String> = (0..rows).map(|_| (0..1000).map(|_| letter()).collect()).collect();
+    let mut commit = commit(writer, turn * 10, turn * 10 + 10, HOUR, "x", 1);
+    // All of one hour.
+    let times = (0..names.len() as i64).map(|row| HOUR + row * 1_000_000);
+    commit.rows = Arc::new(vec![logs_at(times.collect(), &names)]);
+    commit
+}
+
+/// Scenario: a merge puts a file of two parts on a server that speaks S3, and the connection breaks amid the second.
+/// Guarantees: that part alone is sent again; each row is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_lost_is_sent_again_alone() {
+    let Some(server) = Server::create_only() else { return };
+    let gate = Gate::open(server.port).await;
+    let mut s3 = server.s3();
+    s3.endpoint = Some(endpoint(gate.port));
+    let bench = Bench::s3(s3);
+    let mut config = bench.config("a");
+    config.compaction.files_min = 2;
+    let mut registry = Registry::default();
+    let store = Store::open(config, Arc::new(SystemClock::new()), &mut registry).await.unwrap();
+    store.register_writer(writer(1)).await.unwrap();
+    for turn in 0..2 {
+        store.commit(letters(writer(1), turn, 6000 + turn * 500)).await.unwrap();
+    }
+    let sent = || {
+        let scraped = scrape(&registry);
+        let mut lines = scraped.lines();
+        let value = lines.find_map(|line| line.strip_prefix("icecore_store_sent_bytes_total "));
+        value.unwrap().parse::<u64>().unwrap()
+    };
+    let before = sent();
+    gate.break_at("partNumber=2");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let report = store.compact().await.unwrap();
+    assert_eq!((report.merges, report.files_in, gate.has_broken()), (1, 2, true));
+    let whole = report.bytes_out;
+    let part = 8 << 20;
+    assert!(whole > part && whole < 2 * part, "{whole}");
+    let again = sent() - before - whole;
+    assert!((whole - part..whole).contains(&again), "{again} of {whole} were sent again");
+    assert_eq!(bodies(&store, &store.snapshot()).await.len(), 12_500);
 }

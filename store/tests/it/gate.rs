@@ -30,6 +30,7 @@ struct Way {
     shut: bool,
     /// Connections that are from before the last of them are closed.
     cuts: usize,
+    broken_at: Option<&'static str>,
 }
 
 impl Gate {
@@ -38,7 +39,7 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (way, counted) = (watch::Sender::new(Way::default()), Arc::<Counted>::default());
-        let (passing, counting) = (way.subscribe(), Arc::clone(&counted));
+        let (passing, counting) = (way.clone(), Arc::clone(&counted));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(pass(client, server, passing.clone(), Arc::clone(&counting)));
@@ -55,6 +56,16 @@ impl Gate {
     /// What waits goes on, and what is asked from here on.
     pub(crate) fn let_through(&self) {
         self.way.send_modify(|way| way.shut = false);
+    }
+
+    /// Breaks the connection of the next request whose head has this text.
+    pub(crate) fn break_at(&self, text: &'static str) {
+        self.way.send_modify(|way| way.broken_at = Some(text));
+    }
+
+    /// Whether it came to that.
+    pub(crate) fn has_broken(&self) -> bool {
+        self.counted.broken.load(Ordering::Acquire) > 0
     }
 
     /// Waits until a request waits here.
@@ -78,12 +89,8 @@ impl Gate {
 }
 
 /// One connection, to its end.
-async fn pass(
-    client: TcpStream,
-    server: u16,
-    mut way: watch::Receiver<Way>,
-    counted: Arc<Counted>,
-) {
+async fn pass(client: TcpStream, server: u16, ways: watch::Sender<Way>, counted: Arc<Counted>) {
+    let mut way = ways.subscribe();
     let cuts = way.borrow().cuts;
     let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
     let (mut asked, mut answer) = client.into_split();
@@ -101,6 +108,7 @@ async fn pass(
         counted.held.fetch_add(1, Ordering::AcqRel);
         let goes = way.wait_for(|way| !way.shut || way.cuts > cuts).await;
         let is_cut = goes.map_or(true, |way| way.cuts > cuts);
+        let is_cut = is_cut || is_broken(&ways, &bytes[..read]);
         counted.held.fetch_sub(1, Ordering::AcqRel);
         if is_cut {
             counted.broken.fetch_add(1, Ordering::AcqRel);
@@ -111,4 +119,9 @@ async fn pass(
         }
     }
     back.abort();
+}
+
+fn is_broken(ways: &watch::Sender<Way>, asked: &[u8]) -> bool {
+    let has = |text: &str| asked.windows(text.len()).any(|window| window == text.as_bytes());
+    ways.send_if_modified(|way| way.broken_at.take_if(|text| has(text)).is_some())
 }

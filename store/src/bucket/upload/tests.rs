@@ -1,14 +1,24 @@
 //! Uploads to a folder and to memory.
 
 use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::memory::InMemory;
+use prometheus_client::registry::Registry;
 use tempfile::TempDir;
+use url::Url;
 
 use super::*;
 use crate::bucket::Puts;
 use crate::bucket::faulty::{Fault, Faults, Faulty};
 use crate::bucket::folder::Folder;
+use crate::bucket::open::stack;
+use crate::bucket::parts::Parted;
+use crate::chance::{Chance, Machine};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::ports::SystemClock;
 
 const PATH: &str = "data/spans/date=2026-11-25/hour=10/x.parquet";
 
@@ -81,6 +91,52 @@ async fn what_is_not_finished_leaves_nothing() {
     assert_eq!((staged(&folder), bucket.list("data").await.unwrap().len()), (0, 0));
 }
 
+/// Uploads three parts over a bucket that is far away and fails so at the part of this number, or at the end; what
+/// was put, in bytes and requests.
+async fn upload_over(faulty: Option<(usize, Fault)>) -> (u64, u64) {
+    let (faults, mut registry) = (Faults::default(), Registry::default());
+    let metrics = Arc::new(Metrics::register(&mut registry));
+    let mut config = Config::new(Url::parse("s3://core").unwrap(), None);
+    config.retry_backoff = Duration::from_millis(1);
+    let machine = Machine { clock: Arc::new(SystemClock::new()), chance: Chance::seeded(7) };
+    let objects = Parted::over(Faulty::over(InMemory::new(), &faults));
+    let objects = stack(objects, &config, &machine, &metrics);
+    let bucket = Bucket::new(Arc::new(objects), "s3://core", Puts::CreateOnly).in_parts_of(1000);
+    let all = bytes(3000);
+    let inject = |now: usize| {
+        let due = faulty.iter().filter(|(at, _)| *at == now);
+        due.for_each(|(_, fault)| faults.inject(*fault));
+    };
+    let mut upload = Upload::new(&bucket, PATH.to_owned());
+    for (at, part) in all.chunks(1000).enumerate() {
+        inject(at);
+        upload.write(Bytes::copy_from_slice(part)).await.unwrap();
+    }
+    inject(3);
+    upload.finish().await.unwrap();
+    assert!(bucket.read(PATH).await.unwrap().unwrap() == all, "{faulty:?}");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let sum = |name: &str| {
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    };
+    (sum("icecore_store_sent_bytes_total"), sum("icecore_store_requests_total{kind=\"put\""))
+}
+
+/// Scenario: over a network each part of an upload is lost on its way, and the answer to each; so is its end.
+/// Guarantees: the object is the bytes, in order; what is sent again is that part alone.
+#[tokio::test]
+async fn a_part_that_fails_is_sent_again_alone() {
+    assert_eq!(upload_over(None).await, (3000, 1 + 3 + 1));
+    for fault in [Fault::BeforePut("data/"), Fault::AfterPut("data/")] {
+        for part in 0..3 {
+            assert_eq!(upload_over(Some((part, fault))).await, (4000, 6), "{fault:?}");
+        }
+        assert_eq!(upload_over(Some((3, fault))).await.0, 3000, "{fault:?}");
+    }
+}
+
 /// Scenario: a process died in the middle of an upload, just now and long ago; the folder is
 /// opened again.
 /// Guarantees: what is old goes, what may still be wanted stays.
@@ -90,7 +146,7 @@ fn what_a_crash_left_is_swept() {
     let uploads = folder.path().join(".uploads");
     fs::create_dir(&uploads).unwrap();
     let old = fs::File::create(uploads.join("old")).unwrap();
-    let long_ago = std::time::Duration::from_secs(25 * 3600);
+    let long_ago = Duration::from_secs(25 * 3600);
     old.set_modified(old.metadata().unwrap().modified().unwrap() - long_ago).unwrap();
     fs::File::create(uploads.join("young")).unwrap();
     Folder::open(folder.path()).unwrap();

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::*;
 use crate::catalog::record::{Body, Record, Removal, Sequence};
