@@ -201,7 +201,7 @@ impl Entry {
     /// Bytes fetched of files so far, from the bucket and from what is kept of it on local disk.
     pub(crate) fn fetched_bytes(&self) -> u64 {
         let figures = self.reads.get().map(|stats| stats.figures());
-        figures.map_or(0, |figures| figures.fetched_bytes + figures.cached_bytes)
+        figures.map_or(0, |figures| figures.read.fetched_bytes + figures.read.cached_bytes)
     }
 
     /// Returns when somebody asks for its end.

@@ -1,5 +1,7 @@
 //! Answers in each text format, cell by cell.
 
+use std::collections::BTreeSet;
+
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringViewArray,
     TimestampNanosecondArray, UInt64Array,
@@ -104,6 +106,28 @@ fn an_empty_answer_is_whole() {
     assert_eq!(whole["columns"], serde_json::json!([column]));
     assert_eq!(whole["rows"], serde_json::json!([]));
     assert_eq!(whole["stats"]["elapsed_ms"], 1.5);
+    let told: Vec<&str> = whole["stats"].as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = [
+        "cached_bytes",
+        "elapsed_ms",
+        "fetched_bytes",
+        "file_bytes",
+        "file_rows",
+        "files_considered",
+        "files_pruned",
+        "files_read",
+        "footers_kept",
+        "footers_read",
+        "incomplete",
+        "live_rows",
+        "requests",
+        "row_groups_pruned",
+        "rows",
+        "rows_filtered",
+        "rows_pruned",
+        "snapshot",
+    ];
+    assert_eq!(BTreeSet::from_iter(told), BTreeSet::from(expected));
     assert_eq!(whole["stats"]["incomplete"], serde_json::json!(["x"]));
     let broken = [begun, encoder.fail(&Error::Lost, &stats).unwrap()].concat();
     let broken: serde_json::Value = serde_json::from_slice(&broken).unwrap();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::physical_plan::metrics::{Count, Metric, MetricValue, MetricsSet};
 use icecore_store::{FileEntry, ReadFigures, ReadTally};
+use serde::{Serialize, Serializer};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -19,34 +20,46 @@ pub(crate) struct ScanStats {
 }
 
 /// The figures of [`ScanStats`] at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ScanFigures {
     /// Files that the snapshot has of the tables, once a scan.
-    pub(crate) files_considered: u64,
+    files_considered: u64,
     /// Of these, files that the conditions or the order ruled out.
-    pub(crate) files_pruned: u64,
+    files_pruned: u64,
     /// Files that were opened.
-    pub(crate) files_read: u64,
+    files_read: u64,
     /// The size of the files that were opened.
-    pub(crate) file_bytes: u64,
-    /// Row groups of these files that were ruled out.
-    pub(crate) row_groups_pruned: u64,
-    /// Rows of these files that were ruled out with their row group or page.
-    pub(crate) rows_pruned: u64,
-    /// Rows of these files that were looked at and did not meet the conditions.
-    pub(crate) rows_filtered: u64,
-    /// Of the files that were opened, those whose footer was in memory, and those whose footer was not.
-    pub(crate) footers_kept: u64,
-    pub(crate) footers_read: u64,
-    /// Requests to the bucket for these files, and what was asked of it.
-    pub(crate) requests: u64,
-    pub(crate) fetched_bytes: u64,
-    /// What was kept of these files on local disk and read from there.
-    pub(crate) cached_bytes: u64,
+    file_bytes: u64,
+    /// What was read of these files, and what was not.
+    pub(crate) read: ReadFigures,
     /// Rows that came out of files.
-    pub(crate) file_rows: u64,
+    file_rows: u64,
     /// Rows in memory that were looked at.
-    pub(crate) live_rows: u64,
+    live_rows: u64,
+}
+
+/// What an answer says: of what was read, what tells whoever asked why it took so long.
+impl Serialize for ScanFigures {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { files_considered, files_pruned, files_read, file_bytes, .. } = *self;
+        let Self { read, file_rows, live_rows, .. } = *self;
+        serializer.collect_map([
+            ("files_considered", files_considered),
+            ("files_pruned", files_pruned),
+            ("files_read", files_read),
+            ("file_bytes", file_bytes),
+            ("row_groups_pruned", read.row_groups_pruned),
+            ("rows_pruned", read.rows_pruned),
+            ("rows_filtered", read.rows_filtered),
+            ("footers_kept", read.footers_kept),
+            ("footers_read", read.footers_read),
+            ("requests", read.requests),
+            ("fetched_bytes", read.fetched_bytes),
+            ("cached_bytes", read.cached_bytes),
+            ("file_rows", file_rows),
+            ("live_rows", live_rows),
+        ])
+    }
 }
 
 impl ScanStats {
@@ -95,30 +108,12 @@ impl ScanStats {
     /// The figures now.
     pub(crate) fn figures(&self) -> ScanFigures {
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        let ReadFigures {
-            row_groups_pruned,
-            rows_pruned,
-            rows_filtered,
-            footers_kept,
-            footers_read,
-            requests,
-            fetched_bytes,
-            cached_bytes,
-            ..
-        } = self.read_figures();
         ScanFigures {
             files_considered: load(&self.files_considered),
             files_pruned: load(&self.files_pruned),
             files_read: load(&self.files_read),
             file_bytes: load(&self.file_bytes),
-            row_groups_pruned,
-            rows_pruned,
-            rows_filtered,
-            footers_kept,
-            footers_read,
-            requests,
-            fetched_bytes,
-            cached_bytes,
+            read: self.read_figures(),
             file_rows: load(&self.file_rows),
             live_rows: load(&self.live_rows),
         }
