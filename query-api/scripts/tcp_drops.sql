@@ -1,7 +1,6 @@
 -- title: TCP drops
 -- about: Segments that the kernel threw away, by connection and reason.
--- about: The probes do not count them; this is for agents that do.
--- param: metric text = 'network.tcp.drops'; the counter of such an agent
+-- param: metric text = 'icecore.network.tcp.drops'; the counter
 -- param: service text = null; only this service; null for all
 -- param: since time = 15m; from when
 -- param: until time = now; until when
@@ -9,7 +8,7 @@
 -- column: service text; whose connection it is
 -- column: pod text; k8s.pod.name
 -- column: peer text; network.peer.address
--- column: peer_port int; network.peer.port
+-- column: peer_port int; network.peer.port, of a client's connection
 -- column: reason text; why, as the kernel says it
 -- column: segments float 1; how many
 -- column: segments_per_s float 1/s; that a second
@@ -18,7 +17,7 @@ SELECT service_name AS service,
        resource['k8s.pod.name'] AS pod,
        attributes['network.peer.address'] AS peer,
        try_cast(attributes['network.peer.port'] AS BIGINT) AS peer_port,
-       attributes['error.type']::TEXT AS reason,
+       coalesce(attributes['icecore.network.drop.reason']::TEXT, attributes['error.type']::TEXT) AS reason,
        increase() AS segments,
        rate() AS segments_per_s
 FROM metrics

@@ -14,6 +14,8 @@ const SIGNALS: [(&str, &[u8]); 3] = [
     ("metrics", include_bytes!("recorded/metrics.json.gz")),
     ("logs", include_bytes!("recorded/logs.json.gz")),
 ];
+/// Requests, each behind its length.
+const PROFILES: &[u8] = include_bytes!("recorded/profiles.gz");
 
 /// How often the shop did what, as it counted itself: in two halves of which the second is worse. Of the
 /// half's users, orders, missing pages and broken ones each is a request of its own.
@@ -25,6 +27,10 @@ struct Truth {
     orders: i64,
     missing: i64,
     broken: i64,
+    /// Segments that were lost on their way to the mail.
+    dropped: i64,
+    /// What the process behind `web` had of a processor.
+    cpu_s: f64,
 }
 
 impl Truth {
@@ -34,7 +40,8 @@ impl Truth {
         let [from, at, to] =
             ["from", "at", "to"].map(|name| truth[name].as_str().unwrap().to_owned());
         let [users, orders, missing, broken] = ["users", "orders", "missing", "broken"].map(figure);
-        Self { from, at, to, users, orders, missing, broken }
+        let (dropped, cpu_s) = (figure("dropped"), truth["cpu_s"].as_f64().unwrap());
+        Self { from, at, to, users, orders, missing, broken, dropped, cpu_s }
     }
 
     /// Of both halves.
@@ -59,13 +66,29 @@ struct Shop {
 impl Shop {
     async fn open(folder: &Path) -> Self {
         let icecore = Start::new(folder).run();
+        let unpacked = |packed: &[u8]| {
+            let mut body = Vec::new();
+            GzDecoder::new(packed).read_to_end(&mut body).unwrap();
+            body
+        };
+        let post = async |path: &str, kind: &str, body: Vec<u8>| {
+            let request = reqwest::Client::new().post(format!("{}/{path}", icecore.http));
+            let sent = request.header("content-type", kind).body(body).send().await.unwrap();
+            assert!(sent.status().is_success(), "{path}: {}", sent.status());
+            sent.bytes().await.unwrap()
+        };
         for (signal, packed) in SIGNALS {
-            let mut body = String::new();
-            GzDecoder::new(packed).read_to_string(&mut body).unwrap();
-            let request = reqwest::Client::new().post(format!("{}/v1/{signal}", icecore.http));
-            let sent = request.header("content-type", "application/json").body(body).send().await;
-            let answer: Value = sent.unwrap().json().await.unwrap();
-            assert_eq!(answer, json!({}), "{signal}");
+            let answer = post(&format!("v1/{signal}"), "application/json", unpacked(packed)).await;
+            assert_eq!(answer, "{}", "{signal}");
+        }
+        let profiles = unpacked(PROFILES);
+        let mut rest = profiles.as_slice();
+        while let Some((length, behind)) = rest.split_first_chunk() {
+            let (one, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
+            let kind = "application/x-protobuf";
+            let answer = post("v1development/profiles", kind, one.to_vec()).await;
+            assert!(answer.is_empty(), "{answer:?}");
+            rest = behind;
         }
         Self { icecore, truth: Truth::read() }
     }
@@ -126,7 +149,8 @@ fn total(rows: &[Row], name: &str) -> f64 {
 }
 
 /// Scenario: a shop behind HTTP that asks Redis, PostgreSQL, a DNS server and Kafka, each seen by the probes
-/// on both sides; in its second half orders fail at the database and the bank's name is not found.
+/// on both sides; in its second half orders fail at the database, of which it tells by the official SDK as well, the
+/// bank's name is not found, and users cost time. Segments are lost on the way to its mail.
 /// Guarantees: each script counts what the shop counted, where it happened, failed as it failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_tell_what_happened() {
@@ -138,6 +162,9 @@ async fn scripts_tell_what_happened() {
     check_names_and_queues(&shop).await;
     check_edges(&shop).await;
     check_network_and_processes(&shop).await;
+    check_losses(&shop).await;
+    check_exceptions(&shop).await;
+    check_flame_graph(&shop).await;
     check_what_changed(&shop).await;
     shop.icecore.stop();
 }
@@ -266,9 +293,6 @@ async fn check_network_and_processes(shop: &Shop) {
             flows.iter().filter(|row| row["direction"] == direction).cloned().collect();
         assert!(total(&one_way, "bytes") > 1000.0, "{direction}: {flows:#?}");
     }
-    // Nothing is lost on its way to oneself.
-    let again = shop.run("tcp_retransmits", json!({})).await;
-    assert_eq!(total(&again, "segments"), 0.0, "{again:#?}");
     let processes = shop.run("processes", web.clone()).await;
     let [process] = &processes[..] else { panic!("{processes:#?}") };
     assert!(number(process, "cpu") > 0.01 && number(process, "memory_bytes") > 5e6, "{process:#?}");
@@ -282,6 +306,52 @@ async fn check_network_and_processes(shop: &Shop) {
         assert_eq!(process["pod"], format!("{service}-0"), "{process:#?}");
         assert_eq!(number(process, "spans") > 0.0, sends, "{process:#?}");
     }
+}
+
+/// Those who bring letters send again what the kernel threw away on its way in.
+async fn check_losses(shop: &Shop) {
+    let dropped = shop.truth.dropped as f64;
+    assert!(dropped > 4.0);
+    let to_mail = json!({ "service": "mail", "reason": "netfilter_drop" });
+    let told = json!({ "pod": "mail-0", "peer": "127.0.0.1", "segments": dropped });
+    shop.check("tcp_drops", json!({}), to_mail, told).await;
+    assert_eq!(shop.run("tcp_drops", json!({})).await.len(), 1);
+    let again = shop.run("tcp_retransmits", json!({ "service": "courier" })).await;
+    let [row] = &again[..] else { panic!("{again:#?}") };
+    assert!(number(row, "segments") >= dropped && row["pod"] == "courier-0", "{again:#?}");
+    let others = shop.run("tcp_retransmits", json!({ "service": "shopper" })).await;
+    assert_eq!(total(&others, "segments"), 0.0, "{others:#?}");
+}
+
+/// Each order that failed threw one, of which a span tells and a log record.
+async fn check_exceptions(shop: &Shop) {
+    let orders = shop.truth.orders;
+    let rows = shop.run("exceptions", json!({})).await;
+    for of in ["psycopg.errors.UniqueViolation", "UniqueViolation"] {
+        let told = json!({ "service": "web", "exceptions": orders, "operations": 1 });
+        shop.check("exceptions", json!({}), json!({ "type": of }), told).await;
+    }
+    assert_eq!(rows.len(), 2, "{rows:#?}");
+    for row in &rows {
+        assert!(row["message"].as_str().unwrap().contains("orders_pkey"), "{row:#?}");
+        assert_eq!(row["trace_id"].as_str().unwrap().len(), 32, "{row:#?}");
+    }
+    assert_eq!(shop.run("exceptions", json!({ "service": "cache" })).await.len(), 0);
+}
+
+/// The profiler asks 97 times a second of a processor's time; users are slow where the clock is read.
+async fn check_flame_graph(shop: &Shop) {
+    let rows = shop.run("perf_flamegraph", json!({ "service": "web" })).await;
+    assert!(rows.iter().all(|row| row["sample_type"] == "samples" && row["unit"] == "count"));
+    let (all, expected) = (total(&rows, "self"), shop.truth.cpu_s * 97.0);
+    assert!((all - expected).abs() < 0.15 * expected, "{all} samples, not {expected}");
+    let roots = rows.iter().filter(|row| row["depth"] == 0).cloned().collect::<Vec<_>>();
+    assert_eq!(total(&roots, "total"), all, "each is under one root");
+    let clock: Vec<Row> =
+        rows.iter().filter(|row| row["frame"] == "__x64_sys_clock_gettime").cloned().collect();
+    assert!(total(&clock, "total") > 0.1 * all, "{clock:#?}");
+    let idle = shop.run("perf_flamegraph", json!({ "service": "mail" })).await;
+    assert!(total(&idle, "self") < 0.1 * all, "{idle:#?}");
 }
 
 /// Orders fail now, and users wait.

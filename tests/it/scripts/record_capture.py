@@ -1,12 +1,14 @@
 """Records what the probes tell of a small shop, as the tests of the named scripts read it.
 
-    record_capture.py ICECORE OUT     runs the shop under `ICECORE probe`, as root, and writes
-                                      OUT/{traces,metrics,logs}.json.gz and OUT/truth.json
+    record_capture.py ICECORE OUT     runs the shop under `ICECORE run`, as root, and writes
+                                      OUT/{traces,metrics,logs}.json.gz, OUT/profiles.gz and OUT/truth.json
     record_capture.py web PORTS…      the shop itself
     record_capture.py shopper …       who asks it
+    record_capture.py mail PORT       who gets letters
+    record_capture.py courier PORT    who brings them, over a way on which some segments are lost
 
 What the shop does is counted where it is done: `truth.json` holds the figures that the answers must have. It
-needs redis-server, PostgreSQL, dnsmasq, tansu, and the packages of the tests' Python.
+needs redis-server, PostgreSQL, dnsmasq, tansu, nftables, and the packages of the tests' Python.
 """
 
 import base64
@@ -30,11 +32,17 @@ import time
 CACHE = os.environ.get("ICECORE_CACHE", os.path.expanduser("~/.cache/icecore"))
 # Name, node: each is a pod of its own in the namespace `shop`.
 PODS = {"web": "node-a", "shopper": "node-b", "cache": "node-a", "db": "node-b", "queue": "node-b", "names": "node-a"}
+PODS |= {"mail": "node-a", "courier": "node-b"}
 # Requests of the first half, and of the second, in which orders fail and users are slow.
 USERS, ORDERS, MISSING, BROKEN = 24, 10, 4, 2
 SLOW_S = 0.12
+# Letters, of which each fourth segment is lost on its way.
+LETTERS = 24
 # The machine that recorded is nobody's business.
 PRIVATE = {"host.id", "service.instance.id", "process.command", "process.command_args", "process.executable.path"}
+PRIVATE |= {"exception.stacktrace", "code.file.path"}
+# The rule by which segments are lost, and its counter.
+RULES = "icecore_recording"
 
 
 def env_of(name):
@@ -78,20 +86,47 @@ def look_up(port, name, number):
 
 
 def busy_with_prices(seconds):
-    """Work for the profiler to see."""
-    end, total = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+    """Work for the profiler to see: so much time of a processor."""
+    end, total = time.thread_time() + seconds, 0
+    while time.thread_time() < end:
         total = (total * 31 + 7) % 1_000_003
     return total
 
 
-def web(port, cache, db, queue, names):
+def told_by_itself(service, otlp):
+    """What a program tells through the official SDK: a tracer and a logger."""
+    import logging
+
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    url = f"http://127.0.0.1:{otlp}/v1"
+    resource = {"process.pid": os.getpid(), "process.executable.name": "python", "host.name": socket.gethostname()}
+    resource = Resource.create(resource)
+    traces, logs = TracerProvider(resource=resource), LoggerProvider(resource=resource)
+    spans = OTLPSpanExporter(endpoint=f"{url}/traces")
+    traces.add_span_processor(BatchSpanProcessor(spans, schedule_delay_millis=500))
+    records = OTLPLogExporter(endpoint=f"{url}/logs")
+    logs.add_log_record_processor(BatchLogRecordProcessor(records, schedule_delay_millis=500))
+    logger = logging.getLogger(service)
+    logger.propagate = False
+    logger.addHandler(LoggingHandler(logger_provider=logs))
+    return traces.get_tracer(service), logger
+
+
+def web(port, cache, db, queue, names, otlp):
     # Connections begin when the probes are there.
     sys.stdin.readline()
     import kafka
     import psycopg
     import redis
 
+    tracer, logger = told_by_itself("web", otlp)
     store = redis.Redis(port=cache)
     tables = psycopg.connect(f"host=127.0.0.1 port={db} user=tester dbname=shop", autocommit=True)
     tables.prepare_threshold = None
@@ -112,7 +147,10 @@ def web(port, cache, db, queue, names):
             look_up(names, "bank.none.test", next(numbers))
         try:
             tables.execute(f"INSERT INTO orders VALUES ({1 if fails else number})")
-        except psycopg.errors.UniqueViolation:
+        except psycopg.errors.UniqueViolation as failed:
+            with tracer.start_as_current_span("place order") as span:
+                span.record_exception(failed)
+                logger.exception("no order")
             return 500, b"no order"
         producer.send("orders", b"order %d" % number).get(timeout=30)
         return 201, b"order"
@@ -174,6 +212,40 @@ def shopper(port):
     sys.stdin.readline()
 
 
+def mail(port):
+    """Takes a line, and says that it has it."""
+    with socket.create_server(("127.0.0.1", port)) as server:
+        while True:
+            letters, _ = server.accept()
+            with letters, letters.makefile("rwb", buffering=0) as lines:
+                for line in lines:
+                    lines.write(line[:4] + b"\n")
+
+
+def courier(port):
+    """Brings letters one by one whenever a line comes, each once the one before has arrived."""
+    sys.stdin.readline()
+    with socket.create_connection(("127.0.0.1", port)) as way, way.makefile("rwb", buffering=0) as lines:
+        while True:
+            for letter in range(LETTERS):
+                lines.write(b"%04d dear friend\n" % letter)
+                assert lines.readline() == b"%04d\n" % letter
+            print("done", flush=True)
+            sys.stdin.readline()
+
+
+def nft(*words, **options):
+    return subprocess.run(["nft", *words], check=True, capture_output=True, text=True, **options).stdout
+
+
+def lost():
+    """What the kernel has counted."""
+    said = json.loads(nft("-j", "list", "table", "inet", RULES))["nftables"]
+    (rule,) = [one["rule"] for one in said if "rule" in one]
+    (counter,) = [one["counter"] for one in rule["expr"] if "counter" in one]
+    return counter["packets"]
+
+
 # The recording.
 
 
@@ -183,22 +255,22 @@ class Recorder:
     def __init__(self):
         from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
         from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+        from opentelemetry.proto.collector.profiles.v1development.profiles_service_pb2 import ExportProfilesServiceRequest
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-        self.kept = {"traces": [], "metrics": [], "logs": []}
+        self.kept = {"traces": [], "metrics": [], "logs": [], "profiles": []}
         kinds = {
             "/v1/traces": ExportTraceServiceRequest,
             "/v1/metrics": ExportMetricsServiceRequest,
             "/v1/logs": ExportLogsServiceRequest,
+            "/v1development/profiles": ExportProfilesServiceRequest,
         }
         kept = self.kept
 
         class Receive(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["content-length"]))
-                # Profiles of the whole machine are nobody's business.
-                if self.path in kinds:
-                    kept[self.path.rpartition("/")[2]].append(kinds[self.path].FromString(body))
+                kept[self.path.rpartition("/")[2]].append(kinds[self.path].FromString(body))
                 self.send_response(200)
                 self.send_header("content-type", "application/x-protobuf")
                 self.send_header("content-length", "0")
@@ -262,6 +334,56 @@ def plain(message, parts, pids):
     return [mend(one) for one in said]
 
 
+# What points into the tables of profiles.
+POINTERS = {"mapping_index": "mapping_table", "function_index": "function_table", "stack_index": "stack_table"}
+POINTERS |= {"link_index": "link_table", "location_indices": "location_table", "attribute_indices": "attribute_table"}
+
+
+def profiles_of(message, pids):
+    """The profiles of the shop's processes alone, and of the tables what they point to; `None` where there are none."""
+    ours = [part for part in message.resource_profiles if value_of(part.resource, "process.pid").int_value in pids]
+    if not ours:
+        return None
+    tables, reached = message.dictionary, set()
+
+    def reach(message):
+        for field, value in message.ListFields():
+            table = "string_table" if field.name.endswith("strindex") else POINTERS.get(field.name)
+            for one in value if hasattr(value, "append") else [value]:
+                if table and (table, one) not in reached:
+                    reached.add((table, one))
+                    if table != "string_table":
+                        reach(getattr(tables, table)[one])
+                elif not table and field.message_type:
+                    reach(one)
+
+    kept = type(message)()
+    for part in ours:
+        attributes = [one for one in part.resource.attributes if one.key not in PRIVATE]
+        del part.resource.attributes[:]
+        part.resource.attributes.extend(attributes)
+        for one in part.resource.attributes:
+            if one.key == "host.name":
+                one.value.string_value = "recorder"
+        reach(part)
+        kept.resource_profiles.append(part)
+    for field, table in tables.ListFields():
+        for at in range(1, len(table)):
+            if field.name == "string_table":
+                text = table[at] if (field.name, at) in reached else ""
+                table[at] = text.replace(CACHE, "/opt/tests")
+            elif (field.name, at) not in reached:
+                table[at].Clear()
+    kept.dictionary.CopyFrom(tables)
+    return kept
+
+
+def cpu_s(pid):
+    """The time of a processor that a process has had."""
+    stat = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def as_postgres(folder, program, *arguments):
     newest = max(glob.glob("/usr/lib/postgresql/*/bin"))
     command = [f"{newest}/{program}", "-D", f"{folder}/data", *arguments]
@@ -270,11 +392,18 @@ def as_postgres(folder, program, *arguments):
     return command
 
 
+def ask(process, answer="done"):
+    """Has a process do what it is there for."""
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == f"{answer}\n"
+
+
 def main(icecore, out):
     recorder, running = Recorder(), []
     folder = tempfile.mkdtemp()
     os.chmod(folder, 0o777)
-    cache, db, queue, names, shop = (free_port() for _ in range(5))
+    cache, db, queue, names, shop, letters, otlp = (free_port() for _ in range(7))
 
     def start(name, command, **options):
         options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder} | options
@@ -306,15 +435,22 @@ def main(icecore, out):
         topic = f"import kafka.admin as k; k.KafkaAdminClient(bootstrap_servers='127.0.0.1:{queue}').create_topics([k.NewTopic('orders', 1, 1)])"
         subprocess.run([sys.executable, "-c", topic], check=True)
         myself = [sys.executable, os.path.abspath(__file__)]
-        ports = [str(port) for port in (shop, cache, db, queue, names)]
+        ports = [str(port) for port in (shop, cache, db, queue, names, otlp)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": sys.stderr, "text": True}
         serves = start("web", [*myself, "web", *ports], **pipes)
         asks = start("shopper", [*myself, "shopper", str(shop)], **pipes)
+        start("mail", [*myself, "mail", str(letters)])
+        courier = start("courier", [*myself, "courier", str(letters)], **pipes)
+        nft("add", "table", "inet", RULES)
+        nft("add", "chain", "inet", RULES, "way", "{ type filter hook input priority 0; }")
+        # On its way in: what is lost on its way out was never sent.
+        each = "tcp flags & psh == psh numgen inc mod 4 == 3 counter drop"
+        nft("add", "rule", "inet", RULES, "way", "tcp", "dport", str(letters), *each.split())
         with open(f"{folder}/icecore.toml", "w") as config:
             config.write(f'[[forward]]\nurl = "http://127.0.0.1:{recorder.port}"\nprotocol = "http"\ncompression = "none"\n')
         probe = [icecore, "run", f"--config={folder}/icecore.toml", f"--data-dir={folder}/data"]
-        probe += [f"--{part}-addr=127.0.0.1:0" for part in ("http", "grpc", "otlp-http")]
-        probe += [f"--otlp-grpc-addr=127.0.0.1:{free_port()}", "--log-format=json", "--probe-profile-hertz=97"]
+        probe += [f"--{part}-addr=127.0.0.1:0" for part in ("http", "grpc", "otlp-grpc")]
+        probe += [f"--otlp-http-addr=127.0.0.1:{otlp}", "--log-format=json", "--probe-profile-hertz=97"]
         probe += [f"--probe-{what}-interval=2s" for what in ("network", "process", "profile", "metrics")]
         log = open(f"{folder}/probe.log", "w")
         agent = subprocess.Popen(probe, stderr=log)
@@ -323,18 +459,19 @@ def main(icecore, out):
             if agent.poll() is not None:
                 sys.exit(open(log.name).read())
             time.sleep(0.2)
-        serves.stdin.write("go\n")
-        serves.stdin.flush()
-        assert serves.stdout.readline() == "ready\n"
-        time.sleep(3)
-        moments = []
-        for _half in range(2):
+        ask(serves, "ready")
+        # A series begins with the first that is lost: what is counted here comes after it.
+        ask(courier)
+        time.sleep(5)
+        moments, worked, dropped = [], -cpu_s(serves.pid), -lost()
+        for half in range(2):
             moments.append(time.time_ns())
-            asks.stdin.write("go\n")
-            asks.stdin.flush()
-            assert asks.stdout.readline() == "done\n"
+            ask(asks)
+            if half == 0:
+                ask(courier)
             time.sleep(5)
         moments.append(time.time_ns())
+        worked += cpu_s(serves.pid)
         asked = 2 * (USERS + ORDERS + MISSING + BROKEN)
         for _ in range(240):
             if recorder.spans("shopper") == asked and recorder.spans("web") >= 3 * asked:
@@ -343,17 +480,19 @@ def main(icecore, out):
         # What comes behind the last spans: metrics of the second half.
         time.sleep(5)
         ours = descendants({process.pid for process in running} - {agent.pid})
+        figures = {"cpu_s": round(worked, 2), "dropped": dropped + lost()}
         agent.send_signal(signal.SIGTERM)
         agent.wait(60)
     finally:
+        subprocess.run(["nft", "delete", "table", "inet", RULES], check=False)
         for process in reversed(running):
             process.terminate()
         for process in running:
             process.wait(30)
-    write(recorder, out, moments, ours)
+    write(recorder, out, moments, ours, figures)
 
 
-def write(recorder, out, moments, ours):
+def write(recorder, out, moments, ours, figures):
     os.makedirs(out, exist_ok=True)
     parts = {"traces": "resource_spans", "metrics": "resource_metrics", "logs": "resource_logs"}
     for name, part in parts.items():
@@ -362,9 +501,14 @@ def write(recorder, out, moments, ours):
         # No name and no time: the same recording is the same file.
         with open(f"{out}/{name}.json.gz", "wb") as file, gzip.GzipFile("", "wb", 9, file, 0) as packed:
             packed.write(json.dumps({camel: said}, separators=(",", ":")).encode())
+    profiles = [profiles_of(message, ours) for message in recorder.kept["profiles"]]
+    with open(f"{out}/profiles.gz", "wb") as file, gzip.GzipFile("", "wb", 9, file, 0) as packed:
+        # Each behind its length: a request has its own tables.
+        for one in (one.SerializeToString() for one in profiles if one):
+            packed.write(len(one).to_bytes(4, "big") + one)
     said = [time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at // 10**9)) + f".{at % 10**9:09d}Z" for at in moments]
     truth = dict(zip(("from", "at", "to"), said)) | {"users": USERS, "orders": ORDERS}
-    truth |= {"missing": MISSING, "broken": BROKEN}
+    truth |= {"missing": MISSING, "broken": BROKEN, **figures}
     json.dump(truth, open(f"{out}/truth.json", "w"), indent=1)
     print({service: recorder.spans(service) for service in [*PODS, "postgres"]})
 
@@ -374,6 +518,10 @@ match sys.argv[1:]:
         web(*map(int, ports))
     case ["shopper", port]:
         shopper(int(port))
+    case ["mail", port]:
+        mail(int(port))
+    case ["courier", port]:
+        courier(int(port))
     case [icecore, out]:
         main(icecore, out)
     case _:
