@@ -59,6 +59,7 @@ pub(crate) struct Settings {
     pub(crate) page_cache: PageCache,
     pub(crate) page_cache_bytes_max: Bytes,
     pub(crate) fetched_bytes_max: Bytes,
+    pub(crate) fetch_ahead_bytes_max: Bytes,
     pub(crate) work_memory_bytes_max: Bytes,
     pub(crate) compaction: bool,
     #[serde(deserialize_with = "units::duration")]

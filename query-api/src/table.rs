@@ -142,7 +142,7 @@ impl TableProvider for TelemetryTable {
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
-        _limit: Option<usize>,
+        limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let columns = match projection {
             Some(wanted) => wanted.iter().map(|at| self.columns[*at].clone()).collect(),
@@ -164,6 +164,7 @@ impl TableProvider for TelemetryTable {
         self.rows.stats.planned(considered);
         let parts = Part::split(files, live, session.config().target_partitions());
         let (table, rows) = (self.table, Arc::clone(&self.rows));
-        Ok(Arc::new(TelemetryScan::new(table, rows, columns, conditions, parts, considered)))
+        let scan = TelemetryScan::new(table, rows, columns, conditions, parts, considered);
+        Ok(Arc::new(scan.limited(limit.is_some())))
     }
 }

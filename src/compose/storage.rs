@@ -54,6 +54,7 @@ pub(crate) fn store(settings: &Settings) -> Result<icecore_store::Config, Failur
         retention,
         retention_interval: settings.retention_interval,
         fetched_bytes_max: settings.fetched_bytes_max.0,
+        fetch_ahead_bytes_max: settings.fetch_ahead_bytes_max.0,
         footers_bytes_max: settings.footer_cache_bytes_max.as_usize(),
         dictionaries_bytes_max: settings.dictionary_cache_bytes_max.as_usize(),
         garbage_grace: settings.garbage_grace,

@@ -18,6 +18,7 @@ mod parts;
 mod probe;
 mod retrying;
 mod stretches;
+mod turn;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -37,7 +38,8 @@ pub(crate) use open::open;
 #[cfg(test)]
 pub(crate) use open::stack;
 pub(crate) use probe::Puts;
-pub(crate) use stretches::{FAR_GAP_BYTES_MAX, joined};
+pub(crate) use stretches::{FAR_GAP_BYTES_MAX, apart, joined};
+pub(crate) use turn::Turn;
 pub(crate) use upload::Upload;
 
 /// A bucket that answered.

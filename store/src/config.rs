@@ -38,6 +38,9 @@ pub struct Config {
     /// as threads. Less makes a query over a bucket that is far away wait more often; one wait
     /// brings up to 4 MiB whatever this says.
     pub fetched_bytes_max: u64,
+    /// What queries may have asked a bucket that is far away for before they have room for it: the
+    /// answers wait in the network. 0: nothing.
+    pub fetch_ahead_bytes_max: u64,
     /// Memory that flushes and merges share, as they plan it: about 96 MiB a flush, and
     /// `compaction.memory_bytes_max` a merge. Where there is none left they take turns, a window of
     /// a merge at a time.
@@ -82,6 +85,7 @@ impl Config {
             dictionaries_bytes_max: 16 << 20,
             page_cache: None,
             fetched_bytes_max: 32 << 20,
+            fetch_ahead_bytes_max: 384 << 20,
             work_bytes_max: 96 << 20,
             compaction: CompactionConfig::default(),
             retention: Vec::new(),

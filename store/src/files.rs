@@ -4,6 +4,7 @@
 //! nanosecond; any engine that knows Parquet can read a file as it is; [`project`] gives the same
 //! columns for a file as for live rows.
 
+mod ahead;
 pub(crate) mod cells;
 mod chunks;
 mod columns;
@@ -28,6 +29,7 @@ mod order;
 mod overflow;
 mod pages;
 mod parts;
+mod plan;
 mod point;
 mod project;
 mod prune;

@@ -152,6 +152,8 @@ pub(crate) struct Metrics {
     single_writer: Gauge,
     /// For what is fetched of files.
     pub(crate) fetched: RoomMetrics,
+    /// For what is asked for before there is room for it.
+    pub(crate) ahead: RoomMetrics,
     /// For what flushes and merges hold.
     pub(crate) working: RoomMetrics,
     /// For the footers that are kept.
@@ -355,6 +357,9 @@ impl Metrics {
         registry.register_with_unit("icecore_store_fetched", about, Unit::Bytes, bytes);
         let about = "Times that a scan had to decode before it fetched more";
         registry.register("icecore_store_fetch_waits", about, waits);
+        let about = "Asked of the bucket by scans that have no room for it yet, at most fetch_ahead_bytes_max";
+        let bytes = self.ahead.bytes.clone();
+        registry.register_with_unit("icecore_store_fetch_ahead", about, Unit::Bytes, bytes);
     }
 
     /// One attempt of one request.

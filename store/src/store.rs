@@ -55,6 +55,8 @@ pub struct Store {
     footers: Arc<Footers>,
     /// What is kept of files on local disk, where anything is.
     pages: Option<Arc<Pages>>,
+    /// What is asked for before there is room for it, where that saves time.
+    ahead: Option<Room>,
     /// The memory of flushes and merges.
     pub(crate) working: Room,
     pub(crate) snapshot: watch::Sender<Arc<Snapshot>>,
@@ -158,7 +160,8 @@ impl Store {
 
     fn reach(&self) -> Reach {
         let (bucket, pages) = (self.bucket.objects(), self.pages.clone());
-        Reach { bucket, far: self.is_far(), pages }
+        let (far, ahead) = (self.is_far(), self.ahead.clone());
+        Reach { bucket, far, pages, ahead }
     }
 
     /// Whole rows of one file in row shape. Of rows out of `time` some may come back.
@@ -192,10 +195,14 @@ impl Store {
         self.config.is_far()
     }
 
-    /// What one part of a scan may hold of the files that it reads.
+    /// What one part of a scan may hold of the files that it reads. `all`: all of its rows are wanted.
     #[must_use]
-    pub fn room(&self) -> Room {
-        Room::new(self.config.fetched_bytes_max, self.metrics.fetched.clone())
+    pub fn room(&self, all: bool) -> Room {
+        let room = Room::new(self.config.fetched_bytes_max, self.metrics.fetched.clone());
+        if all {
+            room.moving();
+        }
+        room
     }
 
     /// Reads the whole catalog again and the footer of every file, and compares.

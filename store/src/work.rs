@@ -19,9 +19,9 @@ pub(crate) async fn off_runtime<T: Send + 'static>(
 }
 
 /// Runs something beside everything else; none in a simulation, which has no such place.
-pub(crate) fn background(
-    work: impl Future<Output = ()> + Send + 'static,
-) -> Option<JoinHandle<()>> {
+pub(crate) fn background<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<JoinHandle<T>> {
     #[cfg(test)]
     if crate::sim::is_running() {
         return None;

@@ -48,6 +48,8 @@ pub(crate) struct TelemetryScan {
     columns: Vec<Column>,
     conditions: Conditions,
     order: Option<Order>,
+    /// Perhaps whoever asks needs only some of the rows.
+    limited: bool,
     parts: Vec<Part>,
     considered: Considered,
     /// Files that the order ruled out.
@@ -68,7 +70,7 @@ impl TelemetryScan {
         let schema = schema_of(&columns);
         let properties = properties(&schema, parts.len());
         let tally = rows.stats.scan();
-        let order = None;
+        let (order, limited) = (None, false);
         Self {
             table,
             rows,
@@ -76,12 +78,18 @@ impl TelemetryScan {
             columns,
             conditions,
             order,
+            limited,
             parts,
             considered,
             passed_over: Arc::default(),
             tally,
             properties,
         }
+    }
+
+    /// The same scan, of which perhaps not all rows are wanted.
+    pub(super) fn limited(self, limited: bool) -> Self {
+        Self { limited, ..self }
     }
 
     /// The columns, in order.
@@ -100,7 +108,7 @@ impl TelemetryScan {
             Some(latest_first) => Part::by_time(&self.parts, latest_first),
             None => self.parts.clone(),
         };
-        Self { order: Some(order), parts, ..self.clone() }
+        Self { order: Some(order), limited: true, parts, ..self.clone() }
     }
 
     /// The same scan with these columns, which are text, as dictionaries.
@@ -164,7 +172,7 @@ impl TelemetryScan {
         let (rows, columns) = (Arc::clone(&self.rows), self.read_columns());
         let (conditions, tally) = (self.conditions.clone(), Arc::clone(&self.tally));
         let passed_over = Arc::clone(&self.passed_over);
-        let (at_once, room) = (rows.store.files_at_once(), rows.store.room());
+        let (at_once, room) = (rows.store.files_at_once(), rows.store.room(!self.limited));
         let at_once = if top.is_some() { at_once.min(FILES_OF_TOP_MAX) } else { at_once };
         let opened = stream::iter(files).map(move |file| {
             let (mut bounds, mut filters) = conditions.of_file(&file);

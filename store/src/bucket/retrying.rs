@@ -16,20 +16,18 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult,
-    MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, RenameOptions, Result,
+    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result,
 };
 use tracing::debug;
 
 use self::upload::RetryingUpload;
 use crate::bucket::answers::{answered_whole, may_pass};
-use crate::bucket::stretches::{FAR_GAP_BYTES_MAX, joined};
+use crate::bucket::stretches::{apart, slice};
+use crate::bucket::turn::Turn;
 use crate::chance::{Chance, Machine};
 use crate::config::Config;
-
-/// Requests for stretches of one object that are on their way at one time.
-const STRETCHES_AT_ONCE: usize = 64;
 
 /// How often and how patiently.
 #[derive(Debug, Clone, Copy)]
@@ -120,22 +118,13 @@ impl<S: ObjectStore> Retrying<S> {
 
     /// Each stretch by a request of its own, which is tried again alone.
     async fn stretches(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let stretches = joined(ranges, FAR_GAP_BYTES_MAX);
         let get = async |range: Range<u64>| {
             let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
             let get =
                 async || with_body(self.inner.get_opts(location, options.clone()).await?).await;
             self.retry.run(&self.machine, ("get", location), get).await?.bytes().await
         };
-        let pieces = futures::stream::iter(stretches.clone()).map(get).buffered(STRETCHES_AT_ONCE);
-        let pieces: Vec<Bytes> = pieces.try_collect().await?;
-        let cut = ranges.iter().map(|range| {
-            let at = stretches.partition_point(|stretch| stretch.end < range.end);
-            let start = stretches.get(at).map_or(0, |stretch| stretch.start);
-            let piece = pieces.get(at).cloned().unwrap_or_default();
-            slice(&piece, range.start.saturating_sub(start)..range.end.saturating_sub(start))
-        });
-        cut.collect()
+        apart(ranges, get).await
     }
 
     async fn whole(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -161,16 +150,6 @@ impl<S: ObjectStore> Retrying<S> {
         let payload = GetResultPayload::Stream(futures::stream::iter([Ok(part)]).boxed());
         Ok(GetResult { payload, meta, range, attributes })
     }
-}
-
-fn slice(whole: &Bytes, range: Range<u64>) -> Result<Bytes> {
-    let start = usize::try_from(range.start).unwrap_or(usize::MAX);
-    let end = usize::try_from(range.end).unwrap_or(usize::MAX);
-    if start > end || end > whole.len() {
-        let source = format!("it has {} bytes, not {range:?}", whole.len()).into();
-        return Err(Error::Generic { store: "bucket", source });
-    }
-    Ok(whole.slice(start..end))
 }
 
 impl<S: std::fmt::Display> std::fmt::Display for Retrying<S> {
@@ -230,7 +209,13 @@ impl<S: ObjectStore> ObjectStore for Retrying<S> {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let get = async || match self.inner.get_opts(location, options.clone()).await {
             Err(error) if answered_whole(&error) => self.get_part(location, &options).await,
-            answer => with_body(answer?).await,
+            answer => {
+                let answer = answer?;
+                if let Some(turn) = options.extensions.get::<Turn>() {
+                    turn.come().await;
+                }
+                with_body(answer).await
+            }
         };
         self.retry.run(&self.machine, ("get", location), get).await
     }

@@ -7,11 +7,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::{ObjectStore, path::Path};
+use object_store::path::Path;
+use object_store::{GetOptions, ObjectStore};
 
 use super::pages::{Brought, Pages, Part, bytes_of, covering, missing, whole};
+use super::room::Room;
 use super::tally::ReadTally;
-use crate::bucket::{FAR_GAP_BYTES_MAX, joined};
+use crate::bucket::{FAR_GAP_BYTES_MAX, Turn, apart, joined};
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::work::off_runtime;
@@ -31,12 +33,14 @@ pub(crate) struct Reach {
     pub(crate) far: bool,
     /// `None`: whatever is asked for is asked of the bucket.
     pub(crate) pages: Option<Arc<Pages>>,
+    /// What may be asked for before there is room for it; `None`: nothing.
+    pub(crate) ahead: Option<Room>,
 }
 
 impl Reach {
     /// The bucket alone, of which it does not matter how far away it is.
     pub(crate) fn bare(bucket: &Arc<dyn ObjectStore>) -> Self {
-        Self { bucket: Arc::clone(bucket), far: false, pages: None }
+        Self { bucket: Arc::clone(bucket), far: false, pages: None, ahead: None }
     }
 }
 
@@ -55,7 +59,7 @@ impl Bare {
     /// Of the file at this path.
     pub(super) const fn of<'a>(&'a self, path: &'a str) -> Fetching<'a> {
         let Self { reach, tally } = self;
-        Fetching { reach, path, tally, whole: None, entry: None }
+        Fetching { reach, path, tally, whole: None, entry: None, turn: None }
     }
 }
 
@@ -69,6 +73,8 @@ pub(super) struct Fetching<'a> {
     pub(super) whole: Option<&'a Bytes>,
     /// What the catalog says of it: what is fetched of a file without may not be kept.
     pub(super) entry: Option<&'a FileEntry>,
+    /// When answers are read, where they have to wait.
+    pub(super) turn: Option<&'a Turn>,
 }
 
 impl Fetching<'_> {
@@ -110,6 +116,16 @@ impl Fetching<'_> {
         ranges: &[Range<u64>],
     ) -> Result<Vec<(Range<u64>, Bytes)>, Error> {
         let runs = covering(ranges, entry.bytes);
+        if let Some(turn) = self.turn {
+            if !pages.may_have(entry, &runs) {
+                // By itself: who waits for room must not have others wait.
+                let parts = self.bring(pages, entry, runs).await?;
+                let of_file = |(run, bytes)| (bytes_of(&run, entry.bytes), bytes);
+                return Ok(parts.into_iter().map(of_file).collect());
+            }
+            // What is kept is read into memory at once.
+            turn.come().await;
+        }
         let (mut parts, mut late) = (pages.find(entry, &runs).await, false);
         self.tally.kept(bytes_in(&parts));
         for turn in 1.. {
@@ -139,22 +155,32 @@ impl Fetching<'_> {
         self.tally.kept(bytes_in(&parts));
         let rest = missing(&flight.runs, &parts);
         if !rest.is_empty() {
-            let stretches: Vec<_> = rest.iter().map(|run| bytes_of(run, entry.bytes)).collect();
-            let fetched = self.ask(&stretches).await?;
-            for (run, bytes) in rest.into_iter().zip(fetched) {
-                let expected = bytes_of(&run, entry.bytes);
-                if bytes.len() as u64 != expected.end - expected.start {
-                    return Err(self.ends_before(expected.end));
-                }
-                pages.keep(entry, (run.clone(), bytes.clone())).await;
-                parts.push((run, bytes));
-            }
+            parts.extend(self.bring(pages, entry, rest).await?);
         }
         flight.land(&parts);
         let shared = pages.awaited(others).await;
         self.tally.kept(bytes_in(&shared.parts));
         parts.extend(shared.parts);
         Ok(Brought { parts, ..shared })
+    }
+
+    /// These blocks from the bucket, to be kept from now on.
+    async fn bring(
+        self,
+        pages: &Arc<Pages>,
+        entry: &FileEntry,
+        runs: Vec<Range<u64>>,
+    ) -> Result<Vec<Part>, Error> {
+        let stretches: Vec<_> = runs.iter().map(|run| bytes_of(run, entry.bytes)).collect();
+        let parts: Vec<Part> = runs.into_iter().zip(self.ask(&stretches).await?).collect();
+        for (run, bytes) in &parts {
+            let expected = bytes_of(run, entry.bytes);
+            if bytes.len() as u64 != expected.end - expected.start {
+                return Err(self.ends_before(expected.end));
+            }
+            pages.keep(entry, (run.clone(), bytes.clone())).await;
+        }
+        Ok(parts)
     }
 
     fn ends_before(self, byte: u64) -> Error {
@@ -167,8 +193,23 @@ impl Fetching<'_> {
         let requests = if self.reach.far { joined(ranges, FAR_GAP_BYTES_MAX).len() } else { 1 };
         let bytes = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
         self.tally.fetched(requests as u64, bytes);
-        let pieces = self.reach.bucket.get_ranges(&Path::from(self.path), ranges).await;
+        let path = Path::from(self.path);
+        let pieces = match self.turn {
+            Some(turn) => apart(ranges, |range| self.in_turn(&path, range, turn)).await,
+            None => self.reach.bucket.get_ranges(&path, ranges).await,
+        };
         pieces.map_err(|source| bucket_failed(self.path, source))
+    }
+
+    async fn in_turn(
+        self,
+        path: &Path,
+        range: Range<u64>,
+        turn: &Turn,
+    ) -> object_store::Result<Bytes> {
+        let mut options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
+        options.extensions.insert(turn.clone());
+        self.reach.bucket.get_opts(path, options).await?.bytes().await
     }
 }
 

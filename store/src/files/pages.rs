@@ -162,6 +162,13 @@ impl Pages {
         found
     }
 
+    /// Whether something of these runs may be kept.
+    pub(super) fn may_have(&self, file: &FileEntry, runs: &[Range<u64>]) -> bool {
+        let (name, shelf) = (Name::of(file), self.shelf());
+        let has = |run: &Range<u64>| (shelf.lacks(&name, run).0.len() as u64) < run.end - run.start;
+        shelf.is_unread(&name) || runs.iter().any(has)
+    }
+
     fn find_now(&self, name: Name, file_bytes: u64, runs: &[Range<u64>]) -> Vec<Part> {
         if let Err(error) = self.look_into(&name, file_bytes) {
             self.lost(&name, &error, |shelf| shelf.is_unread(&name));

@@ -4,7 +4,7 @@
 //! Invariant: a row that is within bounds and passes every filter comes back once, in the order of
 //! the file. Bytes are fetched on the runtime, for some row groups at a time and in two waits at
 //! most: what filters look at, then the answer's columns of the rows that are left; far away a small
-//! answer comes with the first. They are
+//! answer comes with the first, and the first wait for all row groups is about the same. They are
 //! decoded on blocking threads, some batches a turn, so that a reader that stops asking stops the
 //! work.
 
@@ -17,12 +17,13 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 
+use super::ahead::{Coming, Together};
 use super::chunks::Fetched;
 use super::fetch::{Bare, Fetching, Reach};
 use super::filter::of_trace;
-use super::footer::{Footer, description, failed, fetch_footer, fetch_metadata, length};
+use super::footer::{description, failed, fetch_footer, fetch_metadata, length};
 use super::footers::{Dictionaries, Footers};
-use super::point::Points;
+use super::plan::Plan;
 use super::prune::Pruning;
 use super::request::{Bound, ReadRequest, RowFilter, RowStream, Values};
 use super::room::{Held, Room};
@@ -30,6 +31,7 @@ use super::rows::Rows;
 use super::source::{Decoding, Source};
 use super::tally::{Opened, ReadTally};
 use super::{FileOrigin, ReadColumn};
+use crate::bucket::Turn;
 use crate::catalog::FileEntry;
 use crate::error::Error;
 use crate::model::{TimeRange, TraceId};
@@ -44,8 +46,8 @@ const FETCHED_BYTES_MAX: u64 = 4 << 20;
 /// The same of a bucket that is far away, where each wait takes as long as some megabytes do.
 const FETCHED_FAR_BYTES_MAX: u64 = 16 << 20;
 
-/// From such a bucket the answer's columns come with those that filters look at where they are no more
-/// than this: at 90 MB a second they take as long as the wait that they save.
+/// From such a bucket the answer's columns of a row group come with those that filters look at where they
+/// are no more than this: at 90 MB a second they take as long as the wait that they save.
 const FETCHED_AHEAD_BYTES_MAX: u64 = 4 << 20;
 
 /// A trace is in all columns of a file, and in many places of each. From a bucket that is far away
@@ -62,7 +64,8 @@ pub(crate) fn read(reach: Reach, footers: Arc<Footers>, request: ReadRequest) ->
         (FETCHED_BYTES_MAX, 0)
     };
     let job = Job::new(reach, Some(footers), file);
-    Job { columns, bounds, filters, room, tally, fetched_max, ahead_max, ..job }.stream()
+    let ahead = job.reach.ahead.clone();
+    Job { columns, bounds, filters, room, tally, fetched_max, ahead_max, ahead, ..job }.stream()
 }
 
 /// Whole rows of one file in row shape: those of one trace, where one is named, and no row group
@@ -160,20 +163,14 @@ struct Job {
     whole: OnceLock<Bytes>,
     /// Row groups are fetched together up to so many bytes.
     fetched_max: u64,
-    /// Columns of the answer are fetched before anything is filtered up to so many bytes.
+    /// Columns of the answer are fetched before anything is filtered up to so many bytes a row group.
     ahead_max: u64,
+    /// What may be asked for before there is room for it.
+    ahead: Option<Room>,
 }
 
 /// A row group and the rows of it that are still wanted.
-type Wanted = (usize, Rows);
-
-/// What does not change while a file is read.
-#[derive(Debug)]
-struct Plan {
-    footer: Arc<Footer>,
-    filters: Vec<(Arc<dyn RowFilter>, Arc<Source>)>,
-    answer: Arc<Source>,
-}
+pub(super) type Wanted = (usize, Rows);
 
 /// Row groups that were fetched together and wait to be decoded.
 #[derive(Default)]
@@ -201,6 +198,7 @@ impl Job {
             whole: OnceLock::new(),
             fetched_max: FETCHED_BYTES_MAX,
             ahead_max: 0,
+            ahead: None,
         }
     }
 
@@ -208,13 +206,14 @@ impl Job {
         let job = Arc::new(self);
         let begin = async move {
             let left = job.plan().await?;
-            let state = left.map(|(plan, groups)| (Arc::new(plan), groups, Wave::default()));
+            let state =
+                left.map(|(plan, groups)| (Arc::new(plan), Coming::new(groups), Wave::default()));
             Ok::<_, Error>(stream::try_unfold(state, move |state| {
                 let job = Arc::clone(&job);
                 async move {
-                    let Some((plan, mut groups, wave)) = state else { return Ok(None) };
-                    let turn = job.turn(&plan, &mut groups, wave).await?;
-                    Ok(turn.map(|(batches, wave)| (batches, Some((plan, groups, wave)))))
+                    let Some((plan, mut coming, wave)) = state else { return Ok(None) };
+                    let turn = job.turn(&plan, &mut coming, wave).await?;
+                    Ok(turn.map(|(batches, wave)| (batches, Some((plan, coming, wave)))))
                 }
             }))
         };
@@ -269,7 +268,7 @@ impl Job {
         });
         let filters = filters.collect::<Result<_, Error>>()?;
         let answer = Arc::new(Source::new(&self.file, &footer, self.columns.clone())?);
-        Ok(Some((Plan { footer, filters, answer }, rows)))
+        Ok(Some((Plan::new(footer, filters, answer), rows)))
     }
 
     async fn fetch_whole(&self) -> Result<(), Error> {
@@ -281,24 +280,24 @@ impl Job {
 
     fn from(&self) -> Fetching<'_> {
         let Self { reach, path, tally, whole, file, .. } = self;
-        Fetching { reach, path, tally, whole: whole.get(), entry: Some(file) }
+        Fetching { reach, path, tally, whole: whole.get(), entry: Some(file), turn: None }
     }
 
     /// Some batches, and what is left to decode; `None` at the end.
     async fn turn(
-        &self,
+        self: &Arc<Self>,
         plan: &Arc<Plan>,
-        groups: &mut VecDeque<Wanted>,
+        coming: &mut Coming,
         mut wave: Wave,
     ) -> Result<Option<(Vec<RecordBatch>, Wave)>, Error> {
         loop {
             if wave.decoding.is_none() && wave.groups.is_empty() {
-                if groups.is_empty() {
+                if coming.is_empty() {
                     return Ok(None);
                 }
                 // What the last one held must be there for the next.
                 drop(std::mem::take(&mut wave));
-                wave = self.wave(plan, groups).await?;
+                wave = self.wave(plan, coming).await?;
                 continue;
             }
             let plan = Arc::clone(plan);
@@ -315,59 +314,108 @@ impl Job {
     }
 
     /// The next row groups with the pages of the rows that pass the filters.
-    async fn wave(&self, plan: &Arc<Plan>, groups: &mut VecDeque<Wanted>) -> Result<Wave, Error> {
-        let (mut now, bytes) = plan.next(groups, self.fetched_max);
-        let held = match &self.room {
-            Some(room) => room.take(bytes).await,
-            None => None,
-        };
-        let kept =
-            self.footers.as_ref().map(|kept| Dictionaries::new(Arc::clone(kept), self.file.id));
-        let mut fetched = Fetched::with(kept);
-        if self.in_one == InOne::Groups {
-            // A trace is in all columns, and in many places of each: nearly all of it is needed.
-            let whole: Vec<_> =
-                now.iter().map(|(group, _)| plan.footer.group_range(*group)).collect();
-            for (range, bytes) in self.from().fetch(&whole).await? {
-                fetched.add(range.start, bytes);
-            }
-        }
+    async fn wave(self: &Arc<Self>, plan: &Arc<Plan>, coming: &mut Coming) -> Result<Wave, Error> {
+        let (mut now, mut fetched, held) = self.next(plan, coming).await?;
         if !plan.filters.is_empty() {
-            let is_ahead = self.ahead_max > 0 && plan.answer_bytes(&now) <= self.ahead_max;
-            let ahead = is_ahead.then_some(&plan.answer);
-            let sources = plan.filters.iter().map(|(_, source)| source).chain(ahead);
-            self.fetch(plan, sources, &now, &mut fetched).await?;
-            let (plan, before) = (Arc::clone(plan), count(&now));
+            let (filtering, before) = (Arc::clone(plan), count(&now));
             let work = move || {
                 let fetched = Arc::new(fetched);
-                let kept = plan.filter(&fetched, now)?;
+                let kept = filtering.filter(&fetched, now)?;
                 Ok((kept, fetched))
             };
             let (kept, shared) = off_runtime("filtering rows", work).await?;
             self.tally.filtered(before - count(&kept));
             now = kept;
             fetched = Arc::into_inner(shared).unwrap_or_default();
+            let answers = now.iter().map(|wanted| (wanted, vec![&plan.answer]));
+            self.fetch(plan, answers, None, &mut fetched).await?;
         }
-        self.fetch(plan, std::iter::once(&plan.answer), &now, &mut fetched).await?;
         let (fetched, groups) = (Arc::new(fetched), now.into());
         Ok(Wave { fetched, groups, decoding: None, _held: held })
     }
 
-    /// Fetches what is not here yet of the pages that these rows are in.
-    async fn fetch<'s>(
+    /// The next row groups, what is fetched of them before anything is filtered, and their room.
+    async fn next(
+        self: &Arc<Self>,
+        plan: &Arc<Plan>,
+        coming: &mut Coming,
+    ) -> Result<(Vec<Wanted>, Fetched, Option<Held>), Error> {
+        loop {
+            let far = self.room.as_ref().zip(self.ahead.as_ref());
+            if let Some((room, ahead)) = far.filter(|(room, _)| room.is_moving()) {
+                self.ask_ahead(plan, ahead, coming);
+                if let Some(asked) = coming.take_asked() {
+                    let held = room.take(asked.together.bytes).await;
+                    let (groups, fetched) = asked.read().await?;
+                    return Ok((groups, fetched, held));
+                }
+            }
+            let Together { groups, bytes } = plan.next(&mut coming.left, self.fetched_max);
+            let Some(room) = &self.room else {
+                let fetched = self.first(plan, &groups, None).await?;
+                return Ok((groups, fetched, None));
+            };
+            // Whoever wants the first rows alone has asked for no more than there is room for.
+            let held = tokio::select! {
+                biased;
+                held = room.take(bytes) => held,
+                () = room.moves(), if far.is_some() && !room.is_moving() => {
+                    coming.put_back(groups);
+                    continue;
+                }
+            };
+            let fetched = self.first(plan, &groups, None).await?;
+            return Ok((groups, fetched, held));
+        }
+    }
+
+    fn ask_ahead(self: &Arc<Self>, plan: &Arc<Plan>, ahead: &Room, coming: &mut Coming) {
+        let next = |left: &mut VecDeque<Wanted>| plan.next(left, self.fetched_max);
+        coming.ask(ahead, next, |groups, turn| {
+            let (job, plan, groups) = (Arc::clone(self), Arc::clone(plan), groups.to_vec());
+            async move { job.first(&plan, &groups, Some(&turn)).await }
+        });
+    }
+
+    /// Fetches what is looked at before anything is filtered; answers are read in their turn.
+    async fn first(
         &self,
         plan: &Plan,
-        sources: impl Iterator<Item = &'s Arc<Source>>,
         groups: &[Wanted],
+        turn: Option<&Turn>,
+    ) -> Result<Fetched, Error> {
+        let kept =
+            self.footers.as_ref().map(|kept| Dictionaries::new(Arc::clone(kept), self.file.id));
+        let mut fetched = Fetched::with(kept);
+        if self.in_one == InOne::Groups {
+            // A trace is in all columns, and in many places of each: nearly all of it is needed.
+            let whole: Vec<_> =
+                groups.iter().map(|(group, _)| plan.footer.group_range(*group)).collect();
+            for (range, bytes) in self.from().fetch(&whole).await? {
+                fetched.add(range.start, bytes);
+            }
+        }
+        let wanted = groups.iter().map(|wanted| (wanted, plan.first(wanted, self.ahead_max)));
+        self.fetch(plan, wanted, turn, &mut fetched).await?;
+        Ok(fetched)
+    }
+
+    /// Fetches what is not here yet of the pages that rows of row groups are in.
+    async fn fetch<'p>(
+        &self,
+        plan: &'p Plan,
+        wanted: impl Iterator<Item = (&'p Wanted, Vec<&'p Arc<Source>>)>,
+        turn: Option<&Turn>,
         fetched: &mut Fetched,
     ) -> Result<(), Error> {
         let mut missing: Vec<Range<u64>> = Vec::new();
-        for source in sources {
-            for (group, rows) in groups {
+        for ((group, rows), sources) in wanted {
+            for source in sources {
                 source.missing(&plan.footer, *group, rows, fetched, &mut missing);
             }
         }
-        for (range, bytes) in self.from().fetch(&missing).await? {
+        let from = Fetching { turn, ..self.from() };
+        for (range, bytes) in from.fetch(&missing).await? {
             fetched.add(range.start, bytes);
         }
         Ok(())
@@ -376,60 +424,6 @@ impl Job {
 
 fn count(groups: &[Wanted]) -> usize {
     groups.iter().map(|(_, rows)| rows.count()).sum()
-}
-
-impl Plan {
-    /// The row groups that are fetched together, and how many bytes of them at most.
-    fn next(&self, groups: &mut VecDeque<Wanted>, bytes_max: u64) -> (Vec<Wanted>, u64) {
-        let bytes = |(group, rows): &Wanted| {
-            let filters = self.filters.iter().map(|(_, source)| source);
-            let sources = filters.chain(std::iter::once(&self.answer));
-            sources.map(|source| source.bytes(&self.footer, *group, rows)).sum::<u64>()
-        };
-        let mut here = Vec::new();
-        let mut sum = 0;
-        while let Some(group) = groups.front() {
-            let more = bytes(group);
-            if sum + more > bytes_max && !here.is_empty() {
-                break;
-            }
-            sum += more;
-            here.extend(groups.pop_front());
-        }
-        (here, sum)
-    }
-
-    fn answer_bytes(&self, groups: &[Wanted]) -> u64 {
-        let bytes = |(group, rows): &Wanted| self.answer.bytes(&self.footer, *group, rows);
-        groups.iter().map(bytes).sum()
-    }
-
-    /// The rows that pass all filters. Each filter decodes only what those before it left.
-    fn filter(&self, fetched: &Arc<Fetched>, groups: Vec<Wanted>) -> Result<Vec<Wanted>, Error> {
-        let mut kept = Vec::with_capacity(groups.len());
-        for (group, mut rows) in groups {
-            for (filter, source) in &self.filters {
-                if rows.is_empty() {
-                    break;
-                }
-                if let Some(ids) = filter.ids() {
-                    let points = Points { footer: &self.footer, group, fetched };
-                    if let Some(found) = source.with_id(points, &rows, ids)? {
-                        rows = found;
-                        continue;
-                    }
-                }
-                let batches = source.decode(&self.footer, fetched, group, &rows)?;
-                let masks = batches
-                    .map(|batch| filter.keep(&batch?).map_err(|source| Error::Filter { source }));
-                rows = rows.kept(&masks.collect::<Result<Vec<_>, _>>()?);
-            }
-            if !rows.is_empty() {
-                kept.push((group, rows));
-            }
-        }
-        Ok(kept)
-    }
 }
 
 impl Wave {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 /// Bytes are counted in pieces of so many.
 const PIECE_BYTES: u64 = 1 << 10;
@@ -29,6 +30,8 @@ pub struct Room {
     pieces: Arc<Semaphore>,
     all: u32,
     metrics: RoomMetrics,
+    /// Cancelled once somebody has let go of what it held, or will have.
+    moving: CancellationToken,
 }
 
 /// What one of them holds, until it is dropped.
@@ -37,13 +40,15 @@ pub(crate) struct Held {
     _pieces: OwnedSemaphorePermit,
     bytes: i64,
     metrics: RoomMetrics,
+    moving: CancellationToken,
 }
 
 impl Room {
     /// For so many bytes, 4 TiB at most.
     pub(crate) fn new(bytes: u64, metrics: RoomMetrics) -> Self {
         let all = u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX).max(1);
-        Self { pieces: Arc::new(Semaphore::new(all as usize)), all, metrics }
+        let moving = CancellationToken::new();
+        Self { pieces: Arc::new(Semaphore::new(all as usize)), all, metrics, moving }
     }
 
     /// Waits until so much more may be held. What is more than the room has takes all of it.
@@ -56,15 +61,43 @@ impl Room {
                 Arc::clone(&self.pieces).acquire_many_owned(pieces).await.ok()?
             }
         };
+        Some(self.held(taken, bytes))
+    }
+
+    /// The same where nobody has to be waited for.
+    pub(crate) fn try_take(&self, bytes: u64) -> Option<Held> {
+        let pieces = u32::try_from(bytes / PIECE_BYTES).unwrap_or(u32::MAX).max(1);
+        let taken = Arc::clone(&self.pieces).try_acquire_many_owned(pieces).ok()?;
+        Some(self.held(taken, bytes))
+    }
+
+    /// More is wanted than there is room for.
+    pub(crate) fn moving(&self) {
+        self.moving.cancel();
+    }
+
+    /// Somebody has let go of what it held, or it is known that everybody will.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.moving.is_cancelled()
+    }
+
+    /// Waits for that.
+    pub(crate) async fn moves(&self) {
+        self.moving.cancelled().await;
+    }
+
+    fn held(&self, taken: OwnedSemaphorePermit, bytes: u64) -> Held {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.metrics.bytes.inc_by(bytes);
-        Some(Held { _pieces: taken, bytes, metrics: self.metrics.clone() })
+        let (metrics, moving) = (self.metrics.clone(), self.moving.clone());
+        Held { _pieces: taken, bytes, metrics, moving }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.metrics.bytes.dec_by(self.bytes);
+        self.moving.cancel();
     }
 }
 

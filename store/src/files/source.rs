@@ -115,15 +115,9 @@ impl Source {
         }
     }
 
-    /// How many bytes of a row group that is at most.
-    pub(super) fn bytes(&self, footer: &Footer, group: usize, rows: &Rows) -> u64 {
-        let mut bytes = 0;
-        for leaf in &self.leaves {
-            leaf_ranges(footer, group, *leaf, rows, false, &mut |range| {
-                bytes += range.end - range.start;
-            });
-        }
-        bytes
+    /// What is decoded of the file.
+    pub(super) fn leaves(&self) -> &[usize] {
+        &self.leaves
     }
 
     /// Batches of these rows of a group, in order.
@@ -365,7 +359,18 @@ impl Iterator for Read {
     }
 }
 
-/// The same of one leaf, without its dictionary where that is here already.
+/// How many bytes of a row group hold these rows of some leaves, at most.
+pub(super) fn bytes(footer: &Footer, group: usize, leaves: &[usize], rows: &Rows) -> u64 {
+    let mut bytes = 0;
+    for leaf in leaves {
+        leaf_ranges(footer, group, *leaf, rows, false, &mut |range| {
+            bytes += range.end - range.start;
+        });
+    }
+    bytes
+}
+
+/// The bytes of one leaf in which it has these rows, without its dictionary where that is here already.
 fn leaf_ranges(
     footer: &Footer,
     group: usize,

@@ -55,11 +55,15 @@ impl Store {
         };
         let footers = Footers::new(kept, metrics.footers.clone());
         let working = Room::new(config.work_bytes_max, metrics.working.clone());
+        let asks_ahead = config.is_far() && config.fetch_ahead_bytes_max > 0;
+        let ahead =
+            asks_ahead.then(|| Room::new(config.fetch_ahead_bytes_max, metrics.ahead.clone()));
         let snapshot = watch::Sender::new(Arc::new(state.snapshot().clone()));
         let pages = open_pages(&config, &snapshot, &clock, &metrics).await?;
         let store = Self {
             footers: Arc::new(footers),
             pages,
+            ahead,
             working,
             snapshot,
             state: tokio::sync::Mutex::new(state),

@@ -7,6 +7,7 @@
     reason = "a test may panic, and says what it skips"
 )]
 
+mod ahead;
 mod bench;
 mod buckets;
 mod gate;

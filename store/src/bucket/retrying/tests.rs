@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
+use object_store::{Error, ObjectStoreExt};
 use prometheus_client::registry::Registry;
 
 use super::*;
