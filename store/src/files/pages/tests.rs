@@ -306,7 +306,7 @@ async fn what_waits_is_bounded() {
     let pages = bench.open();
     let held = pages.hold();
     let one = file(1);
-    for blocks in [4, 20] {
+    for blocks in [20, 4] {
         for _ in 0..100 {
             let length = usize::try_from(blocks * BLOCK_BYTES).unwrap();
             let whole = Bytes::from(vec![7; length + (4 << 20)]);
