@@ -52,7 +52,7 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
     let call_flags = flags;
     let mut flags = connection.flags | call_flags;
     if connection.verdict != VERDICT_COPY || look::is_early(connection, bytes) {
-        let looked = look::at(id, connection, source, bytes);
+        let looked = look::at(id, connection, source, bytes, direction);
         // Who talks in clear text within a call of a library does not do it for its session.
         if connection.verdict != VERDICT_COPY {
             tls::passed(id, connection, direction);

@@ -11,6 +11,7 @@ use icecore_probe_events::{
 
 use crate::call::{Source, stretch};
 use crate::copy::opaque;
+use crate::hello;
 use crate::maps::{VERDICTS, setting};
 
 /// How the second version of the PROXY protocol begins.
@@ -34,7 +35,13 @@ const RECORD_BYTES_MAX: u16 = (16 << 10) + (2 << 10);
 /// How much of a call may be copied; 0: nothing. Where the call leaves no doubt, the connection is
 /// copied for good from here on.
 #[inline(always)]
-pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u64 {
+pub fn at(
+    id: u64,
+    connection: &mut Connection,
+    source: Source,
+    moved: u64,
+    direction: u8,
+) -> u64 {
     if connection.verdict == VERDICT_TLS {
         return handshake(connection, moved);
     }
@@ -51,16 +58,19 @@ pub fn at(id: u64, connection: &mut Connection, source: Source, moved: u64) -> u
             return moved;
         }
     }
-    let Some((head, known)) = head(source, moved) else {
+    let Some(Head { bytes, known, at }) = head(source, moved) else {
         return if known_already { moved } else { 0 };
     };
-    let like = looks_like(u64::from_le_bytes(head), known);
+    let like = looks_like(u64::from_le_bytes(bytes), known);
     let wanted = if known_already { HELLO } else { RECORD };
     if like & wanted != 0 {
         // The agent's own talk to its receiver is inside TLS as well, and is told by its addresses.
         let first = connection.verdict == VERDICT_UNDECIDED || is_early(connection, moved);
         let begins = like & RECORD_OF_HANDSHAKE != 0 && first;
         encrypted(connection, if begins { 0 } else { u32::MAX });
+        if like & HELLO != 0 && begins && known == 8 {
+            hello::passed(id, connection, at, direction);
+        }
         return handshake(connection, moved);
     }
     if known_already {
@@ -129,9 +139,18 @@ pub extern "C" fn looks_like(head: u64, known: u64) -> u64 {
     like
 }
 
-/// The first bytes of the call, and how many of them there are.
+/// The first bytes of a call.
+struct Head {
+    bytes: [u8; 8],
+    /// How many of them there are.
+    known: u64,
+    /// Where they stand; 0: nowhere.
+    at: u64,
+}
+
+/// The first bytes of the call; none where they cannot be read.
 #[inline(always)]
-fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
+fn head(source: Source, moved: u64) -> Option<Head> {
     let mut source = source;
     let mut looked = 0;
     while source.len == 0 && source.vector_len > 0 && looked < EMPTY_STRETCHES_MAX {
@@ -145,21 +164,22 @@ fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
     let known = source.len.min(moved);
     if known == 0 {
         // Behind more empty stretches anything may come; without any, the bytes were never in memory.
-        return (source.vector_len > 0).then_some(([0; 8], 0));
+        return (source.vector_len > 0).then_some(Head { bytes: [0; 8], known: 0, at: 0 });
     }
-    let mut head = [0_u8; 8];
+    let at = source.at;
+    let mut bytes = [0_u8; 8];
     if known >= 8 {
         // SAFETY: the helper checks the address.
-        head = unsafe { bpf_probe_read_user(source.at as *const [u8; 8]) }.ok()?;
-        return Some((head, 8));
+        bytes = unsafe { bpf_probe_read_user(at as *const [u8; 8]) }.ok()?;
+        return Some(Head { bytes, known: 8, at });
     }
     let size = opaque(known) & 7;
     // SAFETY: at most 7 bytes go into 8; the helper checks the address.
     let result = unsafe {
-        let to = head.as_mut_ptr().cast();
-        generated::bpf_probe_read_user(to, size as u32, source.at as *const _)
+        let to = bytes.as_mut_ptr().cast();
+        generated::bpf_probe_read_user(to, size as u32, at as *const _)
     };
-    (result == 0).then_some((head, known))
+    (result == 0).then_some(Head { bytes, known, at })
 }
 
 /// As an HTTP/1 request or response may begin: `HTTP/1.`, or a word in capitals and a space; or as

@@ -18,6 +18,7 @@ mod datagram;
 mod drops;
 mod functions;
 mod go;
+mod hello;
 mod look;
 mod maps;
 mod narrow;

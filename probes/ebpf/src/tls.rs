@@ -20,7 +20,7 @@ use icecore_probe_events::{
 use crate::call::Source;
 use crate::copy::{self, Moved, now};
 use crate::maps::{CONNECTIONS, count, give_scratch, setting, take_scratch};
-use crate::{go, look};
+use crate::{go, hello, look};
 
 /// Of an insertion: only where nothing is.
 const BPF_NOEXIST: u64 = 1;
@@ -80,7 +80,7 @@ pub struct Socket {
 }
 
 /// No connection.
-const NONE: Socket = Socket { connection: 0, generation: 0 };
+pub const NONE: Socket = Socket { connection: 0, generation: 0 };
 
 impl Socket {
     #[inline(always)]
@@ -124,12 +124,14 @@ pub fn enter(ctx: &ProbeContext) {
 pub fn leave(ctx: &RetProbeContext) {
     let thread = bpf_get_current_pid_tgid();
     // SAFETY: the value is copied out at once.
-    let Some(call) = (unsafe { TLS_CALLS.get(&thread) }).copied() else { return };
+    let Some(mut call) = (unsafe { TLS_CALLS.get(&thread) }).copied() else { return };
     let _ = TLS_CALLS.remove(&thread);
+    let random = hello::random(call.session, call.shape);
+    call.session ^= random;
     if call.shape & shape::TLS_OR_NOT != 0 && is_tls(call.connection, call.session) == 0 {
         return;
     }
-    let socket = socket(thread, &call);
+    let socket = socket(thread, &call, random);
     let moved = moved(&call, ctx.ret());
     if moved == 0 || call.shape & shape::KIND == shape::TOUCH {
         return;
@@ -172,24 +174,35 @@ pub fn used_or_known(pid: u64, call: &TlsCall) -> Socket {
     used
 }
 
-/// The connection of the session of a call.
+/// The connection of the session of a call; `random` is the number of one that is known by it.
 #[inline(always)]
-fn socket(thread: u64, call: &TlsCall) -> Socket {
-    let found = used_or_known(thread >> 32, call);
+fn socket(thread: u64, call: &TlsCall, random: u64) -> Socket {
+    let pid = thread >> 32;
+    let found = used_or_known(pid, call);
     if found.some() || call.connection != 0 {
         return found;
     }
+    let found = if call.shape & shape::BY_RANDOM != 0 {
+        hello::connection(pid, random)
+    } else {
+        received(thread)
+    };
+    if found.some() {
+        let session = Session { at: call.session, pid };
+        let _ = TLS_SESSIONS.insert(&session, &found, 0);
+    }
+    found
+}
+
+/// The connection from which a thread has received, which is taken.
+#[inline(always)]
+fn received(thread: u64) -> Socket {
     // SAFETY: the value is copied out at once.
     let received = unsafe { TLS_RECEIVED.get(&thread) }.copied().unwrap_or(NONE);
     if received.some() {
         let _ = TLS_RECEIVED.remove(&thread);
     }
-    if !received.some() || !is_current(&received) {
-        return NONE;
-    }
-    let session = Session { at: call.session, pid: thread >> 32 };
-    let _ = TLS_SESSIONS.insert(&session, &received, 0);
-    received
+    if received.some() && is_current(&received) { received } else { NONE }
 }
 
 /// 1: a call that may as well move a file, or clear text, is one of TLS: that was seen on the socket which
@@ -222,7 +235,7 @@ pub fn current(connection: u64) -> Socket {
 }
 
 #[inline(always)]
-fn is_current(socket: &Socket) -> bool {
+pub fn is_current(socket: &Socket) -> bool {
     let current = current(socket.connection);
     current.some() && current.generation == socket.generation
 }

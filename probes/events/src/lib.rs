@@ -9,6 +9,7 @@ mod counter;
 mod drops;
 mod process;
 mod sample;
+pub mod shape;
 
 pub use counter::{COUNTERS, Counter};
 pub use drops::{DROPPED_BYTES, DropSettings, Dropped};
@@ -389,29 +390,6 @@ impl Settings {
         // SAFETY: `Settings` is made of numbers without padding between them.
         unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), size_of::<Self>()) }
     }
-}
-
-/// How a function of a TLS library is called: what its probe is told as its cookie. The upper half is
-/// the index of the library in the map `TLS_READY`.
-pub mod shape {
-    /// It receives: the session, where to put the bytes, and how many there may be.
-    pub const READ: u64 = 0;
-    /// It sends: the session, the bytes, and how many they are.
-    pub const WRITE: u64 = 1;
-    /// It moves no bytes of the caller, but uses the session's socket.
-    pub const TOUCH: u64 = 2;
-    /// The session is gone.
-    pub const FORGET: u64 = 3;
-    /// The bits of the above.
-    pub const KIND: u64 = 3;
-    /// How many bytes were moved is written to where the fourth argument points, and the result is 1.
-    pub const COUNT_APART: u64 = 4;
-    /// It moves files and clear text as well: it counts only where its socket was seen to carry TLS.
-    pub const TLS_OR_NOT: u64 = 8;
-    /// Its fourth argument has flags, of which 2 says that the bytes are only looked at.
-    pub const MAY_PEEK: u64 = 16;
-    /// Where the index of the library begins.
-    pub const LIBRARY_SHIFT: u32 = 32;
 }
 
 /// A record of either ring.

@@ -4,6 +4,7 @@
 //! this is done off the path of events; a file is looked into once, whatever its name; nothing is
 //! held of a process that is gone, and of a library only as long as somebody may use it.
 
+mod boring;
 mod elf;
 mod families;
 mod found;
@@ -11,6 +12,7 @@ mod go;
 mod hooks;
 mod mapped;
 mod metrics;
+mod stretch;
 #[cfg(test)]
 mod tests;
 
@@ -232,13 +234,13 @@ impl Finder {
     fn hook(&mut self, mapped: &Mapped) -> Result<Option<Hooked>, Refusal> {
         // A process that is gone has taken its files with it.
         let Ok(file) = mapped.open() else { return Ok(None) };
-        let found = match elf::functions(&file) {
-            Some(found) => found,
-            None => match go::functions(&file)? {
-                Some(found) => found,
-                None => return Ok(None),
-            },
-        };
+        let mut found = elf::functions(&file);
+        for look in [go::functions, boring::functions] {
+            if found.is_none() {
+                found = look(&file)?;
+            }
+        }
+        let Some(found) = found else { return Ok(None) };
         if self.libraries.len() >= self.config.libraries_max {
             return Err(Refusal::Full { bound: self.config.libraries_max });
         }

@@ -124,7 +124,7 @@ fn node(script: &str) -> Option<(Peer, BufReader<ChildStdout>)> {
 
 /// One call, as the client saw it.
 #[derive(Debug, Deserialize)]
-struct Call {
+pub(crate) struct Call {
     method: String,
     status: String,
     /// Messages and bytes, where they are certain.
@@ -155,7 +155,8 @@ async fn check_grpc(rung: RungChoice) {
     println!("{rung:?}: {} calls on both sides", calls.len());
 }
 
-fn check_calls(received: &Received, ports: &[u16], calls: &[Call], kind: SpanKind) {
+/// Each call has one span of this kind, and nobody else has one.
+pub(crate) fn check_calls(received: &Received, ports: &[u16], calls: &[Call], kind: SpanKind) {
     let mut spans: BTreeMap<String, Span> = BTreeMap::new();
     for span in of_ports(received, ports).into_iter().filter(|span| span.kind() == kind) {
         let method = text(&span, "rpc.method").unwrap_or_default().to_owned();

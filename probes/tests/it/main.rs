@@ -21,6 +21,7 @@ mod requests;
 mod rules;
 mod tls;
 mod tls_go;
+mod tls_grpc;
 mod watch;
 mod ways;
 mod websocket;

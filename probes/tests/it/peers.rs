@@ -81,8 +81,24 @@ pub(crate) fn check_figures(registry: &Registry) {
 
 /// A script beside these tests, run by the Python that `./dev` has set up, or else the system's.
 pub(crate) fn python(script: &str, arguments: &[String]) -> (Peer, BufReader<ChildStdout>) {
+    spawn(python_command(script).args(arguments))
+}
+
+/// The same before it is started.
+pub(crate) fn python_command(script: &str) -> Command {
     let mut command = Command::new(interpreter());
-    spawn(command.arg(beside(script)).args(arguments))
+    command.arg(beside(script));
+    command
+}
+
+/// Another release of gRPC for Python than the one that it has by itself; none, and said so, where `./dev` did not
+/// install it.
+pub(crate) fn other_grpc() -> Option<PathBuf> {
+    let path = cache().map(|cache| cache.join("grpcio/1.60")).filter(|path| path.exists());
+    if path.is_none() {
+        println!("skipped: no other release of grpcio");
+    }
+    path
 }
 
 /// The same in a process that begins as another program, which becomes this one when it is written

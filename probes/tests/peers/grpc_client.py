@@ -1,6 +1,9 @@
 """Makes gRPC calls of all kinds to the server at the port that is given, several at a time, and
 prints what it did as a JSON list. Every call has a method of its own, so that it can be told.
 
+`grpc_client.py PORT [CERTIFICATE]`: with the latter inside TLS, where the calls of a connection that is older than the
+agent are left out of the list.
+
 Bytes are those of messages with their five bytes of prefix; what a call does not know for certain
 is null.
 """
@@ -91,15 +94,25 @@ def abandoned(channel):
 
 def own(index):
     # Without options channels to one target share their connection.
-    return grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if credentials is None:
+        return grpc.insecure_channel(target, options=options)
+    options.append(("grpc.ssl_target_name_override", "localhost"))
+    return grpc.secure_channel(target, credentials, options=options)
 
 
+credentials = None
+if len(sys.argv) > 2:
+    with open(sys.argv[2], "rb") as certificate:
+        credentials = grpc.ssl_channel_credentials(certificate.read())
 older = own(0)
 older.unary_unary("/shop.Before/Unary")(b"before")
 print("ready", flush=True)
 sys.stdin.readline()
 call(older, "Unary", [b"older"])
 records[0]["older"] = True
+if credentials is not None:
+    records.clear()
 shared, single = own(1), [own(2), own(3)]
 for index in range(6):
     turn(single[index % 2], index)

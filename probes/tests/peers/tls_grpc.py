@@ -1,4 +1,4 @@
-"""Makes gRPC calls inside TLS to the server at the port that is given, by a library without symbols, and prints
+"""Makes gRPC calls inside TLS to the server at the port that is given, and prints
 their methods as a JSON list.
 
 `tls_grpc.py PORT CERTIFICATE`; the calls wait for a line on standard input.

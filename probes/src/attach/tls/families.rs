@@ -70,6 +70,16 @@ pub(super) static GO: Family = Family {
     ],
 };
 
+/// BoringSSL, compiled in and told by its code.
+pub(super) static BORING: Family = Family {
+    name: "boringssl",
+    required: ["SSL_read", "SSL_write"],
+    functions: &[
+        ("SSL_read", shape::READ | shape::BY_RANDOM),
+        ("SSL_write", shape::WRITE | shape::BY_RANDOM),
+    ],
+};
+
 /// How their files begin where a system has installed them.
 const FILES: [&str; 3] = ["libssl.so", "libgnutls.so", "libnspr4.so"];
 /// Where systems install libraries.

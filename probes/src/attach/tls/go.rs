@@ -11,7 +11,6 @@ mod table;
 mod tests;
 
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 
 use icecore_probe_events::shape;
 use object::Endianness;
@@ -23,6 +22,7 @@ use super::elf::{file_offset, head};
 use super::families::GO;
 use super::found::{Exits, Found, Function};
 use super::hooks::Refusal;
+use super::stretch::Stretch;
 use table::Range;
 
 /// Where functions are named, and that for a program that may lie anywhere in memory before Go 1.26.
@@ -35,28 +35,6 @@ const MODULE: &[u8] = b".go.module";
 /// Where in there the address stands at which code begins.
 const MODULE_TEXT: u64 = 176;
 const CODE: &[u8] = b".text";
-
-/// A stretch of a file.
-#[derive(Debug, Clone, Copy)]
-struct Stretch<'f> {
-    file: &'f File,
-    start: u64,
-    len: u64,
-}
-
-impl Stretch<'_> {
-    /// So many bytes from `at` on; none where the stretch has fewer.
-    fn read(&self, at: u64, len: u64) -> Option<Vec<u8>> {
-        let len = Some(len).filter(|&len| self.len.checked_sub(at).is_some_and(|has| has >= len));
-        let mut bytes = vec![0; usize::try_from(len?).ok()?];
-        self.file.read_exact_at(&mut bytes, self.start.checked_add(at)?).ok()?;
-        Some(bytes)
-    }
-
-    fn number(&self, at: u64) -> Option<u64> {
-        self.read(at, 8)?.try_into().ok().map(u64::from_le_bytes)
-    }
-}
 
 /// A program written in Go.
 struct Program<'f> {

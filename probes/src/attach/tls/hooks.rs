@@ -42,6 +42,12 @@ pub(super) enum Refusal {
         /// What is wrong.
         what: &'static str,
     },
+    /// A file with BoringSSL of which no function can be told.
+    #[error("the functions of the library that is compiled in cannot be told: {what}")]
+    Hidden {
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The kernel does not take a probe.
     #[error("the kernel refused a probe")]
     Kernel(#[source] ProgramError),

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::families::{FAMILIES, GO};
+use super::families::{BORING, FAMILIES, GO};
 use super::hooks::Refusal;
 use crate::metrics::label_names;
 
@@ -24,6 +24,7 @@ struct ReasonLabel {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Reason {
+    BoringUnclear,
     Full,
     GoOld,
     GoUnclear,
@@ -32,6 +33,7 @@ enum Reason {
 }
 
 label_names!(Reason {
+    BoringUnclear => "boring_unclear",
     Full => "full",
     GoOld => "go_old",
     GoUnclear => "go_unclear",
@@ -69,6 +71,7 @@ impl TlsMetrics {
             Refusal::Full { .. } => Reason::Full,
             Refusal::Old => Reason::GoOld,
             Refusal::Unclear { .. } => Reason::GoUnclear,
+            Refusal::Hidden { .. } => Reason::BoringUnclear,
             Refusal::Kernel(_) => Reason::Kernel,
             Refusal::NotLoaded => Reason::NotLoaded,
         };
@@ -77,7 +80,7 @@ impl TlsMetrics {
 
     pub(super) fn show(&self, hooked: impl Iterator<Item = &'static str>, processes: usize) {
         let hooked: Vec<&str> = hooked.collect();
-        for family in FAMILIES.iter().chain([&GO]).map(|family| family.name) {
+        for family in FAMILIES.iter().chain([&GO, &BORING]).map(|family| family.name) {
             let count = hooked.iter().filter(|one| **one == family).count();
             let gauge = self.libraries.get_or_create(&FamilyLabel { family });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
