@@ -23,10 +23,14 @@ pub const NARROW_REGISTERS: [usize; 6] = REGISTERS;
 pub fn narrow(_read: impl Fn(usize) -> u64) -> u64 {
     /// Bit of `thread_info.status`: `TS_COMPAT`.
     const COMPAT: u32 = 1;
-    // SAFETY: always allowed.
-    let task = unsafe { aya_ebpf::helpers::bpf_get_current_task() };
-    let status = crate::connect::field::<u32>(task, crate::maps::setting!(task_status));
-    u64::from(status.unwrap_or(0) >> COMPAT & 1)
+    let offset = crate::maps::setting!(task_status) as usize;
+    // SAFETY: the kernel knows the type behind the pointer, and that it has a number at this offset, which was
+    // told before the program was loaded.
+    let status = unsafe {
+        let task = aya_ebpf::helpers::bpf_get_current_task_btf() as *const u8;
+        task.add(offset).cast::<u32>().read_volatile()
+    };
+    u64::from(status >> COMPAT & 1)
 }
 
 /// 1: the call is one by the table of 32-bit programs. `read` reads a word of the registers.

@@ -63,6 +63,18 @@ pub fn protocol(sk: u64) -> u16 {
     field::<u16>(sk, setting!(sk_protocol)).unwrap_or(0)
 }
 
+/// The same of a socket of which the kernel knows that it is one: its fields are read directly.
+#[inline(always)]
+pub fn protocol_of(sk: *const u8) -> u16 {
+    // SAFETY: both are fields of a socket of this width, at offsets that were told before the program was loaded.
+    let read = |offset: u32| unsafe { sk.add(offset as usize).cast::<u16>().read_volatile() };
+    let family = read(setting!(sk_family));
+    if family != AF_INET && family != AF_INET6 {
+        return 0;
+    }
+    read(setting!(sk_protocol))
+}
+
 /// The identity of a TCP socket whose cookie cannot be asked for: the cookie if it has one, else its
 /// address, which no cookie can be equal to. Anybody may have a socket given its cookie at any time
 /// (`SO_COOKIE`, `ss`, another kernel program): one that is followed stays who it was.

@@ -111,10 +111,32 @@ pub fn now() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-/// Walks the memory and submits pieces. The verifier follows one step of the loop, however many
-/// there are, since the state of the walk lies in a map and not in variables.
+/// Copies what the call has moved and submits pieces.
 #[inline(always)]
 fn walk(record: &mut Record, scratch: u32) {
+    let (left, len) = (current(&record.walk.left), current(&record.walk.source.len));
+    if left <= PIECE && len >= left {
+        // In one stretch, and in one piece, as most calls are.
+        if read(record, 0, current(&record.walk.source.at), left) {
+            record.walk.filled = left;
+        } else {
+            count(Counter::Unread);
+        }
+    } else {
+        step_by_step(scratch);
+    }
+    let filled = current(&record.walk.filled);
+    let uncovered = current(&record.walk.uncovered);
+    if filled > 0 || uncovered > 0 {
+        record.piece.omitted = uncovered - filled;
+        output(record, filled);
+    }
+}
+
+/// Walks the memory. The verifier follows one step of the loop, however many there are, since the state of the walk
+/// lies in a map and not in variables.
+#[inline(always)]
+fn step_by_step(scratch: u32) {
     let step: extern "C" fn(u32, *mut c_void) -> i64 = step;
     let mut context = scratch;
     let pointer = ptr::from_mut(&mut context).cast();
@@ -122,12 +144,6 @@ fn walk(record: &mut Record, scratch: u32) {
     let steps = unsafe { bpf_loop(STEPS_MAX, step as *mut c_void, pointer, 0) };
     if steps >= i64::from(STEPS_MAX) {
         count(Counter::Cut);
-    }
-    let filled = current(&record.walk.filled);
-    let uncovered = current(&record.walk.uncovered);
-    if filled > 0 || uncovered > 0 {
-        record.piece.omitted = uncovered - filled;
-        output(record, filled);
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::macros::fexit;
 use aya_ebpf::programs::FExitContext;
 use icecore_probe_events::{Counter, INBOUND, OUTBOUND};
 
-use crate::connect::{AF_INET6, field};
+use crate::connect::{AF_INET6, field, protocol_of};
 use crate::maps::{count, give_scratch, setting, take_scratch};
 use crate::socket_call;
 
@@ -83,6 +83,7 @@ fn returned(ctx: &FExitContext, flags: i32, direction: u8) {
     };
     // SAFETY: the first argument is a socket.
     let id = || unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
-    socket_call(ctx.arg(0), result, flags, direction, scratch, id);
+    let protocol = || protocol_of(ctx.arg(0));
+    socket_call(ctx.arg(0), result, flags, direction, scratch, (id, protocol));
     give_scratch(scratch);
 }

@@ -39,9 +39,10 @@ use icecore_probe_events::{Counter, FLAG_WAITS, INBOUND, OUTBOUND};
 
 use account::TaskFile;
 use arch::number;
-use call::{Call, NOWHERE, NO_CALL, Shape, Source};
+use call::{Call, NOWHERE, NO_CALL, Shape};
 use connect::{
-    IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, identity_by_number, is_tcp, protocol, taken,
+    IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, identity_by_number, is_tcp, protocol,
+    protocol_of, taken,
 };
 use maps::{TRACEPOINTS, count, setting};
 use record::{Passed, record};
@@ -65,7 +66,8 @@ const MESSAGES_MAX: u64 = 8;
 pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the first argument is a socket.
     let id = || unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
-    socket_call(ctx.arg(0), ctx.arg(1), 0, OUTBOUND, TRACEPOINTS, id);
+    let protocol = || protocol_of(ctx.arg(0));
+    socket_call(ctx.arg(0), ctx.arg(1), 0, OUTBOUND, TRACEPOINTS, (id, protocol));
     0
 }
 
@@ -73,14 +75,15 @@ pub fn sock_send_length(ctx: BtfTracePointContext) -> i32 {
 pub fn sock_recv_length(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the first argument is a socket.
     let id = || unsafe { bpf_get_socket_cookie(ctx.arg(0)) };
-    socket_call(ctx.arg(0), ctx.arg(1), ctx.arg(2), INBOUND, TRACEPOINTS, id);
+    let protocol = || protocol_of(ctx.arg(0));
+    socket_call(ctx.arg(0), ctx.arg(1), ctx.arg(2), INBOUND, TRACEPOINTS, (id, protocol));
     0
 }
 
 /// Somebody takes bytes out of a TCP socket. It is asked for what no other hook sees: `splice` to a pipe.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    if task_call().number == number::SPLICE {
+    if may_be_splice() && task_call().number == number::SPLICE {
         spliced_from(&ctx);
     }
     0
@@ -179,7 +182,8 @@ pub fn profile(ctx: PerfEventContext) -> u32 {
     0
 }
 
-/// First and second rung: a socket has sent or received, with this result. `id` asks for its cookie.
+/// First and second rung: a socket has sent or received, with this result. `id` asks for its cookie, `protocol` for
+/// what it speaks.
 #[inline(always)]
 fn socket_call(
     sk: u64,
@@ -187,15 +191,13 @@ fn socket_call(
     flags: i32,
     direction: u8,
     scratch: u32,
-    id: impl FnOnce() -> u64,
+    (id, protocol): (impl FnOnce() -> u64, impl FnOnce() -> u16),
 ) {
     if result <= 0 {
         return;
     }
     let (moved, flags) = (result as u64, flags as u64);
-    if !counted_in(sk, flags) {
-        return;
-    }
+    let Some(tcp) = counted_in(protocol, flags) else { return };
     let call = task_call();
     let moved = of_stream(direction, moved, call.flags());
     if moved == 0 {
@@ -210,27 +212,28 @@ fn socket_call(
     };
     let name = call.shape().map_or(0, |(_, shape)| call.name(shape));
     let (direction, flags) = (u32::from(direction), waits(flags));
-    record(id(), Passed { sk, source, bytes: moved, name, direction, flags }, scratch);
+    record(id(), Passed { sk, source, bytes: moved, name, direction, flags, tcp }, scratch);
 }
 
-/// Counts a call as seen, and filters what is not for us. `flags` are those of a call that receives.
+/// Counts a call as seen, and filters what is not for us. `flags` are those of a call that receives. 1: it is one
+/// of TCP; 0: of UDP.
 #[inline(always)]
-fn counted_in(sk: u64, flags: u64) -> bool {
+fn counted_in(protocol: impl FnOnce() -> u16, flags: u64) -> Option<u64> {
     count(Counter::Seen);
     if (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(own_pid) {
         count(Counter::Own);
-        return false;
+        return None;
     }
-    let protocol = protocol(sk);
+    let protocol = protocol();
     if protocol != IPPROTO_TCP && protocol != IPPROTO_UDP {
         count(Counter::NotTcp);
-        return false;
+        return None;
     }
     if flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) != 0 {
         count(Counter::Peeked);
-        return false;
+        return None;
     }
-    true
+    Some(u64::from(protocol == IPPROTO_TCP))
 }
 
 /// How many of the bytes that a call has moved belong to the stream, by the flags of the call.
@@ -261,6 +264,18 @@ fn task_call() -> Call {
     }
 }
 
+/// The number of the call that the current task is in, or was in last, may be that of `splice`: what nearly every
+/// call that receives is asked, before it is asked for more.
+#[inline(always)]
+fn may_be_splice() -> bool {
+    // SAFETY: as above.
+    let number = unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
+        registers.add(arch::REGISTERS[0]).cast::<u64>().read_volatile() as u32
+    };
+    number == number::SPLICE || number == arch::narrow_number::SPLICE
+}
+
 /// First and second rung: `splice` has taken bytes out of a socket, that never were in the caller's memory.
 #[inline(always)]
 fn spliced_from(ctx: &BtfTracePointContext) {
@@ -274,9 +289,10 @@ fn spliced_from(ctx: &BtfTracePointContext) {
     if moved == 0 {
         return;
     }
-    if counted_in(sk, 0) {
+    if let Some(tcp) = counted_in(|| protocol(sk), 0) {
         let direction = u32::from(INBOUND);
-        let passed = Passed { sk, source: NOWHERE, bytes: moved, name: 0, direction, flags: 0 };
+        let (source, name, flags) = (NOWHERE, 0, 0);
+        let passed = Passed { sk, source, bytes: moved, name, direction, flags, tcp };
         record(id, passed, TRACEPOINTS);
     }
 }
@@ -297,24 +313,21 @@ fn system_call(registers: u64, moved: u64) {
         return;
     }
     let flags = if direction == INBOUND { call.flags() } else { 0 };
-    if !counted_in(sk, flags) {
-        return;
-    }
+    let Some(tcp) = counted_in(|| protocol(sk), flags) else { return };
     let moved = of_stream(direction, moved, call.flags());
     if moved == 0 {
         return count(Counter::Peeked);
     }
     let source = if flags & MSG_TRUNC == 0 { call.source(shape) } else { NOWHERE };
     let flags = waits(flags | does_not_block(file));
-    passed(sk, direction, source, moved, call.name(shape), flags);
+    let (name, direction) = (call.name(shape), u32::from(direction));
+    passed(Passed { sk, source, bytes: moved, name, direction, flags, tcp });
 }
 
 /// Third rung: bytes have passed on a socket of which only the address is known.
 #[inline(always)]
-fn passed(sk: u64, direction: u8, source: Source, bytes: u64, name: u64, flags: u32) {
-    let direction = u32::from(direction);
-    let passed = Passed { sk, source, bytes, name, direction, flags };
-    record(identity_by_number(sk), passed, TRACEPOINTS);
+fn passed(passed: Passed) {
+    record(identity_by_number(passed.sk), passed, TRACEPOINTS);
 }
 
 /// `MSG_DONTWAIT` where a descriptor does not block.
@@ -334,8 +347,9 @@ fn spliced(call: &Call, moved: u64) {
         (None, Some(sk)) => (sk, INBOUND),
         (None, None) => return,
     };
-    if counted_in(sk, 0) {
-        passed(sk, direction, NOWHERE, moved, 0, 0);
+    if let Some(tcp) = counted_in(|| protocol(sk), 0) {
+        let (source, name, direction) = (NOWHERE, 0, u32::from(direction));
+        passed(Passed { sk, source, bytes: moved, name, direction, flags: 0, tcp });
     }
 }
 
@@ -351,9 +365,13 @@ fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
         let at = call.message_at(index);
         let Some(len) = call.message_len(index) else { break };
         index += 1;
-        if len > 0 && counted_in(sk, flags) {
+        if len == 0 {
+            continue;
+        }
+        if let Some(tcp) = counted_in(|| protocol(sk), flags) {
             let (source, name) = (call::message(at, call.width), call::name(at, call.width));
-            passed(sk, direction, source, u64::from(len), name, 0);
+            let (bytes, direction) = (u64::from(len), u32::from(direction));
+            passed(Passed { sk, source, bytes, name, direction, flags: 0, tcp });
         }
     }
 }

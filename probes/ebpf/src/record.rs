@@ -6,7 +6,7 @@
 use icecore_probe_events::Counter;
 
 use crate::call::Source;
-use crate::connect::{entry, is_tcp};
+use crate::connect::entry;
 use crate::copy::{self, Moved};
 use crate::datagram;
 use crate::maps::{SCRATCH, count};
@@ -22,6 +22,8 @@ pub struct Passed {
     pub name: u64,
     pub direction: u32,
     pub flags: u32,
+    /// 1: the socket is one of TCP, as whoever filters it has found out; 0: of UDP.
+    pub tcp: u64,
 }
 
 /// `id`: who the socket is. `scratch`: the scratch record that is the caller's.
@@ -39,9 +41,8 @@ pub fn record(id: u64, passed: Passed, scratch: u32) {
 pub extern "C" fn recorded(id: u64, scratch: u32) -> u64 {
     let Some(place) = SCRATCH.get_ptr_mut(scratch) else { return 0 };
     // SAFETY: the scratch record is the caller's while the program runs.
-    let Passed { sk, source, bytes, name, direction, flags } = unsafe { (*place).passed };
-    let direction = direction as u8;
-    let tcp = is_tcp(sk);
+    let Passed { sk, source, bytes, name, direction, flags, tcp } = unsafe { (*place).passed };
+    let (direction, tcp) = (direction as u8, tcp != 0);
     let found = if tcp {
         entry(id, sk, direction, bytes, scratch)
     } else {
