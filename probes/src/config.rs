@@ -3,6 +3,7 @@
 //! Invariant: a configuration that [`Config::check`] lets pass can be used as it is; nothing is
 //! rounded or corrected later on.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use icecore_probe_events::STACK_BYTES_MAX;
@@ -71,8 +72,9 @@ pub struct CaptureConfig {
     /// What is copied of a connection before user space has told its protocol, beyond calls that
     /// clearly begin a request. Rides out what passes until the agent has looked.
     pub look_bytes_max: u32,
-    /// The ring for payload. A power of two and at least 64 KiB. At 4 KiB a call, 16 MiB ride out
-    /// 4,000 calls while the agent does not get to run; what finds no room is counted.
+    /// The ring for payload. A power of two and at least 64 KiB; by default 2 MiB for each CPU, from 4 MiB to 16. At 1 KiB
+    /// a request, both ends of which are seen, 4 MiB ride out 4,000 requests while the agent does not get to run; what finds
+    /// no room is counted.
     pub data_ring_bytes: u32,
     /// The ring for ends of connections, apart so that a flood of payload cannot drop them.
     pub control_ring_bytes: u32,
@@ -142,7 +144,7 @@ impl Default for CaptureConfig {
             rung: RungChoice::default(),
             call_bytes_max: 1 << 20,
             look_bytes_max: 128 << 10,
-            data_ring_bytes: 16 << 20,
+            data_ring_bytes: by_cpus(2 << 20, (4 << 20)..=(16 << 20)),
             control_ring_bytes: 256 << 10,
             events_ring_bytes: 1 << 20,
             connections_max: 32_768,
@@ -158,6 +160,14 @@ impl Default for CaptureConfig {
             tls: TlsConfig::default(),
         }
     }
+}
+
+/// So much for each CPU of the machine, within these bounds, all of which are powers of two: more CPUs fill a ring faster,
+/// and have more memory beside them.
+pub(crate) fn by_cpus(each: u32, bounds: RangeInclusive<u32>) -> u32 {
+    let cpus = aya::util::nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1);
+    let wanted = cpus.checked_next_power_of_two().and_then(|cpus| cpus.checked_mul(each));
+    wanted.unwrap_or(u32::MAX).clamp(*bounds.start(), *bounds.end())
 }
 
 impl Config {

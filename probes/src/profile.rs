@@ -32,6 +32,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use crate::budget::Meter;
+use crate::config::by_cpus;
 use crate::emit::Emitter;
 
 pub(crate) use export::Export;
@@ -50,8 +51,8 @@ pub struct ProfileConfig {
     pub every: Duration,
     /// What is copied of a program's stack; the callers behind it are not known. Below 64 KiB.
     pub stack_bytes_max: u32,
-    /// The ring for samples. A power of two; each takes as much as its stack, and what finds no room is
-    /// counted.
+    /// The ring for samples. A power of two, by default 512 KiB for each CPU, from 1 MiB to 4; each takes as much as its
+    /// stack, and what finds no room is counted.
     pub ring_bytes: u32,
     /// Distinct stacks of an interval; samples beyond them count for their process under `[other]`.
     pub stacks_max: usize,
@@ -73,7 +74,7 @@ impl Default for ProfileConfig {
             hertz: 19,
             every: Duration::from_secs(10),
             stack_bytes_max: 32 << 10,
-            ring_bytes: 4 << 20,
+            ring_bytes: by_cpus(512 << 10, (1 << 20)..=(4 << 20)),
             stacks_max: 16_384,
             processes_max: 1_024,
             files_max: 256,

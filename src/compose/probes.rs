@@ -132,22 +132,27 @@ fn small(name: &str, value: u64) -> Result<u32, Failure> {
 
 fn profile(settings: &Settings) -> Result<ProfileConfig, Failure> {
     let stack_bytes = settings.probe_profile_stack_bytes.0;
+    let defaults = ProfileConfig::default();
+    let ring = small("probe_profile_ring_bytes", settings.probe_profile_ring_bytes.0)?;
     Ok(ProfileConfig {
         enabled: settings.probe_profiles,
         hertz: settings.probe_profile_hertz,
         every: settings.probe_profile_interval,
         stack_bytes_max: small("probe_profile_stack_bytes", stack_bytes)?,
-        ring_bytes: small("probe_profile_ring_bytes", settings.probe_profile_ring_bytes.0)?,
+        ring_bytes: if ring == 0 { defaults.ring_bytes } else { ring },
         stacks_max: settings.probe_profile_stacks_max,
         tables_bytes_max: settings.probe_profile_tables_bytes_max.as_usize(),
         cpu_percent_max: settings.probe_profile_cpu_percent_max,
-        ..ProfileConfig::default()
+        ..defaults
     })
 }
 
 fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {
     let defaults = CaptureConfig::default();
-    let data_ring_bytes = small("probe_ring_bytes", settings.probe_ring_bytes.0)?;
+    let data_ring_bytes = match small("probe_ring_bytes", settings.probe_ring_bytes.0)? {
+        0 => defaults.data_ring_bytes,
+        set => set,
+    };
     Ok(CaptureConfig {
         rung: match settings.probe_rung {
             Rung::Auto => RungChoice::Auto,
