@@ -220,6 +220,10 @@ pub(crate) struct BenchArgs {
     /// The binary to measure. By default the `icecore` beside this one.
     #[arg(long)]
     pub(crate) icecore: Option<PathBuf>,
+    /// The binary to measure beside nginx: the agent, built without all else. By default the same as for all
+    /// other parts.
+    #[arg(long)]
+    pub(crate) agent: Option<PathBuf>,
     /// Spans of the standard load. They are made and packed before anything is timed, in about 700
     /// bytes of memory each.
     #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1..))]

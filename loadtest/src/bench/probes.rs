@@ -9,6 +9,7 @@ mod http;
 mod nginx;
 mod sink;
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -39,7 +40,7 @@ pub(super) async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()
     let lasts = bench.arguments.probes_for;
     let before = http::run(nginx.port, PER_SECOND, lasts).await?;
     let sink = Sink::serve(nginx.port).await?;
-    let Some(agent) = Agent::start(&bench.icecore, &sink, &["--probe-cpu-percent-max=0"]).await?
+    let Some(agent) = Agent::start(binary(bench), &sink, &["--probe-cpu-percent-max=0"]).await?
     else {
         measured.note("left out: probes cannot run here (`icecore doctor` says why)");
         return Ok(());
@@ -53,6 +54,11 @@ pub(super) async fn measure(bench: &Bench, measured: &mut Measured) -> Result<()
     compare(&before, &with, &after, measured);
     bench.tell("as much as the budget allows is told");
     budget(bench, nginx.port, lasts, measured).await
+}
+
+/// A node needs the agent alone, which may be built without all else.
+fn binary(bench: &Bench) -> &Path {
+    bench.arguments.agent.as_ref().unwrap_or(&bench.icecore)
 }
 
 /// From the start of the agent to its first span, and from that of a program to its first.
@@ -131,7 +137,7 @@ async fn budget(
     measured: &mut Measured,
 ) -> Result<(), Error> {
     let sink = Sink::serve(port).await?;
-    let Some(agent) = Agent::start(&bench.icecore, &sink, &["--probe-cpu-window=2s"]).await? else {
+    let Some(agent) = Agent::start(binary(bench), &sink, &["--probe-cpu-window=2s"]).await? else {
         return Ok(());
     };
     let first = http::run(port, PER_SECOND, LEVEL_WITHIN).await?;
