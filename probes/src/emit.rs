@@ -6,6 +6,8 @@
 mod export;
 mod line;
 mod metrics;
+mod outbox;
+mod packed;
 mod profiles;
 mod send;
 #[cfg(test)]
@@ -33,6 +35,8 @@ use crate::secret::Secret;
 use export::Export;
 use line::Line;
 use metrics::{EmitMetrics, Outcome};
+pub(crate) use outbox::Outbox;
+use outbox::Parcel;
 use profiles::ProfileTask;
 pub use send::EmitTask;
 use send::Waiting;
@@ -127,6 +131,9 @@ pub struct Emitter {
     /// Bytes in the queue and in the batch under way.
     held_bytes: Arc<AtomicUsize>,
     held_bytes_max: usize,
+    /// Spans and log records in the queue.
+    held_items: Arc<AtomicUsize>,
+    held_items_max: usize,
     /// Of which those are a part.
     memory: Memory,
     request_bytes_max: usize,
@@ -137,20 +144,9 @@ pub struct Emitter {
 /// One thing to send.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// The span is a message of OTLP.
-    Span {
-        resource: Arc<Resource>,
-        span: Vec<u8>,
-    },
-    Log {
-        resource: Arc<Resource>,
-        record: Box<LogRecord>,
-        bytes: usize,
-    },
-    Metrics {
-        metrics: Vec<ResourceMetrics>,
-        bytes: usize,
-    },
+    Spans(Parcel),
+    Log { resource: Arc<Resource>, record: Box<LogRecord>, bytes: usize },
+    Metrics { metrics: Vec<ResourceMetrics>, bytes: usize },
 }
 
 /// The connections that the sending task has open, so that the probe can ignore its own traffic.
@@ -195,13 +191,16 @@ pub(crate) fn open(
         profiles_unwanted: Arc::default(),
         held_bytes: memory.queue(),
         held_bytes_max: config.queue_bytes_max,
+        held_items: Arc::default(),
+        held_items_max: config.queue_spans_max.max(1),
         memory: memory.clone(),
         request_bytes_max: config.batch_bytes_max,
         metrics: Arc::clone(&metrics),
         own: OwnSockets::default(),
     };
     let held_bytes = Arc::clone(&emitter.held_bytes);
-    let waiting = Waiting { spans, collections: histograms };
+    let held_items = Arc::clone(&emitter.held_items);
+    let waiting = Waiting::new(spans, histograms, held_items);
     let line = Line::new(config, metrics, emitter.own_sockets(), meter)?;
     let (line_of_profiles, unwanted) = (line.clone(), emitter.profiles_unwanted());
     let profiles =
@@ -222,6 +221,8 @@ impl Emitter {
             queue,
             held_bytes: Arc::default(),
             held_bytes_max: usize::MAX,
+            held_items: Arc::default(),
+            held_items_max: capacity,
             memory: Memory::default(),
             request_bytes_max: EmitConfig::default().batch_bytes_max,
             metrics: Arc::new(EmitMetrics::new(&mut Registry::default())),
@@ -232,13 +233,36 @@ impl Emitter {
 }
 
 impl Emitter {
-    /// Queues one span, as OTLP has it on the wire; without room it is dropped and counted.
-    pub fn span(&self, resource: &Arc<Resource>, span: Vec<u8>) {
-        let bytes = span.len();
-        let item = Item::Span { resource: Arc::clone(resource), span };
-        if let Err(dropped) = self.offer(item, bytes) {
-            self.metrics.spans(dropped, 1);
+    /// There is room for a span of so many bytes, which it has from now on; without, it is dropped and counted.
+    fn takes_span(&self, bytes: usize) -> bool {
+        let room = self
+            .held_item()
+            .and_then(|()| self.held(bytes, || Ok(())).inspect_err(|_dropped| self.gone(1)));
+        room.inspect_err(|dropped| self.metrics.spans(*dropped, 1)).is_ok()
+    }
+
+    /// Queues spans, each of which has its room.
+    fn parcel(&self, parcel: Parcel) {
+        let Parcel { spans, bytes, .. } = parcel;
+        if let Err(error) = self.queue.try_send(Item::Spans(parcel)) {
+            self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.gone(spans);
+            self.metrics.spans(dropped(&error), spans as u64);
         }
+    }
+
+    /// One more waits in the queue, if it may.
+    fn held_item(&self) -> Result<(), Outcome> {
+        if self.held_items.fetch_add(1, Ordering::Relaxed) < self.held_items_max {
+            return Ok(());
+        }
+        self.gone(1);
+        Err(Outcome::QueueFull)
+    }
+
+    /// So many wait no longer.
+    fn gone(&self, items: usize) {
+        self.held_items.fetch_sub(items, Ordering::Relaxed);
     }
 
     /// Queues one log record, beside the spans and within their bounds; without room it is dropped and
@@ -246,7 +270,11 @@ impl Emitter {
     pub fn log(&self, resource: &Arc<Resource>, record: LogRecord) {
         let bytes = record.encoded_len();
         let item = Item::Log { resource: Arc::clone(resource), record: Box::new(record), bytes };
-        if let Err(dropped) = self.offer(item, bytes) {
+        let send = || self.queue.try_send(item).map_err(|error| dropped(&error));
+        let sent = self
+            .held_item()
+            .and_then(|()| self.held(bytes, send).inspect_err(|_dropped| self.gone(1)));
+        if let Err(dropped) = sent {
             self.metrics.logs(dropped, 1);
         }
     }
@@ -303,10 +331,6 @@ impl Emitter {
     #[must_use]
     pub fn own_sockets(&self) -> OwnSockets {
         self.own.clone()
-    }
-
-    fn offer(&self, item: Item, bytes: usize) -> Result<(), Outcome> {
-        self.held(bytes, || self.queue.try_send(item).map_err(|error| dropped(&error)))
     }
 
     /// Sends what takes so many bytes, if they may be held.

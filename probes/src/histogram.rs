@@ -4,9 +4,9 @@
 //! finds no series of its own is in one that carries `otel.metric.overflow`; counts only grow
 //! (cumulative temporality), so that a lost export is made up for by the next.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Histogram, HistogramDataPoint, Metric, ResourceMetrics, ScopeMetrics,
@@ -153,20 +153,22 @@ impl Series {
     }
 }
 
-/// The series of one histogram, by their attributes.
+/// The series of one histogram: where they are among those of the resource, by their attributes.
 #[derive(Debug, Default)]
 struct OfInstrument {
-    series: HashMap<Vec<Attribute>, Series>,
+    places: HashMap<Vec<Attribute>, usize>,
     overflow: Option<Series>,
 }
 
 /// The series of one resource.
 #[derive(Debug)]
 struct OfResource {
+    /// No other one ever has the same.
+    number: u64,
     resource: Arc<Resource>,
     instruments: HashMap<Instrument, OfInstrument>,
-    /// Series in all of them.
-    series: usize,
+    /// Those of all histograms, but for what has no place of its own.
+    series: Vec<Series>,
     changed: bool,
     /// Collections since it last changed.
     idle: u32,
@@ -180,22 +182,32 @@ const IDLE_COLLECTIONS_MAX: u32 = 30;
 #[derive(Debug)]
 pub(crate) struct Histograms {
     resources: HashMap<Arc<[u8]>, OfResource>,
+    /// How many there were.
+    count: u64,
     series_max: usize,
     resources_max: usize,
+}
+
+/// Where a series is, for as long as its resource is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    resource: u64,
+    series: usize,
 }
 
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recorded {
-    /// It has a series of its own kind.
-    Series,
+    /// It has a series of its own kind, which is here.
+    Series(Place),
     /// Its attributes were given up, since there are too many kinds.
     Overflow,
 }
 
 impl Histograms {
     pub(crate) fn new(series_max: usize, resources_max: usize) -> Self {
-        Self { resources: HashMap::new(), series_max, resources_max: resources_max.max(1) }
+        let resources_max = resources_max.max(1);
+        Self { resources: HashMap::new(), count: 0, series_max, resources_max }
     }
 
     /// Adds one exchange of the process that `resource` with identity `key` describes. `start`:
@@ -209,21 +221,29 @@ impl Histograms {
         seconds: f64,
     ) -> Recorded {
         let resource_key = self.room_for(key);
-        let entry = self.resources.entry(Arc::clone(&resource_key));
-        let of_resource = entry.or_insert_with(|| OfResource {
-            resource: Arc::default(),
-            instruments: HashMap::new(),
-            series: 0,
-            changed: false,
-            idle: 0,
+        let whose = if resource_key.is_empty() { Arc::default() } else { Arc::clone(resource) };
+        let Self { resources, count, .. } = self;
+        let of_resource = resources.entry(resource_key).or_insert_with(|| {
+            *count += 1;
+            OfResource::new(*count)
         });
-        of_resource.changed = true;
-        of_resource.idle = 0;
-        if !resource_key.is_empty() {
-            // What is known of a process may have grown.
-            of_resource.resource = Arc::clone(resource);
-        }
+        of_resource.note(&whose);
         of_resource.record(facts, self.series_max, start, seconds)
+    }
+
+    /// Adds one more to a series that is known; false where it is not there any more.
+    pub(crate) fn record_at(
+        &mut self,
+        place: Place,
+        (key, resource): (&[u8], &Arc<Resource>),
+        seconds: f64,
+    ) -> bool {
+        let known = self.resources.get_mut(key).filter(|one| one.number == place.resource);
+        let Some(of_resource) = known else { return false };
+        let Some(series) = of_resource.series.get_mut(place.series) else { return false };
+        series.record(seconds);
+        of_resource.note(resource);
+        true
     }
 
     /// The key under which a resource is kept: its own, or the empty one when there are too many.
@@ -253,28 +273,50 @@ impl Histograms {
 }
 
 impl OfResource {
-    fn record(&mut self, facts: &Facts, series_max: usize, start: u64, seconds: f64) -> Recorded {
-        let instrument = facts.instrument;
-        let of_instrument = self.instruments.entry(instrument).or_default();
-        if let Some(series) = of_instrument.series.get_mut(facts.shared.as_slice()) {
-            series.record(seconds);
-            return Recorded::Series;
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            resource: Arc::default(),
+            instruments: HashMap::new(),
+            series: Vec::new(),
+            changed: false,
+            idle: 0,
         }
+    }
+
+    /// It has more to tell. What is known of a process may have grown.
+    fn note(&mut self, resource: &Arc<Resource>) {
+        (self.changed, self.idle) = (true, 0);
+        if !Arc::ptr_eq(&self.resource, resource) {
+            self.resource = Arc::clone(resource);
+        }
+    }
+
+    fn record(&mut self, facts: &Facts, series_max: usize, start: u64, seconds: f64) -> Recorded {
+        let Self { number, instruments, series: all, .. } = self;
+        let instrument = facts.instrument;
+        let of_instrument = instruments.entry(instrument).or_default();
         let new = || Series::new(instrument.bounds(), start);
-        if self.series >= series_max {
+        let known = of_instrument.places.get(facts.shared.as_slice()).copied();
+        if known.is_none() && all.len() >= series_max {
             of_instrument.overflow.get_or_insert_with(new).record(seconds);
             return Recorded::Overflow;
         }
-        self.series += 1;
-        let series = of_instrument.series.entry(facts.shared.clone());
-        series.or_insert_with(new).record(seconds);
-        Recorded::Series
+        let series = known.unwrap_or_else(|| {
+            all.push(new());
+            of_instrument.places.insert(facts.shared.clone(), all.len() - 1);
+            all.len() - 1
+        });
+        if let Some(one) = all.get_mut(series) {
+            one.record(seconds);
+        }
+        Recorded::Series(Place { resource: *number, series })
     }
 
     fn collect(&self, now: u64) -> ResourceMetrics {
         let metrics = Instrument::ALL.into_iter().filter_map(|instrument| {
             let of_instrument = self.instruments.get(&instrument)?;
-            Some(of_instrument.metric(instrument, now))
+            Some(of_instrument.metric(instrument, &self.series, now))
         });
         ResourceMetrics {
             resource: Some(Resource::clone(&self.resource)),
@@ -289,8 +331,12 @@ impl OfResource {
 }
 
 impl OfInstrument {
-    fn metric(&self, instrument: Instrument, now: u64) -> Metric {
-        let own = self.series.iter().map(|(attributes, series)| series.point(attributes, now));
+    /// `all`: the series of the resource.
+    fn metric(&self, instrument: Instrument, all: &[Series], now: u64) -> Metric {
+        let own = self
+            .places
+            .iter()
+            .filter_map(|(attributes, at)| Some(all.get(*at)?.point(attributes, now)));
         let attributes = [Attribute::boolean("otel.metric.overflow", true)];
         let overflow = self.overflow.as_ref().map(|series| series.point(&attributes, now));
         Metric {

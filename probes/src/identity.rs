@@ -14,11 +14,11 @@ mod resource;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -112,6 +112,8 @@ pub struct Identity {
     known: HashMap<u32, Known>,
     /// Counts lookups, to tell which process was not asked for the longest.
     lookups: u64,
+    /// Counts changes to what is known of processes.
+    changes: u64,
     /// What nobody is known to have done.
     nobody: Who,
     rules: InForce,
@@ -190,6 +192,7 @@ pub async fn open(
         pods: Arc::clone(&pods),
         known: HashMap::new(),
         lookups: 0,
+        changes: 0,
         nobody: Who::default(),
         rules: InForce::default(),
         metrics,
@@ -240,6 +243,18 @@ impl Identity {
 
     fn versions(&self) -> [u64; 2] {
         [self.pods.version(), self.rules.version()]
+    }
+
+    /// As long as this is the same, a process that is held is who it was: what is known of pods, of the rules, and of
+    /// processes.
+    pub(crate) fn as_of(&self) -> [u64; 3] {
+        let [pods, rules] = self.versions();
+        [pods, rules, self.changes]
+    }
+
+    /// Something is known of the process with this number, and need not be looked for each time.
+    pub(crate) fn holds(&self, pid: u32) -> bool {
+        self.known.contains_key(&pid)
     }
 
     /// Asks these rules what services are called.
@@ -317,8 +332,8 @@ impl Identity {
         };
         let Some(mut process) = process::read(&self.proc_dir, pid).filter(meant) else {
             // Whoever is held under this pid is another, unless it only could not be read again.
-            if !self.is_known(pid, process_started) {
-                self.known.remove(&pid);
+            if !self.is_known(pid, process_started) && self.known.remove(&pid).is_some() {
+                self.changes += 1;
             }
             return;
         };
@@ -332,6 +347,7 @@ impl Identity {
         process.docker = self.docker(&process, placed.as_ref());
         let who = self.who(pid, &process, placed.as_ref());
         let asked = self.lookups;
+        self.changes += 1;
         self.known.insert(pid, Known { process, placed, who, names, versions, asked });
     }
 

@@ -31,6 +31,18 @@ macro_rules! label_names {
 }
 pub(crate) use label_names;
 
+/// A counter for each of these labels, looked up once: to look it up each time takes longer than all else that counts
+/// a request.
+pub(crate) fn of_each<L, const N: usize>(
+    family: &Family<L, Counter>,
+    labels: [L; N],
+) -> [Counter; N]
+where
+    L: Clone + Eq + std::hash::Hash,
+{
+    labels.map(|label| family.get_or_create(&label).clone())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: Fate,

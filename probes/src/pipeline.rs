@@ -2,8 +2,10 @@
 //!
 //! Invariants: an exchange is counted in its histogram whether or not its span is wanted or finds room in
 //! the queue, so that the durations are at full rate; a span that was left out is counted with its reason;
-//! nothing leaves here before the rules were asked what is secret in it.
+//! nothing leaves here before the rules were asked what is secret in it. What a span tells beyond its duration is
+//! worked out once it is known that somebody gets it, and what many have in common once for all of them.
 
+mod memo;
 mod metrics;
 #[cfg(test)]
 mod tests;
@@ -17,17 +19,21 @@ use prometheus_client::registry::Registry;
 
 use crate::budget::{Level, Memory};
 use crate::connection::Tls;
-use crate::emit::Emitter;
+use crate::emit::{Emitter, Outbox};
 use crate::histogram::{Histograms, Recorded};
 use crate::identity::{Identity, Who};
 use crate::loss::Losses;
 use crate::profile::Export;
-use crate::protocol::{Counts, Exchange, Role};
-use crate::redact::Taken;
+use crate::protocol::{Counts, Exchange, Role, Said};
+use crate::redact::{Redaction, Taken};
 use crate::rules::{Call, Decision, InForce, Rules, Share};
+use crate::span::alike::{Alike, Alikes};
 use crate::span::attribute::Attribute;
-use crate::span::{Bodies, Draft, facts::Facts};
+use crate::span::http::Asked;
+use crate::span::wire::WireSpan;
+use crate::span::{Bodies, Draft, Later, Whole, facts::Facts};
 use crate::tie::{Held, TieConfig, Ties};
+pub(crate) use memo::Memo;
 use metrics::{LeftOut, PipelineMetrics};
 
 /// How many requests a span stands for that is one of a share. The conventions have no name for it; the trace state
@@ -98,6 +104,14 @@ impl ConnectionInfo {
     }
 }
 
+/// What is known of an exchange once it is counted.
+enum Told {
+    /// All that its span will tell.
+    Whole(Facts),
+    /// What others tell as well.
+    Alike(Arc<Alike>),
+}
+
 /// Makes spans and histograms. One for each thread that parses.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -106,12 +120,16 @@ pub struct Pipeline {
     emitter: Emitter,
     metrics: PipelineMetrics,
     histograms: Histograms,
+    alikes: Alikes,
     in_force: InForce,
     /// Those that were in force at the last exchange, and their version.
     rules: (Arc<Rules>, u64),
     /// What they want of a body was last told of this version.
     told: u64,
     ties: Ties,
+    /// Where spans are written, one after the other.
+    written: WireSpan,
+    outbox: Outbox,
     /// What is left out to keep the budget, and the share of traces that it leaves.
     shed: (Level, Share),
     /// When histograms were last sent.
@@ -138,10 +156,13 @@ impl Pipeline {
             emitter,
             metrics,
             histograms,
+            alikes: Alikes::default(),
             in_force,
             rules,
             told,
             ties,
+            written: WireSpan::default(),
+            outbox: Outbox::default(),
             shed: <(Level, Share)>::default(),
             sent: None,
         }
@@ -184,22 +205,25 @@ impl Pipeline {
 
     /// Makes the span and the histogram sample of one exchange; the span leaves with `release`.
     /// Never waits: what finds no room is counted.
-    pub fn exchange(&mut self, connection: &ConnectionInfo, mut exchange: Exchange) {
-        let ConnectionInfo { pid, process_started, comm, .. } = connection;
-        let who = self.identity.resource(*pid, *process_started, comm);
+    pub fn exchange(&mut self, connection: &ConnectionInfo, exchange: Exchange) {
+        self.exchange_on(connection, &mut Memo::default(), exchange);
+    }
+
+    /// The same, with what is remembered of the connection.
+    pub(crate) fn exchange_on(
+        &mut self,
+        connection: &ConnectionInfo,
+        memo: &mut Memo,
+        mut exchange: Exchange,
+    ) {
+        let who = memo.who(connection, &mut self.identity);
         self.refresh_rules();
         let call = Call::of(connection, &exchange);
         let Decision { trace, share, body_bytes, redaction } =
             self.rules.0.decide(&who.subject, &call);
         let mut taken = Taken::default();
         redaction.statement(&mut exchange, &mut taken);
-        let mut facts = Facts::new(connection, &exchange, &redaction, &mut taken);
-        facts.own.extend(self.identity.peer(connection.remote.ip()));
-        let nanos = exchange.end.saturating_sub(exchange.start);
-        let seconds = Duration::from_nanos(nanos).as_secs_f64();
-        let start = exchange.start;
-        let recorded = self.histograms.record(&who.key, &who.resource, &facts, start, seconds);
-        self.metrics.exchange(exchange.role, recorded == Recorded::Overflow);
+        let told = self.count(connection, &exchange, &who, &redaction, &mut taken);
         let end = self.ties.finish(connection, &exchange);
         if !trace {
             self.ties.pass_over(&end);
@@ -208,10 +232,64 @@ impl Pipeline {
             return;
         }
         let body_bytes = self.bodies(&exchange, body_bytes);
-        let bodies = Bodies { bytes_max: body_bytes, redaction: &redaction, taken: &mut taken };
-        let span = Draft::of(&exchange, facts, bodies);
+        let span = match told {
+            Told::Whole(mut facts) => {
+                facts.own.extend(self.identity.peer(connection.remote.ip()));
+                let (bytes_max, redaction) = (body_bytes, &*redaction);
+                let bodies = Bodies { bytes_max, redaction, taken: &mut taken };
+                Draft::Whole(Whole::of(&exchange, facts, bodies))
+            }
+            Told::Alike(alike) => {
+                let ends = memo.ends(connection, exchange.role, &redaction, &self.identity);
+                let later = Later { alike, ends, exchange, redaction, body_bytes };
+                if share.and(self.shed.1).is_all() {
+                    Draft::Written(later.write(&mut taken))
+                } else {
+                    Draft::Later(Box::new(later))
+                }
+            }
+        };
         self.metrics.taken(&taken);
         self.ties.hold(Held { resource: who.resource, span, end, share });
+    }
+
+    /// Counts an exchange in its histogram.
+    fn count(
+        &mut self,
+        connection: &ConnectionInfo,
+        exchange: &Exchange,
+        who: &Who,
+        redaction: &Arc<Redaction>,
+        taken: &mut Taken,
+    ) -> Told {
+        let nanos = exchange.end.saturating_sub(exchange.start);
+        let seconds = Duration::from_nanos(nanos).as_secs_f64();
+        let Who { key, resource, .. } = who;
+        let (recorded, told) = match &exchange.said {
+            Said::Http(call) => {
+                let asked = Asked::of(connection, exchange, call);
+                let (alike, place) = self.alikes.of(key, redaction, asked);
+                taken.add_all(&alike.taken);
+                let known = place
+                    .filter(|at| self.histograms.record_at(*at, (key, resource), seconds))
+                    .map(Recorded::Series);
+                let recorded = known.unwrap_or_else(|| {
+                    self.histograms.record(key, resource, &alike.facts, exchange.start, seconds)
+                });
+                if let Recorded::Series(at) = recorded {
+                    *place = Some(at);
+                }
+                (recorded, Told::Alike(Arc::clone(alike)))
+            }
+            _ => {
+                let facts = Facts::new(connection, exchange, redaction, taken);
+                let recorded =
+                    self.histograms.record(key, resource, &facts, exchange.start, seconds);
+                (recorded, Told::Whole(facts))
+            }
+        };
+        self.metrics.exchange(exchange.role, recorded == Recorded::Overflow);
+        told
     }
 
     /// Leaves out so much from now on, to keep the budget.
@@ -236,7 +314,8 @@ impl Pipeline {
 
     /// Hands on the spans whose traces are decided. `caught_up`: see [`Ties::release`].
     pub(crate) fn release(&mut self, caught_up: Option<u64>) {
-        while let Some(Held { resource, mut span, end, share }) = self.ties.release(caught_up) {
+        let mut taken = Taken::default();
+        while let Some(Held { resource, span, end, share }) = self.ties.release(caught_up) {
             let share = match self.kept(share, end.trace_id()) {
                 Ok(share) => share,
                 Err(reason) => {
@@ -244,14 +323,16 @@ impl Pipeline {
                     continue;
                 }
             };
-            span.trace_state = share.state(&span.trace_state);
-            let mut span = span.write();
+            self.written.clear();
+            span.write(&mut self.written, share, &mut taken);
             if let Some(count) = share.adjusted_count() {
-                span.fraction(ADJUSTED_COUNT, count);
+                self.written.fraction(ADJUSTED_COUNT, count);
             }
-            end.ids().write(&mut span);
-            self.emitter.span(&resource, span.finish());
+            end.ids().write(&mut self.written);
+            self.outbox.add(&self.emitter, &resource, self.written.bytes());
         }
+        self.outbox.hand_over(&self.emitter);
+        self.metrics.taken(&taken);
     }
 
     /// Of how many a span of this trace is one, by rule and budget together, or why it is none.

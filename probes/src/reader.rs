@@ -255,7 +255,9 @@ impl Follower {
             Record::End(end) => {
                 self.balance.ends += 1;
                 let Self { table, clock, pipeline, .. } = self;
-                table.end(&end, clock, &mut |info, exchange| pipeline.exchange(info, exchange));
+                table.end(&end, clock, &mut |info, memo, exchange| {
+                    pipeline.exchange_on(info, memo, exchange)
+                });
             }
         }
     }
@@ -265,9 +267,9 @@ impl Follower {
         balance.followed += 1;
         pipeline.process_seen(piece.owner.pid, piece.owner.started);
         pipeline.ties().begin(piece);
-        datagrams.feed(piece, payload, clock, &mut |info, exchange| {
+        datagrams.feed(piece, payload, clock, &mut |info, memo, exchange| {
             network.learn(info, &exchange);
-            pipeline.exchange(info, exchange);
+            pipeline.exchange_on(info, memo, exchange);
         });
         pipeline.ties().begun_early(clock.wall(piece.time));
     }
@@ -304,7 +306,8 @@ impl Follower {
     fn take_piece(&mut self, piece: &Piece, payload: &[u8]) {
         let Self { table, clock, pipeline, own, hints, balance, .. } = self;
         pipeline.ties().begin(piece);
-        let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
+        let mut sink =
+            |info: &_, memo: &mut _, exchange| pipeline.exchange_on(info, memo, exchange);
         let news = table.begin(piece, clock, &mut sink);
         if news && let Some(info) = table.info(piece.connection) {
             if own.contains(info.local, info.remote) {
@@ -318,7 +321,8 @@ impl Follower {
         if piece.flags & FLAG_TLS != 0 && (news || table.turns_to_tls(piece)) {
             hints.talks_tls(piece.owner.pid);
         }
-        let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
+        let mut sink =
+            |info: &_, memo: &mut _, exchange| pipeline.exchange_on(info, memo, exchange);
         let verdict = table.feed(piece, payload, clock, &mut sink);
         let time = clock.wall(piece.time);
         if let Some(newest) = table.newest(piece, time) {
@@ -349,7 +353,8 @@ impl Follower {
         }
         let Self { table, datagrams, clock, pipeline, .. } = self;
         let now = monotonic();
-        let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
+        let mut sink =
+            |info: &_, memo: &mut _, exchange| pipeline.exchange_on(info, memo, exchange);
         table.expire(now, clock, &mut sink);
         datagrams.expire(clock.wall(now), &mut sink);
         self.show();
@@ -384,7 +389,8 @@ impl Follower {
 
     fn finish(mut self) {
         let Self { table, datagrams, clock, pipeline, .. } = &mut self;
-        let mut sink = |info: &_, exchange| pipeline.exchange(info, exchange);
+        let mut sink =
+            |info: &_, memo: &mut _, exchange| pipeline.exchange_on(info, memo, exchange);
         table.close_all(clock, &mut sink);
         datagrams.close(clock.wall(monotonic()), &mut sink);
         self.show();

@@ -69,6 +69,11 @@ impl Taken {
         }
     }
 
+    /// All of this as well.
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(count, more)| *count += more);
+    }
+
     /// What is not zero.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (Kind, u64)> {
         Kind::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)

@@ -7,14 +7,25 @@ use crate::role::Roles;
 use crate::settings::Settings;
 use crate::{compose, process};
 
+/// Of an agent alone, or of all else.
+#[cfg(feature = "probe")]
+fn runtime(roles: Roles, settings: &Settings) -> Result<tokio::runtime::Runtime, Failure> {
+    if roles.probe && !roles.ingest {
+        process::step_back(settings.probe_nice);
+        return process::agent_runtime();
+    }
+    process::runtime()
+}
+
+#[cfg(not(feature = "probe"))]
+fn runtime(_: Roles, _: &Settings) -> Result<tokio::runtime::Runtime, Failure> {
+    process::runtime()
+}
+
 /// Runs the roles until a signal comes or a part fails.
 pub(super) fn run(roles: Roles, settings: &Settings) -> Outcome {
     process::install_tls();
-    #[cfg(feature = "probe")]
-    if roles.probe && !roles.ingest {
-        process::step_back(settings.probe_nice);
-    }
-    let runtime = process::runtime()?;
+    let runtime = runtime(roles, settings)?;
     let outcome = runtime.block_on(async {
         let telling = process::start_telling(settings)?;
         let stop = CancellationToken::new();

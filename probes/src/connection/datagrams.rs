@@ -9,7 +9,7 @@ use icecore_probe_events::Piece;
 
 use super::table::{Sink, direction, info};
 use crate::clock::WallClock;
-use crate::pipeline::ConnectionInfo;
+use crate::pipeline::{ConnectionInfo, Memo};
 use crate::protocol::dns::{Asked, Message, Passed, Questions};
 use crate::protocol::{Counts, Direction, Failure, Limits, Role};
 
@@ -76,7 +76,7 @@ impl Datagrams {
         if asker.remote.port() == 0 {
             asker.remote = by.remote;
         }
-        sink(&asker, exchange);
+        sink(&asker, &mut Memo::default(), exchange);
     }
 
     /// Tells questions that have waited for too long; `now` is wall time.
@@ -101,5 +101,5 @@ impl Datagrams {
 
 fn tell(asked: Asked<ConnectionInfo>, time: u64, failure: Failure, sink: Sink<'_>) {
     let (exchange, by) = asked.unanswered(time, failure);
-    sink(&by, exchange);
+    sink(&by, &mut Memo::default(), exchange);
 }

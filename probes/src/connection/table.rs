@@ -4,10 +4,10 @@
 //! table never holds more than its bound; what leaves it was closed first, so that no exchange
 //! stays open.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use icecore_probe_events::{
     End, FLAG_DATAGRAM, FLAG_FROM_START, FLAG_IPV6, FLAG_LOOKING, FLAG_PLAIN, FLAG_RESET, FLAG_TLS,
     INBOUND, Owner, PLAIN, Piece,
@@ -18,7 +18,7 @@ use super::numbers::{place_of, sequences};
 use super::stream::{Place, Stream};
 use crate::budget::{Holder, Memory};
 use crate::clock::WallClock;
-use crate::pipeline::ConnectionInfo;
+use crate::pipeline::{ConnectionInfo, Memo};
 use crate::protocol::{
     Begun, Closing, Counts, Direction, Exchange, Followed, Following, Limits, Role, Segment,
 };
@@ -72,6 +72,8 @@ const WEIGHED_EVERY_BYTES: usize = 4 << 10;
 struct Tracked {
     generation: u64,
     info: ConnectionInfo,
+    /// Of those who take its exchanges.
+    memo: Memo,
     following: Following,
     streams: [Stream; 2],
     last_seen: u64,
@@ -101,8 +103,8 @@ pub(crate) struct Newest<'a> {
     pub(crate) place: Option<u64>,
 }
 
-/// Where exchanges go, with the connection on which they were seen.
-pub(crate) type Sink<'a> = &'a mut dyn FnMut(&ConnectionInfo, Exchange);
+/// Where exchanges go, with the connection on which they were seen and what is remembered of it there.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(&ConnectionInfo, &mut Memo, Exchange);
 
 /// All connections.
 #[derive(Debug)]
@@ -225,7 +227,8 @@ impl Table {
         let segment = Segment { direction, time, captured: payload, omitted, gap_before: false };
         let followed = tracked.following.feed(&segment, &mut self.exchanges);
         self.counts.add(tracked.following.take_counts());
-        self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
+        let Tracked { info, memo, .. } = tracked;
+        self.exchanges.drain(..).for_each(|exchange| sink(info, memo, exchange));
         let verdict = tracked.verdict(followed, piece.flags & FLAG_LOOKING != 0);
         tracked.weigh(payload.len(), &self.config.memory);
         if self.config.memory.connections_are_full() {
@@ -329,13 +332,14 @@ impl Table {
     fn close(&mut self, connection: u64, time: u64, closing: Closing, sink: Sink<'_>) {
         let Some(mut tracked) = self.tracked.remove(&connection) else { return };
         self.config.memory.change(Holder::Connections, tracked.held_bytes, 0);
-        if tracked.handshake.is_some_and(|handshake| handshake.tls().version.is_some()) {
+        if tracked.handshake.as_ref().is_some_and(|handshake| handshake.tls().version.is_some()) {
             self.figures.tls_read += u64::from(tracked.inside_seen);
             self.figures.tls_unread += u64::from(!tracked.inside_seen);
         }
         tracked.following.close(time, closing, &mut self.exchanges);
         self.counts.add(tracked.following.take_counts());
-        self.exchanges.drain(..).for_each(|exchange| sink(&tracked.info, exchange));
+        let Tracked { info, memo, .. } = &mut tracked;
+        self.exchanges.drain(..).for_each(|exchange| sink(info, memo, exchange));
     }
 }
 
@@ -346,6 +350,7 @@ impl Tracked {
         Self {
             generation: piece.generation,
             info: info(piece, clock),
+            memo: Memo::default(),
             following: Following::new(limits, from_start),
             streams: [stream; 2],
             last_seen: piece.time,
@@ -402,7 +407,8 @@ impl Tracked {
         self.unweighed_bytes = self.unweighed_bytes.saturating_add(bytes);
         let much = self.unweighed >= WEIGHED_EVERY || self.unweighed_bytes >= WEIGHED_EVERY_BYTES;
         if self.held_bytes == 0 || much || self.ignored {
-            let held_bytes = size_of::<Self>() + self.following.held_bytes();
+            let remembered = self.memo.held_bytes();
+            let held_bytes = size_of::<Self>() + self.following.held_bytes() + remembered;
             memory.change(Holder::Connections, self.held_bytes, held_bytes);
             (self.held_bytes, self.unweighed, self.unweighed_bytes) = (held_bytes, 0, 0);
         }
@@ -433,6 +439,7 @@ impl Tracked {
     fn note_owner(&mut self, owner: &Owner) -> bool {
         let same = self.info.pid == owner.pid && self.info.process_started == owner.started;
         if !same {
+            self.memo = Memo::default();
             self.info.pid = owner.pid;
             self.info.process_started = owner.started;
             self.info.comm = comm(owner);

@@ -3,6 +3,7 @@
 //! Invariant: a body is a message of the request that its signal names.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes};
 use opentelemetry_proto::tonic::collector::logs::v1::{
@@ -15,24 +16,25 @@ use opentelemetry_proto::tonic::collector::profiles::v1development::{
     ExportProfilesServiceRequest, ExportProfilesServiceResponse,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tracing::warn;
 
 use super::metrics::Outcome;
+use super::outbox::Parcel;
+use super::packed::Packed;
 use crate::histogram::scope;
 
 /// One request.
 #[derive(Debug)]
 pub(super) struct Export {
     pub(super) signal: Signal,
-    pub(super) body: Bytes,
+    pub(super) body: Vec<u8>,
 }
 
 /// Whom it is for.
@@ -44,45 +46,34 @@ pub(super) enum Signal {
     Profiles,
 }
 
-/// `ExportTraceServiceRequest` of spans that were encoded one by one: on the wire a field of bytes and
-/// one of a message are the same.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Traces {
-    #[prost(message, repeated, tag = "1")]
-    resource_spans: Vec<OfResource>,
-}
-
-/// `ResourceSpans`
-#[derive(Clone, PartialEq, Message)]
-struct OfResource {
-    #[prost(message, optional, tag = "1")]
-    resource: Option<Resource>,
-    #[prost(message, repeated, tag = "2")]
-    scope_spans: Vec<OfScope>,
-}
-
-/// `ScopeSpans`
-#[derive(Clone, PartialEq, Message)]
-struct OfScope {
-    #[prost(message, optional, tag = "1")]
-    scope: Option<InstrumentationScope>,
-    #[prost(bytes = "vec", repeated, tag = "2")]
-    spans: Vec<Vec<u8>>,
-}
-
-impl Traces {
-    pub(super) fn of(groups: impl Iterator<Item = (Resource, Vec<Vec<u8>>)>) -> Self {
-        let one = |(resource, spans)| OfResource {
-            resource: Some(resource),
-            scope_spans: vec![OfScope { scope: Some(scope()), spans }],
-        };
-        Self { resource_spans: groups.map(one).collect() }
-    }
-}
+/// Numbers of fields: of the only one in `ExportTraceServiceRequest`, of the first two in `ResourceSpans`, and of the first
+/// in `ScopeSpans`, behind which its spans come as their parcels have them.
+const RESOURCE_SPANS: u32 = 1;
+const RESOURCE: u32 = 1;
+const SCOPE_SPANS: u32 = 2;
+const SCOPE: u32 = 1;
 
 impl Export {
-    pub(super) fn traces(request: &Traces) -> Self {
-        Self::of(Signal::Traces, request)
+    /// Spans by what they are of: `ExportTraceServiceRequest`, written around what is written already, into memory that
+    /// was used before.
+    pub(super) fn traces(groups: &[(Arc<Resource>, Vec<Parcel>)], mut body: Vec<u8>) -> Self {
+        let scope = scope().encode_to_vec();
+        body.clear();
+        for (resource, parcels) in groups {
+            let resource = resource.encode_to_vec();
+            let spans = parcels.iter().map(|parcel| parcel.wire.len()).sum::<usize>();
+            let of_scope = field_bytes(scope.len()) + spans;
+            let of_resource = field_bytes(resource.len()) + field_bytes(of_scope);
+            body.reserve(field_bytes(of_resource));
+            put_head(&mut body, RESOURCE_SPANS, of_resource);
+            put_head(&mut body, RESOURCE, resource.len());
+            body.extend_from_slice(&resource);
+            put_head(&mut body, SCOPE_SPANS, of_scope);
+            put_head(&mut body, SCOPE, scope.len());
+            body.extend_from_slice(&scope);
+            parcels.iter().for_each(|parcel| body.extend_from_slice(&parcel.wire));
+        }
+        Self { signal: Signal::Traces, body }
     }
 
     pub(super) fn logs(request: &ExportLogsServiceRequest) -> Self {
@@ -98,7 +89,7 @@ impl Export {
     }
 
     fn of(signal: Signal, request: &impl Message) -> Self {
-        Self { signal, body: request.encode_to_vec().into() }
+        Self { signal, body: request.encode_to_vec() }
     }
 
     /// What it takes, before compression.
@@ -119,7 +110,7 @@ impl Signal {
     /// Makes the call; how many items of it were rejected.
     pub(super) async fn ask(
         self,
-        client: &mut Grpc<Channel>,
+        client: &mut Grpc<Packed>,
         request: Request<Bytes>,
     ) -> Result<u64, Status> {
         let partial = match self {
@@ -153,8 +144,19 @@ impl Signal {
     }
 }
 
+/// Of a field that holds a message, whose number is below 16.
+fn put_head(body: &mut Vec<u8>, number: u32, inside: usize) {
+    encode_key(number, WireType::LengthDelimited, body);
+    encode_varint(inside as u64, body);
+}
+
+/// What such a field takes.
+fn field_bytes(inside: usize) -> usize {
+    1 + encoded_len_varint(inside as u64) + inside
+}
+
 async fn unary<T: Message + Default + 'static>(
-    client: &mut Grpc<Channel>,
+    client: &mut Grpc<Packed>,
     request: Request<Bytes>,
     path: &'static str,
 ) -> Result<T, Status> {

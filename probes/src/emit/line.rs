@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::client::Grpc;
-use tonic::codec::CompressionEncoding;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Uri};
 use tonic::{Request, Status};
@@ -20,6 +20,7 @@ use crate::budget::Meter;
 
 use super::export::Export;
 use super::metrics::{EmitMetrics, Outcome};
+use super::packed::{Packed, Packer};
 use super::verdict::{Verdict, verdict};
 use super::{EmitConfig, EmitError, OwnSockets};
 
@@ -32,6 +33,7 @@ pub(super) struct Line {
     headers: MetadataMap,
     /// Until the receiver says that it cannot read it.
     pub(super) compress: bool,
+    packer: Packer,
 }
 
 impl Line {
@@ -45,7 +47,8 @@ impl Line {
         let channel = channel(&config, own, meter)?;
         let headers = headers(&config)?;
         let compress = config.compress;
-        Ok(Self { config: Arc::new(config), metrics, channel, headers, compress })
+        let (config, packer) = (Arc::new(config), Packer::default());
+        Ok(Self { config, metrics, channel, headers, compress, packer })
     }
 
     /// Sends until the fate of the export is known. Returns how many items of it were rejected.
@@ -57,8 +60,13 @@ impl Line {
     ) -> (Outcome, u64) {
         let give_up = Instant::now() + self.config.retry_for;
         let mut wait = self.config.retry_first;
+        let mut packed = None;
         loop {
-            let status = match self.attempt(export, deadline).await {
+            if self.compress && packed.is_none() {
+                packed = self.packer.pack(&export.body).inspect_err(not_packed).ok();
+            }
+            let packed = packed.as_ref().filter(|_| self.compress);
+            let status = match self.attempt(export, packed, deadline).await {
                 Ok(rejected) => return (Outcome::Sent, rejected),
                 Err(status) => status,
             };
@@ -96,24 +104,38 @@ impl Line {
         }
     }
 
-    async fn attempt(&self, export: &Export, deadline: Option<Instant>) -> Result<u64, Status> {
+    /// `packed`: the export compressed, where it is to be.
+    async fn attempt(
+        &self,
+        export: &Export,
+        packed: Option<&Bytes>,
+        deadline: Option<Instant>,
+    ) -> Result<u64, Status> {
         let limit = Instant::now() + self.config.request_timeout;
         let limit = deadline.map_or(limit, |deadline| deadline.min(limit));
-        let answer = timeout_at(limit, self.call(export)).await;
+        let answer = timeout_at(limit, self.call(export, packed)).await;
         answer.unwrap_or_else(|_elapsed| Err(Status::deadline_exceeded("no answer in time")))
     }
 
-    async fn call(&self, export: &Export) -> Result<u64, Status> {
-        let mut client = Grpc::new(self.channel.clone());
-        if self.compress {
-            client = client.send_compressed(CompressionEncoding::Zstd);
-        }
+    async fn call(&self, export: &Export, packed: Option<&Bytes>) -> Result<u64, Status> {
+        let channel = self.channel.clone();
+        let (way, body) = match packed {
+            Some(message) => (Packed::of(channel, message.clone()), Bytes::new()),
+            None => (Packed::plain(channel), Bytes::copy_from_slice(&export.body)),
+        };
+        let mut client = Grpc::new(way);
         let ready = client.ready().await;
         ready.map_err(|error| Status::from_error(Box::new(error)))?;
-        let mut request = Request::new(export.body.clone());
+        let mut request = Request::new(body);
         *request.metadata_mut() = self.headers.clone();
         export.signal.ask(&mut client, request).await
     }
+}
+
+/// It is sent as it is.
+fn not_packed(error: &std::io::Error) {
+    let error: &dyn std::error::Error = error;
+    warn!(error, "an export could not be compressed");
 }
 
 /// Between half of `wait` and all of it, so that nodes do not come back in step.

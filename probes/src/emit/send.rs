@@ -17,16 +17,17 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::export::{Export, Traces};
+use super::export::Export;
 use super::line::Line;
 use super::metrics::Outcome;
+use super::outbox::Parcel;
 use super::profiles::ProfileTask;
 use super::{EmitConfig, Item};
 use crate::histogram::scope;
 
 /// How often it is looked at what came for a batch under way: being woken for each item costs more than
-/// the item.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// the item. A batch that is full by then leaves at once, and so does what comes behind it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The sending task, not yet running.
 #[derive(Debug)]
@@ -35,32 +36,59 @@ pub struct EmitTask {
     waiting: Waiting,
     held_bytes: Arc<AtomicUsize>,
     profiles: Option<ProfileTask>,
+    /// What the last request was written into.
+    body: Vec<u8>,
 }
 
 /// What waits to be sent.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) spans: mpsc::Receiver<Item>,
-    pub(super) collections: mpsc::Receiver<Item>,
+    spans: mpsc::Receiver<Item>,
+    collections: mpsc::Receiver<Item>,
+    /// Spans and log records in the queue.
+    held_items: Arc<AtomicUsize>,
+    /// What found no room in the last batch.
+    left: Option<Item>,
 }
 
 impl Waiting {
+    pub(super) fn new(
+        spans: mpsc::Receiver<Item>,
+        collections: mpsc::Receiver<Item>,
+        held_items: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { spans, collections, held_items, left: None }
+    }
+
     /// The next item, collections first; none when nobody can add to either any more.
     async fn recv(&mut self) -> Option<Item> {
-        tokio::select! {
+        if let Some(item) = self.left.take() {
+            return Some(item);
+        }
+        let item = tokio::select! {
             biased;
             Some(item) = self.collections.recv() => Some(item),
             item = self.spans.recv() => item,
-        }
+        };
+        item.inspect(|item| self.taken(item))
     }
 
     fn try_recv(&mut self) -> Option<Item> {
-        self.collections.try_recv().or_else(|_| self.spans.try_recv()).ok()
+        if let Some(item) = self.left.take() {
+            return Some(item);
+        }
+        let item = self.collections.try_recv().or_else(|_| self.spans.try_recv()).ok();
+        item.inspect(|item| self.taken(item))
+    }
+
+    /// It is not in the queue any more.
+    fn taken(&self, item: &Item) {
+        self.held_items.fetch_sub(item.items(), Ordering::Relaxed);
     }
 
     /// Nobody can add to it any more, and nothing is left.
     fn is_closed(&self) -> bool {
-        self.spans.is_closed() && self.spans.is_empty()
+        self.spans.is_closed() && self.spans.is_empty() && self.left.is_none()
     }
 
     fn close(&mut self) {
@@ -72,7 +100,8 @@ impl Waiting {
 /// What goes in one request each.
 #[derive(Debug, Default)]
 struct Batch {
-    spans: Vec<(Arc<Resource>, Vec<u8>)>,
+    spans: Vec<Parcel>,
+    spans_count: usize,
     logs: Vec<(Arc<Resource>, LogRecord)>,
     metrics: Vec<ResourceMetrics>,
     metrics_items: u64,
@@ -82,9 +111,10 @@ struct Batch {
 impl Batch {
     fn push(&mut self, item: Item) {
         match item {
-            Item::Span { resource, span } => {
-                self.bytes += span.len();
-                self.spans.push((resource, span));
+            Item::Spans(parcel) => {
+                self.bytes += parcel.bytes;
+                self.spans_count += parcel.spans;
+                self.spans.push(parcel);
             }
             Item::Log { resource, record, bytes } => {
                 self.logs.push((resource, *record));
@@ -99,8 +129,28 @@ impl Batch {
     }
 
     fn full(&self, config: &EmitConfig) -> bool {
-        self.spans.len() + self.logs.len() >= config.batch_spans_max
-            || self.bytes >= config.batch_bytes_max
+        self.items() >= config.batch_spans_max || self.bytes >= config.batch_bytes_max
+    }
+
+    /// Spans and log records.
+    fn items(&self) -> usize {
+        self.spans_count + self.logs.len()
+    }
+
+    /// It may have this one as well. What comes alone is taken however much it is.
+    fn has_room_for(&self, item: &Item, config: &EmitConfig) -> bool {
+        self.items() == 0 || self.items() + item.items() <= config.batch_spans_max
+    }
+}
+
+impl Item {
+    /// Spans and log records in it.
+    fn items(&self) -> usize {
+        match self {
+            Self::Spans(parcel) => parcel.spans,
+            Self::Log { .. } => 1,
+            Self::Metrics { .. } => 0,
+        }
     }
 }
 
@@ -111,7 +161,7 @@ impl EmitTask {
         held_bytes: Arc<AtomicUsize>,
         profiles: ProfileTask,
     ) -> Self {
-        Self { line, waiting, held_bytes, profiles: Some(profiles) }
+        Self { line, waiting, held_bytes, profiles: Some(profiles), body: Vec::new() }
     }
 
     /// Sends until `stop`, then drains. Cancel `stop` after [`crate::pipeline::Pipeline::finish`].
@@ -149,8 +199,8 @@ impl EmitTask {
         let leaves = Instant::now() + self.line.config.batch_after;
         loop {
             let now = Instant::now();
-            self.fill(&mut batch);
-            if batch.full(&self.line.config) || now >= leaves || self.waiting.is_closed() {
+            let full = self.fill(&mut batch);
+            if full || now >= leaves || self.waiting.is_closed() {
                 return Some(batch);
             }
             tokio::select! {
@@ -161,12 +211,17 @@ impl EmitTask {
         }
     }
 
-    /// Takes what waits, up to a full batch.
-    fn fill(&mut self, batch: &mut Batch) {
+    /// Takes what waits, up to a full batch; true where it is one.
+    fn fill(&mut self, batch: &mut Batch) -> bool {
         while !batch.full(&self.line.config) {
-            let Some(item) = self.waiting.try_recv() else { return };
+            let Some(item) = self.waiting.try_recv() else { return false };
+            if !batch.has_room_for(&item, &self.line.config) {
+                self.waiting.left = Some(item);
+                return true;
+            }
             batch.push(item);
         }
+        true
     }
 
     /// A batch of what is in the queue, without waiting.
@@ -178,11 +233,14 @@ impl EmitTask {
     }
 
     async fn deliver(&mut self, batch: Batch, stop: &CancellationToken, deadline: Option<Instant>) {
-        let Batch { spans, logs, metrics, metrics_items, bytes } = batch;
+        let Batch { spans, spans_count, logs, metrics, metrics_items, bytes } = batch;
         if !spans.is_empty() {
-            let count = spans.len() as u64;
-            let export = Export::traces(&Traces::of(grouped(spans)));
+            let count = spans_count as u64;
+            let groups = grouped(spans, |parcel| (Arc::clone(&parcel.resource), parcel));
+            let export = Export::traces(&groups, std::mem::take(&mut self.body));
+            drop(groups);
             let (outcome, rejected) = self.line.send(&export, stop, deadline).await;
+            self.body = export.body;
             let rejected = rejected.min(count);
             self.line.metrics.spans(outcome, count - rejected);
             self.line.metrics.spans(Outcome::Refused, rejected);
@@ -209,14 +267,17 @@ impl EmitTask {
 }
 
 /// Items by what they are of.
-fn grouped<T>(items: Vec<(Arc<Resource>, T)>) -> impl Iterator<Item = (Resource, Vec<T>)> {
+fn grouped<I, T>(
+    items: Vec<I>,
+    split: impl Fn(I) -> (Arc<Resource>, T),
+) -> Vec<(Arc<Resource>, Vec<T>)> {
     // The resources are held while their addresses stand for them.
     let mut groups: HashMap<*const Resource, (Arc<Resource>, Vec<T>)> = HashMap::new();
-    for (resource, item) in items {
+    for (resource, item) in items.into_iter().map(split) {
         let group = groups.entry(Arc::as_ptr(&resource)).or_insert_with(|| (resource, Vec::new()));
         group.1.push(item);
     }
-    groups.into_values().map(|(resource, items)| (Resource::clone(&resource), items))
+    groups.into_values().collect()
 }
 
 /// In requests of no more than so many bytes, but for a resource that has more alone. A collection
@@ -239,8 +300,8 @@ fn requests(metrics: Vec<ResourceMetrics>, bytes_max: usize) -> Vec<ExportMetric
 }
 
 fn records(logs: Vec<(Arc<Resource>, LogRecord)>) -> ExportLogsServiceRequest {
-    let one = |(resource, log_records)| ResourceLogs {
-        resource: Some(resource),
+    let one = |(resource, log_records): (Arc<Resource>, _)| ResourceLogs {
+        resource: Some(Resource::clone(&resource)),
         scope_logs: vec![ScopeLogs {
             scope: Some(scope()),
             log_records,
@@ -248,7 +309,8 @@ fn records(logs: Vec<(Arc<Resource>, LogRecord)>) -> ExportLogsServiceRequest {
         }],
         schema_url: String::new(),
     };
-    ExportLogsServiceRequest { resource_logs: grouped(logs).map(one).collect() }
+    let groups = grouped(logs, |log| log).into_iter();
+    ExportLogsServiceRequest { resource_logs: groups.map(one).collect() }
 }
 
 #[cfg(test)]

@@ -112,7 +112,9 @@ impl Running {
         let resources = [Arc::new(Resource::default()), Arc::default()];
         for at in from..to {
             let span = Span { name: at.to_string(), ..Span::default() };
-            self.emitter.span(&resources[at % 2], span.encode_to_vec());
+            let mut outbox = Outbox::default();
+            outbox.add(&self.emitter, &resources[at % 2], &span.encode_to_vec());
+            outbox.hand_over(&self.emitter);
         }
     }
 

@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::loss::Losses;
-use crate::metrics::label_names;
+use crate::metrics::{label_names, of_each};
 use crate::protocol::{Counts, Role};
 use crate::redact::{Kind, Taken};
 
@@ -45,7 +45,7 @@ struct ReasonLabel {
 }
 
 /// Why an exchange has no span.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LeftOut {
     /// A rule says that such exchanges are not traced.
     Rule,
@@ -53,6 +53,10 @@ pub(super) enum LeftOut {
     Sampled,
     /// Its trace is not of the share that the budget allows.
     Budget,
+}
+
+impl LeftOut {
+    const ALL: [Self; 3] = [Self::Rule, Self::Sampled, Self::Budget];
 }
 
 label_names!(LeftOut { Rule => "rule", Sampled => "sampled", Budget => "budget" });
@@ -74,38 +78,48 @@ label_names!(Kind {
 
 #[derive(Debug)]
 pub(super) struct PipelineMetrics {
-    exchanges: Family<RoleLabel, Counter>,
+    /// Of servers and clients.
+    exchanges: [Counter; 2],
     overflowed: Counter,
     bytes: Family<OutcomeLabel, Counter>,
     responses_without_request: Counter,
     requests_shed: Counter,
     resyncs: Counter,
     revoked: Counter,
-    left_out: Family<ReasonLabel, Counter>,
+    /// By reason.
+    left_out: [Counter; LeftOut::ALL.len()],
     bodies_left_out: Counter,
     redacted: Family<KindLabel, Counter>,
 }
 
 impl PipelineMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
+        let exchanges = Family::default();
+        let roles = [RoleValue::Server, RoleValue::Client].map(|role| RoleLabel { role });
+        let left_out = Family::default();
         let metrics = Self {
-            exchanges: Family::default(),
+            exchanges: of_each(&exchanges, roles),
             overflowed: Counter::default(),
             bytes: Family::default(),
             responses_without_request: Counter::default(),
             requests_shed: Counter::default(),
             resyncs: Counter::default(),
             revoked: Counter::default(),
-            left_out: Family::default(),
+            left_out: of_each(&left_out, LeftOut::ALL.map(|reason| ReasonLabel { reason })),
             bodies_left_out: Counter::default(),
             redacted: Family::default(),
         };
         metrics.register_rules(registry);
-        let Self { exchanges, overflowed, bytes, responses_without_request, .. } = &metrics;
+        registry.register(
+            "icecore_probes_spans_left_out",
+            "Requests that have no span, and why; their durations are counted",
+            left_out,
+        );
+        let Self { overflowed, bytes, responses_without_request, .. } = &metrics;
         registry.register(
             "icecore_probes_exchanges",
             "Requests that were understood, by the role of the process",
-            exchanges.clone(),
+            exchanges,
         );
         registry.register(
             "icecore_probes_histogram_overflows",
@@ -142,11 +156,6 @@ impl PipelineMetrics {
 
     fn register_rules(&self, registry: &mut Registry) {
         registry.register(
-            "icecore_probes_spans_left_out",
-            "Requests that have no span, and why; their durations are counted",
-            self.left_out.clone(),
-        );
-        registry.register(
             "icecore_probes_bodies_left_out",
             "Bodies that a rule wants told and that the budget has left out",
             self.bodies_left_out.clone(),
@@ -159,7 +168,9 @@ impl PipelineMetrics {
     }
 
     pub(super) fn left_out(&self, reason: LeftOut) {
-        self.left_out.get_or_create(&ReasonLabel { reason }).inc();
+        if let Some(counter) = self.left_out.get(reason as usize) {
+            counter.inc();
+        }
     }
 
     pub(super) fn bodies_left_out(&self, count: usize) {
@@ -168,10 +179,8 @@ impl PipelineMetrics {
 
     /// What of these figures is loss.
     pub(super) fn losses(&self, losses: &mut Losses) {
-        for (name, reason) in
-            [("rule", LeftOut::Rule), ("sampled", LeftOut::Sampled), ("budget", LeftOut::Budget)]
-        {
-            losses.add("spans", name, &self.left_out.get_or_create(&ReasonLabel { reason }));
+        for (name, counter) in ["rule", "sampled", "budget"].into_iter().zip(&self.left_out) {
+            losses.add("spans", name, counter);
         }
         let unparsed = OutcomeLabel { outcome: Fate::Unparsed };
         losses.add("bytes", "unparsed", &self.bytes.get_or_create(&unparsed));
@@ -188,11 +197,11 @@ impl PipelineMetrics {
     }
 
     pub(super) fn exchange(&self, role: Role, overflowed: bool) {
-        let role = match role {
-            Role::Server => RoleValue::Server,
-            Role::Client => RoleValue::Client,
+        let [of_servers, of_clients] = &self.exchanges;
+        match role {
+            Role::Server => of_servers.inc(),
+            Role::Client => of_clients.inc(),
         };
-        self.exchanges.get_or_create(&RoleLabel { role }).inc();
         self.overflowed.inc_by(u64::from(overflowed));
     }
 

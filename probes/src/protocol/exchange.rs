@@ -269,6 +269,17 @@ impl Exchange {
         matches!(&self.said, Said::Messaging(call) if call.pushed)
     }
 
+    /// What it takes in memory, if it is one of HTTP.
+    pub(crate) fn http_bytes(&self) -> usize {
+        let Said::Http(call) = &self.said else { return size_of::<Self>() };
+        let headers = call.request_headers.iter().chain(&call.response_headers);
+        let headers = headers
+            .map(|(name, value)| size_of::<(String, String)>() + name.len() + value.len())
+            .sum::<usize>();
+        let bodies = self.request_captured.capacity() + self.response_captured.capacity();
+        size_of::<Self>() + call.method.len() + call.target.len() + headers + bodies
+    }
+
     /// What was asked for, of what has a target.
     pub(crate) fn target(&self) -> Option<&str> {
         match &self.said {

@@ -30,6 +30,11 @@ impl Share {
         Some(Self { threshold })
     }
 
+    /// Nothing is left out.
+    pub(crate) fn is_all(self) -> bool {
+        self.threshold == 0
+    }
+
     /// Spans of this trace are kept.
     pub(crate) fn keeps(self, trace_id: [u8; 16]) -> bool {
         let [.., a, b, c, d, e, f, g, h] = trace_id;

@@ -30,11 +30,6 @@ impl Attribute {
         Self { key: key.into(), value }
     }
 
-    /// It has this name.
-    pub(crate) fn is(&self, key: &str) -> bool {
-        self.key == key
-    }
-
     /// What its texts take beside it.
     pub(super) fn text_bytes(&self) -> usize {
         let key = if let Cow::Owned(key) = &self.key { key.capacity() } else { 0 };

@@ -38,18 +38,19 @@ impl Facts {
         redaction: &Redaction,
         taken: &mut Taken,
     ) -> Self {
-        let mut facts = Self::with_secrets(connection, exchange);
+        let facts = Self::with_secrets(connection, exchange);
         let long = exchange.target().is_some_and(|target| redact::is_cut(target, VALUE_BYTES_MAX));
-        let mut change = |key: &str, text: &str| {
-            let cut = is_cut(text) || long && key.starts_with("url.");
-            redacted(key, text, cut, redaction, taken)
-        };
-        let all = facts.shared.iter_mut().chain(&mut facts.own);
-        all.for_each(|attribute| attribute.change_texts(&mut change));
-        if let Some(name) = change("", &facts.name) {
-            facts.name = name;
+        facts.clean(&mut Cleaner { long, redaction, taken })
+    }
+
+    /// The same without secrets.
+    pub(super) fn clean(mut self, cleaner: &mut Cleaner<'_>) -> Self {
+        let all = self.shared.iter_mut().chain(&mut self.own);
+        all.for_each(|attribute| cleaner.clean(attribute));
+        if let Cow::Owned(name) = cleaner.text("", &self.name) {
+            self.name = name;
         }
-        facts
+        self
     }
 
     /// What they take in memory.
@@ -61,7 +62,7 @@ impl Facts {
 
     fn with_secrets(connection: &ConnectionInfo, exchange: &Exchange) -> Self {
         match &exchange.said {
-            Said::Http(call) => http::facts(connection, exchange, call),
+            Said::Http(call) => http::Asked::of(connection, exchange, call).facts(),
             Said::Database(call) => database::facts(connection, exchange, call),
             Said::Rpc(call) => rpc::facts(connection, exchange, call),
             Said::Dns(call) => dns::facts(connection, exchange, call),
@@ -76,24 +77,34 @@ fn is_cut(text: &str) -> bool {
     redact::says_it_was_cut(text) || redact::is_cut(text, VALUE_BYTES_MAX)
 }
 
-/// A text without secrets, if it has any.
-fn redacted(
-    key: &str,
-    text: &str,
-    cut: bool,
-    redaction: &Redaction,
-    taken: &mut Taken,
-) -> Option<String> {
-    let headers = ["http.request.header.", "http.response.header."];
-    let header = headers.iter().find_map(|prefix| key.strip_prefix(prefix));
-    let clean = match header {
-        Some(name) => redaction.header(name, text, cut, taken),
-        None if key == "url.query" => redaction.query(text, cut, taken),
-        None => redaction.text(text, cut, taken),
-    };
-    match clean {
-        Cow::Owned(clean) => Some(clean),
-        Cow::Borrowed(_) => None,
+/// Takes secrets out of attributes, and counts them.
+pub(super) struct Cleaner<'a> {
+    /// The target of the request was cut, and so may be what is told of it.
+    pub(super) long: bool,
+    pub(super) redaction: &'a Redaction,
+    pub(super) taken: &'a mut Taken,
+}
+
+impl Cleaner<'_> {
+    /// The text of an attribute of this name without secrets.
+    pub(super) fn text<'a>(&mut self, key: &str, text: &'a str) -> Cow<'a, str> {
+        let Self { long, redaction, taken } = self;
+        let cut = is_cut(text) || *long && key.starts_with("url.");
+        let headers = ["http.request.header.", "http.response.header."];
+        let header = headers.iter().find_map(|prefix| key.strip_prefix(prefix));
+        match header {
+            Some(name) => redaction.header(name, text, cut, taken),
+            None if key == "url.query" => redaction.query(text, cut, taken),
+            None => redaction.text(text, cut, taken),
+        }
+    }
+
+    /// Leaves no secrets in an attribute.
+    pub(super) fn clean(&mut self, attribute: &mut Attribute) {
+        attribute.change_texts(&mut |key, text| match self.text(key, text) {
+            Cow::Owned(clean) => Some(clean),
+            Cow::Borrowed(_) => None,
+        });
     }
 }
 

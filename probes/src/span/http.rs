@@ -4,62 +4,147 @@
 
 use std::net::SocketAddr;
 
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+
 use super::attribute::Attribute;
-use super::facts::{Facts, error_type_of, peer};
+use super::facts::{Cleaner, Facts};
+use super::wire::WireSpan;
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
-use crate::protocol::{BodySize, Exchange, HttpCall, Role};
+use crate::protocol::{BodySize, Exchange, Failure, HttpCall, Role};
 
 /// Methods of RFC 9110 and PATCH (RFC 5789): the set of the conventions.
 const METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// Attributes that go with the duration, at most, and those of a span besides, as long as no headers are asked for.
+/// Attributes that go with the duration, at most.
 const SHARED_MAX: usize = 8;
-const OWN_USUALLY: usize = 16;
+/// A longer name of a host is none.
+const AUTHORITY_BYTES_MAX: usize = 255;
 
-/// The facts of an HTTP exchange.
-pub(super) fn facts(connection: &ConnectionInfo, exchange: &Exchange, call: &HttpCall) -> Facts {
-    let known = METHODS.iter().find(|method| **method == call.method);
+/// What is asked and answered, as far as it goes with the duration: requests of which it is the same are alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Asked<'a> {
+    role: Role,
+    /// The server's end of the connection.
+    end: SocketAddr,
+    /// None: of no set that is known.
+    method: Option<&'static str>,
+    authority: Option<&'a str>,
+    scheme: &'static str,
+    version: &'static str,
+    status: Option<u16>,
+    failure: Option<Failure>,
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn of(
+        connection: &ConnectionInfo,
+        exchange: &'a Exchange,
+        call: &'a HttpCall,
+    ) -> Self {
+        let target = Target::of(&call.method, &call.target);
+        let authority = target.authority.or_else(|| exchange.request_header("host"));
+        let sane = |one: &&str| !one.is_empty() && one.len() <= AUTHORITY_BYTES_MAX;
+        Self {
+            role: exchange.role,
+            end: connection.server(exchange.role),
+            method: known(&call.method),
+            authority: authority.filter(sane),
+            scheme: if connection.tls.is_some() { "https" } else { call.scheme.unwrap_or("http") },
+            version: call.version,
+            status: call.status,
+            failure: exchange.failure,
+        }
+    }
+
+    /// The same, of this authority.
+    pub(super) fn with_authority(self, authority: Option<&str>) -> Asked<'_> {
+        let Self { role, end, method, authority: _, scheme, version, status, failure } = self;
+        Asked { role, end, method, authority, scheme, version, status, failure }
+    }
+
+    /// The same without its authority, and that.
+    pub(super) fn split(self) -> (Asked<'static>, Option<&'a str>) {
+        let Self { role, end, method, authority, scheme, version, status, failure } = self;
+        (Asked { role, end, method, authority: None, scheme, version, status, failure }, authority)
+    }
+
+    pub(super) fn kind(&self) -> SpanKind {
+        match self.role {
+            Role::Server => SpanKind::Server,
+            Role::Client => SpanKind::Client,
+        }
+    }
+
+    /// What span and sample both carry, and nothing else of the span.
+    pub(super) fn facts(&self) -> Facts {
+        let Self { method, scheme, version, status, .. } = *self;
+        let (server_address, server_port) = server(self.authority, self.end);
+        let error_type = self.error_type();
+        let failed = error_type.is_some();
+        let mut shared = Vec::with_capacity(SHARED_MAX);
+        shared.extend([
+            Attribute::text("http.request.method", method.unwrap_or("_OTHER")),
+            Attribute::text("url.scheme", scheme),
+            Attribute::text("network.protocol.name", "http"),
+            Attribute::text("network.protocol.version", version),
+            Attribute::text("server.address", server_address),
+            Attribute::integer("server.port", i64::from(server_port)),
+        ]);
+        let status = status.map(i64::from);
+        shared.extend(status.map(|status| Attribute::integer("http.response.status_code", status)));
+        shared.extend(error_type.map(|error| Attribute::text("error.type", error)));
+        let instrument = match self.role {
+            Role::Server => Instrument::HttpServer,
+            Role::Client => Instrument::HttpClient,
+        };
+        // No route is known, and a path would be too many names.
+        let name = method.unwrap_or("HTTP").to_owned();
+        let content = ["http.request.body.content", "http.response.body.content"];
+        Facts { name, instrument, shared, own: Vec::new(), failed, content }
+    }
+
+    fn error_type(&self) -> Option<String> {
+        let failed_at = match self.role {
+            Role::Server => 500,
+            Role::Client => 400,
+        };
+        let status = self.status.filter(|status| *status >= failed_at);
+        let failure = self.failure.and_then(Failure::error_type).map(str::to_owned);
+        failure.or(status.map(|status| status.to_string()))
+    }
+}
+
+fn known(method: &str) -> Option<&'static str> {
+    METHODS.iter().find(|one| **one == method).copied()
+}
+
+/// Writes what the span of a request carries that others which are alike do not, but for the end of the connection.
+pub(super) fn write(
+    span: &mut WireSpan,
+    exchange: &Exchange,
+    call: &HttpCall,
+    cleaner: &mut Cleaner<'_>,
+) {
     let target = Target::of(&call.method, &call.target);
-    let authority = target.authority.or_else(|| exchange.request_header("host"));
-    let end = connection.server(exchange.role);
-    let (server_address, server_port) = server(authority, end);
-    let error_type = error_type(exchange, call);
-    let scheme = if connection.tls.is_some() { "https" } else { call.scheme.unwrap_or("http") };
-    let mut shared = Vec::with_capacity(SHARED_MAX);
-    shared.extend([
-        Attribute::text("http.request.method", known.copied().unwrap_or("_OTHER")),
-        Attribute::text("url.scheme", scheme),
-        Attribute::text("network.protocol.name", "http"),
-        Attribute::text("network.protocol.version", call.version),
-        Attribute::text("server.address", server_address),
-        Attribute::integer("server.port", i64::from(server_port)),
-    ]);
-    let status = call.status.map(i64::from);
-    shared.extend(status.map(|status| Attribute::integer("http.response.status_code", status)));
-    shared.extend(error_type.map(|error| Attribute::text("error.type", error)));
-    let failed = shared.last().is_some_and(|last| last.is("error.type"));
-    let mut own = Vec::with_capacity(OWN_USUALLY);
-    if known.is_none() && !call.method.is_empty() {
-        own.push(Attribute::text("http.request.method_original", call.method.clone()));
+    let original = Some(call.method.as_str()).filter(|one| known(one).is_none() && !one.is_empty());
+    for (key, text) in [
+        ("http.request.method_original", original),
+        ("url.path", target.path),
+        ("url.query", target.query),
+        ("user_agent.original", exchange.request_header("user-agent")),
+    ] {
+        if let Some(text) = text {
+            span.text(key, &cleaner.text(key, text));
+        }
     }
-    own.extend(target.url());
-    peer(&mut own, connection, exchange.role);
-    if let Some(agent) = exchange.request_header("user-agent") {
-        own.push(Attribute::text("user_agent.original", agent.to_owned()));
-    }
-    headers(&mut own, "http.request.header", &call.request_headers);
-    headers(&mut own, "http.response.header", &call.response_headers);
-    sizes(&mut own, exchange);
-    let instrument = match exchange.role {
-        Role::Server => Instrument::HttpServer,
-        Role::Client => Instrument::HttpClient,
-    };
-    // No route is known, and a path would be too many names.
-    let name = known.map_or("HTTP", |method| method).to_owned();
-    let content = ["http.request.body.content", "http.response.body.content"];
-    Facts { name, instrument, shared, own, failed, content }
+    let mut rest = Vec::new();
+    headers(&mut rest, "http.request.header", &call.request_headers);
+    headers(&mut rest, "http.response.header", &call.response_headers);
+    rest.iter_mut().for_each(|attribute| cleaner.clean(attribute));
+    rest.iter().for_each(|attribute| span.attribute(attribute));
+    sizes(exchange, &mut |attribute| span.attribute(&attribute));
 }
 
 /// Headers that are read for their meaning; the rest was asked for by the configuration.
@@ -89,23 +174,14 @@ fn headers(list: &mut Vec<Attribute>, prefix: &str, headers: &[(String, String)]
 }
 
 /// Only a size that is certain is told under the name of the conventions.
-fn sizes(list: &mut Vec<Attribute>, exchange: &Exchange) {
+fn sizes(exchange: &Exchange, tell: &mut dyn FnMut(Attribute)) {
     let mut size = |exact, at_least, size| match size {
-        BodySize::Exact(bytes) => list.push(Attribute::count(exact, bytes)),
+        BodySize::Exact(bytes) => tell(Attribute::count(exact, bytes)),
         BodySize::AtLeast(0) => {}
-        BodySize::AtLeast(bytes) => list.push(Attribute::count(at_least, bytes)),
+        BodySize::AtLeast(bytes) => tell(Attribute::count(at_least, bytes)),
     };
     size("http.request.body.size", "icecore.request.body.seen_bytes", exchange.request_body);
     size("http.response.body.size", "icecore.response.body.seen_bytes", exchange.response_body);
-}
-
-fn error_type(exchange: &Exchange, call: &HttpCall) -> Option<String> {
-    let failed_at = match exchange.role {
-        Role::Server => 500,
-        Role::Client => 400,
-    };
-    let status = call.status.filter(|status| *status >= failed_at);
-    error_type_of(exchange, status.map(|status| status.to_string()))
 }
 
 /// The parts of a request target.
@@ -123,13 +199,14 @@ impl<'a> Target<'a> {
         if method == "CONNECT" {
             return Self { authority: Some(target), path: None, query: None };
         }
-        let (authority, rest) = match target.split_once("://") {
-            Some((_, rest)) if !target.starts_with('/') => {
+        let absolute = if target.starts_with('/') { None } else { target.split_once("://") };
+        let (authority, rest) = match absolute {
+            Some((_, rest)) => {
                 let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
                 // Credentials must not leave the node.
                 (Some(authority.rsplit('@').next().unwrap_or(authority)), path)
             }
-            _ => (None, target),
+            None => (None, target),
         };
         let (path, query) = match rest.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -159,9 +236,8 @@ pub(super) fn url(target: &str) -> Vec<Attribute> {
 /// Name and port of the server: as the client named it, else the end of the connection.
 pub(super) fn server(authority: Option<&str>, end: SocketAddr) -> (String, u16) {
     let unnamed = || (end.ip().to_canonical().to_string(), end.port());
-    let Some(authority) = authority.filter(|one| !one.is_empty() && one.len() <= 255) else {
-        return unnamed();
-    };
+    let sane = |one: &&str| !one.is_empty() && one.len() <= AUTHORITY_BYTES_MAX;
+    let Some(authority) = authority.filter(sane) else { return unnamed() };
     if let Ok(named) = authority.parse::<SocketAddr>() {
         return (named.ip().to_string(), named.port());
     }

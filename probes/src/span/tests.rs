@@ -7,6 +7,8 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
+use super::alike::Alikes;
+use super::http::Asked;
 use super::*;
 use crate::pipeline::ConnectionInfo;
 use crate::protocol::{BodySize, Direction, HttpCall, Said, SocketCall};
@@ -59,11 +61,39 @@ pub(crate) fn exchange(role: Role, method: &str, target: &str, status: u16) -> E
 }
 
 fn span_of(exchange: &Exchange) -> Span {
-    let connection = connection(exchange.role);
+    let draft = match &exchange.said {
+        Said::Http(call) => later(exchange, call),
+        _ => whole(exchange),
+    };
+    let mut span = WireSpan::default();
+    draft.write(&mut span, Share::default(), &mut Taken::default());
+    if let Draft::Later(later) = &draft {
+        let mut at_once = WireSpan::default();
+        Draft::Written(later.write(&mut Taken::default())).write(
+            &mut at_once,
+            Share::default(),
+            &mut Taken::default(),
+        );
+        assert_eq!(at_once.bytes(), span.bytes(), "whenever it is written");
+    }
+    Span::decode(span.bytes()).unwrap()
+}
+
+fn whole(exchange: &Exchange) -> Draft {
     let (redaction, mut taken) = (Redaction::default(), Taken::default());
+    let connection = connection(exchange.role);
     let facts = Facts::new(&connection, exchange, &redaction, &mut taken);
     let bodies = Bodies { bytes_max: 1 << 20, redaction: &redaction, taken: &mut taken };
-    Span::decode(Draft::of(exchange, facts, bodies).write().finish().as_slice()).unwrap()
+    Draft::Whole(Whole::of(exchange, facts, bodies))
+}
+
+fn later(exchange: &Exchange, call: &HttpCall) -> Draft {
+    let (connection, redaction) = (connection(exchange.role), Arc::new(Redaction::default()));
+    let (mut alikes, asked) = (Alikes::default(), Asked::of(&connection, exchange, call));
+    let alike = Arc::clone(alikes.of(&Arc::default(), &redaction, asked).0);
+    let ends = Arc::new(Ends::new((&connection, exchange.role), &redaction, 0, Vec::new()));
+    let (exchange, body_bytes) = (exchange.clone(), 1 << 20);
+    Draft::Later(Box::new(Later { alike, ends, exchange, redaction, body_bytes }))
 }
 
 fn shown(span: &Span) -> BTreeMap<&str, String> {

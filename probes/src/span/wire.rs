@@ -40,39 +40,69 @@ mod field {
     pub(super) const VALUES: u32 = 1;
 }
 
-/// Most spans of requests are no longer.
-const USUAL_BYTES: usize = 1_024;
-
 /// A span that may still get ids and attributes.
 #[derive(Debug, Default)]
 pub(crate) struct WireSpan(Vec<u8>);
 
 impl WireSpan {
-    pub(crate) fn new(
-        name: &str,
-        kind: SpanKind,
-        [start, end]: [u64; 2],
-        code: StatusCode,
-    ) -> Self {
-        let mut bytes = Vec::with_capacity(USUAL_BYTES);
-        put_bytes(&mut bytes, field::NAME, name.as_bytes());
-        put_number(&mut bytes, field::KIND, kind as u64);
-        for (number, time) in [(field::START, start), (field::END, end)] {
-            encode_key(number, WireType::SixtyFourBit, &mut bytes);
-            bytes.extend(time.to_le_bytes());
-        }
+    pub(crate) fn named(&mut self, name: &str, kind: SpanKind, code: StatusCode) {
+        let Self(bytes) = self;
+        put_bytes(bytes, field::NAME, name.as_bytes());
+        put_number(bytes, field::KIND, kind as u64);
         // One that is not set is there all the same, as `Status` without fields.
         let code = code as u64;
         let inside = if code == 0 { 0 } else { 1 + encoded_len_varint(code) };
-        put_length(&mut bytes, field::STATUS, inside);
+        put_length(bytes, field::STATUS, inside);
         if code != 0 {
-            put_number(&mut bytes, field::CODE, code);
+            put_number(bytes, field::CODE, code);
         }
-        Self(bytes)
+    }
+
+    /// Attributes, and nothing else yet.
+    pub(crate) fn attributes<'a>(attributes: impl IntoIterator<Item = &'a Attribute>) -> Self {
+        let mut span = Self::default();
+        attributes.into_iter().for_each(|attribute| span.attribute(attribute));
+        span
+    }
+
+    /// All that was written to that one as well.
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
+    /// Nothing yet, with room for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    /// Nothing yet, in the same place.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// What it takes in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.0.capacity()
+    }
+
+    pub(crate) fn times(&mut self, [start, end]: [u64; 2]) {
+        for (number, time) in [(field::START, start), (field::END, end)] {
+            encode_key(number, WireType::SixtyFourBit, &mut self.0);
+            self.0.extend(time.to_le_bytes());
+        }
     }
 
     pub(crate) fn attribute(&mut self, attribute: &Attribute) {
         put_attribute(&mut self.0, field::ATTRIBUTES, attribute);
+    }
+
+    /// The same as an attribute with this text.
+    pub(crate) fn text(&mut self, key: &str, text: &str) {
+        let inside = field_bytes(text.len());
+        put_length(&mut self.0, field::ATTRIBUTES, field_bytes(key.len()) + field_bytes(inside));
+        put_bytes(&mut self.0, field::KEY, key.as_bytes());
+        put_length(&mut self.0, field::VALUE, inside);
+        put_text(&mut self.0, field::TEXT, text.as_bytes());
     }
 
     /// A number with a fraction, which has no place among attributes that make series.
@@ -109,8 +139,8 @@ impl WireSpan {
     }
 
     /// The message.
-    pub(crate) fn finish(self) -> Vec<u8> {
-        self.0
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -204,8 +234,17 @@ mod tests {
         for count in 0..=attributes.len() {
             let some = &attributes[..count];
             let code = if count % 2 == 0 { StatusCode::Unset } else { StatusCode::Error };
-            let mut span = WireSpan::new("name", SpanKind::Server, [1, u64::MAX], code);
-            some.iter().for_each(|attribute| span.attribute(attribute));
+            let mut span = WireSpan::with_capacity(10);
+            span.named("other", SpanKind::Client, code);
+            span.clear();
+            span.named("name", SpanKind::Server, code);
+            span.times([1, u64::MAX]);
+            let (first, rest) = some.split_at(count.min(2));
+            for attribute in first {
+                let Value::Text(text) = attribute.parts().1 else { panic!("a text") };
+                span.text(attribute.parts().0, text);
+            }
+            span.add_all(&WireSpan::attributes(rest));
             let mut wanted = Span {
                 name: "name".to_owned(),
                 kind: SpanKind::Server.into(),
@@ -234,8 +273,8 @@ mod tests {
                     ..Link::default()
                 }];
             }
-            let bytes = span.finish();
-            assert_eq!(Span::decode(bytes.as_slice()).unwrap(), wanted);
+            let bytes = span.bytes();
+            assert_eq!(Span::decode(bytes).unwrap(), wanted);
             assert_eq!(bytes.len(), wanted.encoded_len());
         }
     }

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::end::How;
 use crate::loss::Losses;
-use crate::metrics::label_names;
+use crate::metrics::{label_names, of_each};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct By {
@@ -27,6 +27,18 @@ pub(super) enum Tied {
     Likely,
     Several,
     Root,
+}
+
+impl Tied {
+    const ALL: [Self; 7] = [
+        Self::Headers,
+        Self::Wire,
+        Self::Thread,
+        Self::Forwarded,
+        Self::Likely,
+        Self::Several,
+        Self::Root,
+    ];
 }
 
 label_names!(Tied {
@@ -73,7 +85,8 @@ label_names!(GivenUp {
 
 #[derive(Debug)]
 pub(super) struct TieMetrics {
-    spans: Family<By, Counter>,
+    /// By [`Tied`].
+    spans: [Counter; Tied::ALL.len()],
     given_up: Family<Why, Counter>,
     serving: Gauge,
     held: Gauge,
@@ -81,8 +94,9 @@ pub(super) struct TieMetrics {
 
 impl TieMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
+        let spans = Family::default();
         let metrics = Self {
-            spans: Family::default(),
+            spans: of_each(&spans, Tied::ALL.map(|by| By { by })),
             given_up: Family::default(),
             serving: Gauge::default(),
             held: Gauge::default(),
@@ -90,7 +104,7 @@ impl TieMetrics {
         registry.register(
             "icecore_probes_ties",
             "Spans, by what they have their parent from, or why they have none",
-            metrics.spans.clone(),
+            spans,
         );
         registry.register(
             "icecore_probes_ties_given_up",
@@ -111,7 +125,9 @@ impl TieMetrics {
     }
 
     pub(super) fn tied(&self, by: Tied) {
-        self.spans.get_or_create(&By { by }).inc();
+        if let Some(counter) = self.spans.get(by as usize) {
+            counter.inc();
+        }
     }
 
     pub(super) fn gave_up(&self, reason: GivenUp) {

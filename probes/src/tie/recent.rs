@@ -3,8 +3,10 @@
 //! Invariant: never more entries than the bound, and of keys that were taken out no more than that are
 //! remembered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
+
+use hashbrown::HashMap;
 
 /// Entries by key, in the order in which they came.
 #[derive(Debug)]

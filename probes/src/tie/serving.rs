@@ -3,8 +3,9 @@
 //! Invariants: a request is there from the moment its head was read until it is answered; one carrier
 //! has a request alone only if it had no other one since it read that.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use super::end::{End, How};
 use super::recent::Recent;

@@ -6,9 +6,9 @@ use super::*;
 use crate::connection::piece_of;
 use crate::protocol::{HttpCall, Said};
 use crate::rules::Share;
-use crate::span::Draft;
 use crate::span::link::{Ids, Link, Parent};
 use crate::span::tests::exchange;
+use crate::span::{Draft, Whole};
 
 const WAIT: Duration = Duration::from_millis(1);
 
@@ -275,9 +275,9 @@ fn both_ends_derive_the_same_trace() {
 }
 
 fn long_span() -> Draft {
-    let mut span = Draft::default();
+    let mut span = Whole::default();
     span.trace_state = "x".repeat(30_000);
-    span
+    Draft::Whole(span)
 }
 
 /// Scenario: spans with long texts that together are over the bound in bytes, and callers of which nobody tells.

@@ -54,7 +54,8 @@ impl Bench {
         let captured = u16::try_from(payload.len()).unwrap();
         let piece = Piece { captured, ..piece };
         let Self { table, clock, seen } = self;
-        let mut sink = |info: &ConnectionInfo, it: Exchange| seen.push((info.clone(), it));
+        let mut sink =
+            |info: &ConnectionInfo, _: &mut Memo, it: Exchange| seen.push((info.clone(), it));
         table.begin(&piece, clock, &mut sink);
         table.feed(&piece, payload, clock, &mut sink)
     }
@@ -66,7 +67,7 @@ impl Bench {
     fn end_after(&mut self, connection: u64, generation: u64, passed: [u64; 2]) {
         let Self { table, clock, seen } = self;
         let end = End { connection, generation, time: 9, passed, flags: 0, reserved: 0 };
-        table.end(&end, clock, &mut |info, it| seen.push((info.clone(), it)));
+        table.end(&end, clock, &mut |info, _, it| seen.push((info.clone(), it)));
     }
 }
 
@@ -134,9 +135,9 @@ fn connections_keep_to_the_memory() {
 fn idle_connections_expire() {
     let mut bench = Bench::new(10);
     bench.feed(piece(1, 5_000), b"GET / HTTP/1.1\r\n");
-    bench.table.expire(5_900, &bench.clock, &mut |_, _| ());
+    bench.table.expire(5_900, &bench.clock, &mut |_, _, _| ());
     assert_eq!(bench.table.len(), 1);
-    bench.table.expire(6_100, &bench.clock, &mut |_, _| ());
+    bench.table.expire(6_100, &bench.clock, &mut |_, _, _| ());
     assert_eq!(bench.table.len(), 0);
 }
 
@@ -247,7 +248,7 @@ fn the_inside_of_tls_is_told_of_its_handshake() {
         reserved: 0,
     };
     let Bench { table, clock, seen } = &mut bench;
-    table.end(&end, clock, &mut |info, it| seen.push((info.clone(), it)));
+    table.end(&end, clock, &mut |info, _, it| seen.push((info.clone(), it)));
     let [(info, exchange)] = bench.seen.try_into().unwrap();
     assert_eq!((info.cookie, info.tls), (5, Some(Tls::default())));
     assert_eq!(exchange.ordinal, Some(0));

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a head is held only until it is whole, and never beyond the limit.
 
+use std::borrow::Cow;
+
 use super::body::Body;
 use crate::protocol::kept::Kept;
 
@@ -33,11 +35,11 @@ pub(super) struct Lane {
 
 /// What looking for the end of a head came to.
 #[derive(Debug)]
-pub(super) enum HeadStep {
+pub(super) enum HeadStep<'a> {
     /// All input was used, the end is not there yet.
     More,
     /// The head is whole; so many bytes of the input belong to it.
-    Whole { head: Vec<u8>, used: usize },
+    Whole { head: Cow<'a, [u8]>, used: usize },
     /// Longer than the limit: so many held bytes were given up.
     TooLong { held: usize },
 }
@@ -67,18 +69,27 @@ impl Lane {
         std::mem::take(&mut self.head)
     }
 
-    /// Adds input to the head.
-    pub(super) fn take_head(&mut self, input: &[u8], time: u64, bytes_max: usize) -> HeadStep {
+    /// Adds input to the head. Most come whole, and are left where they are.
+    pub(super) fn take_head<'a>(
+        &mut self,
+        input: &'a [u8],
+        time: u64,
+        bytes_max: usize,
+    ) -> HeadStep<'a> {
         let held = self.head.len();
+        let room = bytes_max.saturating_sub(held).min(input.len());
+        let more = input.split_at(room).0;
         if held == 0 {
             self.began = time;
+            if let Some(end) = head_end(more, 0) {
+                return HeadStep::Whole { head: more.split_at(end).0.into(), used: end };
+            }
         }
-        let room = bytes_max.saturating_sub(held).min(input.len());
-        self.head.extend_from_slice(input.split_at(room).0);
+        self.head.extend_from_slice(more);
         if let Some(end) = head_end(&self.head, held) {
             let mut head = std::mem::take(&mut self.head);
             head.truncate(end);
-            return HeadStep::Whole { head, used: end - held };
+            return HeadStep::Whole { head: head.into(), used: end - held };
         }
         if self.head.len() < bytes_max {
             return HeadStep::More;
