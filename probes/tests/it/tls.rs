@@ -170,7 +170,7 @@ fn node_server(program: &Path, pair: &[PathBuf; 2]) -> Option<(Peer, u16)> {
 }
 
 /// Runs a client under the agent, and compares.
-async fn check(client: &str, ports: [u16; 2], config: Config) -> Option<Received> {
+pub(crate) async fn check(client: &str, ports: [u16; 2], config: Config) -> Option<Received> {
     let arguments = [ports[0].to_string(), ports[1].to_string(), REQUESTS.to_string()];
     let watched = watched::<Value>(config, client, &arguments, &ports, 2);
     let (rows, received, _) = watched.await?;

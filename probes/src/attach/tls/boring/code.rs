@@ -36,7 +36,7 @@ pub(super) fn said(code: &[u8], address: u64, name: u64) -> Option<Said> {
     let mut decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
     let mut instruction = Instruction::default();
     let (mut said, mut arguments) = (Said::default(), Arguments::default());
-    let mut pointer = None;
+    let (mut pointer, mut reports) = (None, Reports::default());
     while decoder.can_decode() {
         decoder.decode_out(&mut instruction);
         if instruction.is_invalid() {
@@ -45,8 +45,13 @@ pub(super) fn said(code: &[u8], address: u64, name: u64) -> Option<Said> {
         if said.calls.is_empty() && said.state.is_none() {
             said.state = state(&instruction, &mut pointer);
         }
-        if instruction.mnemonic() == Mnemonic::Call {
-            said.called(&instruction, &arguments);
+        match instruction.mnemonic() {
+            Mnemonic::Call => {
+                said.called(&instruction, &arguments);
+                reports.called(instruction.ip(), &arguments);
+            }
+            Mnemonic::Jmp => reports.left(instruction.near_branch_target(), &arguments),
+            _ => {}
         }
         let goes_on = instruction.op0_kind() != OpKind::NearBranch64
             && !matches!(instruction.mnemonic(), Mnemonic::Call | Mnemonic::Jmp | Mnemonic::Ret);
@@ -56,8 +61,7 @@ pub(super) fn said(code: &[u8], address: u64, name: u64) -> Option<Said> {
             arguments = Arguments::default();
         }
     }
-    said.reasons.sort_unstable();
-    said.reasons.dedup();
+    said.reasons = reports.reasons();
     Some(said)
 }
 
@@ -66,16 +70,47 @@ impl Said {
         if instruction.op0_kind() == OpKind::NearBranch64 {
             self.calls.push(instruction.near_branch64());
         }
-        if arguments.named && arguments.library == Some(LIBRARY) {
-            self.reasons.extend(arguments.reason);
-        }
         if let Some(handed) = arguments.handed.filter(|handed| !self.handed.contains(handed)) {
             self.handed.push(handed);
         }
     }
 }
 
+/// The errors that a function reports.
+#[derive(Debug, Default)]
+struct Reports {
+    /// Where it calls what takes them, and with which reason.
+    calls: Vec<(u64, u32)>,
+    /// Where it goes on with another reason: to one of these calls, where a compiler has several share it.
+    shared: Vec<(u64, u32)>,
+}
+
+impl Reports {
+    fn called(&mut self, at: u64, arguments: &Arguments) {
+        self.calls.extend(arguments.error().map(|reason| (at, reason)));
+    }
+
+    fn left(&mut self, to: u64, arguments: &Arguments) {
+        self.shared.extend(arguments.error().map(|reason| (to, reason)));
+    }
+
+    /// In order, each once.
+    fn reasons(self) -> Vec<u32> {
+        let is_call = |to: u64| self.calls.iter().any(|&(at, _)| at == to);
+        let shared = self.shared.iter().filter(|&&(to, _)| is_call(to));
+        let mut reasons: Vec<u32> = self.calls.iter().chain(shared).map(|&(_, it)| it).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
+    }
+}
+
 impl Arguments {
+    /// The reason, if they are those of an error of this file's.
+    fn error(&self) -> Option<u32> {
+        self.reason.filter(|_| self.named && self.library == Some(LIBRARY))
+    }
+
     fn note(&mut self, instruction: &Instruction, name: u64) {
         self.handed = None;
         let to = instruction.op0_register();
