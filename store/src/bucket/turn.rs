@@ -15,6 +15,11 @@ impl Turn {
         self.0.cancel();
     }
 
+    /// Whether it has come.
+    pub(crate) fn has_come(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
     /// Waits for it.
     pub(crate) async fn come(&self) {
         self.0.cancelled().await;

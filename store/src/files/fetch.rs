@@ -117,13 +117,16 @@ impl Fetching<'_> {
     ) -> Result<Vec<(Range<u64>, Bytes)>, Error> {
         let runs = covering(ranges, entry.bytes);
         if let Some(turn) = self.turn {
-            if !pages.may_have(entry, &runs) {
-                // By itself: who waits for room must not have others wait.
+            // Who waits for room has nobody wait: others do so only once it is there.
+            if !pages.may_have(entry, &runs)
+                && let Some(flight) = pages.begin_ahead(entry, &runs, turn)
+            {
                 let parts = self.bring(pages, entry, runs).await?;
+                flight.land(&parts);
                 let of_file = |(run, bytes)| (bytes_of(&run, entry.bytes), bytes);
                 return Ok(parts.into_iter().map(of_file).collect());
             }
-            // What is kept is read into memory at once.
+            // What is kept is read into memory at once, and so is what others fetch.
             turn.come().await;
         }
         let (mut parts, mut late) = (pages.find(entry, &runs).await, false);

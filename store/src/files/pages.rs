@@ -34,6 +34,7 @@ use leaving::Leaving;
 use queue::Queue;
 use shelf::{Name, Shelf};
 
+use crate::bucket::Turn as FetchTurn;
 use crate::catalog::{FileEntry, Snapshot};
 use crate::config::PageCacheConfig;
 use crate::metrics::{Dropped, PageMetrics, Skipped};
@@ -202,6 +203,17 @@ impl Pages {
         };
         let here = self.look(file, &flight.runs).await;
         (flight, here, others)
+    }
+
+    /// All of these runs, of which nothing is kept, for whoever asks now and reads in their turn; `None` where others
+    /// have done so.
+    pub(super) fn begin_ahead(
+        &self,
+        file: &FileEntry,
+        runs: &[Range<u64>],
+        turn: &FetchTurn,
+    ) -> Option<Flight> {
+        self.flights.begin_ahead(Name::of(file), runs, turn)
     }
 
     /// What others brought. It may not be all: then the caller has to see to the rest.

@@ -1,9 +1,11 @@
 //! Blocks that one reader fetches, for others who want them meanwhile.
 //!
-//! Invariant: whoever has blocks to fetch waits for nobody until they have landed or failed, so that no two
-//! readers wait for each other. A flight that fails, or whose reader is gone, is over at once for all who wait.
+//! Invariant: whoever has blocks to fetch waits for no other reader until they have landed or failed, so that no two
+//! wait for each other; nobody waits for a flight whose turn has not come. A flight that fails, or whose
+//! reader is gone, is over at once for all who wait.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -12,12 +14,27 @@ use tokio::sync::watch;
 use super::blocks::{Part, within};
 use super::lock_of;
 use super::shelf::Name;
+use crate::bucket::Turn;
 
 /// What a flight brought, once it has.
 type Landed = watch::Receiver<Option<Arc<[Part]>>>;
 
-/// The blocks that somebody fetches, and by which flight they come.
-type Blocks = Arc<Mutex<HashMap<(Name, u64), Landed>>>;
+/// By which flight a block comes.
+#[derive(Debug)]
+struct Coming {
+    landed: Landed,
+    /// When it is read, where that is not at once.
+    turn: Option<Turn>,
+}
+
+impl Coming {
+    fn is_read(&self) -> bool {
+        self.turn.as_ref().is_none_or(Turn::has_come)
+    }
+}
+
+/// The blocks that somebody fetches.
+type Blocks = Arc<Mutex<HashMap<(Name, u64), Coming>>>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -49,13 +66,22 @@ pub(crate) struct Brought {
 }
 
 impl Flights {
-    /// Divides these runs: what is the caller's to fetch, and what others fetch already.
+    /// Divides these runs: what is the caller's to fetch, and what others fetch already. What others have asked for and
+    /// may not read yet is the caller's: whoever comes later waits for that one.
     pub(super) fn begin(&self, name: Name, runs: &[Range<u64>]) -> (Flight, Vec<Awaited>) {
         let (sender, ours) = watch::channel(None);
         let mut all: Vec<Awaited> = Vec::new();
         let mut blocks = lock_of(&self.0);
         for block in runs.iter().cloned().flatten() {
-            let landed = blocks.entry((name, block)).or_insert_with(|| ours.clone()).clone();
+            let coming = || Coming { landed: ours.clone(), turn: None };
+            let landed = match blocks.entry((name, block)) {
+                Entry::Occupied(other) if other.get().is_read() => other.get().landed.clone(),
+                Entry::Occupied(mut other) => {
+                    other.insert(coming());
+                    ours.clone()
+                }
+                Entry::Vacant(free) => free.insert(coming()).landed.clone(),
+            };
             match all.last_mut() {
                 Some(last) if last.run.end == block && last.landed.same_channel(&landed) => {
                     last.run.end = block + 1;
@@ -68,6 +94,27 @@ impl Flights {
         let (here, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_ours);
         let runs = here.into_iter().map(|one| one.run).collect();
         (Flight { blocks: Arc::clone(&self.0), name, runs, landed: sender }, others)
+    }
+
+    /// All of these runs, which are asked for now and read in their turn; `None` where others have asked for all of
+    /// them. Row groups that lie side by side have a block in common.
+    pub(super) fn begin_ahead(
+        &self,
+        name: Name,
+        runs: &[Range<u64>],
+        turn: &Turn,
+    ) -> Option<Flight> {
+        let (sender, ours) = watch::channel(None);
+        let mut blocks = lock_of(&self.0);
+        let before = blocks.len();
+        for block in runs.iter().cloned().flatten() {
+            let coming = || Coming { landed: ours.clone(), turn: Some(turn.clone()) };
+            blocks.entry((name, block)).or_insert_with(coming);
+        }
+        let some = blocks.len() > before;
+        drop(blocks);
+        let blocks = Arc::clone(&self.0);
+        some.then(|| Flight { blocks, name, runs: runs.to_vec(), landed: sender })
     }
 
     /// All of these runs, whoever else fetches them.
@@ -96,7 +143,7 @@ impl Drop for Flight {
         let mut blocks = lock_of(&self.blocks);
         for block in self.runs.iter().cloned().flatten() {
             let key = (self.name, block);
-            if blocks.get(&key).is_some_and(|landed| landed.same_channel(&ours)) {
+            if blocks.get(&key).is_some_and(|coming| coming.landed.same_channel(&ours)) {
                 blocks.remove(&key);
             }
         }
@@ -164,6 +211,37 @@ mod tests {
         assert_eq!(waiting[0].as_mut().now_or_never(), Some(Vec::new()));
         assert_eq!(waiting[2].as_mut().now_or_never(), Some(Vec::new()));
         drop((third, other));
+        assert_eq!(flights.len(), 0);
+    }
+
+    /// Scenario: somebody asks ahead for blocks, and another for all of them, some of them, and others beside them; one
+    /// wants them at once before the turn comes, and one after it.
+    /// Guarantees: what was asked for is not asked for ahead once more; nobody waits for a turn that has not come, and
+    /// who comes later waits for the one who did not; once it has come it is waited for.
+    #[test]
+    fn who_waits_for_room_has_nobody_wait() {
+        let (flights, turn) = (Flights::default(), Turn::default());
+        let ahead = flights.begin_ahead(name(1), &[2..5], &turn).unwrap();
+        assert!(flights.begin_ahead(name(1), &[2..3, 4..5], &turn).is_none());
+        let beside = flights.begin_ahead(name(1), &[4..7], &turn).unwrap();
+        assert_eq!((&beside.runs[..], flights.len()), (&[4..7][..], 5));
+        let (at_once, none) = flights.begin(name(1), &[2..4]);
+        assert_eq!((&at_once.runs[..], none.len()), (&[2..4][..], 0));
+        let (later, others) = flights.begin(name(1), &[3..4]);
+        assert_eq!((later.runs.len(), others.len()), (0, 1));
+        at_once.land(&[part(2..4)]);
+        let landed = others.into_iter().next().unwrap().landed().now_or_never();
+        assert_eq!(landed, Some(vec![part(3..4)]));
+        turn.comes();
+        let (last, others) = flights.begin(name(1), &[4..6]);
+        assert_eq!((last.runs.len(), others.len()), (0, 2));
+        beside.land(&[part(4..7)]);
+        ahead.land(&[part(2..5)]);
+        for (other, run) in others.into_iter().zip([4..5, 5..6]) {
+            assert_eq!(other.landed().now_or_never(), Some(vec![part(run)]));
+        }
+        drop(later);
+        drop(last);
         assert_eq!(flights.len(), 0);
     }
 }

@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::model::{FileId, Table, TimeRange, UnixNanos};
 use crate::ports::SystemClock;
 
+mod ahead;
 mod hostile;
 
 /// The data files of the tests have five blocks and a bit.
