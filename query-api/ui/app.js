@@ -90,16 +90,35 @@ async function showTrace() {
   $('trace-summary').textContent = 'Reading…';
   $('waterfall').replaceChildren();
   $('span').hidden = true;
+  $('work').hidden = true;
   try {
     const answer = await fetch(`/api/v1/traces/${encodeURIComponent(id)}`);
     const body = await answer.json();
     if (body.error) throw new Error(body.error.message);
-    draw(body, $('waterfall'), $('span'), $('trace-summary'));
+    const [first, last] = draw(body, $('waterfall'), $('span'), $('trace-summary'),
+      (span) => showWork(id, first, last, span));
+    showWork(id, first, last, null);
   } catch (error) {
     $('trace-summary').textContent = error.message;
   }
   $('trace-title').focus();
   $('trace-section').scrollIntoView({ block: 'start' });
+}
+
+let asked = 0;
+
+// What CPUs were seen doing for a trace, or for one span of it, where the profiler knows that. A profile begins
+// before the samples in it.
+async function showWork(id, first, last, span) {
+  const ask = asked += 1;
+  const time = (nanos, seconds) => new Date(Number(nanos / 1000000n) + seconds * 1000).toISOString();
+  const { columns, rows } = await sql(`SELECT * FROM flamegraph($1, $2, trace_id => $3, span_id => $4)`,
+    [time(first, -120), time(last, 120), id, span?.spanId ?? null]).catch(() => ({ columns: [], rows: [] }));
+  if (ask !== asked) return; // another one was chosen meanwhile
+  const trees = showFlames($('work-flames'), columns, rows);
+  const samples = trees.reduce((sum, tree) => sum + tree.total, 0);
+  $('work-title').textContent = `Work on CPUs for ${span ? span.name || 'this span' : 'this trace'}: ${samples.toLocaleString()} samples`;
+  $('work').hidden = trees.length === 0;
 }
 
 function shown(value) {
@@ -108,13 +127,14 @@ function shown(value) {
 }
 
 // Where the rows of an answer are frames, they are drawn as well.
-function showFlames(columns, rows) {
+function showFlames(into, columns, rows) {
   const trees = isFlame(columns) ? treesOf(columns, rows) : [];
-  $('flames').replaceChildren(...trees.map((tree) => {
+  into.replaceChildren(...trees.map((tree) => {
     const place = element('div', { className: 'flame', role: 'group', 'aria-label': `Flame graph of ${tree.name}` });
     drawFlame(tree, place);
     return place;
   }));
+  return trees;
 }
 
 const ROWS_SHOWN_MAX = 1000;
@@ -131,7 +151,7 @@ async function runSql(event) {
       element('th', { scope: 'col', title: type, className: numeric[at] ? 'n' : '' }, name))));
     result.tBodies[0].replaceChildren(...rows.slice(0, ROWS_SHOWN_MAX).map((row) =>
       element('tr', {}, ...row.map((value, at) => cell(shown(value), numeric[at] ? 'n' : '')))));
-    showFlames(columns, rows);
+    showFlames($('flames'), columns, rows);
     const cut = rows.length > ROWS_SHOWN_MAX ? `, the first ${ROWS_SHOWN_MAX} shown` : '';
     const missing = stats.incomplete.length ? `; incomplete: ${stats.incomplete.join('; ')}` : '';
     state.textContent = `${rows.length} rows${cut} in ${stats.elapsed_ms.toFixed(1)} ms; ` +
@@ -140,7 +160,7 @@ async function runSql(event) {
     state.textContent = '';
     result.tHead.replaceChildren();
     result.tBodies[0].replaceChildren();
-    showFlames([], []);
+    showFlames($('flames'), [], []);
     trouble.textContent = error.hint ? `${error.message}. ${error.hint}` : error.message;
     trouble.hidden = false;
   }

@@ -95,8 +95,8 @@ function failed(span) {
   return code === 2 || code === 'STATUS_CODE_ERROR';
 }
 
-/** Draws the trace into `waterfall`; `detail` shows the span that is chosen. */
-export function draw(trace, waterfall, detail, summary) {
+/** Draws the trace into `waterfall`; `detail` shows the span that is chosen, and `chosen` is told of it. Returns when it began and ended. */
+export function draw(trace, waterfall, detail, summary, chosen) {
   const rows = spansOf(trace);
   const first = rows.reduce((least, { span }) => (span.start < least ? span.start : least), rows[0].span.start);
   const last = rows.reduce((most, { span }) => (span.end > most ? span.end : most), rows[0].span.end);
@@ -117,6 +117,7 @@ export function draw(trace, waterfall, detail, summary) {
     row.addEventListener('click', () => {
       for (const other of waterfall.children) other.setAttribute('aria-selected', String(other === row));
       show(span, detail);
+      chosen(span);
     });
     row.addEventListener('keydown', (event) => {
       const next = event.key === 'ArrowDown' ? row.nextElementSibling : event.key === 'ArrowUp' ? row.previousElementSibling : null;
@@ -125,6 +126,7 @@ export function draw(trace, waterfall, detail, summary) {
     return row;
   }));
   detail.hidden = true;
+  return [first, last];
 }
 
 function show(span, detail) {

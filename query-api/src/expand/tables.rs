@@ -86,6 +86,8 @@ pub(crate) const TABLE_FUNCTIONS: [TableFunction; 7] = [
             or("to", "now()"),
             or("service", "NULL"),
             or("sample_type", "NULL"),
+            or("trace_id", "NULL"),
+            or("span_id", "NULL"),
         ],
         sql: include_str!("sql/flamegraph.sql"),
     },

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::bench::{Bench, Place};
 use crate::places::fixture;
+use crate::rows::profiles;
 
 const APP: &str = include_str!("../../ui/app.js");
 
@@ -20,7 +21,9 @@ fn between<'t>(text: &'t str, from: &str, open: &str, close: &str) -> &'t str {
 /// Guarantees: they run, and find the requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pages_queries_run() {
-    let bench = Bench::start(fixture(), Place::Both).await;
+    let mut rows = fixture();
+    rows.push(profiles(&[("shop", "cpu", 30, &["parse", "main"]), ("shop", "cpu", 5, &["main"])]));
+    let bench = Bench::start(rows, Place::Both).await;
     let request = between(APP, "const REQUEST", "`", "`");
     let ask = async |sql: &str, params: serde_json::Value| -> serde_json::Value {
         let body = json!({ "query": sql.replace("${REQUEST}", request), "params": params });
@@ -36,6 +39,13 @@ async fn the_pages_queries_run() {
     assert_eq!(answer["rows"].as_array().unwrap().len(), 3, "{answer:#}");
     let answer = ask(requests, json!([since, "pay"])).await;
     assert_eq!(answer["rows"].as_array().unwrap().len(), 0, "{answer:#}");
+    let work = between(APP, "async function showWork", "sql(`", "`");
+    let span = "c2".repeat(8);
+    for (span, frames) in [(json!(null), 2), (json!(span), 2), (json!("a1".repeat(8)), 0)] {
+        let times = ["2026-11-21T10:00:00.000Z", "2026-11-21T11:00:00.000Z"];
+        let answer = ask(work, json!([times[0], times[1], "c1".repeat(16), span])).await;
+        assert_eq!(answer["rows"].as_array().unwrap().len(), frames, "{answer:#}");
+    }
     let first = between(include_str!("../../ui/index.html"), "<textarea", ">", "</textarea>");
     let answer = ask(first, json!([])).await;
     assert_eq!(answer["rows"][0][0], "shop", "{answer:#}");

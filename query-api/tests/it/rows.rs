@@ -166,6 +166,11 @@ pub(crate) fn metrics(points: &[Point]) -> RowBatch {
 /// Service, type, value, and frames, leaf first.
 pub(crate) type Stack = (&'static str, &'static str, i64, &'static [&'static str]);
 
+/// Seen while a request was served.
+fn traced(stack: &Stack) -> bool {
+    stack.3.first() == Some(&"parse")
+}
+
 /// Stacks as one batch.
 pub(crate) fn profiles(stacks: &[Stack]) -> RowBatch {
     let times = TimestampNanosecondArray::from_iter_values(stacks.iter().map(|_| T0));
@@ -183,6 +188,8 @@ pub(crate) fn profiles(stacks: &[Stack]) -> RowBatch {
         ("unit", texts(&vec![Some("nanoseconds"); stacks.len()])),
         ("value", numbers(|stack| stack.2)),
         ("stack", texts(&frames)),
+        ("trace_id", ids(stacks.iter().map(|stack| traced(stack).then(|| vec![0xc1; 16])), 16)),
+        ("span_id", ids(stacks.iter().map(|stack| traced(stack).then(|| vec![0xc2; 8])), 8)),
     ];
     let rows = batch(Table::Profiles, stacks.len(), &given, Vec::new());
     let time = TimeRange::covering(UnixNanos(T0), UnixNanos(T0));

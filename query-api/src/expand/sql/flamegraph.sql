@@ -14,6 +14,8 @@ FROM (
         WHERE time >= $from AND time < $to
           AND ($service IS NULL OR service_name = $service)
           AND ($sample_type IS NULL OR sample_type = $sample_type)
+          AND ($trace_id IS NULL OR trace_id = $trace_id)
+          AND ($span_id IS NULL OR span_id = $span_id)
         GROUP BY sample_type, unit, stack
     ) AS stacks
 ) AS frames
