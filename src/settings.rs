@@ -126,6 +126,9 @@ pub(crate) struct Settings {
     pub(crate) probe_profile_tables_bytes_max: Bytes,
     pub(crate) probe_profile_cpu_percent_max: u64,
     #[serde(deserialize_with = "units::duration")]
+    pub(crate) probe_profile_link_wait: Duration,
+    pub(crate) probe_profile_held_max: usize,
+    #[serde(deserialize_with = "units::duration")]
     pub(crate) probe_link_wait: Duration,
     pub(crate) probe_link_requests_max: usize,
     pub(crate) probe_link_bytes_max: Bytes,

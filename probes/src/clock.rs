@@ -60,6 +60,14 @@ fn read(clock: libc::clockid_t) -> u64 {
 }
 
 #[cfg(test)]
+impl WallClock {
+    /// The wall shows so much more.
+    pub(crate) fn ahead(nanos: i64) -> Self {
+        Self { ahead: i128::from(nanos) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::cell::Cell;
 

@@ -230,6 +230,9 @@ const SPARE_BYTES_MIN: usize = 16 << 20;
 /// What the kernel's tables hold of a connection at most: four of them, each with a head of some 64 bytes.
 const KERNEL_BYTES_A_CONNECTION: usize = 600;
 
+/// What a sample takes that waits to be told with its request.
+const HELD_SAMPLE_BYTES: usize = 300;
+
 /// What is held of a place where segments were dropped: in the kernel, a number for each of a hundred CPUs.
 const DROPS_BYTES: usize = 1_024;
 
@@ -244,7 +247,8 @@ impl Config {
         let maps = (connections_max as usize).saturating_mul(KERNEL_BYTES_A_CONNECTION);
         let maps = maps.saturating_add((drops_max as usize).saturating_mul(DROPS_BYTES));
         let ProfileConfig { enabled, ring_bytes, tables_bytes_max, .. } = self.profile;
-        let profiler = (ring_bytes as usize).saturating_add(tables_bytes_max);
+        let held = self.profile.held_max.saturating_mul(HELD_SAMPLE_BYTES);
+        let profiler = (ring_bytes as usize).saturating_add(tables_bytes_max).saturating_add(held);
         rings.saturating_add(maps).saturating_add(if enabled { profiler } else { 0 })
     }
 }
@@ -267,7 +271,10 @@ impl ProfileConfig {
         within("profile processes_max", *processes_max as u64, 1, 1 << 20)?;
         within("profile files_max", *files_max as u64, 1, 1 << 16)?;
         within("profile tables_bytes_max", *tables_bytes_max as u64, 1 << 20, 4 << 30)?;
-        within("profile cpu_percent_max", self.cpu_percent_max, 1, 10_000)
+        within("profile cpu_percent_max", self.cpu_percent_max, 1, 10_000)?;
+        let wait_ms = u64::try_from(self.link_wait.as_millis()).unwrap_or(u64::MAX);
+        within("profile link_wait in milliseconds", wait_ms, 0, 600_000)?;
+        within("profile held_max", self.held_max as u64, 1, 1 << 20)
     }
 }
 

@@ -65,7 +65,7 @@ use machine::{Lives, Reading, ReadingMetrics};
 use metrics::Metrics;
 use network::Network;
 use pipeline::Pipeline;
-use profile::{Prepared, Profiler};
+use profile::{Links, Prepared, Profiler};
 use reader::rounds::{Rounds, Work};
 use reader::{Maps, Parts, Reader};
 use ring::Rings;
@@ -112,13 +112,14 @@ impl Probes {
         let proc_dir = identity.proc_dir.clone();
         let (identity, identity_task) =
             identity::open(identity, registry).await.map_err(Error::Identity)?;
+        let links = Links::new(&profile, &pipeline.ties);
         let (profiling, profiles) =
-            profile::prepare(profile, &proc_dir, &emitter, &meter, registry);
+            profile::prepare(profile, (&proc_dir, &links), &emitter, &meter, registry);
         let own = emitter.own_sockets();
         let (rules, rules_task) = rules::open(rules, registry).map_err(Error::Rules)?;
         limits.body_bytes_max = rules.rules().body_bytes_max();
         let pipeline = Pipeline::new(pipeline, identity, emitter, registry);
-        let pipeline = pipeline.ruled(rules).bounded(memory.clone());
+        let pipeline = pipeline.ruled(rules).bounded(memory.clone()).linked(links);
         let table = table(&capture, limits, memory.clone());
         let (poll_every, turn_records_max) = (capture.poll_every, capture.turn_records_max);
         let (accounts, walk_every, sockets_max) =

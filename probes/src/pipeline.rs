@@ -23,7 +23,7 @@ use crate::emit::{Emitter, Outbox};
 use crate::histogram::{Histograms, Recorded};
 use crate::identity::{Identity, Who};
 use crate::loss::Losses;
-use crate::profile::Export;
+use crate::profile::{Export, Links, SpanLink};
 use crate::protocol::{Counts, Exchange, Role, Said};
 use crate::redact::{Redaction, Taken};
 use crate::rules::{Call, Decision, InForce, Rules, Share};
@@ -92,6 +92,8 @@ pub struct ConnectionInfo {
     pub comm: String,
     /// Its requests pass inside TLS, and what is known of that.
     pub tls: Option<Tls>,
+    /// Bytes of it were lost on the way to us: whose answer is whose is a guess from there on.
+    pub gaps: bool,
 }
 
 impl ConnectionInfo {
@@ -130,6 +132,8 @@ pub struct Pipeline {
     /// Where spans are written, one after the other.
     written: WireSpan,
     outbox: Outbox,
+    /// Whose samples are those of a request, where CPUs are sampled.
+    links: Option<Links>,
     /// What is left out to keep the budget, and the share of traces that it leaves.
     shed: (Level, Share),
     /// When histograms were last sent.
@@ -163,6 +167,7 @@ impl Pipeline {
             ties,
             written: WireSpan::default(),
             outbox: Outbox::default(),
+            links: None,
             shed: <(Level, Share)>::default(),
             sent: None,
         }
@@ -181,6 +186,11 @@ impl Pipeline {
     pub(crate) fn bounded(mut self, memory: Memory) -> Self {
         self.ties = self.ties.bounded(memory);
         self
+    }
+
+    /// Telling profilers which thread was at which request.
+    pub(crate) fn linked(self, links: Links) -> Self {
+        Self { links: Some(links), ..self }
     }
 
     fn refresh_rules(&mut self) {
@@ -328,11 +338,26 @@ impl Pipeline {
             if let Some(count) = share.adjusted_count() {
                 self.written.fraction(ADJUSTED_COUNT, count);
             }
-            end.ids().write(&mut self.written);
-            self.outbox.add(&self.emitter, &resource, self.written.bytes());
+            let ids = end.ids();
+            ids.write(&mut self.written);
+            let queued = self.outbox.add(&self.emitter, &resource, self.written.bytes());
+            if let (true, Some(links), Some(served)) = (queued, &self.links, end.served()) {
+                let link = SpanLink { trace_id: ids.trace_id, span_id: ids.span_id };
+                links.served(*served, link);
+            }
         }
         self.outbox.hand_over(&self.emitter);
         self.metrics.taken(&taken);
+        if let Some(links) = &self.links {
+            links.told(self.ties.told_until());
+        }
+    }
+
+    /// Tells which threads serve a request now; to be called about once a second.
+    pub(crate) fn tell_served(&self) {
+        if let Some(links) = &self.links {
+            links.serving(self.ties.now(), self.ties.served_now());
+        }
     }
 
     /// Of how many a span of this trace is one, by rule and budget together, or why it is none.

@@ -3,7 +3,7 @@
 //!
 //! The kernel program hands over registers and a copy of the stack; callers are found by the tables that
 //! compilers leave in files for exceptions, so that programs need no frame pointers, and by those where
-//! there are no tables. Invariants: every sample that was taken is counted once under what became of it;
+//! there are no tables. A sample waits until it is known which request its thread was serving. Invariants: every sample that was taken is counted once under what became of it;
 //! whatever is held of files, processes and stacks is bounded.
 
 mod budget;
@@ -12,8 +12,10 @@ mod export;
 mod files;
 mod fold;
 mod frames;
+mod held;
 mod jit;
 mod kernel;
+mod links;
 mod maps;
 mod metrics;
 mod process;
@@ -37,6 +39,7 @@ use crate::emit::Emitter;
 
 pub(crate) use export::Export;
 pub(crate) use fold::Owner;
+pub(crate) use links::{Links, SpanLink};
 use metrics::ProfileMetrics;
 pub(crate) use work::{ProfileMaps, Profiler};
 
@@ -65,6 +68,11 @@ pub struct ProfileConfig {
     /// The share of one CPU, in hundredths, that following stacks may take; samples beyond it count for
     /// their process under `[not unwound]`.
     pub cpu_percent_max: u64,
+    /// How long a sample waits for the end of the request that its thread serves, so that it can be told as one
+    /// of its trace. 0: none is tied to a request.
+    pub link_wait: Duration,
+    /// Samples that wait, about 300 bytes each; beyond it the oldest is told without its request.
+    pub held_max: usize,
 }
 
 impl Default for ProfileConfig {
@@ -80,6 +88,8 @@ impl Default for ProfileConfig {
             files_max: 256,
             tables_bytes_max: 64 << 20,
             cpu_percent_max: 2,
+            link_wait: Duration::from_secs(30),
+            held_max: 8_192,
         }
     }
 }
@@ -112,6 +122,7 @@ pub(crate) struct Prepared {
     metrics: ProfileMetrics,
     meter: Meter,
     told: mpsc::Sender<Told>,
+    links: Links,
     /// The receiver has no use for profiles, for now.
     unwanted: Arc<AtomicBool>,
     /// Of one request, before the resources of its processes.
@@ -121,7 +132,7 @@ pub(crate) struct Prepared {
 /// Makes ready, and says where it will be told what the profiler has found.
 pub(crate) fn prepare(
     config: ProfileConfig,
-    proc_dir: &Path,
+    (proc_dir, links): (&Path, &Links),
     emitter: &Emitter,
     meter: &Meter,
     registry: &mut Registry,
@@ -130,6 +141,8 @@ pub(crate) fn prepare(
     let (metrics, unwanted) = (ProfileMetrics::new(registry), emitter.profiles_unwanted());
     // What a request takes beyond it are resources, by which it may be taken apart again.
     let request_bytes_max = emitter.request_bytes_max() / 2;
-    let (proc_dir, meter) = (proc_dir.to_owned(), meter.clone());
-    (Prepared { config, proc_dir, metrics, meter, told, unwanted, request_bytes_max }, found)
+    let (proc_dir, links, meter) = (proc_dir.to_owned(), links.clone(), meter.clone());
+    let prepared =
+        Prepared { config, proc_dir, metrics, meter, told, links, unwanted, request_bytes_max };
+    (prepared, found)
 }

@@ -362,6 +362,7 @@ impl Follower {
         if let Some(level) = self.budget.look(now, calls) {
             self.pipeline.shed(level);
         }
+        self.pipeline.tell_served();
         let wall = self.clock.wall(now);
         if self.pipeline.tick(wall) {
             self.send_losses(wall);

@@ -8,6 +8,7 @@ mod end;
 mod held;
 mod metrics;
 mod recent;
+mod served;
 mod serving;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use crate::budget::{Holder, Memory};
 use crate::connection::Newest;
 use crate::loss::Losses;
 use crate::pipeline::ConnectionInfo;
-use crate::protocol::{Begun, Exchange, Role};
+use crate::protocol::{Begun, Exchange, Failure, Role};
 use crate::span::link::{Shared, headers};
 pub(crate) use end::End;
 use end::How;
@@ -33,6 +34,7 @@ pub(crate) use held::Held;
 use held::Waiting;
 use metrics::{GivenUp, TieMetrics, Tied};
 use recent::Recent;
+pub(crate) use served::Served;
 use serving::{Above, NAMES_MAX, Request, Serving};
 
 /// How calls are tied to requests.
@@ -67,6 +69,8 @@ struct Actor {
     process: u32,
     started: u64,
     thread: u32,
+    /// When, by the kernel's clock.
+    time: u64,
     outbound: bool,
     waits: bool,
     /// What the thread has read in its last call, if it was a request.
@@ -145,6 +149,7 @@ impl Ties {
             process: piece.owner.pid,
             started: piece.owner.started,
             thread: piece.owner.thread,
+            time: piece.time,
             outbound: piece.direction == u16::from(OUTBOUND),
             waits: piece.flags & FLAG_WAITS != 0,
             last_read: None,
@@ -159,6 +164,9 @@ impl Ties {
     pub(crate) fn begun(&mut self, newest: &Newest<'_>, time: u64) {
         match (newest.role, &newest.begun) {
             (Some(Role::Server), Some(begun)) if !self.actor.outbound => self.read(newest, begun),
+            (Some(Role::Server), Some(begun)) if begun.waiting == 1 => {
+                self.serving.answer((self.actor.connection, begun.start), &self.actor);
+            }
             (Some(Role::Server), _) => {}
             (_, Some(begun)) if self.actor.outbound => self.send(newest, begun),
             (_, None) => self.begun_early(time),
@@ -189,9 +197,12 @@ impl Ties {
         let request = Request {
             end,
             process: self.actor.process,
+            started: self.actor.started,
             reader: alone.then_some(self.actor.thread),
             counted: self.actor.thread,
             waits: self.actor.waits,
+            read: self.actor.time,
+            answered: None,
             names: self.names(begun),
         };
         if self.serving.take(key, request, &self.actor) {
@@ -238,7 +249,10 @@ impl Ties {
         let actor = self.actor;
         let answered = actor.outbound && actor.connection == connection.cookie;
         let known = self.serving.leave(key, answered.then_some(&actor)).filter(|_| !began);
-        let end = known.map(|request| request.end);
+        let end = known.map(|(end, served)| {
+            served.filter(|_| is_whole(connection, exchange)).inspect(|it| end.serve(*it));
+            end
+        });
         let end = end.unwrap_or_else(|| Arc::new(finished(connection, exchange)));
         self.place(end)
     }
@@ -300,6 +314,21 @@ impl Ties {
         Some(held)
     }
 
+    /// What passed until then was read, by the kernel's clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// The spans of requests that had ended by then have left.
+    pub(crate) fn told_until(&self) -> u64 {
+        self.now.saturating_sub(self.wait_nanos)
+    }
+
+    /// Threads that serve a request now, as far as it is known, and since when.
+    pub(crate) fn served_now(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.serving.waited_for()
+    }
+
     /// Nothing more comes that could change what is known of an end.
     fn decide(&mut self, end: &Arc<End>) {
         self.find_caller(end);
@@ -340,6 +369,12 @@ impl Ties {
         self.requests_bytes = bytes;
         self.metrics.show(self.serving.len(), self.waiting.len());
     }
+}
+
+/// The end of it is that of its answer, or of its connection, and was seen.
+fn is_whole(connection: &ConnectionInfo, exchange: &Exchange) -> bool {
+    let ended = matches!(exchange.failure, None | Some(Failure::Closed | Failure::Reset));
+    ended && !connection.gaps
 }
 
 /// Who began an exchange is above who took it.

@@ -143,6 +143,8 @@ fn profile(settings: &Settings) -> Result<ProfileConfig, Failure> {
         stacks_max: settings.probe_profile_stacks_max,
         tables_bytes_max: settings.probe_profile_tables_bytes_max.as_usize(),
         cpu_percent_max: settings.probe_profile_cpu_percent_max,
+        link_wait: settings.probe_profile_link_wait,
+        held_max: settings.probe_profile_held_max,
         ..defaults
     })
 }

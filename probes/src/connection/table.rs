@@ -221,6 +221,7 @@ impl Table {
         {
             self.figures.gaps += 1;
             self.figures.gap_bytes += missing;
+            tracked.info.gaps = true;
             tracked.lost(direction, missing, time, &mut self.exchanges);
         }
         let omitted = piece.omitted;
@@ -263,6 +264,7 @@ impl Table {
             if missing > 0 && followed {
                 self.figures.gaps += 1;
                 self.figures.gap_bytes += missing;
+                tracked.info.gaps = true;
                 tracked.lost(direction, missing, clock.wall(end.time), &mut self.exchanges);
             }
         }
@@ -468,6 +470,7 @@ pub(super) fn info(piece: &Piece, clock: &WallClock) -> ConnectionInfo {
         process_started: piece.owner.started,
         comm: comm(&piece.owner),
         tls: None,
+        gaps: false,
     }
 }
 

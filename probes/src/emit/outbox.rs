@@ -47,21 +47,22 @@ impl Parcel {
 }
 
 impl Outbox {
-    /// Takes one span; without room it is dropped, and counted.
-    pub(crate) fn add(&mut self, emitter: &Emitter, resource: &Arc<Resource>, span: &[u8]) {
+    /// Takes one span, and says so; without room it is dropped, and counted.
+    pub(crate) fn add(&mut self, emitter: &Emitter, resource: &Arc<Resource>, span: &[u8]) -> bool {
         if !emitter.takes_span(span.len()) {
-            return;
+            return false;
         }
         let at = self.parcels.iter().position(|one| Arc::ptr_eq(&one.resource, resource));
         let at = at.unwrap_or_else(|| {
             self.parcels.push(Parcel::new(resource));
             self.parcels.len() - 1
         });
-        let Some(parcel) = self.parcels.get_mut(at) else { return };
+        let Some(parcel) = self.parcels.get_mut(at) else { return false };
         parcel.add(span);
         if parcel.wire.len() >= PARCEL_BYTES_MAX {
             emitter.parcel(self.parcels.swap_remove(at));
         }
+        true
     }
 
     /// Nothing more comes for the moment.

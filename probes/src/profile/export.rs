@@ -1,7 +1,8 @@
 //! From folded stacks to OTLP profiles.
 //!
-//! Invariants: pure; each request can be read by itself: its dictionary has all that it refers to, and
-//! nothing twice; a profile is that of the process with its place in the list of owners.
+//! Samples of a process that are told one by one, as those of a request are, make a profile of their own. Invariants:
+//! pure; each request can be read by itself: its dictionary has all that it refers to, and nothing twice; a profile is
+//! that of the process with its place in the list of owners, and its time is that of all of its samples.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,14 +19,41 @@ use prost::Message;
 
 use super::fold::{Owner, Stacks};
 use super::frames::{self, Kind, Origin, Place, Places};
+use super::links::SpanLink;
+use crate::clock::WallClock;
 use crate::histogram::scope;
 
-/// When samples were taken, wall clock in nanoseconds, and how often in a second.
+/// When samples were taken, by the monotonic clock, and how often in a second.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interval {
     pub(super) start: u64,
     pub(super) end: u64,
+    pub(super) clock: WallClock,
     pub(super) hertz: u64,
+}
+
+impl Interval {
+    /// All of these moments, and no more.
+    fn of<'a>(self, moments: impl Iterator<Item = &'a u64> + Clone) -> Self {
+        let start = moments.clone().min().map_or(self.start, |first| *first);
+        let end = moments.max().map_or(self.end, |last| last.saturating_add(1));
+        Self { start, end, ..self }
+    }
+}
+
+/// What was seen of a stack.
+#[derive(Debug)]
+struct Row {
+    stack: Box<[u32]>,
+    link: Option<SpanLink>,
+    seen: Seen,
+}
+
+#[derive(Debug)]
+enum Seen {
+    Times(u64),
+    /// By the monotonic clock.
+    At(Vec<u64>),
 }
 
 /// One request, whose profiles still want the resources of their owners.
@@ -44,29 +72,65 @@ pub(super) fn exports(
     interval: Interval,
     bytes_max: usize,
 ) -> Vec<Export> {
-    let mut exports = Vec::new();
-    let mut draft = Draft::new(interval);
-    for (owner, Stacks { comm, counts }) in processes {
+    let mut packing = Packing { done: Vec::new(), draft: Draft::new(), places, bytes_max };
+    for (owner, Stacks { comm, counts, moments }) in processes {
+        let process = (owner, comm);
+        let during = interval.of(moments.values().flatten());
+        let counted = counts.into_iter().map(|(stack, count)| {
+            let seen = Seen::Times(count);
+            Row { stack, link: None, seen }
+        });
+        packing.profile(&process, interval, counted);
+        let told = moments.into_iter().map(|((stack, link), times)| {
+            let seen = Seen::At(times);
+            Row { stack, link, seen }
+        });
+        packing.profile(&process, during, told);
+    }
+    packing.finish()
+}
+
+/// Requests while they are filled.
+#[derive(Debug)]
+struct Packing<'a> {
+    done: Vec<Export>,
+    draft: Draft,
+    places: &'a Places,
+    bytes_max: usize,
+}
+
+impl Packing<'_> {
+    fn profile(
+        &mut self,
+        process: &(Owner, String),
+        interval: Interval,
+        rows: impl Iterator<Item = Row>,
+    ) {
+        let Self { done, draft, places, bytes_max } = self;
         let mut samples = Vec::new();
-        for (stack, count) in counts {
+        for row in rows {
             let before = draft.marks();
-            let sample = draft.sample(&stack, count, places);
+            let sample = draft.sample(&row, interval, places);
             let alone = draft.profiles.is_empty() && samples.is_empty();
-            if draft.bytes + PROFILE_BYTES <= bytes_max || alone {
+            if draft.bytes + PROFILE_BYTES <= *bytes_max || alone {
                 samples.push(sample);
                 continue;
             }
             draft.back_to(before);
-            draft.add(&owner, &comm, std::mem::take(&mut samples));
-            exports.push(std::mem::replace(&mut draft, Draft::new(interval)).finish());
-            samples.push(draft.sample(&stack, count, places));
+            draft.add(process, interval, std::mem::take(&mut samples));
+            done.push(std::mem::replace(draft, Draft::new()).finish());
+            samples.push(draft.sample(&row, interval, places));
         }
-        draft.add(&owner, &comm, samples);
+        draft.add(process, interval, samples);
     }
-    if !draft.profiles.is_empty() {
-        exports.push(draft.finish());
+
+    fn finish(self) -> Vec<Export> {
+        let Self { mut done, draft, .. } = self;
+        if !draft.profiles.is_empty() {
+            done.push(draft.finish());
+        }
+        done
     }
-    exports
 }
 
 /// What a profile takes beside its samples, and the words that all of them need.
@@ -117,13 +181,13 @@ impl<K: Hash + Eq + Clone, V: Default> Table<K, V> {
 /// A request while it is made.
 #[derive(Debug)]
 struct Draft {
-    interval: Interval,
     strings: Table<Arc<str>, String>,
     functions: Table<(i32, i32), Function>,
     mappings: Table<Arc<Origin>, Mapping>,
     attributes: Table<(i32, Arc<str>), KeyValueAndUnit>,
     locations: Table<u32, Location>,
     stack_table: Table<Box<[u32]>, Stack>,
+    links: Table<SpanLink, Link>,
     profiles: Vec<ResourceProfiles>,
     owners: Vec<(Owner, String)>,
     /// What all of it takes on the wire, or a little less.
@@ -133,22 +197,22 @@ struct Draft {
 /// How far a draft was.
 #[derive(Debug, Clone, Copy)]
 struct Marks {
-    tables: [usize; 6],
+    tables: [usize; 7],
     bytes: usize,
 }
 
 impl Draft {
-    fn new(interval: Interval) -> Self {
+    fn new() -> Self {
         let mut strings = Table::new();
         strings.numbers.insert(Arc::from(""), 0);
         Self {
-            interval,
             strings,
             functions: Table::new(),
             mappings: Table::new(),
             attributes: Table::new(),
             locations: Table::new(),
             stack_table: Table::new(),
+            links: Table::new(),
             profiles: Vec::new(),
             owners: Vec::new(),
             bytes: 0,
@@ -156,7 +220,9 @@ impl Draft {
     }
 
     fn marks(&self) -> Marks {
-        let Self { strings, functions, mappings, attributes, locations, stack_table, .. } = self;
+        let Self {
+            strings, functions, mappings, attributes, locations, stack_table, links, ..
+        } = self;
         let tables = [
             strings.mark(),
             functions.mark(),
@@ -164,18 +230,20 @@ impl Draft {
             attributes.mark(),
             locations.mark(),
             stack_table.mark(),
+            links.mark(),
         ];
         Marks { tables, bytes: self.bytes }
     }
 
     fn back_to(&mut self, Marks { tables, bytes }: Marks) {
-        let [strings, functions, mappings, attributes, locations, stacks] = tables;
+        let [strings, functions, mappings, attributes, locations, stacks, links] = tables;
         self.strings.back_to(strings);
         self.functions.back_to(functions);
         self.mappings.back_to(mappings);
         self.attributes.back_to(attributes);
         self.locations.back_to(locations);
         self.stack_table.back_to(stacks);
+        self.links.back_to(links);
         self.bytes = bytes;
     }
 
@@ -185,23 +253,46 @@ impl Draft {
         entry
     }
 
-    fn sample(&mut self, stack: &[u32], count: u64, places: &Places) -> Sample {
-        let stack_index = self.stack(stack, places);
-        let values = vec![i64::try_from(count).unwrap_or(i64::MAX)];
-        self.paid(Sample { stack_index, values, ..Sample::default() })
+    fn sample(&mut self, row: &Row, interval: Interval, places: &Places) -> Sample {
+        let Row { stack, link, seen } = row;
+        let (values, timestamps_unix_nano) = match seen {
+            Seen::Times(count) => (vec![i64::try_from(*count).unwrap_or(i64::MAX)], Vec::new()),
+            // Each counts one.
+            Seen::At(times) => {
+                (Vec::new(), times.iter().map(|time| interval.clock.wall(*time)).collect())
+            }
+        };
+        let (stack_index, attribute_indices) = (self.stack(stack, places), Vec::new());
+        let link_index = link.map_or(0, |link| self.link(link));
+        self.paid(Sample {
+            stack_index,
+            attribute_indices,
+            link_index,
+            values,
+            timestamps_unix_nano,
+        })
     }
 
-    /// The samples of one process; none make no profile.
-    fn add(&mut self, owner: &Owner, comm: &str, samples: Vec<Sample>) {
+    fn link(&mut self, link: SpanLink) -> i32 {
+        self.links.known(&link).unwrap_or_else(|| {
+            let SpanLink { trace_id, span_id } = link;
+            let entry = Link { trace_id: trace_id.to_vec(), span_id: span_id.to_vec() };
+            let entry = self.paid(entry);
+            self.links.add(link, entry)
+        })
+    }
+
+    /// Samples of one process; none make no profile.
+    fn add(&mut self, process: &(Owner, String), interval: Interval, samples: Vec<Sample>) {
         if samples.is_empty() {
             return;
         }
         self.bytes += PROFILE_BYTES;
-        let Interval { start, end, hertz } = self.interval;
+        let Interval { start, end, clock, hertz } = interval;
         let profile = Profile {
             sample_type: Some(self.value_type("samples", "count")),
             samples,
-            time_unix_nano: start,
+            time_unix_nano: clock.wall(start),
             duration_nano: end.saturating_sub(start),
             period_type: Some(self.value_type("cpu", "nanoseconds")),
             period: i64::try_from(1_000_000_000 / hertz.max(1)).unwrap_or(0),
@@ -211,7 +302,7 @@ impl Draft {
         let scope =
             ScopeProfiles { scope: Some(scope()), profiles: vec![profile], ..Default::default() };
         self.profiles.push(ResourceProfiles { scope_profiles: vec![scope], ..Default::default() });
-        self.owners.push((owner.clone(), comm.to_owned()));
+        self.owners.push(process.clone());
     }
 
     fn value_type(&mut self, name: &str, unit: &str) -> ValueType {
@@ -310,7 +401,7 @@ impl Draft {
             mapping_table: self.mappings.list,
             location_table: self.locations.list,
             function_table: self.functions.list,
-            link_table: vec![Link::default()],
+            link_table: self.links.list,
             string_table: self.strings.list,
             attribute_table: self.attributes.list,
             stack_table: self.stack_table.list,

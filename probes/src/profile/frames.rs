@@ -68,7 +68,7 @@ impl Places {
     }
 
     /// Forgets all but the place of all others.
-    fn empty(&mut self) {
+    pub(super) fn empty(&mut self) {
         self.numbers.clear();
         self.addresses.clear();
         self.list.clear();
@@ -78,11 +78,9 @@ impl Places {
         self.list.push(Arc::new(other));
     }
 
-    /// An interval begins: makes room where there may be too little for it.
-    pub(super) fn make_room(&mut self) {
-        if self.list.len() > self.places_max / 2 || self.addresses.len() > self.places_max {
-            self.empty();
-        }
+    /// There may be too little room for another interval.
+    pub(super) fn are_crowded(&self) -> bool {
+        self.list.len() > self.places_max / 2 || self.addresses.len() > self.places_max
     }
 
     /// The number of a place; [`OTHER`] where there is no room for one more.
@@ -140,7 +138,9 @@ mod tests {
         assert_eq!(&*places.place(b).unwrap().lines[0].function, "b");
         places.learn(7, 0x10, a);
         assert_eq!((places.known(7, 0x10), places.known(7, 0x11)), (Some(a), None));
-        places.make_room();
+        assert!(places.are_crowded());
+        places.empty();
+        assert!(!places.are_crowded());
         assert_eq!(places.known(7, 0x10), None);
         assert_ne!(places.number(place("c")), OTHER);
     }

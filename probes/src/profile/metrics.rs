@@ -44,6 +44,33 @@ label_names!(Fate {
     Malformed => "malformed",
 });
 
+/// What is known of the request that the thread of a sample was serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Linking {
+    /// Its span.
+    Linked,
+    /// Nothing.
+    Unknown,
+    /// It was not over in time.
+    Unfinished,
+    /// There was no room for a sample that waits, or for a stack of its own.
+    Crowded,
+    Overflowed,
+}
+
+label_names!(Linking {
+    Linked => "linked",
+    Unknown => "unknown",
+    Unfinished => "unfinished",
+    Crowded => "crowded",
+    Overflowed => "overflowed",
+});
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    request: Linking,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: Fate,
@@ -54,6 +81,8 @@ struct Outcome {
 pub(crate) struct ProfileMetrics {
     taken: Counter,
     samples: Family<Outcome, Counter>,
+    links: Family<Request, Counter>,
+    waiting: Gauge,
     unread: Counter,
     stacks: Counter,
     overflowed: Counter,
@@ -94,17 +123,27 @@ impl ProfileMetrics {
         let samples = metrics.samples.clone();
         let help = "What became of the samples";
         registry.register("icecore_probes_profile_samples", help, samples);
+        let links = metrics.links.clone();
+        let help = "Samples, by what is known of the request that their thread was serving";
+        registry.register("icecore_probes_profile_links", help, links);
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
             registry.register(format!("icecore_probes_profile_{name}"), help, gauge.clone());
         };
         gauge("files", "Files with code that are known", &metrics.files);
         gauge("files_bytes", "What is held of them", &metrics.files_bytes);
+        let help = "Samples that wait for the end of a request";
+        gauge("samples_held", help, &metrics.waiting);
         gauge("processes", "Processes whose mappings are known", &metrics.processes);
         metrics
     }
 
     pub(super) fn sample(&self, fate: Fate) {
         self.samples(fate, 1);
+    }
+
+    /// It is as known as it will be which request a sample is of.
+    pub(super) fn linking(&self, request: Linking) {
+        self.links.get_or_create(&Request { request }).inc();
     }
 
     fn samples(&self, outcome: Fate, by: u64) {
@@ -137,13 +176,20 @@ impl ProfileMetrics {
     }
 
     /// What is held, and what was read of files since it was last told.
-    pub(super) fn held(&self, files: (usize, usize), read: (u64, u64), processes: usize) {
+    pub(super) fn held(
+        &self,
+        files: (usize, usize),
+        read: (u64, u64),
+        processes: usize,
+        samples: usize,
+    ) {
         let show = |gauge: &Gauge, value: usize| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         show(&self.files, files.0);
         show(&self.files_bytes, files.1);
         show(&self.processes, processes);
+        show(&self.waiting, samples);
         self.files_read.inc_by(read.0);
         self.files_cut.inc_by(read.1);
     }

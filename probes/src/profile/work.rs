@@ -1,5 +1,5 @@
-//! The profiler's own thread: it takes samples from the ring, follows their stacks and folds them, and
-//! hands on what an interval has brought.
+//! The profiler's own thread: it takes samples from the ring, follows their stacks, folds them once it is known
+//! which requests they are of, and hands on what an interval has brought.
 //!
 //! Invariants: nothing here waits for anybody but the kernel; beyond its share of a CPU a sample counts for
 //! its process without its stack, and nothing new is read for it.
@@ -17,10 +17,12 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::export::{self, Interval};
 use super::files::Files;
-use super::fold::{Fold, Owner};
+use super::fold::{Fold, Moment, Owner, Stacks};
 use super::frames::{Kind, Line, Origin, Place, Places};
+use super::held::{Held, Waiting};
 use super::kernel::Known;
-use super::metrics::{Fate, ProfileMetrics};
+use super::links::{Doing, Links};
+use super::metrics::{Fate, Linking, ProfileMetrics};
 use super::process::{Processes, Space};
 use super::unwind::{Registers, Stack, unwind};
 use super::{Prepared, ProfileConfig, Told};
@@ -63,6 +65,10 @@ struct Work {
     files: Files,
     places: Places,
     kernel: Known,
+    held: Held,
+    links: Links,
+    /// When the interval began, of which samples are folded. Monotonic clock.
+    began: u64,
     fold: Fold,
     budget: Budget,
     request_bytes_max: usize,
@@ -80,8 +86,8 @@ impl std::fmt::Debug for Profiler {
 
 impl Profiler {
     pub(crate) fn new(prepared: Prepared, maps: ProfileMaps) -> Self {
-        let Prepared { config, proc_dir, metrics, meter, told, unwanted, request_bytes_max } =
-            prepared;
+        let Prepared { config, proc_dir, metrics, meter, told, links, .. } = prepared;
+        let Prepared { unwanted, request_bytes_max, .. } = prepared;
         let every = crate::nanos(config.every);
         let work = Work {
             processes: Processes::new(
@@ -93,6 +99,9 @@ impl Profiler {
             files: Files::new(config.tables_bytes_max, config.files_max),
             places: Places::new(config.stacks_max.saturating_mul(4)),
             kernel: Known::default(),
+            held: Held::new(config.held_max),
+            links,
+            began: monotonic(),
             fold: Fold::new(config.stacks_max),
             budget: Budget::new(config.cpu_percent_max),
             request_bytes_max,
@@ -107,11 +116,11 @@ impl Profiler {
     /// Works until `stop`, and hands on the last of it. Not for a thread of the runtime.
     pub(crate) fn run(mut self, stop: &CancellationToken) {
         let mut clock = WallClock::new();
-        let mut began = monotonic();
+        self.work.began = monotonic();
         let meter = self.meter.clone();
         loop {
             let stopping = stop.is_cancelled();
-            let emptied = meter.work(|| self.round(&mut clock, &mut began, stopping));
+            let emptied = meter.work(|| self.round(&mut clock, stopping));
             if stopping && emptied {
                 return;
             }
@@ -122,14 +131,16 @@ impl Profiler {
     }
 
     /// One turn, and the end of the interval where that has come; true where the ring is empty.
-    fn round(&mut self, clock: &mut WallClock, began: &mut u64, stopping: bool) -> bool {
+    fn round(&mut self, clock: &mut WallClock, stopping: bool) -> bool {
+        self.work.settle(monotonic());
         let emptied = self.turn();
         let now = monotonic();
-        if stopping && emptied || now.saturating_sub(*began) >= self.every {
+        let last = stopping && emptied;
+        // Younger samples may still wait.
+        let end = if last { now } else { now.saturating_sub(self.work.links.lag()) };
+        if last || end.saturating_sub(self.work.began) >= self.every {
             clock.sync();
-            let (start, end) = (clock.wall(*began), clock.wall(now));
-            self.finish_interval(start, end, now);
-            *began = now;
+            self.finish_interval(clock, end, last);
         }
         emptied
     }
@@ -161,32 +172,44 @@ impl Profiler {
         false
     }
 
-    fn finish_interval(&mut self, start: u64, end: u64, now: u64) {
+    fn finish_interval(&mut self, clock: &WallClock, mut end: u64, last: bool) {
         let Self { maps, work, told, every, .. } = self;
         if let Some(figures) = sums(&maps.figures) {
             work.metrics.kernel(figures);
         }
-        let interval = Interval { start, end, hertz: work.config.hertz };
+        let now = monotonic();
+        // Samples that wait go by numbers of places, and those begin anew.
+        let empties = work.places.are_crowded();
+        if last || empties {
+            work.settle(u64::MAX);
+            end = now;
+        } else {
+            work.settle(now);
+        }
+        let interval = Interval { start: work.began, end, clock: *clock, hertz: work.config.hertz };
+        work.began = end;
         for export in work.collect(interval) {
             if told.try_send(Told::Export(Box::new(export))).is_err() {
                 work.metrics.export_dropped();
             }
         }
-        work.kernel.look_again(&work.proc_dir, end);
+        work.kernel.look_again(&work.proc_dir, clock.wall(end));
         work.files.next_round();
         let before = now.saturating_sub(every.saturating_mul(FORGET_AFTER));
         work.processes.forget(before);
-        work.places.make_room();
+        if empties {
+            work.places.empty();
+        }
         let (held, (read, cut)) = (work.files.held(), work.files.take_counts());
         let read = (read, cut + work.processes.take_refused());
-        work.metrics.held(held, read, work.processes.len());
+        work.metrics.held(held, read, work.processes.len(), work.held.len());
     }
 }
 
 impl Work {
     fn take(&mut self, sampled: &Sampled<'_>, told: &mpsc::Sender<Told>) {
         let sample = &sampled.sample;
-        let owner = Owner { pid: sample.pid, started: sample.started };
+        let (owner, time) = (Owner { pid: sample.pid, started: sample.started }, sample.time);
         self.stack.clear();
         let fate = if self.budget.is_spent_now() {
             self.stack.push(self.places.number(shed()));
@@ -196,8 +219,43 @@ impl Work {
             if sample.ip == 0 { Fate::Kernel } else { self.own_stack(sampled, &owner, told) }
         };
         self.metrics.sample(fate);
-        let comm = sample.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        self.fold.add(&owner, &String::from_utf8_lossy(comm), &self.stack);
+        let (comm, thread, stack) = (sample.comm, sample.thread, Box::from(self.stack.as_slice()));
+        let due = time.saturating_add(self.links.lag());
+        self.held.push(due, Waiting { owner, comm, thread, time, stack });
+    }
+
+    /// Folds the samples of which is known by now which requests they are of, or that can wait no longer.
+    fn settle(&mut self, now: u64) {
+        while let Some((sample, crowded)) = self.held.pop(now) {
+            let doing = self.links.at(&sample.owner, sample.thread, sample.time);
+            let age = now.saturating_sub(sample.time);
+            match doing {
+                Doing::Undecided if !crowded && age < self.links.wait() => {
+                    self.held.push(now.saturating_add(self.links.lag()), sample);
+                }
+                Doing::Served(_) => self.fold(&sample, doing, Linking::Linked),
+                Doing::Undecided | Doing::Nothing if crowded => {
+                    self.fold(&sample, doing, Linking::Crowded);
+                }
+                Doing::Undecided => self.fold(&sample, doing, Linking::Unfinished),
+                Doing::Nothing => self.fold(&sample, doing, Linking::Unknown),
+            }
+        }
+    }
+
+    fn fold(&mut self, sample: &Waiting, doing: Doing, linking: Linking) {
+        let Waiting { owner, time, stack, .. } = sample;
+        let link = if let Doing::Served(link) = doing { Some(link) } else { None };
+        // What comes late is not of the interval that is sent next.
+        let late = self.links.lag() > 0 && *time < self.began;
+        let moment = Moment { time: *time, link };
+        let told = (late || link.is_some())
+            && self.fold.add_moment(owner, || sample.comm(), stack, moment);
+        if !told {
+            self.fold.add(owner, || sample.comm(), stack);
+        }
+        let lost = link.is_some() && !told;
+        self.metrics.linking(if lost { Linking::Overflowed } else { linking });
     }
 
     fn kernel_stack(&mut self, sampled: &Sampled<'_>) {
@@ -240,7 +298,8 @@ impl Work {
 
     fn collect(&mut self, interval: Interval) -> Vec<export::Export> {
         let (processes, overflowed) = self.fold.take();
-        let stacks = processes.values().map(|one| one.counts.len() as u64).sum();
+        let stacks = |one: &Stacks| (one.counts.len() + one.moments.len()) as u64;
+        let stacks = processes.values().map(stacks).sum();
         self.metrics.interval(stacks, overflowed, self.budget.take_micros());
         export::exports(processes, &self.places, interval, self.request_bytes_max)
     }

@@ -29,6 +29,7 @@ pub(crate) fn connection(role: Role) -> ConnectionInfo {
         process_started: 0,
         comm: "app".to_owned(),
         tls: None,
+        gaps: false,
     }
 }
 

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
+use super::served::Served;
 use crate::protocol::Role;
 use crate::span::link::headers::TraceParent;
 use crate::span::link::{Ids, Link, Parent, Shared, random_span_id, random_trace_id};
@@ -62,6 +63,7 @@ pub(crate) struct End {
     /// The other end is on this machine, and has taken over the trace of this one.
     followed: AtomicBool,
     several: AtomicBool,
+    served: OnceLock<Served>,
 }
 
 impl End {
@@ -83,6 +85,7 @@ impl End {
             trace_id: OnceLock::new(),
             followed: AtomicBool::new(false),
             several: AtomicBool::new(false),
+            served: OnceLock::new(),
         }
     }
 
@@ -114,6 +117,16 @@ impl End {
     /// See [`Self::is_one_of_several`].
     pub(crate) fn may_be_of_several(&self) -> bool {
         self.several.load(Relaxed)
+    }
+
+    /// A thread has served it, and nothing else meanwhile.
+    pub(super) fn serve(&self, served: Served) {
+        self.served.get_or_init(|| served);
+    }
+
+    /// See [`Self::serve`].
+    pub(crate) fn served(&self) -> Option<&Served> {
+        self.served.get()
     }
 
     /// Its headers name a caller.

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use super::end::{End, How};
 use super::recent::Recent;
+use super::served::Served;
 use super::{Actor, Key};
 
 /// Processes whose threads are known to hand requests over.
@@ -52,12 +53,18 @@ struct Thread {
 pub(super) struct Request {
     pub(super) end: Arc<End>,
     pub(super) process: u32,
-    /// The thread that has read it, if one alone did.
+    /// When that was started.
+    pub(super) started: u64,
+    /// The thread that has read it, if one alone did, and no other one has answered.
     pub(super) reader: Option<u32>,
     /// It was counted there.
     pub(super) counted: u32,
     /// The reader itself has waited for it.
     pub(super) waits: bool,
+    /// When the reader had read its beginning.
+    pub(super) read: u64,
+    /// When the reader had sent the last that was seen of the answer.
+    pub(super) answered: Option<u64>,
     /// What names its caller.
     pub(super) names: [Option<u64>; NAMES_MAX],
 }
@@ -132,9 +139,28 @@ impl Serving {
         }
     }
 
-    /// A request is served no longer. `answered`: who has sent the end of its answer, where one has.
-    pub(super) fn leave(&mut self, key: Key, answered: Option<&Actor>) -> Option<Request> {
+    /// A thread has sent the answer of a request, or some of it.
+    pub(super) fn answer(&mut self, key: Key, actor: &Actor) {
+        let Some(request) = self.requests.get_mut(&key) else { return };
+        if request.reader == Some(actor.thread) {
+            request.answered = Some(actor.time);
+        } else {
+            request.reader = None;
+        }
+    }
+
+    /// A request is served no longer. `answered`: who has sent the end of its answer, where one has. Returns
+    /// the time that its thread has spent on it, where that had nothing else to do.
+    pub(super) fn leave(
+        &mut self,
+        key: Key,
+        answered: Option<&Actor>,
+    ) -> Option<(Arc<End>, Option<Served>)> {
+        if let Some(actor) = answered {
+            self.answer(key, actor);
+        }
         let request = self.requests.remove(&key)?;
+        let served = self.served(key, &request);
         self.forget(key, &request);
         let handed_over = |actor: &&Actor| actor.thread != request.counted;
         if let Some(actor) = answered.filter(handed_over) {
@@ -143,7 +169,30 @@ impl Serving {
                 self.hand_overs.insert(process, ());
             }
         }
-        Some(request)
+        Some((request.end, served))
+    }
+
+    fn served(&self, key: Key, request: &Request) -> Option<Served> {
+        let Request { process, started, read, answered, .. } = *request;
+        let thread = self.waited(request)?;
+        let carries = self.threads.get(&thread).filter(|it| it.process == process);
+        let alone = carries.is_some_and(|it| it.carries.alone == Some(key));
+        let until = answered.filter(|_| alone)?;
+        Some(Served { process, started, thread, from: read, until })
+    }
+
+    /// The thread that has waited for a request, and hands none over.
+    fn waited(&self, request: &Request) -> Option<u32> {
+        let Request { process, started, reader, waits, .. } = *request;
+        reader.filter(|_| waits && self.hand_overs.get(&(process, started)).is_none())
+    }
+
+    /// Threads that have waited for the one request that they serve now, and since when they do.
+    pub(super) fn waited_for(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.threads.iter().filter_map(|(&thread, it)| {
+            let request = self.end(it.carries.alone?)?;
+            (self.waited(request) == Some(thread)).then_some((thread, request.read))
+        })
     }
 
     fn forget(&mut self, key: Key, request: &Request) {
@@ -175,9 +224,7 @@ impl Serving {
         let thread = self.threads.get(&actor.thread).filter(|it| it.process == actor.process);
         let alone = thread.and_then(|thread| thread.carries.alone).and_then(|it| self.end(it));
         if let Some(request) = alone {
-            let certain = request.waits
-                && request.reader == Some(actor.thread)
-                && self.hand_overs.get(&(actor.process, actor.started)).is_none();
+            let certain = self.waited(request) == Some(actor.thread);
             return Above::Found(&request.end, if certain { How::Thread } else { How::Likely });
         }
         let likely = actor.last_read.or(process.alone).and_then(|it| self.end(it));

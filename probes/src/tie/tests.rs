@@ -350,3 +350,81 @@ fn what_is_remembered_is_bounded() {
     assert_eq!((early, machine.ties.waiting.len()), (46, 4));
     assert_eq!(std::iter::from_fn(|| machine.ties.release(Some(u64::MAX))).count(), 4);
 }
+
+impl Machine {
+    /// Some of an answer passes, and its request is not over.
+    fn answer(&mut self, at: &At) -> u64 {
+        let time = self.pass(at, OUTBOUND);
+        let begun = Some(Begun { start: at.start, ordinal: Some(0), headers: &[], waiting: 1 });
+        let (connection, role) = (&at.info(), Some(at.role));
+        self.ties.begun(&Newest { connection, role, begun, place: None }, time);
+        time
+    }
+
+    /// A request ends with its connection, of which nobody tells by whom.
+    fn close(&mut self, at: &At, gaps: bool, failure: Option<Failure>) -> Option<Served> {
+        self.pass(&At::new(Role::Client, 990, 99), OUTBOUND);
+        let exchange = Exchange { start: at.start, failure, ..exchange(at.role, "GET", "/", 200) };
+        let end = self.ties.finish(&ConnectionInfo { gaps, ..at.info() }, &exchange);
+        end.served().copied()
+    }
+
+    fn served(&mut self, at: &At) -> Option<(u32, u64, u64)> {
+        let end = self.end(at);
+        end.served().map(|served| (served.thread, served.from, served.until))
+    }
+}
+
+/// Scenario: a thread waits for a request and answers it, at once or in parts; the connection ends behind it, as it
+/// should, by the client, or with bytes that nobody saw.
+/// Guarantees: its time is from its first byte to the last one that the thread was seen to send; where something
+/// was lost it has none.
+#[test]
+fn a_thread_has_a_time_for_a_request() {
+    let mut machine = Machine::new();
+    let at = machine.begin(At::new(Role::Server, 11, 1));
+    assert_eq!(machine.ties.served_now().collect::<Vec<_>>(), [(100, at.start)]);
+    machine.answer(&at);
+    assert_eq!(machine.served(&at), Some((100, at.start, machine.time)));
+    assert_eq!(machine.ties.served_now().count(), 0);
+    for (gaps, failure, known) in [
+        (false, None, true),
+        (false, Some(Failure::Closed), true),
+        (false, Some(Failure::Unseen), false),
+        (false, Some(Failure::Malformed), false),
+        (true, None, false),
+    ] {
+        let at = machine.begin(At::new(Role::Server, 21, 1));
+        let sent = machine.answer(&at);
+        let served = machine.close(&at, gaps, failure);
+        assert_eq!(served.map(|it| (it.from, it.until)), known.then_some((at.start, sent)));
+    }
+    // Nothing was sent.
+    let at = machine.begin(At::new(Role::Server, 31, 1));
+    assert_eq!(machine.close(&at, false, Some(Failure::Closed)), None);
+}
+
+/// Scenario: a thread that does not wait; two requests at a time on one thread, which end one behind the other;
+/// another thread reads more of a request, sends some of the answer, or all of it; then the process has one that is
+/// served as it should be.
+/// Guarantees: none of them has a time of its own, and the last one has none either: its process hands requests over.
+#[test]
+fn who_is_not_certain_has_no_time() {
+    let mut machine = Machine::new();
+    let at = machine.begin(At::new(Role::Server, 11, 1).never_waits());
+    assert_eq!(machine.ties.served_now().count(), 0);
+    assert_eq!(machine.served(&at), None);
+    let first = machine.begin(At::new(Role::Server, 21, 1));
+    let second = machine.begin(At::new(Role::Server, 31, 1));
+    assert_eq!(machine.ties.served_now().count(), 0);
+    assert_eq!((machine.served(&first), machine.served(&second)), (None, None));
+    let at = machine.begin(At::new(Role::Server, 41, 2));
+    machine.answer(&at.clone().thread(201));
+    assert_eq!(machine.served(&at), None);
+    let alone = machine.begin(At::new(Role::Server, 51, 2));
+    assert!(machine.served(&alone).is_some());
+    let at = machine.begin(At::new(Role::Server, 61, 2));
+    assert_eq!(machine.served(&at.thread(202)), None);
+    let at = machine.begin(At::new(Role::Server, 71, 2));
+    assert_eq!(machine.served(&at), None);
+}

@@ -19,6 +19,7 @@ mod queues;
 mod receiver;
 mod requests;
 mod rules;
+mod served;
 mod tls;
 mod tls_boring;
 mod tls_go;

@@ -25,7 +25,7 @@ struct Seen {
 }
 
 /// Starts a compiler or whatever else makes a program; none, and said so, where it is not installed.
-fn made(dir: &Path, command: &str, arguments: &[&str]) -> Option<PathBuf> {
+pub(crate) fn made(dir: &Path, command: &str, arguments: &[&str]) -> Option<PathBuf> {
     let made = Command::new(command).args(arguments).current_dir(dir).output();
     let Ok(made) = made else {
         println!("skipped: no {command}");
@@ -35,7 +35,7 @@ fn made(dir: &Path, command: &str, arguments: &[&str]) -> Option<PathBuf> {
     Some(dir.join("busy"))
 }
 
-fn source(name: &str) -> String {
+pub(crate) fn source(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(name).display().to_string()
 }
 
@@ -71,7 +71,7 @@ async fn profiled(pid: u32, config: Config) -> Option<(Vec<Seen>, String)> {
 }
 
 /// Quick, so that tests need not wait.
-fn quick() -> Config {
+pub(crate) fn quick() -> Config {
     let mut config = Config::default();
     config.profile.hertz = 99;
     config.profile.every = Duration::from_millis(500);
@@ -111,7 +111,10 @@ fn of_request(request: &ExportProfilesServiceRequest, pid: u32) -> Vec<Seen> {
         let samples = profile.scope_profiles[0].profiles[0].samples.iter();
         seen.extend(samples.map(|sample| {
             let stack = &dictionary.stack_table[at(sample.stack_index)].location_indices;
-            Seen { stack: stack.iter().map(frame).collect(), count: sample.values.iter().sum() }
+            // Each point of time counts one.
+            let points = i64::try_from(sample.timestamps_unix_nano.len()).unwrap();
+            let count = sample.values.iter().sum::<i64>() + points;
+            Seen { stack: stack.iter().map(frame).collect(), count }
         }));
     }
     seen

@@ -1,9 +1,12 @@
 //! Folded stacks, read back from requests as a receiver reads them.
 
-use super::super::fold::Fold;
+use super::super::fold::{Fold, Moment};
 use super::*;
 
-const INTERVAL: Interval = Interval { start: 1_000, end: 11_000, hertz: 19 };
+/// By the monotonic clock, behind which the wall is.
+fn interval() -> Interval {
+    Interval { start: 2_000, end: 12_000, clock: WallClock::ahead(-1_000), hertz: 19 }
+}
 
 fn place(places: &mut Places, kind: Kind, origin: &str, functions: &[&str]) -> u32 {
     let build_id = (origin == "app").then(|| Arc::from("abcd"));
@@ -19,6 +22,16 @@ fn place(places: &mut Places, kind: Kind, origin: &str, functions: &[&str]) -> u
 
 /// A sample as a receiver understands it: its stack, each frame with its functions, and its count.
 fn read(export: &Export) -> Vec<(u32, String, i64)> {
+    let samples = read_profiles(export, (1_000, 10_000), false);
+    samples.into_iter().map(|(pid, stack, sample, _)| (pid, stack, sample.values[0])).collect()
+}
+
+/// Samples of a time, of those with or without times of their own, and where each leads.
+fn read_profiles(
+    export: &Export,
+    (start, duration): (u64, u64),
+    timed: bool,
+) -> Vec<(u32, String, Sample, Link)> {
     let dictionary = export.request.dictionary.as_ref().unwrap();
     let at = |index: i32| usize::try_from(index).unwrap();
     let text = |index: i32| dictionary.string_table[at(index)].as_str();
@@ -43,16 +56,75 @@ fn read(export: &Export) -> Vec<(u32, String, i64)> {
             (text(period.type_strindex), text(period.unit_strindex)),
             ("cpu", "nanoseconds")
         );
-        assert_eq!((profile.time_unix_nano, profile.duration_nano), (1_000, 10_000));
         assert_eq!((profile.period, profile.profile_id.len()), (52_631_578, 16));
+        // All samples of a profile have one form.
+        let is_timed = |sample: &&Sample| !sample.timestamps_unix_nano.is_empty();
+        let count = profile.samples.iter().filter(is_timed).count();
+        assert!(count == 0 || count == profile.samples.len(), "{profile:?}");
+        if (count > 0) != timed {
+            continue;
+        }
+        assert_eq!((profile.time_unix_nano, profile.duration_nano), (start, duration));
         for sample in &profile.samples {
             let stack = &dictionary.stack_table[at(sample.stack_index)].location_indices;
             let stack: Vec<String> = stack.iter().map(location).collect();
-            samples.push((owner.pid, stack.join(";"), sample.values[0]));
+            let link = dictionary.link_table[at(sample.link_index)].clone();
+            samples.push((owner.pid, stack.join(";"), sample.clone(), link));
         }
     }
-    samples.sort();
+    samples.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
     samples
+}
+
+/// Scenario: a stack of a process is seen in two requests at several times, one of them before the interval
+/// began, without a request, and late.
+/// Guarantees: those with times are in a profile of their own, whose time is theirs; each leads to its span, and
+/// each span is in the table once; the others are as they were.
+#[test]
+fn samples_of_a_request_lead_to_it() {
+    let mut places = Places::new(100);
+    let work = place(&mut places, Kind::Native, "app", &["work"]);
+    let other = place(&mut places, Kind::Native, "app", &["other"]);
+    let mut fold = Fold::new(100);
+    let owner = Owner { pid: 1, started: 5 };
+    let link = |number: u8| SpanLink { trace_id: [number; 16], span_id: [number; 8] };
+    let mut told = |stack: &[u32], time, link| {
+        let moment = Moment { time, link };
+        assert!(fold.add_moment(&owner, String::new, stack, moment));
+    };
+    told(&[work], 5_000, Some(link(1)));
+    told(&[work], 1_500, Some(link(1)));
+    told(&[other, work], 6_000, Some(link(1)));
+    told(&[work], 7_000, Some(link(2)));
+    told(&[work], 1_700, None);
+    fold.add(&owner, String::new, &[work]);
+    let exports = exports(fold.take().0, &places, interval(), 1 << 20);
+    let [export] = exports.as_slice() else { panic!("{exports:?}") };
+    assert_eq!(read(export), [(1, "work:7@app".to_owned(), 1)]);
+    let mut seen: Vec<_> = read_profiles(export, (500, 5_501), true)
+        .into_iter()
+        .map(|(_, stack, sample, link)| {
+            assert!(sample.values.is_empty());
+            let trace = link.trace_id.first().copied().unwrap_or(0);
+            assert!(
+                link.trace_id.is_empty() || (link.trace_id.len(), link.span_id.len()) == (16, 8)
+            );
+            (trace, stack, sample.timestamps_unix_nano)
+        })
+        .collect();
+    seen.sort();
+    let row = |trace, stack: &str, times: &[u64]| (trace, stack.to_owned(), times.to_vec());
+    assert_eq!(
+        seen,
+        [
+            row(0, "work:7@app", &[700]),
+            row(1, "other:7@app;work:7@app", &[5_000]),
+            row(1, "work:7@app", &[4_000, 500]),
+            row(2, "work:7@app", &[6_000]),
+        ]
+    );
+    assert_eq!(export.request.dictionary.as_ref().unwrap().link_table.len(), 3);
+    assert_eq!(export.owners.len(), 2);
 }
 
 /// Scenario: stacks of two processes through shared code, kernel code, inlined functions and code without
@@ -67,11 +139,11 @@ fn a_receiver_reads_what_was_folded() {
     let nameless = place(&mut places, Kind::Native, "libc.so.6", &[]);
     let mut fold = Fold::new(100);
     let (a, b) = (Owner { pid: 1, started: 5 }, Owner { pid: 2, started: 6 });
-    fold.add(&a, "a", &[kernel, work, nameless]);
-    fold.add(&a, "a", &[kernel, work, nameless]);
-    fold.add(&b, "b", &[work, nameless]);
-    fold.add(&b, "b", &[frames::OTHER]);
-    let exports = exports(fold.take().0, &places, INTERVAL, 1 << 20);
+    fold.add(&a, || "a".to_owned(), &[kernel, work, nameless]);
+    fold.add(&a, || "a".to_owned(), &[kernel, work, nameless]);
+    fold.add(&b, || "b".to_owned(), &[work, nameless]);
+    fold.add(&b, || "b".to_owned(), &[frames::OTHER]);
+    let exports = exports(fold.take().0, &places, interval(), 1 << 20);
     let [export] = exports.as_slice() else { panic!("{exports:?}") };
     let sample = |pid, stack: &str, count| (pid, stack.to_owned(), count);
     assert_eq!(
@@ -109,9 +181,9 @@ fn many_stacks_are_several_requests() {
         let long = if number % 50 == 7 { 6_000 } else { usize::try_from(number).unwrap() };
         let name = format!("f{number}").repeat(long / 4 + 1);
         let one = place(&mut places, Kind::Native, "app", &[&name]);
-        fold.add(&Owner { pid: number / 12, started: 1 }, "", &[one]);
+        fold.add(&Owner { pid: number / 12, started: 1 }, String::new, &[one]);
     }
-    let exports = exports(fold.take().0, &places, INTERVAL, BYTES_MAX);
+    let exports = exports(fold.take().0, &places, interval(), BYTES_MAX);
     let mut sizes: Vec<usize> = Vec::new();
     for export in &exports {
         let bytes = export.request.encoded_len();
