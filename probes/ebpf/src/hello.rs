@@ -11,11 +11,18 @@ use aya_ebpf::maps::LruHashMap;
 use icecore_probe_events::{Connection, INBOUND, OUTBOUND, shape};
 
 use crate::maps::setting;
-use crate::tls::{NONE, Socket, is_current};
+use crate::tls::{NONE, Receipt, Session, Socket, is_current};
 
 /// Connections that have begun with a number. As many as there may be sessions.
 #[map]
 static TLS_HELLOS: LruHashMap<Hello, Socket> = LruHashMap::with_max_entries(1024, 0);
+
+/// Connections whose last record would fit a session. As many as there may be sessions.
+#[map]
+static TLS_FITTING: LruHashMap<Session, Socket> = LruHashMap::with_max_entries(1024, 0);
+
+/// What a record is longer than what is inside: by TLS 1.3, and by 1.2 with AES-GCM and with ChaCha20.
+const RECORD_MORE: [u64; 3] = [22, 29, 21];
 
 /// Where the number stands in the record: behind the heads of record and message, and a version.
 const RANDOM_AT: u64 = 11;
@@ -81,6 +88,27 @@ pub fn connection(pid: u64, random: u64) -> Socket {
         (false, true) => sent,
         _ => NONE,
     }
+}
+
+/// The connection of a session whose beginning was not seen: twice, and of no other in between, what its thread had
+/// received last was as long as a record of what the session has read then.
+#[inline(always)]
+pub fn fitting(session: u64, received: &Receipt, moved: u64) -> Socket {
+    let more = received.bytes.wrapping_sub(moved);
+    let [first, second, third] = RECORD_MORE;
+    let fits = moved != 0 && (more == first || more == second || more == third);
+    if !received.socket.some() || !fits {
+        return NONE;
+    }
+    let session = Session { at: session, pid: bpf_get_current_pid_tgid() >> 32 };
+    // SAFETY: the value is copied out at once.
+    let before = unsafe { TLS_FITTING.get(&session) }.copied().unwrap_or(NONE);
+    let socket = received.socket;
+    if before.connection == socket.connection && before.generation == socket.generation {
+        return socket;
+    }
+    let _ = TLS_FITTING.insert(&session, &socket, 0);
+    NONE
 }
 
 #[inline(always)]

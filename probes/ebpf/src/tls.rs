@@ -33,7 +33,7 @@ static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(4096, 
 pub static TLS_SESSIONS: LruHashMap<Session, Socket> = LruHashMap::with_max_entries(1024, 0);
 /// From which TLS socket a thread has received, while no session was found for it.
 #[map]
-static TLS_RECEIVED: LruHashMap<u64, Socket> = LruHashMap::with_max_entries(4096, 0);
+static TLS_RECEIVED: LruHashMap<u64, Receipt> = LruHashMap::with_max_entries(4096, 0);
 /// Since when all functions of a library are hooked, monotonic clock; 0: not yet. Written by user
 /// space, which also sets the size.
 #[map]
@@ -79,8 +79,18 @@ pub struct Socket {
     pub generation: u64,
 }
 
+/// What a thread has received last of TLS.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Receipt {
+    pub socket: Socket,
+    pub bytes: u64,
+}
+
 /// No connection.
 pub const NONE: Socket = Socket { connection: 0, generation: 0 };
+/// Nothing received.
+const NOTHING: Receipt = Receipt { socket: NONE, bytes: 0 };
 
 impl Socket {
     #[inline(always)]
@@ -131,8 +141,8 @@ pub fn leave(ctx: &RetProbeContext) {
     if call.shape & shape::TLS_OR_NOT != 0 && is_tls(call.connection, call.session) == 0 {
         return;
     }
-    let socket = socket(thread, &call, random);
     let moved = moved(&call, ctx.ret());
+    let socket = socket(thread, &call, random, moved);
     if moved == 0 || call.shape & shape::KIND == shape::TOUCH {
         return;
     }
@@ -174,18 +184,25 @@ pub fn used_or_known(pid: u64, call: &TlsCall) -> Socket {
     used
 }
 
-/// The connection of the session of a call; `random` is the number of one that is known by it.
+/// The connection of the session of a call that has moved so many bytes; `random` is the number of one that is
+/// known by it.
 #[inline(always)]
-fn socket(thread: u64, call: &TlsCall, random: u64) -> Socket {
+fn socket(thread: u64, call: &TlsCall, random: u64, moved: u64) -> Socket {
     let pid = thread >> 32;
     let found = used_or_known(pid, call);
     if found.some() || call.connection != 0 {
         return found;
     }
     let found = if call.shape & shape::BY_RANDOM != 0 {
-        hello::connection(pid, random)
+        let begun = hello::connection(pid, random);
+        let reads = random != 0 && moved != 0 && call.shape & shape::KIND == shape::READ;
+        if begun.some() || !reads {
+            begun
+        } else {
+            hello::fitting(call.session, &received(thread), moved)
+        }
     } else {
-        received(thread)
+        received(thread).socket
     };
     if found.some() {
         let session = Session { at: call.session, pid };
@@ -194,15 +211,15 @@ fn socket(thread: u64, call: &TlsCall, random: u64) -> Socket {
     found
 }
 
-/// The connection from which a thread has received, which is taken.
+/// What a thread has received, which is taken.
 #[inline(always)]
-fn received(thread: u64) -> Socket {
+fn received(thread: u64) -> Receipt {
     // SAFETY: the value is copied out at once.
-    let received = unsafe { TLS_RECEIVED.get(&thread) }.copied().unwrap_or(NONE);
-    if received.some() {
+    let received = unsafe { TLS_RECEIVED.get(&thread) }.copied().unwrap_or(NOTHING);
+    if received.socket.some() {
         let _ = TLS_RECEIVED.remove(&thread);
     }
-    if received.some() && is_current(&received) { received } else { NONE }
+    if received.socket.some() && is_current(&received.socket) { received } else { NOTHING }
 }
 
 /// 1: a call that may as well move a file, or clear text, is one of TLS: that was seen on the socket which
@@ -303,7 +320,7 @@ fn inner(id: u64, outer: &Connection, shape: u64) -> Option<*mut Connection> {
 
 /// Bytes have passed on a socket: if its thread is in a call into a library, they are of its session.
 #[inline(always)]
-pub fn passed(id: u64, connection: &Connection, direction: u8) {
+pub fn passed(id: u64, connection: &Connection, direction: u8, bytes: u64) {
     if setting!(tls) == 0 || connection.flags & FLAG_PLAIN != 0 {
         return;
     }
@@ -315,7 +332,7 @@ pub fn passed(id: u64, connection: &Connection, direction: u8) {
     let socket = Socket { connection: id, generation: connection.generation };
     go::passed(thread >> 32, socket, direction == OUTBOUND);
     if direction == INBOUND && connection.verdict == VERDICT_TLS {
-        let _ = TLS_RECEIVED.insert(&thread, &socket, 0);
+        let _ = TLS_RECEIVED.insert(&thread, &Receipt { socket, bytes }, 0);
     }
 }
 

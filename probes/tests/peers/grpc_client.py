@@ -1,8 +1,8 @@
 """Makes gRPC calls of all kinds to the server at the port that is given, several at a time, and
 prints what it did as a JSON list. Every call has a method of its own, so that it can be told.
 
-`grpc_client.py PORT [CERTIFICATE]`: with the latter inside TLS, where the calls of a connection that is older than the
-agent are left out of the list.
+`grpc_client.py PORT [CERTIFICATE]`: with the latter inside TLS, where a connection that is older than the agent
+makes some calls before, which may be missed.
 
 Bytes are those of messages with their five bytes of prefix; what a call does not know for certain
 is null.
@@ -109,10 +109,11 @@ older = own(0)
 older.unary_unary("/shop.Before/Unary")(b"before")
 print("ready", flush=True)
 sys.stdin.readline()
+if credentials is not None:
+    for index in range(8):
+        older.unary_unary(f"/shop.Early/Unary{index}")(b"early" * index)
 call(older, "Unary", [b"older"])
 records[0]["older"] = True
-if credentials is not None:
-    records.clear()
 shared, single = own(1), [own(2), own(3)]
 for index in range(6):
     turn(single[index % 2], index)
