@@ -8,6 +8,7 @@
 mod attributes;
 mod exemplars;
 mod group;
+mod json;
 mod logs;
 mod metrics;
 mod points;
@@ -25,6 +26,8 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, TracesDat
 
 use crate::error::Error;
 use crate::model::Table;
+
+pub use json::json;
 
 /// Span rows as OTLP, grouped by resource and scope. Costs some microseconds a span: call it off
 /// the runtime for more than a few hundred.

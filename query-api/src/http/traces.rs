@@ -59,7 +59,7 @@ async fn trace_json(answers: &Answers, id: TraceId) -> Result<Option<Vec<u8>>, E
     }
     let traces = otlp::traces(&rows).map_err(store_error)?;
     let encode = |error| Error::Json { what: "the trace", source: error };
-    serde_json::to_vec(&traces).map(Some).map_err(encode)
+    otlp::json(&traces).map(Some).map_err(encode)
 }
 
 /// Every span of the trace, in row shape.
