@@ -19,7 +19,7 @@ use crate::bucket::faulty::{Fault, Faults, Faulty};
 use crate::catalog::FileLayout;
 use crate::files::tests::earlier::of_version_1;
 use crate::files::tests::generate::{Generator, canonical};
-use crate::files::{FileOrigin, Keep, RoomMetrics, WriteRequest, read_rows, write};
+use crate::files::{FileOrigin, Keep, RoomMetrics, WriteRequest, inspect, read_rows, write};
 use crate::index::TracePrints;
 use crate::model::{FileId, Table, TimeRange, UnixNanos};
 use crate::schema::{AttributeType, fixed_fields, text_type};
@@ -311,6 +311,30 @@ async fn files_of_version_1_are_merged() {
     let merged = bench.merge(&entries(&model), None, 64 << 20).await.unwrap();
     let read = bench.read(&merged.output.unwrap()).await;
     assert_eq!(canonical(Table::Metrics, &read), canonical(Table::Metrics, &rows(&model)));
+}
+
+/// Scenario: rows have a key again and again, an int first and then texts, so that the merged file
+/// has a column of texts for it, and nothing to put there.
+/// Guarantees: the rows are those that went in, and a deep look finds the file whole.
+#[tokio::test]
+async fn a_key_that_rows_repeat_leaves_a_whole_file() {
+    let mut bench = Bench::new(760);
+    let mut model = Vec::new();
+    for _ in 0..2 {
+        let ints: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        model.push(bench.file_with(1, r#"{"k":"x","k":"y"}"#, Some(ints)).await);
+    }
+    let merged = bench.merge(&entries(&model), None, 64 << 20).await.unwrap();
+    let output = Arc::new(merged.output.unwrap());
+    let read = bench.read(&output).await;
+    assert_eq!(canonical(Table::Logs, &read), canonical(Table::Logs, &rows(&model)));
+    let column = &output.layout.attributes[0];
+    assert_eq!((column.key.as_str(), column.kind), ("k", AttributeType::String));
+    assert!(read.iter().all(|rows| {
+        rows.column_by_name("attributes.k").is_none_or(|it| it.null_count() == it.len())
+    }));
+    let faults = inspect(bench.bucket.objects(), &output, true).await.unwrap();
+    assert_eq!(faults, Vec::<String>::new());
 }
 
 /// Scenario: the catalog says of an input that it has more rows than are in it; no input at all.
