@@ -121,6 +121,8 @@ impl Engine {
             .with_target_partitions(config.threads)
             .with_batch_size(config.batch_rows)
             .with_information_schema(true);
+        // What `now()` and casts without a zone are of is what the columns are of.
+        session.options_mut().execution.time_zone = Some("UTC".to_owned());
         // The check compares marks on fields that a plan may drop, and fails correct queries.
         session.options_mut().sql_parser.collect_spans = true;
         // A table function answers in its own order.

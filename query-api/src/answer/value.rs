@@ -1,8 +1,9 @@
 //! Values as JSON, and types as names.
 //!
 //! Invariant: what is written is one JSON value on one line. Ints are numbers of all their digits,
-//! NaN and the infinities are null, times are RFC 3339 with nine decimals, bytes are hex, and text
-//! that is marked as JSON stands as the value that it is.
+//! NaN and the infinities are null, times are RFC 3339 with nine decimals (in UTC, unless the query
+//! asks for another zone: then with its offset), bytes are hex, and text that is marked as JSON
+//! stands as the value that it is.
 
 use std::sync::Arc;
 
@@ -10,11 +11,16 @@ use arrow::array::{Array, AsArray, StringViewArray};
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use serde_json::value::RawValue;
 
 use crate::table::columns::is_json;
 
 const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.9fZ";
+/// Of times that a query has put into another zone than UTC.
+const ZONED_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.9f%:z";
+/// What UTC is called in types.
+const UTC_NAMES: [&str; 6] = ["UTC", "Z", "+00:00", "+0000", "Etc/UTC", "GMT"];
 
 /// How every value is written.
 pub(crate) fn options() -> EncoderOptions {
@@ -22,7 +28,7 @@ pub(crate) fn options() -> EncoderOptions {
         .with_explicit_nulls(true)
         .with_timestamp_format(TIME_FORMAT.to_owned())
         .with_timestamp_tz_format(TIME_FORMAT.to_owned())
-        .with_encoder_factory(Arc::new(EmbedJson))
+        .with_encoder_factory(Arc::new(OwnForms))
 }
 
 /// Writes the cells of one column.
@@ -53,19 +59,43 @@ impl<'a> CellWriter<'a> {
     }
 }
 
-/// Puts text that is marked as JSON in place as the value that it is.
+/// Puts text that is marked as JSON in place as the value that it is, and tells the offset of times
+/// in other zones.
 #[derive(Debug)]
-struct EmbedJson;
+struct OwnForms;
 
-impl EncoderFactory for EmbedJson {
+impl EncoderFactory for OwnForms {
     fn make_default_encoder<'a>(
         &self,
         field: &'a FieldRef,
         array: &'a dyn Array,
         _options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        if let DataType::Timestamp(_, Some(zone)) = array.data_type()
+            && !UTC_NAMES.contains(&zone.as_ref())
+        {
+            let options = FormatOptions::new().with_timestamp_tz_format(Some(ZONED_FORMAT));
+            let times = Zoned(ArrayFormatter::try_new(array, &options)?);
+            return Ok(Some(NullableEncoder::new(Box::new(times), array.nulls().cloned())));
+        }
         let texts = array.as_string_view_opt().filter(|_| is_json(field));
         Ok(texts.map(|texts| NullableEncoder::new(Box::new(Raw(texts)), texts.nulls().cloned())))
+    }
+}
+
+/// Times in another zone than UTC.
+struct Zoned<'a>(ArrayFormatter<'a>);
+
+impl Encoder for Zoned<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        // A time that the calendar does not have.
+        let Ok(time) = self.0.value(row).try_to_string() else {
+            out.extend_from_slice(b"null");
+            return;
+        };
+        out.push(b'"');
+        out.extend_from_slice(time.as_bytes());
+        out.push(b'"');
     }
 }
 
