@@ -6,6 +6,8 @@
 pub(crate) mod access;
 mod agree;
 pub(crate) mod attribute;
+mod bounded;
+mod coalesce;
 mod collect;
 mod frames;
 pub(crate) mod histogram;
@@ -26,8 +28,9 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 /// Functions of values, to stand before the engine's.
 pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
-    let more = [frames::function(), series::function()];
-    maps::functions().into_iter().chain(template::functions()).chain(more).collect()
+    let more = [frames::function(), series::function(), coalesce::function()];
+    let ours = maps::functions().into_iter().chain(template::functions()).chain(more);
+    ours.chain(bounded::functions()).collect()
 }
 
 /// Functions of groups, to stand before the engine's.
