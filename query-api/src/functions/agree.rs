@@ -118,8 +118,16 @@ fn to_meet(key: &Expr, op: Operator, other: &Expr, schema: &DFSchema) -> Option<
     }
     let Expr::Literal(literal, _) = other else { return None };
     let text = literal.try_as_str().flatten()?;
-    let fits = mine.is_numeric() && text.trim().parse::<f64>().is_ok();
-    (!fits).then(|| cast(key.clone(), DataType::Utf8View))
+    let text = text.trim();
+    match mine {
+        DataType::Int64 if text.parse::<i64>().is_ok() => None,
+        // The text of a double is no int, and may be compared with ints all the same.
+        DataType::Int64 if text.parse::<f64>().is_ok() => {
+            Some(cast(key.clone(), DataType::Float64))
+        }
+        DataType::Float64 if text.parse::<f64>().is_ok() => None,
+        _ => Some(cast(key.clone(), DataType::Utf8View)),
+    }
 }
 
 fn agree_between(between: Between, schema: &DFSchema) -> Transformed<Expr> {

@@ -1,7 +1,9 @@
-//! The functions of maps on JSON text: `map_keys`, `map_values`, and a key that is no literal.
+//! The functions of maps on JSON text: `map_keys`, `map_values`, a key that is no literal, and a
+//! place in an array.
 //!
 //! Invariant: on a map of the engine's own they are the engine's own functions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, ListBuilder, StringViewArray, StringViewBuilder};
@@ -14,6 +16,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 use icecore_store::model::value::{find_key, plain_text, raw_entries};
+use serde_json::value::RawValue;
 
 /// What is listed of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,12 +136,49 @@ impl ScalarUDFImpl for AnyKey {
         let maps = cast(&arrays[0], &DataType::Utf8View)?;
         let keys = cast(&arrays[1], &DataType::Utf8View)?;
         let rows = maps.as_string_view().iter().zip(keys.as_string_view());
-        let values: StringViewArray =
-            rows.map(|(map, key)| plain_text(find_key(map?, key?)?)).collect();
+        let values: StringViewArray = rows.map(|(map, key)| part_of(map?, key?)).collect();
         Ok(ColumnarValue::Array(Arc::new(values)))
     }
 }
 
+/// What a map has of a key, or an array at a place: 1 is the first, -1 the last, as in lists.
+fn part_of<'t>(text: &'t str, key: &str) -> Option<Cow<'t, str>> {
+    if !text.starts_with('[') {
+        return plain_text(find_key(text, key)?);
+    }
+    let items: Vec<&'t RawValue> = serde_json::from_str(text).ok()?;
+    let place: i64 = key.parse().ok()?;
+    let length = i64::try_from(items.len()).ok()?;
+    let at = if place > 0 { place - 1 } else { length.checked_add(place)? };
+    let item: &'t RawValue = items.get(usize::try_from(at).ok()?).filter(|_| place != 0)?;
+    plain_text(item.get())
+}
+
 pub(super) fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8View | DataType::Utf8 | DataType::LargeUtf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: places of an array and keys of a map, that are there and that are not.
+    /// Guarantees: the value as text, null for null and for what is not there.
+    #[test]
+    fn arrays_have_places() {
+        let check = |text: &str, key: &str, expected: Option<&str>| {
+            assert_eq!(part_of(text, key).as_deref(), expected, "{text} {key}");
+        };
+        let array = r#"["a",2.0,null,[1],{"k":"v"}]"#;
+        check(array, "1", Some("a"));
+        check(array, "2", Some("2.0"));
+        check(array, "3", None);
+        check(array, "4", Some("[1]"));
+        check(array, "-1", Some(r#"{"k":"v"}"#));
+        for nowhere in ["0", "6", "-6", "k", "9223372036854775807", "-9223372036854775808"] {
+            check(array, nowhere, None);
+        }
+        check(r#"{"1":"one"}"#, "1", Some("one"));
+        check("[not json", "1", None);
+    }
 }
