@@ -100,7 +100,7 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let counts = [
             ("threads", self.threads),
-            ("queries_running_max", self.queries_running_max),
+            ("queries_max", self.queries_running_max),
             ("queries_per_client_max", self.queries_per_client_max),
             ("query_rows_max", self.query_rows_max),
             ("tails_max", self.tails_max),
@@ -119,7 +119,7 @@ impl Config {
             return Err(Error::Setting { setting: "query_fetched_bytes_max" });
         }
         if self.query_time_max.is_zero() {
-            return Err(Error::Setting { setting: "query_time_max" });
+            return Err(Error::Setting { setting: "query_timeout" });
         }
         Ok(())
     }
@@ -141,8 +141,8 @@ mod tests {
             assert!(text.contains(name), "{text}");
         };
         check(|config| config.threads = 0, "threads");
-        check(|config| config.queries_running_max = 0, "queries_running_max");
-        check(|config| config.query_time_max = Duration::ZERO, "query_time_max");
+        check(|config| config.queries_running_max = 0, "queries_max");
+        check(|config| config.query_time_max = Duration::ZERO, "query_timeout");
         check(|config| config.batch_rows = 0, "batch_rows");
     }
 }

@@ -9,6 +9,7 @@ mod kin;
 mod params;
 mod places;
 mod tables;
+mod twins;
 
 use std::ops::ControlFlow;
 
@@ -61,6 +62,7 @@ impl VisitorMut for Expander {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         self.scopes.push(Scope::of(select));
+        twins::tell_apart(select);
         ControlFlow::Continue(())
     }
 

@@ -82,6 +82,8 @@ fn is_the_querys(root: &DataFusionError) -> bool {
         | DataFusionError::NotImplemented(_)
         | DataFusionError::Configuration(_)
         | DataFusionError::Execution(_) => true,
+        // Of types that cannot be compared, where the engine did not expect it.
+        DataFusionError::Internal(text) => text.contains("coerce types"),
         DataFusionError::ArrowError(arrow, _) => matches!(
             arrow.as_ref(),
             ArrowError::DivideByZero
@@ -102,6 +104,10 @@ fn text_of(root: &DataFusionError) -> String {
     let kinds =
         ["Error during planning: ", "Execution error: ", "Arrow error: ", "Internal error: "];
     let line = kinds.iter().find_map(|kind| line.strip_prefix(kind)).unwrap_or(line);
+    // What follows shows how the engine has it in memory.
+    let inside = ["expr: Identifier(", "logical expression OuterReferenceColumn("];
+    let end = inside.iter().filter_map(|begin| Some(line.find(begin)? + begin.len() - 1)).min();
+    let line = end.and_then(|end| line.get(..end)).unwrap_or(line);
     line.replace("datafusion.public.", "")
 }
 
@@ -133,10 +139,22 @@ fn hint_of(text: &str) -> Option<String> {
         text.contains("must be in GROUP BY") || text.contains("must appear in the GROUP BY");
     let hint = if in_group {
         "name it in GROUP BY, or take max() or any_value() of it"
-    } else if text.contains("Timestamp") && text.contains("Utf8") {
+    } else if text.contains("to satisfy a call to") || text.contains("arguments but received") {
+        "`SHOW FUNCTIONS` lists the arguments that functions take"
+    } else if text.contains("OuterReferenceColumn") {
+        "a list is unfolded in the SELECT: SELECT e['name'] FROM (SELECT unnest(events) AS e FROM spans)"
+    } else if text.contains("Error parsing timestamp")
+        || (text.contains("Timestamp") && text.contains("Utf8"))
+    {
         "a time is written TIMESTAMP '2026-11-25T18:00:00Z', or now() - INTERVAL '15 minutes'"
-    } else if text.contains("Cannot access field") {
+    } else if text.contains("Cannot access field") || text.contains("Operator ->") {
         "a key of a map is written attributes['http.route'], or resource['k8s.pod.name']"
+    } else if text.contains("would make more than") {
+        "ask for less in one row, or for fewer rows"
+    } else if text.contains("Dot access") {
+        "a part of a struct is written events[1]['name']"
+    } else if text.contains("FETCH clause") {
+        "LIMIT says how many rows are wanted"
     } else if text.contains("Divide by zero") {
         "nullif(x, 0) makes a division by 0 null"
     } else {
@@ -272,6 +290,9 @@ mod tests {
         let (message, hint) = plan("Invalid function 'chld_of'.\nDid you mean 'chr'?");
         assert_eq!(message, "there is no function `chld_of`");
         assert_eq!(hint.as_deref(), Some("did you mean `child_of`?"));
+        let (message, _) =
+            plan("Dot access not supported for non-string expr: Identifier(Ident { x })");
+        assert_eq!(message, "Dot access not supported for non-string expr: Identifier");
         let (_, hint) = plan("Invalid function 'cout'.\nDid you mean 'cot'?");
         assert_eq!(hint.as_deref(), Some("did you mean `count`?"));
     }

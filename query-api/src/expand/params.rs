@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, UnaryOperator, Value, VisitMut, visit_expressions_mut,
+    Array, Expr, UnaryOperator, Value, VisitMut, visit_expressions_mut,
 };
 use serde_json::{Number, Value as Json};
 
@@ -50,11 +50,11 @@ impl Params {
 
     /// With one more value; `name` has no dollar sign.
     fn add(&mut self, name: &str, value: &Json) -> Result<(), Error> {
-        let Some(literal) = literal(value) else {
-            let text = format!("parameter ${name} is no text, number, boolean or null");
-            return Err(Error::Request(text));
+        let Some(value) = literal_or_list(value) else {
+            let what = "no text, number, boolean or null, and no list of such";
+            return Err(Error::Request(format!("parameter ${name} is {what}")));
         };
-        self.put(name, literal);
+        self.put(name, value);
         Ok(())
     }
 
@@ -106,6 +106,13 @@ pub(super) fn placeholder(expr: &Expr) -> Option<&str> {
     }
 }
 
+/// A value, or a list of values, as SQL would write it; none for objects and lists of lists.
+fn literal_or_list(value: &Json) -> Option<Expr> {
+    let Json::Array(values) = value else { return literal(value) };
+    let elem = values.iter().map(literal).collect::<Option<Vec<_>>>()?;
+    Some(Expr::Array(Array { elem, named: true }))
+}
+
 /// A value as SQL would write it; none for lists and objects.
 pub(crate) fn literal(value: &Json) -> Option<Expr> {
     Some(match value {
@@ -155,5 +162,20 @@ mod tests {
             let error = Params::of_request(&params).unwrap().fill(&mut sql).unwrap_err();
             assert!(format!("{error:?}").contains("$1"), "{error:?}");
         }
+    }
+
+    /// Scenario: lists among the values, one of them of what is no value.
+    /// Guarantees: a list is an array of literals; the other is refused by its name.
+    #[test]
+    fn lists_are_arrays() {
+        let text = "SELECT $1 FROM spans WHERE name = ANY($2)";
+        let parsed = DFParser::parse_sql(text).unwrap().pop_front();
+        let Some(Statement::Statement(mut sql)) = parsed else { panic!("it is a statement") };
+        let params = serde_json::json!([[], ["x", "y", null, 5]]);
+        Params::of_request(&params).unwrap().fill(&mut sql).unwrap();
+        let expected = "SELECT ARRAY[] FROM spans WHERE name = ANY(ARRAY['x', 'y', NULL, 5])";
+        assert_eq!(sql.to_string(), expected);
+        let error = Params::of_request(&serde_json::json!([[["x"]]])).unwrap_err().to_string();
+        assert!(error.contains("$1"), "{error}");
     }
 }
