@@ -222,12 +222,40 @@ pub(crate) enum LogFormat {
 
 /// An endpoint to forward to: an address, or an address with its own rules.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(try_from = "toml::Value")]
 pub(crate) enum Forward {
     /// As on the command line.
     Url(String),
     /// As in a file.
     Rules(ForwardRules),
+}
+
+impl TryFrom<toml::Value> for Forward {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        match value {
+            toml::Value::String(url) => Ok(Self::Url(url)),
+            toml::Value::Table(rules) => {
+                let unknown = rules.keys().find(|key| !ForwardRules::KEYS.contains(&key.as_str()));
+                if let Some(key) = unknown {
+                    let known = ForwardRules::KEYS.map(str::to_owned);
+                    let hint = layers::nearest(key, known.iter()).map_or_else(
+                        || format!("there are {}", known.join(", ")),
+                        |near| format!("did you mean `{near}`?"),
+                    );
+                    return Err(format!("an endpoint has no `{key}`; {hint}"));
+                }
+                let rules = rules.try_into::<ForwardRules>();
+                rules.map(Self::Rules).map_err(|error| error.message().trim().to_owned())
+            }
+            _ => Err("an endpoint is an address, or a table with its `url`".to_owned()),
+        }
+    }
+}
+
+impl ForwardRules {
+    const KEYS: [&str; 4] = ["url", "protocol", "compression", "headers"];
 }
 
 /// The long form of an endpoint to forward to.

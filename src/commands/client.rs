@@ -67,7 +67,10 @@ pub(super) async fn checked(
         return Ok(response);
     }
     let answer: Value = response.json().await.unwrap_or_default();
-    let text = said(&answer["error"]).unwrap_or_else(|| format!("{url} answered {status}"));
+    let Some(text) = said(&answer["error"]) else {
+        let hint = "is the query API of Icecore there (`http_addr`)?";
+        return Err(Failure::failed(format!("{url} answered {status}; {hint}")));
+    };
     Err(if status == reqwest::StatusCode::NOT_FOUND {
         Failure::nothing_found(text)
     } else {

@@ -20,7 +20,11 @@ use crate::settings::{Layers, Settings};
 pub(super) fn run(matches: &ArgMatches) -> Outcome {
     let (name, matches) =
         matches.subcommand().ok_or_else(|| Failure::usage("`icecore store` needs a subcommand"))?;
-    let settings = Layers::read(matches)?.settings()?;
+    let mut layers = Layers::read(matches)?;
+    // What a service tells of its start is no answer to a command.
+    layers.unless_given("log", "warn");
+    let settings = layers.settings()?;
+    is_there(&settings)?;
     blocking(async {
         let telling = crate::process::start_telling(&settings)?;
         let store = open(&settings, name).await?;
@@ -45,6 +49,18 @@ pub(super) fn run(matches: &ArgMatches) -> Outcome {
         telling.finish();
         outcome
     })
+}
+
+/// Refuses a folder that is not there: opening would make it, and an empty bucket is whole.
+fn is_there(settings: &Settings) -> Outcome {
+    let Some(folder) = storage::folder(settings)? else { return Ok(()) };
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let folder = folder.display();
+    Err(Failure::nothing_found(format!(
+        "there is no bucket in `{folder}`; are `--data-dir` and `--storage` right?"
+    )))
 }
 
 /// Opens the bucket, says what is in it, and closes it again.

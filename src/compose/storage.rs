@@ -278,6 +278,15 @@ fn storage_url(settings: &Settings) -> Result<Url, Failure> {
     })
 }
 
+/// The folder that is the bucket; `None` where it is no folder.
+///
+/// # Errors
+/// Where the storage is no URL.
+pub(crate) fn folder(settings: &Settings) -> Result<Option<PathBuf>, Failure> {
+    let url = storage_url(settings)?;
+    Ok((url.scheme() == "file").then(|| url.to_file_path().ok()).flatten())
+}
+
 /// The data directory, made absolute.
 ///
 /// # Errors

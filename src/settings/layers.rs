@@ -17,6 +17,10 @@ const HEADING: &str = "Settings (also ICECORE_… in the environment, or in the 
 /// Settings whose values are never shown.
 const SECRETS: [&str; 2] = ["forward_headers", "probe_headers"];
 
+/// How much a variable may differ from a setting's to be taken for it, and how long it must be.
+const MISSPELT_DISTANCE_MAX: usize = 2;
+const MISSPELT_LETTERS_MIN: usize = 6;
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -71,10 +75,20 @@ impl Layers {
     /// # Errors
     /// Names the key or file at fault, and what it should be.
     pub(crate) fn read(matches: &ArgMatches) -> Result<Self, Failure> {
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        Self::read_beside(matches, names)
+    }
+
+    /// As [`Self::read`], in an environment with variables of these names.
+    pub(super) fn read_beside(
+        matches: &ArgMatches,
+        mut names: impl Iterator<Item = String>,
+    ) -> Result<Self, Failure> {
         let mut values: BTreeMap<_, _> = entries()
             .into_iter()
             .map(|entry| (entry.key, (entry.default, Source::Default)))
             .collect();
+        names.try_for_each(|name| misspelt(&name, &values))?;
         if let Some(path) = matches.get_one::<String>("config") {
             read_file(&PathBuf::from(path), &mut values)?;
         }
@@ -108,6 +122,13 @@ impl Layers {
             }
             Failure::usage(format!("settings: {}", error.message().trim()))
         })
+    }
+
+    /// Gives a setting another value where nobody gave it one.
+    pub(crate) fn unless_given(&mut self, key: &str, value: &str) {
+        if let Some((slot, Source::Default)) = self.values.get_mut(key) {
+            *slot = Value::String(value.to_owned());
+        }
     }
 
     /// What is in force as TOML, each value with its origin; secrets hidden.
@@ -242,8 +263,29 @@ fn read_file(
     Ok(())
 }
 
+/// Refuses a variable of the environment that is nearly a setting's. Others that begin alike may be
+/// anybody's: Kubernetes makes `ICECORE_SERVICE_HOST` and more for a service of that name.
+fn misspelt(name: &str, values: &BTreeMap<String, (Value, Source)>) -> Result<(), Failure> {
+    let Some(key) = name.strip_prefix("ICECORE_").map(str::to_ascii_lowercase) else {
+        return Ok(());
+    };
+    if key.len() < MISSPELT_LETTERS_MIN || values.contains_key(&key) {
+        return Ok(());
+    }
+    let meant = values.keys().find(|known| distance(&key, known) <= MISSPELT_DISTANCE_MAX);
+    meant.map_or(Ok(()), |meant| {
+        let meant = meant.to_ascii_uppercase();
+        Err(Failure::usage(format!(
+            "environment {name}: there is no setting `{key}`; did you mean ICECORE_{meant}?"
+        )))
+    })
+}
+
 /// The known key that differs least, where it is near enough to be meant.
-fn nearest<'k>(key: &str, known: impl Iterator<Item = &'k String>) -> Option<&'k String> {
+pub(super) fn nearest<'k>(
+    key: &str,
+    known: impl Iterator<Item = &'k String>,
+) -> Option<&'k String> {
     known
         .map(|name| (distance(key, name), name))
         .min()
@@ -274,13 +316,36 @@ fn hidden(value: &Value) -> String {
     }
 }
 
-/// A value as TOML, with the headers inside hidden.
+/// A value as TOML, with the headers and passwords inside hidden.
 fn masked(value: &Value) -> String {
     let mut value = value.clone();
-    if let Value::Array(items) = &mut value {
-        for headers in items.iter_mut().filter_map(|item| item.get_mut("headers")) {
-            *headers = Value::String("<secret>".to_owned());
-        }
-    }
+    mask(&mut value);
     value.to_string()
+}
+
+fn mask(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = without_password(text),
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::Table(entries) => {
+            for (key, value) in entries.iter_mut() {
+                if key == "headers" {
+                    *value = Value::String("<secret>".to_owned());
+                } else {
+                    mask(value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// An address without the user and password before its host.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://<secret>@{host}{path}"),
+        None => text.to_owned(),
+    }
 }

@@ -89,3 +89,52 @@ fn faults_are_named() {
     writeln!(file, "flush_aftr = \"5s\"").unwrap();
     check_refused(&["--config", file.path().to_str().unwrap()], &["flush_aftr", "flush_after"]);
 }
+
+/// Scenario: variables of the environment that are nearly a setting's, that are one, and that others
+/// make.
+/// Guarantees: the first are refused with what was meant, the rest are let be.
+#[test]
+fn misspelt_variables_are_refused() {
+    let command = clap::Command::new("icecore").args(args());
+    let matches = command.try_get_matches_from(["icecore"]).unwrap();
+    let check = |name: &str| Layers::read_beside(&matches, std::iter::once(name.to_owned()));
+    for (name, meant) in
+        [("ICECORE_FLUSH_AFTR", "ICECORE_FLUSH_AFTER"), ("ICECORE_DURABILTY", "ICECORE_DURABILITY")]
+    {
+        let text = check(name).unwrap_err().to_string();
+        assert!(text.contains(name) && text.contains(&format!("did you mean {meant}?")), "{text}");
+    }
+    for name in [
+        "ICECORE_FLUSH_AFTER",
+        "ICECORE_PORT",
+        "ICECORE_SERVICE_HOST",
+        "ICECORE_PORT_7070_TCP_ADDR",
+        "ICECORE_QUERY_SERVICE_PORT",
+        "ICECORE_CONFIG",
+        "ICECORE_URL",
+        "ICECORE_CACHE",
+        "ICECORE_WEBHOOK",
+        "OTHER_FLUSH_AFTR",
+    ] {
+        assert!(check(name).is_ok(), "{name}");
+    }
+}
+
+/// Scenario: an endpoint to forward to with a misspelt key, one that is a number, and one whose
+/// address has a password.
+/// Guarantees: the key is named with the nearest; the password is not shown.
+#[test]
+fn endpoints_are_checked_and_masked() {
+    let file = |text: &str| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    };
+    let typo = file("forward = [{ url = \"http://a:1\", protcol = \"grpc\" }]");
+    let path = typo.path().to_str().unwrap();
+    check_refused(&["--config", path], &["`forward`", "no `protcol`", "did you mean `protocol`?"]);
+    let number = file("forward = [5]");
+    check_refused(&["--config", number.path().to_str().unwrap()], &["an endpoint is an address"]);
+    let report = layers(&["--forward", "https://u:hush@a:1/x@y"]).unwrap().report();
+    assert!(report.contains("https://<secret>@a:1/x@y"), "{report}");
+}
