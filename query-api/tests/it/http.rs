@@ -35,7 +35,8 @@ async fn wrong_requests_are_told_why() {
     let json_type = || post().header("content-type", "application/json");
     check(json_type().body("{"), 400, "invalid").await;
     check(post().json(&json!({ "query": "SELECT 1", "other": 1 })), 400, "invalid").await;
-    check(post().json(&json!({ "query": "SELECT $1", "params": [[1]] })), 400, "invalid").await;
+    check(post().json(&json!({ "query": "SELECT $1", "params": [{}] })), 400, "invalid").await;
+    check(post().json(&json!({ "query": "SELECT $1", "params": [[[1]]] })), 400, "invalid").await;
     check(post().json(&json!({ "query": "DROP TABLE spans" })), 403, "refused").await;
     let wrong_accept = post().header("accept", "image/png").json(&json!({ "query": "SELECT 1" }));
     check(wrong_accept, 406, "invalid").await;
@@ -67,6 +68,9 @@ async fn parameters_are_values() {
     assert_eq!(answer["rows"], json!([["GET /cart"], ["GET /cart"]]), "{answer:#}");
     let answer = ask("SELECT count(*) FROM spans WHERE name = $1", json!(["x' OR '1'='1"])).await;
     assert_eq!(answer["rows"], json!([[0]]));
+    let one_of = "SELECT count(*) FROM spans WHERE name = ANY($1) AND duration_ns > ANY($2)";
+    let lists = json!([["POST /pay", "x' OR '1'='1"], [80_000_000, 90_000_000]]);
+    assert_eq!(ask(one_of, lists).await["rows"], json!([[1]]));
     let page = "SELECT count(*) FROM spans WHERE ($1 IS NULL OR service_name = $1)
         AND start_time >= CAST($2 AS TIMESTAMP)";
     let since = "2026-11-21T10:00:00.000Z";
