@@ -106,6 +106,7 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "units::duration")]
     pub(crate) probe_network_interval: Duration,
     pub(crate) probe_peers_max: usize,
+    pub(crate) probe_pod_pairs_max: usize,
     pub(crate) probe_connection_records_max: u64,
     pub(crate) probe_sockets_max: usize,
     pub(crate) probe_names_max: usize,

@@ -280,10 +280,12 @@ impl ProfileConfig {
 
 impl NetworkConfig {
     fn check(&self) -> Result<(), Error> {
-        let Self { every, peers_max, records_per_second_max, sockets_max, names_max } = self;
+        let Self { every, peers_max, pairs_max, .. } = self;
+        let Self { records_per_second_max, sockets_max, names_max, .. } = self;
         let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         within("network every in milliseconds", every_ms, 100, 3_600_000)?;
         within("network peers_max", *peers_max as u64, 1, 1 << 20)?;
+        within("network pairs_max", *pairs_max as u64, 0, 1 << 20)?;
         within("network records_per_second_max", *records_per_second_max, 0, 1_000_000)?;
         within("network sockets_max", *sockets_max as u64, 16, 4 << 20)?;
         within("network names_max", *names_max as u64, 0, 1 << 20)

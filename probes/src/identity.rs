@@ -27,6 +27,7 @@ use tracing::warn;
 use crate::rules::{InForce, Subject};
 use crate::span::attribute::Attribute;
 use docker::Docker;
+pub(crate) use kube::Pod;
 use kube::{Placed, Pods, Watch};
 use metrics::IdentityMetrics;
 use naming::{Naming, Patterns};
@@ -146,6 +147,8 @@ pub struct Who {
     pub resource: Arc<Resource>,
     /// The same for rules.
     pub(crate) subject: Arc<Subject>,
+    /// Where it runs.
+    pub(crate) pod: Option<Arc<Pod>>,
 }
 
 /// Keeps the pods of this node up to date.
@@ -270,7 +273,8 @@ impl Identity {
         }
         let resource = resource::resource(host, naming, pid, process, placed, &subject.service);
         let key = key(pid, process.started_ticks);
-        Who { key, resource: Arc::new(resource), subject: Arc::new(subject) }
+        let pod = placed.map(|placed| Arc::clone(&placed.pod));
+        Who { key, resource: Arc::new(resource), subject: Arc::new(subject), pod }
     }
 
     /// The service and pod that have an address of their own, as far as it is one of this node.
@@ -284,6 +288,11 @@ impl Identity {
             Attribute::text("icecore.peer.k8s.namespace.name", pod.namespace.clone()),
             Attribute::text("icecore.peer.k8s.pod.name", pod.name.clone()),
         ]
+    }
+
+    /// The pod at an address of its own, as far as it is one of this node.
+    pub(crate) fn pod_at(&self, address: IpAddr) -> Option<Arc<Pod>> {
+        self.pods.at(address)
     }
 
     /// Every container of this node's pods, and how often it was started again.

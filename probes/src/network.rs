@@ -1,4 +1,5 @@
-//! What TCP connections move and how they fare: a record of each, and metrics by process and peer.
+//! What TCP connections move and how they fare: a record of each, and metrics by process and peer, and by pair of
+//! pods.
 //!
 //! Invariants: a byte that the kernel counted of a connection is added to the metrics once, whether it
 //! was seen in a walk over the sockets or at the end; what happened before the agent came is left out;
@@ -10,6 +11,7 @@ mod drops;
 mod ending;
 mod metrics;
 mod names;
+mod pairs;
 mod peer;
 mod record;
 mod series;
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use icecore_probe_events::{Account, Dropped, Flow};
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use prometheus_client::registry::Registry;
 
 use crate::attach::{Fallen, Walked};
@@ -33,6 +36,7 @@ use account::Told as _;
 use ending::Ending;
 use metrics::NetworkMetrics;
 use names::Names;
+use pairs::{Pair, Pairs};
 use peer::Peer;
 use series::{Listener, Moved, Peers};
 
@@ -45,6 +49,9 @@ pub struct NetworkConfig {
     /// Peers of processes with series of their own; the rest share one, which carries
     /// `otel.metric.overflow`.
     pub peers_max: usize,
+    /// Pairs of pods, or of a pod and an address, with rows of their own; the rest share one, which carries
+    /// `otel.metric.overflow`. 0: no pairs are told.
+    pub pairs_max: usize,
     /// Records of connections that have ended, in a second; more are counted and not sent.
     pub records_per_second_max: u64,
     /// Open sockets that are remembered from walk to walk, about 100 bytes each.
@@ -58,6 +65,7 @@ impl Default for NetworkConfig {
         Self {
             every: Duration::from_secs(10),
             peers_max: 8_192,
+            pairs_max: 4_096,
             records_per_second_max: 1_000,
             sockets_max: 65_536,
             names_max: 8_192,
@@ -87,6 +95,7 @@ pub(crate) struct Network {
     listening: HashSet<(u32, u16)>,
     names: Names,
     peers: Peers,
+    pairs: Pairs,
     metrics: NetworkMetrics,
     walks: u64,
     /// Sockets whose end was told while a walk is under way, which may still show them.
@@ -103,6 +112,7 @@ impl Network {
             listening: HashSet::new(),
             names: Names::new(config.names_max),
             peers: Peers::new(config.peers_max),
+            pairs: Pairs::new(config.pairs_max),
             metrics: NetworkMetrics::new(registry),
             walks: 0,
             ended_meanwhile: None,
@@ -132,6 +142,7 @@ impl Network {
         let peer = self.peer(account, pipeline);
         let moved = self.moved_since(account, true);
         let ending = Ending::of(account);
+        self.pair(account, &who, &moved, (clock, pipeline));
         let series = self.peers.of(&who, &peer, clock.wall(account.time));
         series.moved(&moved);
         series.ended(account, ending);
@@ -170,6 +181,7 @@ impl Network {
             let who = who(account, pipeline);
             let peer = self.peer(account, pipeline);
             let moved = self.moved_since(account, false);
+            self.pair(account, &who, &moved, (clock, pipeline));
             let series = self.peers.of(&who, &peer, clock.wall(account.time));
             series.moved(&moved);
             series.walked(account);
@@ -178,6 +190,20 @@ impl Network {
         // peer to answer its end; then its end says all again. It is forgotten for want of room alone.
         if !walked.cut && self.known.len() >= self.config.sockets_max {
             self.known.retain(|_, known| known.walk + WALKS_MISSED_MAX >= self.walks);
+        }
+    }
+
+    /// The same for the pods at both ends.
+    fn pair(
+        &mut self,
+        account: &Account,
+        who: &Who,
+        moved: &Moved,
+        (clock, pipeline): (&WallClock, &Pipeline),
+    ) {
+        let there = pipeline.pod_at(account.remote().ip());
+        if let Some(pair) = Pair::of(account, who.pod.as_deref(), there.as_deref()) {
+            self.pairs.add(pair, moved, clock.wall(account.time));
         }
     }
 
@@ -218,10 +244,13 @@ impl Network {
         Peer::stranger(from, self.names.name(dropped.netns, from), pipeline.peer(from))
     }
 
-    /// All metrics that have changed, as of `now`.
-    pub(crate) fn collect(&mut self, now: u64) -> Vec<ResourceMetrics> {
+    /// All metrics that have changed, as of `now`, on this machine.
+    pub(crate) fn collect(&mut self, now: u64, host: &Resource) -> Vec<ResourceMetrics> {
         self.metrics.show(&mut self.peers, self.known.len(), self.names.len());
-        self.peers.collect(now)
+        self.metrics.show_pairs(&mut self.pairs);
+        let mut all = self.peers.collect(now);
+        all.extend(self.pairs.collect(now, host));
+        all
     }
 
     /// What a connection has moved since it was last looked at.

@@ -21,7 +21,7 @@ use crate::budget::{Level, Memory};
 use crate::connection::Tls;
 use crate::emit::{Emitter, Outbox};
 use crate::histogram::{Histograms, Recorded};
-use crate::identity::{Identity, Who};
+use crate::identity::{Identity, Pod, Who};
 use crate::loss::Losses;
 use crate::profile::{Export, Links, SpanLink};
 use crate::protocol::{Counts, Exchange, Role, Said};
@@ -380,6 +380,11 @@ impl Pipeline {
     /// The service and pod at an address, where it is of this node.
     pub(crate) fn peer(&self, address: IpAddr) -> Vec<Attribute> {
         self.identity.peer(address)
+    }
+
+    /// The pod at an address, where it is of this node.
+    pub(crate) fn pod_at(&self, address: IpAddr) -> Option<Arc<Pod>> {
+        self.identity.pod_at(address)
     }
 
     /// Sends profiles as those of their processes.

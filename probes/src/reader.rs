@@ -297,7 +297,7 @@ impl Follower {
     }
 
     fn send_network(&mut self) {
-        let metrics = self.network.collect(self.clock.wall(monotonic()));
+        let metrics = self.network.collect(self.clock.wall(monotonic()), &self.pipeline.host());
         if !metrics.is_empty() {
             self.pipeline.emitter().metrics(metrics);
         }

@@ -83,6 +83,7 @@ pub(crate) fn config(
     config.network = NetworkConfig {
         every: settings.probe_network_interval,
         peers_max: settings.probe_peers_max,
+        pairs_max: settings.probe_pod_pairs_max,
         records_per_second_max: settings.probe_connection_records_max,
         sockets_max: settings.probe_sockets_max,
         names_max: settings.probe_names_max,

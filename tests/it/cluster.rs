@@ -198,13 +198,23 @@ impl Drop for Cgroup {
 
 /// A pod with one container that runs; gives back its uid.
 pub(crate) fn run_pod(cluster: &Cluster, metadata: &Value, container: &str) -> String {
+    run_pod_at(cluster, metadata, container, "10.1.2.3")
+}
+
+/// The same at this address.
+pub(crate) fn run_pod_at(
+    cluster: &Cluster,
+    metadata: &Value,
+    container: &str,
+    address: &str,
+) -> String {
     let name = metadata["name"].as_str().unwrap();
     let spec = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
         "spec": {"nodeName": "node-1", "containers": [{"name": "web", "image": "shop/cart:1.0"}]},
     });
     let made = cluster.send("POST", "/api/v1/namespaces/default/pods", &spec);
-    let status = json!({"status": {"phase": "Running", "podIP": "10.1.2.3", "containerStatuses": [{
+    let status = json!({"status": {"phase": "Running", "podIP": address, "containerStatuses": [{
         "name": "web", "image": "shop/cart:1.0", "ready": true, "restartCount": 2,
         "imageID": "docker.io/shop/cart@sha256:abcd", "containerID": format!("containerd://{container}"),
     }]}});

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::ending::Ending;
+use super::pairs::Pairs;
 use super::series::Peers;
 use crate::metrics::label_names;
 
@@ -41,6 +42,8 @@ pub(super) struct NetworkMetrics {
     remembered: Gauge,
     peers: Gauge,
     overflowed: Counter,
+    pairs: Gauge,
+    pairs_overflowed: Counter,
     names: Gauge,
     drops_uncounted: Counter,
 }
@@ -57,6 +60,8 @@ impl NetworkMetrics {
             remembered: Gauge::default(),
             peers: Gauge::default(),
             overflowed: Counter::default(),
+            pairs: Gauge::default(),
+            pairs_overflowed: Counter::default(),
             names: Gauge::default(),
             drops_uncounted: Counter::default(),
         };
@@ -78,6 +83,11 @@ impl NetworkMetrics {
         registry.register("icecore_probes_peers", peers, metrics.peers.clone());
         let overflowed = "Accounts that went into the series of all others";
         registry.register("icecore_probes_peer_overflows", overflowed, metrics.overflowed.clone());
+        let pairs = "Pairs of pods with rows of their own";
+        registry.register("icecore_probes_pod_pairs", pairs, metrics.pairs.clone());
+        let overflowed = "Accounts that went into the row of all other pairs";
+        let name = "icecore_probes_pod_pair_overflows";
+        registry.register(name, overflowed, metrics.pairs_overflowed.clone());
         let names = "Addresses whose names are remembered";
         registry.register("icecore_probes_names", names, metrics.names.clone());
         let uncounted = "Segments thrown away by the kernel that found no place of their own";
@@ -113,6 +123,11 @@ impl NetworkMetrics {
 
     pub(super) fn walks_missing(&self, missing: bool) {
         self.walks_missing.set(i64::from(missing));
+    }
+
+    pub(super) fn show_pairs(&self, pairs: &mut Pairs) {
+        self.pairs_overflowed.inc_by(pairs.take_overflowed());
+        self.pairs.set(i64::try_from(pairs.len()).unwrap_or(i64::MAX));
     }
 
     pub(super) fn show(&self, peers: &mut Peers, remembered: usize, names: usize) {

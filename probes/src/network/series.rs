@@ -18,6 +18,7 @@ use super::ending::Ending;
 use super::peer::Peer;
 use crate::histogram::Series;
 use crate::identity::Who;
+pub(super) use export::{number, of_resource, sum};
 
 /// Upper bounds in seconds of round trips and of connecting.
 const BOUNDS: &[f64] = &[
@@ -72,7 +73,8 @@ impl Moved {
         }
     }
 
-    fn add(&mut self, more: &Self) {
+    /// Adds what was moved beside it.
+    pub(super) fn add(&mut self, more: &Self) {
         let Self { sent, received, segments_sent, segments_received, retransmits } = more;
         self.sent += sent;
         self.received += received;

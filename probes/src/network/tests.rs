@@ -58,7 +58,7 @@ impl Bench {
     }
 
     fn points(&mut self, name: &str) -> Vec<NumberDataPoint> {
-        let scopes = self.network.collect(u64::MAX).into_iter();
+        let scopes = self.network.collect(u64::MAX, &Resource::default()).into_iter();
         let metrics = scopes.flat_map(|one| one.scope_metrics).flat_map(|scope| scope.metrics);
         let points = metrics.filter(|metric| metric.name == name).flat_map(|metric| {
             let Some(Data::Sum(sum)) = metric.data else { panic!("{metric:?}") };

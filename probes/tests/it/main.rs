@@ -11,6 +11,7 @@ mod edges;
 mod http2;
 mod links;
 mod lives;
+mod pairs;
 mod peers;
 mod pods;
 mod processes;

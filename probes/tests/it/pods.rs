@@ -61,7 +61,7 @@ impl Placed {
     }
 }
 
-async fn cluster() -> Option<Cluster> {
+pub(crate) async fn cluster() -> Option<Cluster> {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/icecore"));
     let bin = std::env::var_os("ICECORE_CACHE").map(PathBuf::from).or(home)?.join("bin");
     let [etcd, apiserver] = ["etcd", "kube-apiserver"].map(|name| bin.join(name));
@@ -73,11 +73,11 @@ async fn cluster() -> Option<Cluster> {
     Some(Cluster::start(&etcd, &apiserver, ports).await)
 }
 
-fn container(digit: char) -> String {
+pub(crate) fn container(digit: char) -> String {
     digit.to_string().repeat(64)
 }
 
-fn owner(kind: &str, name: &str, uid: &Value) -> Value {
+pub(crate) fn owner(kind: &str, name: &str, uid: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": uid, "controller": true})
 }
 

@@ -86,6 +86,13 @@ impl Pod {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// The outermost of what made it: its kind, and its name.
+    pub(crate) fn workload(&self) -> Option<(&'static str, &str)> {
+        let (key, name) = self.owners.last()?;
+        let kind = key.strip_prefix("k8s.")?.strip_suffix(".name")?;
+        Some((kind, name))
+    }
+
     /// The value of an attribute that an annotation gives it.
     pub(crate) fn given(&self, key: &str) -> Option<&str> {
         let found = self.given.iter().find(|(one, _)| one == key);

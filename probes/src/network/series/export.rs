@@ -33,19 +33,20 @@ pub(super) fn process(process: &mut OfProcess, now: u64) -> Vec<ResourceMetrics>
     });
     let parts = of_peers.chain(std::iter::once(listeners(process, now)));
     let parts = parts.filter(|metrics| !metrics.is_empty());
-    parts.map(|metrics| of_resource(&process.resource, metrics)).collect()
+    parts.map(|metrics| of_resource(Resource::clone(&process.resource), metrics)).collect()
 }
 
 /// The metrics of whoever has no series of their own.
 pub(super) fn others(others: &mut Totals, now: u64) -> Option<ResourceMetrics> {
     let attributes = vec![Attribute::boolean("otel.metric.overflow", true)];
     let told = others.take_news().then(|| totals(&[(others, attributes)], now))?;
-    Some(of_resource(&Arc::default(), told))
+    Some(of_resource(Resource::default(), told))
 }
 
-fn of_resource(resource: &Arc<Resource>, metrics: Vec<Metric>) -> ResourceMetrics {
+/// Metrics of one resource.
+pub(in super::super) fn of_resource(resource: Resource, metrics: Vec<Metric>) -> ResourceMetrics {
     ResourceMetrics {
-        resource: Some(Resource::clone(resource)),
+        resource: Some(resource),
         scope_metrics: vec![ScopeMetrics {
             scope: Some(scope()),
             metrics,
@@ -122,11 +123,19 @@ fn fallen(told: &Told<'_>, now: u64) -> Vec<NumberDataPoint> {
 
 fn point(told: &Told<'_>, own: &[Attribute], value: u64, now: u64) -> NumberDataPoint {
     let (totals, attributes) = told;
-    let attributes = attributes.iter().chain(own).cloned().map(KeyValue::from);
+    number(attributes.iter().chain(own).cloned(), (totals.start, now), value)
+}
+
+/// A point of a sum, from when and as of when.
+pub(in super::super) fn number(
+    attributes: impl Iterator<Item = Attribute>,
+    (start, now): (u64, u64),
+    value: u64,
+) -> NumberDataPoint {
     NumberDataPoint {
-        attributes: attributes.collect(),
-        start_time_unix_nano: totals.start,
-        time_unix_nano: now.max(totals.start),
+        attributes: attributes.map(KeyValue::from).collect(),
+        start_time_unix_nano: start,
+        time_unix_nano: now.max(start),
         value: Some(Value::AsInt(i64::try_from(value).unwrap_or(i64::MAX))),
         ..NumberDataPoint::default()
     }
@@ -142,7 +151,8 @@ fn metric(name: &str, about: &str, unit: &str, data: Data) -> Metric {
     }
 }
 
-fn sum(
+/// A sum since its points began.
+pub(in super::super) fn sum(
     name: &str,
     about: &str,
     unit: &str,
