@@ -72,8 +72,8 @@ pub struct CaptureConfig {
     /// What is copied of a connection before user space has told its protocol, beyond calls that
     /// clearly begin a request. Rides out what passes until the agent has looked.
     pub look_bytes_max: u32,
-    /// The ring for payload. A power of two and at least 64 KiB; by default 2 MiB for each CPU, from 4 MiB to 16. At 1 KiB
-    /// a request, both ends of which are seen, 4 MiB ride out 4,000 requests while the agent does not get to run; what finds
+    /// The ring for payload. A power of two and at least 64 KiB; by default 4 MiB for each CPU, up to 16. At some 1,200 bytes
+    /// a request, both ends of which are seen, 8 MiB ride out 7,000 requests while the agent does not get to run; what finds
     /// no room is counted.
     pub data_ring_bytes: u32,
     /// The ring for ends of connections, apart so that a flood of payload cannot drop them.
@@ -144,7 +144,7 @@ impl Default for CaptureConfig {
             rung: RungChoice::default(),
             call_bytes_max: 1 << 20,
             look_bytes_max: 128 << 10,
-            data_ring_bytes: by_cpus(2 << 20, (4 << 20)..=(16 << 20)),
+            data_ring_bytes: by_cpus(4 << 20, (4 << 20)..=(16 << 20)),
             control_ring_bytes: 256 << 10,
             events_ring_bytes: 1 << 20,
             connections_max: 32_768,

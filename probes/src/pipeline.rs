@@ -242,6 +242,16 @@ impl Pipeline {
             return;
         }
         let body_bytes = self.bodies(&exchange, body_bytes);
+        let all = share.and(self.shed.1).is_all();
+        if !all
+            && end.is_settled()
+            && let Err(reason) = self.kept(share, end.trace_id())
+        {
+            self.ties.leave_out(&end);
+            self.metrics.left_out(reason);
+            self.metrics.taken(&taken);
+            return;
+        }
         let span = match told {
             Told::Whole(mut facts) => {
                 facts.own.extend(self.identity.peer(connection.remote.ip()));
@@ -252,7 +262,7 @@ impl Pipeline {
             Told::Alike(alike) => {
                 let ends = memo.ends(connection, exchange.role, &redaction, &self.identity);
                 let later = Later { alike, ends, exchange, redaction, body_bytes };
-                if share.and(self.shed.1).is_all() {
+                if all {
                     Draft::Written(later.write(&mut taken))
                 } else {
                     Draft::Later(Box::new(later))

@@ -173,6 +173,12 @@ impl PipelineMetrics {
         }
     }
 
+    /// How many spans were left out for this reason.
+    #[cfg(test)]
+    pub(super) fn left_out_for(&self, reason: LeftOut) -> u64 {
+        self.left_out.get(reason as usize).map_or(0, Counter::get)
+    }
+
     pub(super) fn bodies_left_out(&self, count: usize) {
         self.bodies_left_out.inc_by(count as u64);
     }

@@ -107,6 +107,7 @@ async fn the_budget_leaves_the_samples() {
         pipeline.exchange(&connection(Role::Server), exchange);
     }
     pipeline.release(Some(u64::MAX));
+    let left_out = pipeline.metrics.left_out_for(LeftOut::Budget);
     let few = spans(&mut items);
     for span in &few {
         assert_eq!(span.trace_state, "ot=th:ffc");
@@ -115,6 +116,7 @@ async fn the_budget_leaves_the_samples() {
         assert_eq!(count.value, Some(AnyValue { value: Some(value) }));
     }
     assert!(few.len() < 20, "{}", few.len());
+    assert_eq!(left_out, 2_000 - few.len() as u64);
     pipeline.shed(Level::default());
     pipeline.exchange(&connection(Role::Server), exchange(Role::Server, "GET", "/", 200));
     pipeline.release(Some(u64::MAX));
@@ -123,6 +125,33 @@ async fn the_budget_leaves_the_samples() {
     pipeline.send_histograms(1_800_000_000_000_000_000);
     let Ok(Item::Metrics { metrics, .. }) = items.try_recv() else { panic!("no metrics") };
     assert_eq!(histograms(metrics)[0].1.data_points[0].count, 2_001);
+}
+
+/// Scenario: requests that a process sends, on the wire and beneath a caller that their headers name, under a budget that
+/// leaves nearly nothing.
+/// Guarantees: those that are left out wait for nothing, are counted as such and in the histogram, and others have a span
+/// each.
+#[tokio::test]
+async fn what_is_left_out_does_not_wait() {
+    let (mut pipeline, mut items) = pipeline(PipelineConfig::default(), 10_000).await;
+    pipeline.shed(Level::MOST);
+    for number in 0..2_000 {
+        let mut exchange = exchange(Role::Client, "GET", "/", 200);
+        exchange.ordinal = Some(number);
+        if number % 2 == 0 {
+            let Said::Http(call) = &mut exchange.said else { panic!("it is HTTP") };
+            let parent = format!("00-{:032x}-00f067aa0ba902b7-01", number + 1);
+            call.request_headers.push(("traceparent".to_owned(), parent));
+        }
+        pipeline.exchange(&connection(Role::Client), exchange);
+    }
+    let left_out = pipeline.metrics.left_out_for(LeftOut::Budget);
+    assert!(left_out > 1_980, "{left_out}");
+    pipeline.release(Some(u64::MAX));
+    assert_eq!(spans(&mut items).len() as u64, 2_000 - left_out);
+    pipeline.send_histograms(1_800_000_000_000_000_000);
+    let Ok(Item::Metrics { metrics, .. }) = items.try_recv() else { panic!("no metrics") };
+    assert_eq!(histograms(metrics)[0].1.data_points[0].count, 2_000);
 }
 
 /// Scenario: the queue has room for one span.

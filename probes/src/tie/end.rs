@@ -109,6 +109,21 @@ impl End {
         self.above.get().map(|(_, how)| *how)
     }
 
+    /// Its trace is known, and nothing that is seen later changes it: that of whoever took an exchange may, until whoever
+    /// began it was seen.
+    pub(crate) fn is_settled(&self) -> bool {
+        let mut at = self;
+        for _ in 0..CHAIN_MAX {
+            match at.above.get() {
+                _ if at.named.is_some() || at.trace_id.get().is_some() => return true,
+                Some((above, how)) if how.certain() => at = above,
+                Some(_) => return true,
+                None => return at.began,
+            }
+        }
+        false
+    }
+
     /// It belongs to one of several requests, and nobody knows to which.
     pub(crate) fn is_one_of_several(&self) {
         self.several.store(true, Relaxed);
