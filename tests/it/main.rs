@@ -9,6 +9,7 @@ mod cache;
 mod cluster;
 mod copies;
 mod crash;
+mod drill;
 mod examples;
 mod forward;
 mod history;

@@ -28,6 +28,7 @@ scripts! {
     nodes
     perf_flamegraph
     pod
+    pod_flows
     pods
     processes
     redis_data
