@@ -125,6 +125,7 @@ impl Layers {
     }
 
     /// Gives a setting another value where nobody gave it one.
+    #[cfg(feature = "ingest")]
     pub(crate) fn unless_given(&mut self, key: &str, value: &str) {
         if let Some((slot, Source::Default)) = self.values.get_mut(key) {
             *slot = Value::String(value.to_owned());
