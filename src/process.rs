@@ -91,16 +91,16 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.map_err(|error| Failure::from_error("cannot start the runtime", &error))
 }
 
-/// The runtime of an agent alone. One thread does all that waits for nothing else: to wake a second one for what the first
-/// is about to do costs more than it does. Those for long work stay for the next piece of it, which comes every second
-/// and holds little.
+/// The runtime of an agent alone, however many CPUs there are: one thread reads while another one sends. With one for both,
+/// that stepped back, calls found no room beside compilers at work. Those for long work stay for the next piece of it,
+/// which comes every second and holds little.
 ///
 /// # Errors
 /// Where the machine has no threads left.
 #[cfg(feature = "probe")]
 pub(crate) fn agent_runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build();
+        tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build();
     runtime.map_err(|error| Failure::from_error("cannot start the runtime", &error))
 }
 
