@@ -1,5 +1,6 @@
 //! How this process comes to own a bucket that overwrites, and how everybody follows the owners.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
@@ -8,6 +9,7 @@ use crate::bucket::owner::{Ownership, confirm};
 use crate::bucket::{Puts, Seat};
 use crate::catalog::checkpoint::agrees;
 use crate::catalog::epochs::{Epochs, tidy};
+use crate::catalog::record::Sequence;
 use crate::catalog::replay::Replay;
 use crate::catalog::state::State;
 use crate::error::Error;
@@ -67,7 +69,9 @@ impl Store {
         let epochs = self.bucket.epochs().followed_by(epoch, &next);
         epochs.put(&self.bucket).await?;
         confirm(&self.bucket, epoch).await?;
-        self.bucket.follow(epochs);
+        if self.follow_own(epochs, &next).await {
+            self.refresh().await?;
+        }
         *seat = Some(Seat { epoch, next });
         drop(seat);
         info!(storage = self.bucket.storage(), owner = owned.owner(), %epoch, "owns the bucket");
@@ -75,6 +79,19 @@ impl Store {
             warn!(%failed, "could not delete claims of earlier owners");
         }
         Ok(owned)
+    }
+
+    /// Follows the fence of this process; true where its state has more than the fence says. While the fence was on its
+    /// way another loop may have read a record of the owner before, which counted until then.
+    async fn follow_own(&self, epochs: Epochs, next: &BTreeMap<Sequence, u64>) -> bool {
+        // With the state in hand: whoever reads on looks at the epochs while it has that.
+        let state = self.state.lock().await;
+        self.bucket.follow(epochs);
+        let more = state.next_numbers() != *next;
+        if more {
+            self.doubtful.store(true, Ordering::Release);
+        }
+        more
     }
 
     /// Fails where this process does not own a bucket that needs an owner. Whatever was listed or
