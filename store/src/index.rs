@@ -12,6 +12,7 @@ mod traces;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -20,10 +21,19 @@ use crate::error::Error;
 use crate::index::disk::{Disk, Fault};
 use crate::metrics::{Metrics, RebuildReason};
 use crate::model::FileId;
+use crate::ports::Clock;
 use crate::work::blocking;
 
 pub use traces::TraceFiles;
 pub(crate) use traces::{TracePrints, Traces};
+
+/// How long an open waits for whoever has the folder. A process that is ending lets it go within half
+/// a second, the pace of sled's flushes, or once its disk has answered; one that stays costs the second
+/// one so much of its start.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
+
+/// How often it looks meanwhile.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The local copy; off where another process has the folder or the disk fails.
 #[derive(Debug)]
@@ -37,10 +47,15 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Opens what is in `folder`, and what it says. An unusable copy is replaced by an empty one.
-    pub(crate) async fn open(folder: &Path, metrics: Arc<Metrics>) -> Result<(Self, State), Error> {
+    /// Opens what is in `folder`, and what it says. An unusable copy is replaced by an empty one; for
+    /// one that another process has it waits a moment, and then goes without.
+    pub(crate) async fn open(
+        folder: &Path,
+        metrics: Arc<Metrics>,
+        clock: &dyn Clock,
+    ) -> Result<(Self, State), Error> {
         let folder = folder.join("catalog");
-        let (disk, state) = match open_disk(&folder).await? {
+        let (disk, state) = match open_when_free(&folder, clock).await? {
             Ok((disk, state)) => {
                 if state.sequences().is_empty() {
                     metrics.rebuilt(RebuildReason::Missing);
@@ -138,6 +153,23 @@ impl Index {
         };
         self.metrics.index_failed();
         warn!(action, fault, "the index failed and is off until the next start");
+    }
+}
+
+/// What is on disk, once nobody else has it: a process that was told to end has it to its end, and
+/// sled's own threads have it for a moment after the last handle is gone.
+async fn open_when_free(
+    folder: &Path,
+    clock: &dyn Clock,
+) -> Result<Result<(Disk, State), Fault>, Error> {
+    let began = clock.elapsed();
+    loop {
+        let opened = open_disk(folder).await?;
+        let waited = clock.elapsed().saturating_sub(began);
+        if !matches!(opened, Err(Fault::Busy)) || waited >= BUSY_WAIT {
+            return Ok(opened);
+        }
+        clock.sleep(BUSY_PAUSE).await;
     }
 }
 

@@ -4,6 +4,7 @@ mod figures;
 pub(crate) mod full;
 pub(in crate::index) mod stopwatch;
 
+use std::fs::File;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -13,6 +14,7 @@ use ulid::Ulid;
 use super::*;
 use crate::catalog::record::{Body, Record, Sequence};
 use crate::model::{LogPosition, UnixNanos, WriterId};
+use crate::ports::SystemClock;
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::register(&mut Registry::default()))
@@ -36,11 +38,16 @@ fn state(count: u64) -> (State, Vec<Change>) {
     (state, changes)
 }
 
-/// Makes an index that nobody has one of a version that this one does not know.
+/// Makes an index that nobody has one of a version that this one does not know, and has let it go
+/// when it returns.
 pub(crate) fn outdate(folder: &Path) {
-    let db = sled::open(folder.join("catalog")).unwrap();
+    let folder = folder.join("catalog");
+    let db = sled::open(&folder).unwrap();
     db.insert(keys::META, &br#"{"version":1,"rows":0,"sum":0}"#[..]).unwrap();
     db.flush().unwrap();
+    drop(db);
+    // sled's own threads have the file for a moment longer, and nobody else knows how long.
+    File::open(folder.join("db")).unwrap().lock().unwrap();
 }
 
 /// The database behind an index that nobody holds any more.
@@ -54,11 +61,15 @@ async fn let_go(folder: &Path) -> sled::Db {
     panic!("nobody lets go of {}", folder.display());
 }
 
+async fn open(folder: &Path, metrics: Arc<Metrics>) -> (Index, State) {
+    Index::open(folder, metrics, &SystemClock::new()).await.unwrap()
+}
+
 /// Opens an index that nobody holds any more. sled lets a folder go on threads of its own, a moment
 /// after its last handle is gone; another process would be gone with its threads.
 async fn reopen(folder: &Path) -> (Index, State) {
     for _ in 0..1000 {
-        let (index, state) = Index::open(folder, metrics()).await.unwrap();
+        let (index, state) = open(folder, metrics()).await;
         if index.is_on() {
             return (index, state);
         }
@@ -114,12 +125,28 @@ async fn a_second_process_goes_without() {
     let folder = TempDir::new().unwrap();
     let (first, _) = reopen(folder.path()).await;
     first.write(state(3).1).await;
-    let (second, found) = Index::open(folder.path(), metrics()).await.unwrap();
+    let (second, found) = open(folder.path(), metrics()).await;
     assert!(!second.is_on());
     assert!(found.sequences().is_empty());
     second.write(state(1).1).await;
     drop((first, second));
     let (_index, found) = reopen(folder.path()).await;
+    assert_eq!(found.snapshot().records(), 3);
+}
+
+/// Scenario: a process opens the index of one that is about to end, or whose sled still has the folder.
+/// Guarantees: it waits for it, and has what the other one wrote.
+#[tokio::test]
+async fn an_index_that_is_let_go_is_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let (first, _) = reopen(folder.path()).await;
+    first.write(state(3).1).await;
+    let ends = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(first);
+    };
+    let ((second, found), ()) = tokio::join!(open(folder.path(), metrics()), ends);
+    assert!(second.is_on());
     assert_eq!(found.snapshot().records(), 3);
 }
 
@@ -160,7 +187,7 @@ async fn an_index_of_another_time_is_replaced() {
         drop(db);
         let mut registry = Registry::default();
         let counted = Arc::new(Metrics::register(&mut registry));
-        let (_index, found) = Index::open(folder.path(), counted).await.unwrap();
+        let (_index, found) = open(folder.path(), counted).await;
         assert!(found.sequences().is_empty());
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();

@@ -34,7 +34,7 @@ impl Store {
     ) -> Result<Self, Error> {
         let Machine { clock, chance } = machine;
         let (index, mut state) = match &config.index_dir {
-            Some(folder) => Index::open(folder, Arc::clone(&metrics)).await?,
+            Some(folder) => Index::open(folder, Arc::clone(&metrics), &*clock).await?,
             None => (Index::off(Arc::clone(&metrics)), State::default()),
         };
         bucket.follow(Epochs::read(&bucket).await?);

@@ -31,7 +31,7 @@ impl SmallDisk {
     }
 
     pub(crate) fn fill(&self) {
-        let mut file = std::fs::File::create(self.path().join("filler")).unwrap();
+        let mut file = File::create(self.path().join("filler")).unwrap();
         while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
     }
 }
@@ -50,7 +50,7 @@ impl Drop for SmallDisk {
 async fn a_full_disk_turns_the_index_off() {
     let Some(disk) = SmallDisk::mount("3m") else { return };
     let counted = metrics();
-    let (index, _) = Index::open(disk.path(), Arc::clone(&counted)).await.unwrap();
+    let (index, _) = open(disk.path(), Arc::clone(&counted)).await;
     let (state, changes) = state(20_000);
     let mut written = 0;
     for some in changes.chunks(100) {
@@ -65,7 +65,7 @@ async fn a_full_disk_turns_the_index_off() {
     index.write(changes[..1].to_vec()).await;
     drop(index);
 
-    let (index, _) = Index::open(disk.path(), metrics()).await.unwrap();
+    let (index, _) = open(disk.path(), metrics()).await;
     drop(index);
     disk.grow();
     let (index, found) = reopen(disk.path()).await;
