@@ -10,7 +10,7 @@ use icecore_probe_events::Piece;
 use super::table::{Sink, direction, info};
 use crate::clock::WallClock;
 use crate::pipeline::{ConnectionInfo, Memo};
-use crate::protocol::dns::{Asked, Message, Passed, Questions};
+use crate::protocol::dns::{Asked, Message, Passed, Questions, Socket};
 use crate::protocol::{Counts, Direction, Failure, Limits, Role};
 
 /// Questions of all sockets.
@@ -50,7 +50,7 @@ impl Datagrams {
             Direction::Inbound => Role::Server,
             Direction::Outbound => Role::Client,
         };
-        let socket = piece.connection;
+        let socket = socket(&by);
         // Both ends of a datagram do not know that they are two: each has ids of its own.
         let passed = Passed { socket, role, ordinal: None, time, bytes };
         if let Some(shed) = self.questions.ask(passed, message, by) {
@@ -67,7 +67,7 @@ impl Datagrams {
         bytes: u64,
         sink: Sink<'_>,
     ) {
-        let Some(asked) = self.questions.answered(by.cookie, &message) else {
+        let Some(asked) = self.questions.answered(socket(&by), &message) else {
             self.counts.responses_without_request += 1;
             return;
         };
@@ -97,6 +97,10 @@ impl Datagrams {
     pub(crate) fn take_counts(&mut self) -> (u64, Counts) {
         (std::mem::take(&mut self.followed), std::mem::take(&mut self.counts))
     }
+}
+
+fn socket(by: &ConnectionInfo) -> Socket {
+    Socket { id: by.cookie, port: by.local.port() }
 }
 
 fn tell(asked: Asked<ConnectionInfo>, time: u64, failure: Failure, sink: Sink<'_>) {

@@ -10,5 +10,5 @@ mod tcp;
 mod tests;
 
 pub(crate) use message::Message;
-pub(crate) use questions::{Asked, Passed, Questions};
+pub(crate) use questions::{Asked, Passed, Questions, Socket};
 pub(super) use tcp::{look, parser};

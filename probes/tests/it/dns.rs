@@ -31,7 +31,8 @@ struct Record {
 
 /// Scenario: dnsmasq under dig (UDP and TCP), Node.js (120 questions at once) and sockets that are
 /// connected and not, of several calls, and by IPv6: addresses, names that do not exist or are refused, a
-/// question that nobody answers and that is asked three times; by the socket tracepoints.
+/// question that nobody answers and that is asked three times, and some that were asked of somebody else
+/// before, by sockets whose place in the kernel's memory another one has by now; by the socket tracepoints.
 /// Guarantees: one span on each side for each question, with name, type, code, addresses and sizes,
 /// inside the client's own times; the unanswered one is an error; the balance closes.
 #[tokio::test(flavor = "multi_thread")]

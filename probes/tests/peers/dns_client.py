@@ -93,6 +93,28 @@ def unanswered():
     note(name, "A", None, [], "udp", None, start, retries=2)
 
 
+def at_a_known_address():
+    """Many sockets ask somebody else the same under the same number, and are closed unanswered: the kernel soon has the
+    next socket where one of them was."""
+    number = next(numbers)
+    name = f"a{number}.some.test"
+    elsewhere = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    elsewhere.bind(("127.0.0.1", 0))
+    many = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(48)]
+    for sock in many:
+        sock.connect(elsewhere.getsockname())
+        sock.send(question(name, "A", number))
+    for sock in many:
+        sock.close()
+    # Its memory is given back a little later.
+    time.sleep(0.2)
+    start = time.time_ns()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", silent))
+        sock.send(question(name, "A", number))
+    note(name, "A", None, [], "udp", None, start)
+
+
 print("ready", flush=True)
 sys.stdin.readline()
 for kind, zone in itertools.product(KINDS, ("some.test", "none.test", "elsewhere.example")):
@@ -112,4 +134,6 @@ for _ in range(3):
     own(anyone, lambda sock, data: sock.sendmsg([data[:5], data[5:]], [], 0, ("127.0.0.1", port)), 12)
 by_tcp(20)
 unanswered()
+for _ in range(3):
+    at_a_known_address()
 print(json.dumps(records))

@@ -12,7 +12,7 @@ use crate::protocol::{BodySize, DnsCall, Exchange, Failure, Role, Said};
 pub(crate) struct Asked<T> {
     /// Whose it is: what the caller wants to know of its answer.
     pub(crate) by: T,
-    socket: u64,
+    socket: Socket,
     id: u16,
     question: Question,
     role: Role,
@@ -31,10 +31,18 @@ pub(crate) struct Questions<T> {
     wait_nanos_max: u64,
 }
 
+/// A socket. Where it is known by its address alone, another one has that as soon as it is closed, and may ask the same under
+/// the same number; but from a port of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Socket {
+    pub(crate) id: u64,
+    pub(crate) port: u16,
+}
+
 /// A message as it passed on a socket.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Passed {
-    pub(crate) socket: u64,
+    pub(crate) socket: Socket,
     pub(crate) role: Role,
     pub(crate) ordinal: Option<u64>,
     pub(crate) time: u64,
@@ -78,7 +86,7 @@ impl<T> Questions<T> {
     }
 
     /// The question that this answers, if it was seen.
-    pub(crate) fn answered(&mut self, socket: u64, answer: &Message) -> Option<Asked<T>> {
+    pub(crate) fn answered(&mut self, socket: Socket, answer: &Message) -> Option<Asked<T>> {
         let at = self.waiting.iter().position(|one| {
             one.socket == socket && one.id == answer.id && one.question == answer.question
         })?;

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use super::message::{HEAD_BYTES, Message};
-use super::questions::{Passed, Questions};
+use super::questions::{Passed, Questions, Socket};
 use crate::protocol::opening::{Look, Opening};
 use crate::protocol::{Closing, Counts, Exchange, Failure, Limits, Protocol, Role, Segment};
 
 const LEN_BYTES: usize = 2;
 /// All questions of a connection are on the same socket.
-const SOCKET: u64 = 0;
+const SOCKET: Socket = Socket { id: 0, port: 0 };
 
 /// One direction.
 #[derive(Debug, Default)]

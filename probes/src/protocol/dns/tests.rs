@@ -107,20 +107,21 @@ fn over_tcp() {
 }
 
 /// Scenario: a client that asks again, two clients of a server with one number, answers that nobody
-/// asked for, more questions than may wait.
+/// asked for, more questions than may wait; then two sockets, one after the other under one identity, that ask the same.
 /// Guarantees: asking again is no new question for its client; answers go to the right socket; the
-/// oldest is shed.
+/// oldest is shed; what another socket asks is a question of its own, and its answer is no other's.
 #[test]
 fn in_datagrams() {
     let limits = Arc::new(Limits::default());
     let mut questions = Questions::new(2, limits.answer_nanos_max);
     let read = |flags| Message::read(&message(5, flags, "a.test", 1, &[])).unwrap();
-    let passed = |socket, role| Passed { socket, role, ordinal: None, time: 1, bytes: 24 };
+    let socket = |id| Socket { id, port: 7 };
+    let passed = |id, role| Passed { socket: socket(id), role, ordinal: None, time: 1, bytes: 24 };
     assert!(questions.ask(passed(1, Role::Client), read(QUERY), "a").is_none());
     assert!(questions.ask(passed(1, Role::Client), read(QUERY), "again").is_none());
     assert!(questions.ask(passed(2, Role::Server), read(QUERY), "b").is_none());
-    assert!(questions.answered(3, &read(ANSWER)).is_none());
-    let asked = questions.answered(1, &read(ANSWER)).unwrap();
+    assert!(questions.answered(socket(3), &read(ANSWER)).is_none());
+    let asked = questions.answered(socket(1), &read(ANSWER)).unwrap();
     let (exchange, by) = asked.answered_by(read(ANSWER), 9, 24);
     assert_eq!((told(&exchange), by), ("A a.test NOERROR [] again 1 24>24".to_owned(), "a"));
     assert!(questions.ask(passed(2, Role::Server), read(QUERY), "c").is_none());
@@ -128,4 +129,11 @@ fn in_datagrams() {
     assert_eq!(shed.by, "b");
     assert!(questions.overdue(limits.answer_nanos_max).is_none());
     assert_eq!(questions.overdue(limits.answer_nanos_max + 1).unwrap().by, "c");
+    drop(questions.give_up());
+    let later = Socket { id: 1, port: 8 };
+    assert!(questions.ask(passed(1, Role::Client), read(QUERY), "e").is_none());
+    let asked = Passed { socket: later, ..passed(1, Role::Client) };
+    assert!(questions.ask(asked, read(QUERY), "f").is_none());
+    assert_eq!(questions.answered(later, &read(ANSWER)).unwrap().by, "f");
+    assert_eq!(questions.give_up().unwrap().by, "e");
 }
