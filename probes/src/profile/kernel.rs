@@ -29,7 +29,7 @@ pub(super) struct Known {
     kernel: Option<Kernel>,
     /// The modules that it knows.
     modules: Vec<u8>,
-    /// Wall time at which it was last looked at, if it was read.
+    /// When it was last looked at, if it was read: by the monotonic clock, which nobody sets back.
     read_at: u64,
 }
 
@@ -45,7 +45,7 @@ impl Known {
         kernel.place(address)
     }
 
-    /// Forgets what it knows where the modules are others by now. `now`: wall time.
+    /// Forgets what it knows where the modules are others by now. `now`: monotonic clock in nanoseconds.
     pub(super) fn look_again(&mut self, proc_dir: &Path, now: u64) {
         if self.kernel.is_none() || now.saturating_sub(self.read_at) < READ_AGAIN_AFTER {
             return;

@@ -193,7 +193,7 @@ impl Profiler {
                 work.metrics.export_dropped();
             }
         }
-        work.kernel.look_again(&work.proc_dir, clock.wall(end));
+        work.kernel.look_again(&work.proc_dir, now);
         work.files.next_round();
         let before = now.saturating_sub(every.saturating_mul(FORGET_AFTER));
         work.processes.forget(before);

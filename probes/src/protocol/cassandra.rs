@@ -83,7 +83,6 @@ struct Waiting {
     call: DatabaseCall,
     /// What has a name once this is answered.
     prepares: Option<Arc<Statement>>,
-    secret: bool,
 }
 
 impl Call for Waiting {
@@ -100,7 +99,7 @@ type Waits = Pending<i16, Waiting>;
 
 impl Waiting {
     fn of(call: DatabaseCall) -> Self {
-        Self { call, prepares: None, secret: false }
+        Self { call, prepares: None }
     }
 
     /// What is told by its kind alone; nothing where that is not enough to tell what was done.
@@ -145,11 +144,12 @@ impl Cassandra {
         if body.is_none() {
             waiting.call.details.push(self.unread());
         }
-        waiting.secret = start.kind == Kind::Response;
-        let draft = pending.draft(unit);
-        // What is compressed cannot be looked through for secrets.
-        let hidden = waiting.secret || start.compressed();
-        let draft = if hidden { draft.without_content() } else { draft };
+        let draft = match start.kind {
+            Kind::Response => pending.draft(unit).secret(),
+            // What is compressed cannot be looked through for secrets.
+            _ if start.compressed() => pending.draft(unit).without_content(),
+            _ => pending.draft(unit),
+        };
         pending.ask(Side::Requests, draft, start.stream, waiting);
         if body.is_some() { Read::Understood } else { Read::Unread }
     }
@@ -239,13 +239,11 @@ impl Cassandra {
         if start.kind == Kind::Event {
             return read;
         }
-        let Some(secret) = pending.find(&start.stream).map(|open| open.call.secret) else {
+        let shown = if start.compressed() { unit.without_content() } else { *unit };
+        let Some(open) = pending.answer(&start.stream, &shown) else {
             pending.unasked();
             return read;
         };
-        let bare = Unit { head: &[], body: &[], body_bytes: unit.bytes(), ..*unit };
-        let shown = if secret || start.compressed() { &bare } else { unit };
-        let Some(open) = pending.answer(&start.stream, shown) else { return read };
         let Waiting { call, prepares, .. } = &mut open.call;
         match answered {
             Some(Answered::Error(code)) => call.status = Some(code.to_string()),

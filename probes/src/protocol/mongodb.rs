@@ -88,7 +88,6 @@ struct MongoDb {
 #[derive(Debug)]
 struct Waiting {
     call: DatabaseCall,
-    secret: bool,
 }
 
 impl Call for Waiting {
@@ -133,8 +132,8 @@ impl MongoDb {
             None => return None,
         }
         let draft = pending.draft(unit);
-        let draft = if secret { draft.without_content() } else { draft };
-        let waiting = Waiting { call, secret };
+        let draft = if secret { draft.secret() } else { draft };
+        let waiting = Waiting { call };
         if answered {
             pending.ask(Side::Requests, draft, start.id, waiting);
         } else {
@@ -170,16 +169,13 @@ impl MongoDb {
             self.streamed = more.then_some(start.id);
         }
         let key = start.answers;
-        let Some(secret) = pending.find(&key).map(|open| open.call.secret) else {
+        let Some(open) = pending.answer(&key, unit) else {
             if !unasked {
                 pending.unasked();
             }
             return Some(());
         };
-        let shown = if secret { Unit { head: &[], body: &[], ..*unit } } else { *unit };
-        // Its length counts all the same.
-        let shown = Unit { body_bytes: unit.bytes() - shown.head.len() as u64, ..shown };
-        let call = &mut pending.answer(&key, &shown)?.call.call;
+        let call = &mut open.call.call;
         let known = match said {
             Said::Document { document, .. } => learn(document, call),
             Said::Compressed(by) => {

@@ -44,6 +44,12 @@ impl Unit<'_> {
     pub(crate) fn bytes(&self) -> u64 {
         self.head.len() as u64 + self.body_bytes
     }
+
+    /// The same, as long as it is, of which no byte is to be kept.
+    pub(crate) fn without_content(&self) -> Unit<'static> {
+        let Unit { holed, began, ended, .. } = *self;
+        Unit { head: &[], body: &[], body_bytes: self.bytes(), holed, began, ended }
+    }
 }
 
 /// A segment that is being read.

@@ -141,11 +141,12 @@ impl<K: Eq, C: Call> Pending<K, C> {
         self.position(key).is_some()
     }
 
-    /// A part of the answer to what is called so.
+    /// A part of the answer to what is called so; nothing of it is kept where the request was a secret.
     pub(crate) fn answer(&mut self, key: &K, unit: &Unit<'_>) -> Option<&mut Open<C>> {
         let captured_max = self.captured_max;
         let open = self.find(key)?;
-        open.answer(unit, captured_max);
+        let unit = if open.is_secret() { unit.without_content() } else { *unit };
+        open.answer(&unit, captured_max);
         Some(open)
     }
 

@@ -39,6 +39,7 @@ pub(crate) struct Draft {
     ended: u64,
     bytes: u64,
     captured: Vec<u8>,
+    secret: bool,
 }
 
 impl Draft {
@@ -80,6 +81,11 @@ impl Draft {
     /// The same, of which no byte is kept.
     pub(crate) fn without_content(self) -> Self {
         Self { captured: Vec::new(), ..self }
+    }
+
+    /// A request with credentials, or that may have some: neither of it nor of its answer a byte is kept.
+    pub(crate) fn secret(self) -> Self {
+        Self { secret: true, ..self.without_content() }
     }
 }
 
@@ -321,6 +327,11 @@ impl<C: Call> Open<C> {
     /// More of it has come from who began it.
     pub(super) fn ask(&mut self, unit: &Unit<'_>, captured_max: usize) {
         self.request.add(unit, captured_max);
+    }
+
+    /// Nothing of its answer is to be kept.
+    pub(super) fn is_secret(&self) -> bool {
+        self.request.secret
     }
 
     /// A part of its answer has come.
