@@ -212,6 +212,14 @@ impl Identity {
         }
     }
 
+    /// A process has begun a program. What was read of it between its fork and this is its parent's: name, arguments, often
+    /// the container.
+    pub(crate) fn begins(&mut self, pid: u32, process_started: u64) {
+        if self.holds(pid) {
+            self.look_up(pid, process_started);
+        }
+    }
+
     /// The OTLP resource of a process; `comm` must do where it is gone and was never seen.
     pub fn resource(&mut self, pid: u32, process_started: u64, comm: &str) -> Who {
         if pid == 0 {

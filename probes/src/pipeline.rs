@@ -213,6 +213,11 @@ impl Pipeline {
         self.identity.process_seen(pid, process_started);
     }
 
+    /// A process has begun a program, and is not who it was before. Cheap where nothing is known of it.
+    pub(crate) fn process_begins(&mut self, pid: u32, process_started: u64) {
+        self.identity.begins(pid, process_started);
+    }
+
     /// Makes the span and the histogram sample of one exchange; the span leaves with `release`.
     /// Never waits: what finds no room is counted.
     pub fn exchange(&mut self, connection: &ConnectionInfo, exchange: Exchange) {

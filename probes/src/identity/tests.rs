@@ -80,8 +80,10 @@ async fn pids_come_again() {
     assert_eq!(identity.known.len(), 3);
 }
 
-/// Scenario: a shell becomes another program without a new pid.
-/// Guarantees: the new name makes it be read again.
+/// Scenario: a shell becomes another program without a new pid; then one of the same name in a container, which was read
+/// before it began its program; then it is gone as another begins, of which nothing was known.
+/// Guarantees: the new name makes it be read again, and so does the beginning of a program; what cannot be read any more
+/// stays who it was, and of nobody who is not held anything is read.
 #[tokio::test]
 async fn exec_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
@@ -90,6 +92,16 @@ async fn exec_is_noticed() {
     assert_eq!(attribute(&identity.resource(7, 0, "sh"), "service.name").unwrap(), "sh");
     put(dir.path(), 7, 100, "server", "0::/");
     assert_eq!(attribute(&identity.resource(7, 0, "server"), "service.name").unwrap(), "server");
+    put(dir.path(), 7, 100, "server", &cgroup_of(CONTAINER));
+    let container = |who: &Who| attribute(who, "container.id");
+    assert_eq!(container(&identity.resource(7, 1_000_000_000, "server")), None);
+    identity.begins(7, 1_000_000_000);
+    fs::remove_dir_all(dir.path().join("7")).unwrap();
+    identity.begins(7, 1_000_000_000);
+    put(dir.path(), 8, 100, "other", "0::/");
+    identity.begins(8, 1_000_000_000);
+    assert_eq!(container(&identity.resource(7, 1_000_000_000, "server")).as_deref(), Some(CONTAINER));
+    assert!(!identity.holds(8));
 }
 
 const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

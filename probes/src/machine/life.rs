@@ -8,7 +8,7 @@ mod signal;
 
 use std::collections::VecDeque;
 
-use icecore_probe_events::{PROCESS_ENDED, ProcessEvent};
+use icecore_probe_events::{PROCESS_ENDED, PROCESS_RUNS, ProcessEvent};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -70,6 +70,10 @@ impl Lives {
 
     /// A process begins a program, or has ended.
     pub(crate) fn take(&mut self, event: &ProcessEvent, clock: &WallClock, to: &mut Pipeline) {
+        // Also where too many begin to tell of each.
+        if event.kind == PROCESS_RUNS {
+            to.process_begins(event.pid, event.started);
+        }
         let fate = self.fate(event, clock.wall(event.time));
         self.events.get_or_create(&FateLabel { outcome: fate }).inc();
         if fate == Fate::Recorded {
