@@ -242,7 +242,9 @@ impl Emitter {
     }
 
     /// Queues spans, each of which has its room.
-    fn parcel(&self, parcel: Parcel) {
+    fn parcel(&self, mut parcel: Parcel) {
+        // What has grown bit by bit may have twice the room that was counted.
+        parcel.wire.shrink_to_fit();
         let Parcel { spans, bytes, .. } = parcel;
         if let Err(error) = self.queue.try_send(Item::Spans(parcel)) {
             self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);

@@ -100,7 +100,10 @@ async fn exec_is_noticed() {
     identity.begins(7, 1_000_000_000);
     put(dir.path(), 8, 100, "other", "0::/");
     identity.begins(8, 1_000_000_000);
-    assert_eq!(container(&identity.resource(7, 1_000_000_000, "server")).as_deref(), Some(CONTAINER));
+    assert_eq!(
+        container(&identity.resource(7, 1_000_000_000, "server")).as_deref(),
+        Some(CONTAINER)
+    );
     assert!(!identity.holds(8));
 }
 
