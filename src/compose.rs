@@ -18,7 +18,7 @@ use std::sync::Arc;
 use icecore_store::{Clock, LiveRows, Store, SystemClock};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::error::{Failure, Outcome};
 use crate::health::{self, Health};
@@ -98,7 +98,7 @@ async fn open_storage(
     let mut otlp_addr = None;
     if roles.ingest {
         let ingest = icecore_ingest::Ingest::open(
-            storage::ingest(settings)?,
+            storage::ingest(roles, settings)?,
             Arc::clone(&store),
             Arc::clone(&clock),
             registry,
@@ -106,6 +106,9 @@ async fn open_storage(
         .await
         .map_err(|error| Failure::from_error("cannot open ingest", &error))?;
         info!(grpc = %ingest.grpc_addr(), http = %ingest.http_addr(), "receiving OTLP");
+        if let Some(address) = ingest.live_addr() {
+            info!(%address, "serving live rows to queries of other processes");
+        }
         otlp_addr = Some(ingest.grpc_addr());
         live.push(ingest.live_rows());
         flush = Some(ingest.flush());
@@ -117,6 +120,9 @@ async fn open_storage(
     }
     #[cfg(feature = "query")]
     if roles.query {
+        if live.is_empty() && settings.ingesters.is_empty() {
+            warn!("no `ingesters` are named: answers hold what is in the bucket alone");
+        }
         let unflushed = (live, flush);
         let routes = health.routes();
         storage::open_query(settings, &store, unflushed, &clock, routes, registry, parts).await?;

@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) tail_rows_per_second_max: u64,
     pub(crate) http_hosts: Vec<String>,
     pub(crate) http_erase: HttpErase,
+    pub(crate) live_addr: String,
+    pub(crate) ingesters: Vec<String>,
     pub(crate) durability: Durability,
     pub(crate) request_bytes_max: Bytes,
     pub(crate) request_decoded_bytes_max: Bytes,

@@ -30,6 +30,11 @@ pub struct Config {
     pub grpc_addr: SocketAddr,
     /// Where OTLP/HTTP is served. Port 0 takes a free one; see [`crate::Ingest::http_addr`].
     pub http_addr: SocketAddr,
+    /// Where live rows are served to queries of other processes, over Arrow Flight; nowhere where not
+    /// given. Whoever reaches the address may read them.
+    pub live_addr: Option<SocketAddr>,
+    /// Looks at live rows that other processes hold at one time: two or so for each of their queries.
+    pub looks_max: usize,
     /// The folder of the write-ahead log; made when missing. Belongs to one process at a time.
     pub log_dir: PathBuf,
     /// When a request counts as accepted.
@@ -94,6 +99,8 @@ impl Default for Config {
         Self {
             grpc_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 4317)),
             http_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 4318)),
+            live_addr: None,
+            looks_max: 1024,
             log_dir: PathBuf::from("icecore-data/log"),
             durability: Durability::Disk,
             segment_bytes_max: 32 << 20,

@@ -26,7 +26,7 @@ use icecore_store::{RowBatch, Signal};
 
 use self::batch::Columns;
 pub use self::batch::{Batch, CELLS_MAX};
-pub use self::check::{Checked, check, trace_print};
+pub use self::check::{Checked, check};
 use self::logs::Logs;
 use self::metrics::Metrics;
 use self::profiles::Profiles;

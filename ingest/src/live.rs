@@ -3,8 +3,10 @@
 mod block;
 mod blocks;
 mod read;
+mod serve;
 mod traces;
 
 pub(crate) use block::LiveRequest;
 pub(crate) use blocks::{Blocks, BlocksSettings, Prefix};
 pub(crate) use read::Live;
+pub(crate) use serve::LiveService;

@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     pub(crate) log: LogMetrics,
     /// Those of live rows and their way to the store.
     pub(crate) live: LiveMetrics,
+    /// Those of live rows that other processes read.
+    pub(crate) looks: LookMetrics,
     /// Those of requests that are paced.
     pub(crate) pace: PaceMetrics,
     requests: Family<RequestLabels, Counter>,
@@ -56,6 +58,7 @@ impl Metrics {
         let metrics = Self {
             log: LogMetrics::new(ingest),
             live: LiveMetrics::new(ingest),
+            looks: LookMetrics::new(ingest),
             pace: PaceMetrics::new(ingest),
             requests: Family::default(),
             items: Family::default(),
@@ -63,8 +66,7 @@ impl Metrics {
             inflight: Gauge::default(),
             undecodable: Counter::default(),
         };
-        let Self { log: _, live: _, pace: _, requests, items, received, inflight, undecodable } =
-            &metrics;
+        let Self { requests, items, received, inflight, undecodable, .. } = &metrics;
         ingest.register("requests", "Requests by what became of them", requests.clone());
         ingest.register("items", "Spans, data points and log records", items.clone());
         ingest.register("received_bytes", "Payloads accepted, uncompressed", received.clone());
@@ -197,6 +199,41 @@ pub(crate) struct LiveMetrics {
     flushes: Histogram,
     flushed_rows: Counter,
     flush_failures: Counter,
+}
+
+/// Of live rows that other processes read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LookMetrics {
+    held: Gauge,
+    refused: Counter,
+    rows: Counter,
+}
+
+impl LookMetrics {
+    fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let Self { held, refused, rows } = metrics.clone();
+        registry.register("live_looks", "Looks at live rows that other processes hold", held);
+        let help = "Looks that were refused since as many were held as there may be";
+        registry.register("live_looks_refused", help, refused);
+        registry.register("live_read_rows", "Live rows that other processes read", rows);
+        metrics
+    }
+
+    /// So many looks are held now.
+    pub(crate) fn held(&self, looks: usize) {
+        self.held.set(gauge(looks as u64));
+    }
+
+    /// One more was not let in.
+    pub(crate) fn refused(&self) {
+        self.refused.inc();
+    }
+
+    /// So many rows more were read.
+    pub(crate) fn read(&self, rows: u64) {
+        self.rows.inc_by(rows);
+    }
 }
 
 impl LiveMetrics {

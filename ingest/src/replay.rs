@@ -23,6 +23,7 @@ pub(crate) async fn replay(
 ) -> Result<(), Error> {
     let (tail, live) = (Arc::clone(tail), Arc::clone(live));
     let work = tokio::task::spawn_blocking(move || {
+        live.drop_covered(covered);
         let mut from = covered.max(tail.oldest_now());
         let (start, mut requests) = (from, 0);
         loop {

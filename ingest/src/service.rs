@@ -19,9 +19,9 @@ use tracing::{info, warn};
 use crate::config::{Config, Durability};
 use crate::error::Error;
 use crate::flush::{Flush, FlushParts, FlushSettings, Sink};
-use crate::live::{Blocks, BlocksSettings, Live};
+use crate::live::{Blocks, BlocksSettings, Live, LiveService};
 use crate::log::{Append, LogFolder, Packer, Tail, Writer, WriterSettings};
-use crate::metrics::Metrics;
+use crate::metrics::{LookMetrics, Metrics};
 use crate::pace::{Pace, PaceSettings};
 use crate::receive::{Intake, ServeSettings, grpc_router, http_router, serve};
 use crate::replay;
@@ -36,8 +36,11 @@ pub struct Ingest {
     cors_origins: Vec<HeaderValue>,
     grpc: (TcpListener, SocketAddr),
     http: (TcpListener, SocketAddr),
+    /// Where live rows are served, if they are.
+    remote: Option<(TcpListener, SocketAddr)>,
     intake: Arc<Intake>,
     live: Arc<Blocks>,
+    looks: LookMetrics,
     tail: Arc<Tail>,
     flush: Flush,
     log_thread: LogThread,
@@ -105,9 +108,14 @@ impl Ingest {
 
         let grpc = bind("OTLP/gRPC", config.grpc_addr).await?;
         let http = bind("OTLP/HTTP", config.http_addr).await?;
+        let remote = match config.live_addr {
+            Some(addr) => Some(bind("live rows over Arrow Flight", addr).await?),
+            None => None,
+        };
         let log = Writer::new(writer_settings(&config), segments, next, clock, metrics.log.clone());
         let (appends, queue) = mpsc::channel(config.log_queue_max);
         let log_thread = LogThread { ended: spawn_log(log, queue)?, _folder: folder };
+        let looks = metrics.looks.clone();
         let intake = Arc::new(Intake::new(
             &config,
             Arc::clone(&live),
@@ -117,9 +125,20 @@ impl Ingest {
             metrics,
         ));
         let ready = watch::Sender::new(false);
-        let opened =
-            Self { config, cors_origins, grpc, http, intake, live, tail, flush, log_thread, ready };
-        Ok(opened)
+        Ok(Self {
+            config,
+            cors_origins,
+            grpc,
+            http,
+            remote,
+            intake,
+            live,
+            looks,
+            tail,
+            flush,
+            log_thread,
+            ready,
+        })
     }
 
     /// Where OTLP/gRPC is served.
@@ -132,6 +151,12 @@ impl Ingest {
     #[must_use]
     pub const fn http_addr(&self) -> SocketAddr {
         self.http.1
+    }
+
+    /// Where live rows are served to other processes, if they are.
+    #[must_use]
+    pub fn live_addr(&self) -> Option<SocketAddr> {
+        self.remote.as_ref().map(|(_, addr)| *addr)
     }
 
     /// The rows that are acknowledged and perhaps not yet in the store.
@@ -164,8 +189,8 @@ impl Ingest {
     /// # Errors
     /// When the log's thread ends by itself, which is a fault of ours.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { config, cors_origins, grpc, http, intake, mut flush, log_thread, ready, .. } =
-            self;
+        let Self { config, cors_origins, grpc, http, remote, intake, live, looks, .. } = self;
+        let (mut flush, log_thread, ready) = (self.flush, self.log_thread, self.ready);
         // Flushing goes on while requests are drained: some may wait for it.
         let (serving, flushing) = (CancellationToken::new(), CancellationToken::new());
         let router = grpc_router(Arc::clone(&intake));
@@ -174,6 +199,13 @@ impl Ingest {
         let router = http_router(intake, &cors_origins);
         let settings = serve_settings(&config, false);
         let http = tokio::spawn(serve(http.0, router, settings, serving.clone()));
+        // Live rows are served until there are none.
+        let looking = CancellationToken::new();
+        let service = LiveService::new(live, config.looks_max, config.decode_threads, looks);
+        let remote = remote.map(|(listener, _)| {
+            let settings = serve_settings(&config, true);
+            tokio::spawn(serve(listener, service.router(), settings, looking.clone()))
+        });
         let flush_stop = flushing.clone();
         let flush = tokio::spawn(async move {
             flush.run(&flush_stop).await;
@@ -196,6 +228,10 @@ impl Ingest {
         }
         flushing.cancel();
         drain(flush, &config).await?;
+        looking.cancel();
+        if let Some(serving) = remote {
+            drop(serving.await);
+        }
         if broke { Err(Error::LogStopped) } else { Ok(()) }
     }
 }

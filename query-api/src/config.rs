@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::Error;
+use crate::{Error, IngesterName};
 
 /// Settings of the query service. `Config::check` names the first that cannot be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,9 @@ pub struct Config {
     pub query_time_max: Duration,
     /// The longest request body: the SQL text and its parameters.
     pub request_bytes_max: usize,
+    /// Ingesters of other processes, whose live rows queries read: `http://host:port` is one,
+    /// `dns://name:port` one at each address of the name.
+    pub ingesters: Vec<IngesterName>,
     /// How long a query waits for live rows. A part that needs longer is left out of the answer
     /// and named in its `stats.incomplete`.
     pub live_wait: Duration,
@@ -88,6 +91,7 @@ impl Default for Config {
             query_rows_max: 50_000_000,
             query_time_max: Duration::from_secs(60),
             request_bytes_max: 1 << 20,
+            ingesters: Vec::new(),
             live_wait: Duration::from_secs(2),
             batch_rows: 8192,
             drain_wait: Duration::from_secs(10),

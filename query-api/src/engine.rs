@@ -23,7 +23,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use icecore_store::{Clock, LiveRows, Store, Table, TimeRange};
+use icecore_store::{Clock, Store, Table, TimeRange};
 
 use crate::expand::{Params, expand};
 use crate::functions::access::{MapAccess, Notes};
@@ -34,6 +34,7 @@ use crate::limits::Limits;
 use crate::pg::catalog as pg;
 use crate::plan::rules;
 use crate::snapshot::QuerySnapshot;
+use crate::sources::Sources;
 use crate::statement::{check_plan, check_reads};
 use crate::table::columns::public_field;
 use crate::table::{LiveReads, ScanStats, TableRows, TelemetryTable};
@@ -101,9 +102,8 @@ struct Named {
 #[derive(Debug)]
 pub(crate) struct Engine {
     store: Arc<Store>,
-    live: Vec<Arc<dyn LiveRows>>,
+    sources: Sources,
     clock: Arc<dyn Clock>,
-    live_wait: std::time::Duration,
     live_reads: LiveReads,
     // Functions and rules, which cost a millisecond to gather; each session is a copy of it.
     base: SessionState,
@@ -114,7 +114,7 @@ impl Engine {
     pub(crate) fn new(
         config: &Config,
         store: Arc<Store>,
-        live: Vec<Arc<dyn LiveRows>>,
+        sources: Sources,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let mut session = SessionConfig::new()
@@ -133,7 +133,7 @@ impl Engine {
         session.options_mut().execution.sort_spill_reservation_bytes = kept.min(SORT_KEEPS_MAX);
         let base = base_session(session);
         let live_reads = LiveReads::new(config.threads);
-        Self { store, live, clock, live_wait: config.live_wait, live_reads, base }
+        Self { store, sources, clock, live_reads, base }
     }
 
     /// Plans the query and starts it. What it needs of memory comes from `limits`.
@@ -215,13 +215,12 @@ impl Engine {
 
     /// Live rows and files of these tables at this moment.
     pub(crate) async fn snapshot(&self, tables: &[Table]) -> Arc<QuerySnapshot> {
-        let (live, wait) = (&self.live, self.live_wait);
-        Arc::new(QuerySnapshot::take(&self.store, live, tables, TimeRange::ALL, wait).await)
+        Arc::new(QuerySnapshot::take(&self.store, &self.sources, tables, TimeRange::ALL).await)
     }
 
     /// Where acknowledged rows are that may not be in files yet.
-    pub(crate) fn live(&self) -> &[Arc<dyn LiveRows>] {
-        &self.live
+    pub(crate) const fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// Where live rows are read.

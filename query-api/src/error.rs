@@ -108,6 +108,14 @@ pub enum Error {
         /// Its name.
         setting: &'static str,
     },
+    /// What was to name an ingester.
+    #[error("`{name}` names no ingester: {why}")]
+    Ingester {
+        /// As configured.
+        name: String,
+        /// In words.
+        why: String,
+    },
     /// The address could not be taken.
     #[error("cannot listen on {address}")]
     Bind {
@@ -377,6 +385,7 @@ impl Error {
             | Self::Sql { .. }
             | Self::Script { .. }
             | Self::Setting { .. }
+            | Self::Ingester { .. }
             | Self::Encode { .. } => ErrorKind::Invalid,
             Self::Statement { .. } | Self::Foreign(_) | Self::EraseOff | Self::NothingArrives => {
                 ErrorKind::Refused

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::pg::Postgres;
 use crate::running::Queries;
 use crate::scripts::Scripts;
+use crate::sources::Sources;
 use crate::{Config, Error};
 
 /// The parts that queries read from.
@@ -29,7 +30,8 @@ use crate::{Config, Error};
 pub struct QueryParts {
     /// Files and catalog.
     pub store: Arc<Store>,
-    /// Where acknowledged rows are that may not be in files yet; none where nothing is ingested.
+    /// Where acknowledged rows of this process are that may not be in files yet; none where nothing is
+    /// ingested here.
     pub live: Vec<Arc<dyn LiveRows>>,
     /// Brings acknowledged rows into the store; none where nothing is ingested.
     pub flush: Option<Arc<dyn Flush>>,
@@ -67,8 +69,9 @@ impl Query {
         let scripts = Scripts::open(config.script_dir.as_deref())?;
         let QueryParts { store, live, flush, extra_routes } = parts;
         let metrics = Metrics::register(registry);
+        let sources = Sources::open(live, &config.ingesters, config.live_wait, &clock)?;
         let answers = Answers {
-            engine: Engine::new(&config, store, live, Arc::clone(&clock)),
+            engine: Engine::new(&config, store, sources, Arc::clone(&clock)),
             limits: Limits::open(&config, &metrics.spilled())?,
             queries: Arc::new(Queries::new(Arc::clone(&clock))),
             metrics,

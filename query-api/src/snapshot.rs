@@ -1,15 +1,14 @@
 //! What one query reads: live rows and files, each acknowledged row in exactly one of them.
 //!
-//! Invariant: live blocks are taken first and the catalog second, and a block that the catalog
-//! covers is dropped. A row leaves the live rows only after its commit, so none is missed; a
-//! covered block is in files, so none is there twice. A block's rows can be read until the snapshot
+//! Invariant: live blocks are taken first and the catalog second, as new as the writers of the blocks
+//! said it is, and a block that the catalog covers is dropped. A row leaves the live rows only after
+//! its commit, so none is missed; a covered block is in files, so none is there twice. A block's rows can be read until the snapshot
 //! goes, whatever is committed meanwhile.
 
 mod keys;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::Int32Type;
@@ -17,8 +16,10 @@ use futures::future::join_all;
 use icecore_store::model::value::find_key;
 use icecore_store::schema::{AttributeType, MapColumn};
 use icecore_store::{
-    LiveBlock, LiveRows, LiveSnapshot, PortError, ReadColumn, Snapshot, Store, Table, TimeRange,
+    LiveBlock, LiveSnapshot, LogPosition, PortError, ReadColumn, Snapshot, Store, Table, TimeRange,
 };
+
+use crate::sources::{Sources, behind};
 
 /// The rows that one query sees.
 #[derive(Debug)]
@@ -32,41 +33,47 @@ pub(crate) struct QuerySnapshot {
 }
 
 impl QuerySnapshot {
-    /// Takes a snapshot for a query over `tables`, of live rows that overlap `time`. Waits for
-    /// live rows at most for `wait`; a source that is slower is named in `incomplete`.
+    /// Takes a snapshot for a query over `tables`, of live rows that overlap `time`. A source that
+    /// does not answer in time is named in `incomplete`.
     pub(crate) async fn take(
         store: &Store,
-        live: &[Arc<dyn LiveRows>],
+        sources: &Sources,
         tables: &[Table],
         time: TimeRange,
-        wait: Duration,
     ) -> Self {
-        let sources = live.iter().enumerate();
-        let wanted = sources.flat_map(|(at, source)| tables.iter().map(move |t| (at, source, *t)));
-        let answers = join_all(wanted.map(|(at, source, table)| async move {
-            let answer = tokio::time::timeout(wait, source.live_rows(table, time)).await;
+        if tables.is_empty() {
+            let (live, incomplete) = Default::default();
+            return Self { files: store.snapshot(), live, incomplete };
+        }
+        let (found, lost) = sources.now().await;
+        let wanted =
+            found.iter().flat_map(|source| tables.iter().map(move |table| (source, *table)));
+        let answers = wanted
+            .map(|(source, table)| async move { (table, source.live_rows(table, time).await) });
+        let answers = join_all(answers).await;
+        let mut incomplete: Vec<String> = lost.iter().map(ToString::to_string).collect();
+        let (mut covered, mut live) = (BTreeMap::<_, LogPosition>::new(), BTreeMap::new());
+        for (table, answer) in answers {
             match answer {
-                Ok(Ok(snapshot)) => Ok((table, snapshot)),
-                Ok(Err(error)) => Err(format!("live rows of {table}: {error}")),
-                Err(_late) => {
-                    Err(format!("live rows of {table}: source {at} did not answer within {wait:?}"))
+                Ok(snapshot) => {
+                    let to = covered.entry(snapshot.writer).or_default();
+                    *to = snapshot.covered_to.max(*to);
+                    // Two names can be of one ingester.
+                    live.entry((table, snapshot.writer)).or_insert(snapshot);
                 }
+                Err(error) => incomplete.push(format!("live rows of {table}: {error}")),
             }
-        }));
-        let answers: Vec<Result<(Table, LiveSnapshot), String>> = answers.await;
+        }
         // Only now: see the invariant.
-        let files = store.snapshot();
+        let files = sources.catalog(store, &covered).await;
+        incomplete.extend(behind(&files, &covered).map(|writer| {
+            format!("rows of {writer} that were just committed: the catalog could not be read")
+        }));
         let mut rows = Vec::new();
-        let mut incomplete = Vec::new();
-        for answer in answers {
-            match answer {
-                Ok((table, snapshot)) => {
-                    let (whole, part) = uncovered(&files, snapshot);
-                    rows.extend(whole.into_iter().map(|block| (table, block)));
-                    incomplete.extend(part);
-                }
-                Err(reason) => incomplete.push(reason),
-            }
+        for ((table, _), snapshot) in live {
+            let (whole, part) = uncovered(&files, snapshot);
+            rows.extend(whole.into_iter().map(|block| (table, block)));
+            incomplete.extend(part);
         }
         Self { files, live: rows, incomplete }
     }
@@ -113,7 +120,7 @@ impl QuerySnapshot {
 /// The blocks that no file has, and what is to be said of those that a file has in part: their
 /// writer has not heard of a commit of its own yet, and will cut them up once it has.
 fn uncovered(files: &Snapshot, live: LiveSnapshot) -> (Vec<Arc<dyn LiveBlock>>, Option<String>) {
-    let LiveSnapshot { writer, blocks } = live;
+    let LiveSnapshot { writer, covered_to: _, blocks } = live;
     let covered = files.covered_to(writer).unwrap_or_default();
     let (whole, rest): (Vec<_>, Vec<_>) =
         blocks.into_iter().partition(|block| block.position() >= covered);

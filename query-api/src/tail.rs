@@ -28,6 +28,8 @@ const LOOKED_EVERY_MS: u64 = 100;
 /// How often it is noted what arrived. Rows that come just before a flush are live for as long as the
 /// flush takes, which is hardly ever less than this.
 const NOTED_EVERY: Duration = Duration::from_millis(10);
+/// The same where some of it arrives at other processes, which are asked each time.
+const FAR_NOTED_EVERY: Duration = Duration::from_millis(500);
 /// Rows that are made for each that may be handed on: a condition rarely accepts all.
 const MADE_FOR_EACH: u64 = 10;
 
@@ -54,6 +56,8 @@ pub(crate) struct Seen {
     pub(crate) shown: u64,
     /// Whether others were flushed before they could be looked at.
     pub(crate) flushed_unseen: bool,
+    /// Ingesters that did not answer, so that nothing of theirs is among what arrived.
+    pub(crate) unanswered: usize,
 }
 
 impl Seen {
@@ -65,6 +69,7 @@ impl Seen {
             accepted: self.accepted + later.accepted,
             shown: self.shown + later.shown,
             flushed_unseen: self.flushed_unseen || later.flushed_unseen,
+            unanswered: self.unanswered.max(later.unanswered),
         }
     }
 }
@@ -84,6 +89,7 @@ pub(crate) struct Follower {
 struct Noted {
     fresh: Vec<Fresh>,
     flushed_unseen: bool,
+    unanswered: usize,
 }
 
 /// Which rows are chosen, and what is read of them.
@@ -125,7 +131,7 @@ impl Follower {
     /// # Errors
     /// Where the condition is none, and where rows do not arrive at this process.
     pub(crate) async fn start(answers: Arc<Answers>, wanted: Wanted) -> Result<Self, Error> {
-        if answers.engine.live().is_empty() {
+        if answers.engine.sources().is_empty() {
             return Err(Error::NothingArrives);
         }
         let columns = table_columns(wanted.table);
@@ -156,6 +162,8 @@ impl Follower {
     pub(crate) async fn look(&mut self) -> Result<(Vec<RecordBatch>, Seen), Error> {
         let (every, shown_max) = pace(self.wanted.rows_per_second);
         let clock = Arc::clone(&self.answers.clock);
+        let far = self.answers.engine.sources().are_far();
+        let noted_every = if far { FAR_NOTED_EVERY } else { NOTED_EVERY };
         let end = clock.elapsed() + every;
         loop {
             let left = end.saturating_sub(clock.elapsed());
@@ -165,17 +173,18 @@ impl Follower {
             // Noting is cheap, but it cuts live rows into blocks: where a sample is taken anyway
             // they are left whole.
             let many = self.noted.fresh.iter().map(Fresh::rows).sum::<u64>() > shown_max;
-            clock.sleep(if many { left } else { left.min(NOTED_EVERY) }).await;
+            clock.sleep(if many { left } else { left.min(noted_every) }).await;
             self.note().await?;
         }
-        let Noted { mut fresh, flushed_unseen } = std::mem::take(&mut self.noted);
-        let mut seen = Seen { flushed_unseen, ..Seen::default() };
+        let Noted { mut fresh, flushed_unseen, unanswered } = std::mem::take(&mut self.noted);
+        let mut seen = Seen { flushed_unseen, unanswered, ..Seen::default() };
         seen.arrived = fresh.iter().map(Fresh::rows).sum();
         let mut accepted = Vec::new();
         for fresh in fresh.drain(passed_over(&fresh, shown_max * MADE_FOR_EACH)..) {
             let chooser = Arc::clone(&self.chooser);
+            let far = fresh.block.is_far();
             let work = move || Ok(chooser.choose(fresh));
-            let read = self.answers.engine.live_reads().read(work).await;
+            let read = self.answers.engine.live_reads().read(far, work).await;
             let (looked_at, batches) = read.map_err(unread)??;
             seen.looked_at += looked_at;
             accepted.extend(batches);
@@ -189,9 +198,14 @@ impl Follower {
     /// Notes the blocks of the table with rows that were not seen, in order, and whether rows of
     /// any table were flushed unseen.
     async fn note(&mut self) -> Result<(), Error> {
-        for source in self.answers.engine.live() {
+        let (sources, lost) = self.answers.engine.sources().now().await;
+        let mut unanswered = lost.len();
+        for source in sources {
             for table in Table::ALL {
-                let live = source.live_rows(table, TimeRange::ALL).await.map_err(unread)?;
+                let Ok(live) = source.live_rows(table, TimeRange::ALL).await else {
+                    unanswered += 1;
+                    break;
+                };
                 let place = self.writers.entry(live.writer).or_default();
                 for block in live.blocks {
                     place.to = place.to.max(block.next());
@@ -204,6 +218,7 @@ impl Follower {
                 }
             }
         }
+        self.noted.unanswered = self.noted.unanswered.max(unanswered);
         let files = self.answers.engine.store().snapshot();
         for (writer, place) in &mut self.writers {
             let covered = files.covered_to(*writer).unwrap_or_default();

@@ -81,7 +81,7 @@ fn condition(matches: &ArgMatches, table: &str) -> Result<Option<String>, Failur
 
 async fn show(url: &str, path: &str, table: &str, columns: Option<usize>) -> Outcome {
     let mut response = get(url, path).await?;
-    let mut events = Events::default();
+    let (mut events, mut told) = (Events::default(), None);
     let broken = |error| Failure::from_error("the rows broke off", &error);
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         events.pending.extend_from_slice(&chunk);
@@ -90,8 +90,11 @@ async fn show(url: &str, path: &str, table: &str, columns: Option<usize>) -> Out
             match event {
                 Event::Row(row) => out.push_str(&shown(&row, table, columns)),
                 Event::Sample(sample) => {
-                    if let Some(text) = left_out(&sample) {
+                    // Once a second, of which only what changes is news.
+                    let text = left_out(&sample).filter(|text| told.as_ref() != Some(text));
+                    if let Some(text) = text {
                         note(&text);
+                        told = Some(text);
                     }
                 }
                 Event::Error(error) => {
@@ -164,7 +167,14 @@ fn left_out(sample: &Value) -> Option<String> {
     if sample["flushed_unseen"] == true {
         said.push("some were stored before they could be looked at".to_owned());
     }
-    (!said.is_empty()).then(|| format!("sampled: {}", said.join("; ")))
+    let sampled = (!said.is_empty()).then(|| format!("sampled: {}", said.join("; ")));
+    let away = match sample["unanswered"].as_u64().unwrap_or_default() {
+        0 => None,
+        1 => Some("an ingester does not answer: its rows are missing".to_owned()),
+        away => Some(format!("{away} ingesters do not answer: their rows are missing")),
+    };
+    let said: Vec<String> = sampled.into_iter().chain(away).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// A row as a line of a terminal of so many columns, or as it came.
@@ -267,5 +277,9 @@ mod tests {
         let expected =
             "sampled: of 50,000 rows that arrived 5,000 were looked at; 50 of 400 are shown";
         assert_eq!(left_out(&sampled).as_deref(), Some(expected));
+        let away =
+            json!({"arrived": 5, "looked_at": 5, "accepted": 5, "shown": 5, "unanswered": 2});
+        let expected = "2 ingesters do not answer: their rows are missing";
+        assert_eq!(left_out(&away).as_deref(), Some(expected));
     }
 }

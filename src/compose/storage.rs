@@ -10,6 +10,7 @@ use url::Url;
 
 use super::drain::{Order, Parts};
 use crate::error::{Failure, Outcome};
+use crate::role::Roles;
 use crate::settings::{
     Compression, Durability, Forward, HttpErase, PageCache, Protocol, Retention, Settings,
 };
@@ -99,8 +100,12 @@ fn rule(rule: &Retention) -> Result<icecore_store::RetentionRule, Failure> {
 ///
 /// # Errors
 /// Where the data directory cannot be made absolute.
-pub(super) fn ingest(settings: &Settings) -> Result<icecore_ingest::Config, Failure> {
+pub(super) fn ingest(roles: Roles, settings: &Settings) -> Result<icecore_ingest::Config, Failure> {
+    // Who answers queries itself, and knows of no others, is asked by nobody.
+    let asked = !roles.query || !settings.ingesters.is_empty();
+    let live_addr = address("live_addr", &settings.live_addr)?.filter(|_| asked);
     Ok(icecore_ingest::Config {
+        live_addr,
         grpc_addr: settings.otlp_grpc_addr,
         http_addr: settings.otlp_http_addr,
         log_dir: data_dir(settings)?.join("log"),
@@ -144,6 +149,7 @@ pub(super) async fn open_query(
         http_addr: settings.http_addr,
         grpc_addr: address("grpc_addr", &settings.grpc_addr)?,
         pg_addr: address("pg_addr", &settings.pg_addr)?,
+        ingesters: ingesters(settings)?,
         pg_connections_max: settings.pg_connections_max,
         tails_max: settings.tails_max,
         tail_rows_per_second_max: settings.tail_rows_per_second_max,
@@ -182,8 +188,15 @@ pub(super) async fn open_query(
     Ok(())
 }
 
-/// An address that may be left out.
+/// The ingesters of other processes.
 #[cfg(feature = "query")]
+fn ingesters(settings: &Settings) -> Result<Vec<icecore_query::IngesterName>, Failure> {
+    let wrong = |error| Failure::usage(format!("`ingesters`: {error}"));
+    let parse = |text: &String| text.parse().map_err(|error: icecore_query::Error| wrong(error));
+    settings.ingesters.iter().map(parse).collect()
+}
+
+/// An address that may be left out.
 fn address(setting: &str, text: &str) -> Result<Option<std::net::SocketAddr>, Failure> {
     if text.is_empty() {
         return Ok(None);

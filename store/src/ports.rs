@@ -4,6 +4,8 @@
 //! `query-api` implements [`Conditions`], and the store uses them. The clock is a port as well:
 //! nothing outside [`SystemClock`] asks the machine for the time.
 
+pub mod remote;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,8 +109,22 @@ pub trait LiveBlock: Debug + Send + Sync {
     /// How many rows there are.
     fn rows(&self) -> u64;
 
+    /// The [prints](TraceId::print) of all traces that rows are of, sorted; `None` where nobody
+    /// knows them, as for rows that are of none.
+    fn trace_prints(&self) -> Option<&[u32]> {
+        None
+    }
+
     /// Whether a row can be of this trace. May err on the side of yes.
-    fn may_have(&self, trace: TraceId) -> bool;
+    fn may_have(&self, trace: TraceId) -> bool {
+        let of_trace = |prints: &[u32]| prints.binary_search(&trace.print()).is_ok();
+        self.trace_prints().is_none_or(of_trace)
+    }
+
+    /// Whether its rows are with another process, so that reading them is waiting.
+    fn is_far(&self) -> bool {
+        false
+    }
 
     /// The rows, in row shape; `None` for all columns of it, else at least those that these are
     /// made from. Takes long: call it where a thread may be held.
@@ -146,10 +162,6 @@ impl LiveBlock for LiveBatch {
         self.rows.rows.num_rows() as u64
     }
 
-    fn may_have(&self, _trace: TraceId) -> bool {
-        true
-    }
-
     fn read(&self, _columns: Option<&[ReadColumn]>) -> Result<Vec<RowBatch>, PortError> {
         Ok(vec![self.rows.clone()])
     }
@@ -177,6 +189,9 @@ impl CommitRows for Vec<RowBatch> {
 pub struct LiveSnapshot {
     /// Whose rows these are.
     pub writer: WriterId,
+    /// Everything before is in the store and perhaps not here: whoever reads both needs a catalog
+    /// that covers the writer's log to here.
+    pub covered_to: LogPosition,
     /// In log order. Their rows can be read for as long as the block is held.
     pub blocks: Vec<Arc<dyn LiveBlock>>,
 }
@@ -184,8 +199,9 @@ pub struct LiveSnapshot {
 /// Rows that are acknowledged and perhaps not yet in a committed file.
 ///
 /// A row leaves here only after the catalog record that covers its position was committed. A
-/// reader that takes live rows first, a catalog snapshot second, and drops every live block whose
-/// position the snapshot covers, therefore sees each row exactly once.
+/// reader that takes live rows first, a catalog snapshot second that covers what they say is in the
+/// store, and drops every live block whose position the snapshot covers, therefore sees each row
+/// exactly once.
 #[async_trait]
 pub trait LiveRows: Debug + Send + Sync {
     /// The live blocks with rows of `table` that overlap `time`.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// How long anything that must happen may take on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One process of `icecore run`; killed when dropped.
+/// One process of `icecore run`, or of one role; killed when dropped. What it does not serve is empty.
 pub(crate) struct Icecore {
     child: Child,
     pub(crate) grpc: String,
@@ -21,11 +21,14 @@ pub(crate) struct Icecore {
     pub(crate) flight: String,
     /// The port of the PostgreSQL wire protocol.
     pub(crate) postgres: String,
+    /// Where live rows are served to other processes.
+    pub(crate) live: String,
 }
 
 /// How to start one.
 #[derive(Clone)]
 pub(crate) struct Start {
+    role: &'static str,
     pub(crate) data_dir: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -35,7 +38,12 @@ impl Start {
     /// Over `data_dir`, with probes off: most tests send their own data.
     pub(crate) fn new(data_dir: &Path) -> Self {
         let args = ["--probes=false", "--flush-after", "1s"].map(str::to_owned).into();
-        Self { data_dir: data_dir.to_owned(), args, env: Vec::new() }
+        Self { role: "run", data_dir: data_dir.to_owned(), args, env: Vec::new() }
+    }
+
+    /// One role in place of all.
+    pub(crate) fn role(self, role: &'static str) -> Self {
+        Self { role, ..self }
     }
 
     /// With one more flag.
@@ -53,12 +61,12 @@ impl Start {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_icecore"));
         command
-            .arg("run")
+            .arg(self.role)
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(["--otlp-grpc-addr=127.0.0.1:0", "--otlp-http-addr=127.0.0.1:0"])
             .args(["--http-addr=127.0.0.1:0", "--grpc-addr=127.0.0.1:0", "--pg-addr=127.0.0.1:0"])
-            .arg("--log-format=json")
+            .args(["--live-addr=127.0.0.1:0", "--log-format=json"])
             .args(&self.args)
             .envs(self.env.iter().cloned())
             .stderr(Stdio::piped());
@@ -82,6 +90,7 @@ impl Start {
         });
         let (mut grpc, mut http) = (String::new(), String::new());
         let (mut api, mut flight, mut postgres) = (String::new(), String::new(), String::new());
+        let mut live = String::new();
         let mut seen = Vec::new();
         loop {
             let line = told.recv_timeout(PATIENCE).unwrap_or_else(|_| {
@@ -95,6 +104,7 @@ impl Start {
                 Some("answering SQL; the page is at /") => {
                     api = format!("http://{}", field("address"))
                 }
+                Some("serving live rows to queries of other processes") => live = field("address"),
                 Some("answering Arrow Flight SQL") => {
                     flight = format!("grpc://{}", field("address"));
                 }
@@ -107,7 +117,7 @@ impl Start {
             seen.push(line);
         }
         let (grpc, http) = (format!("http://{grpc}"), format!("http://{http}"));
-        Icecore { child, grpc, http, api, flight, postgres }
+        Icecore { child, grpc, http, api, flight, postgres, live }
     }
 
     /// Runs `icecore store …` on its bucket.

@@ -12,7 +12,7 @@ use crate::otlp::{post, request};
 use crate::peers;
 
 /// `icecore tail` under way. Threads read what it writes, so that it never waits for the test.
-struct Tail {
+pub(crate) struct Tail {
     child: Child,
     rows: JoinHandle<String>,
     said: JoinHandle<String>,
@@ -27,7 +27,7 @@ fn read(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
 }
 
 impl Tail {
-    fn start(icecore: &Icecore, args: &[&str]) -> Self {
+    pub(crate) fn start(icecore: &Icecore, args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_icecore"));
         command.arg("tail").args(args).env("ICECORE_URL", &icecore.api);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -36,13 +36,13 @@ impl Tail {
     }
 
     /// Ctrl-C.
-    fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     }
 
     /// Its exit code, its rows, and what it said.
-    fn ended(mut self) -> (Option<i32>, Vec<Value>, String) {
+    pub(crate) fn ended(mut self) -> (Option<i32>, Vec<Value>, String) {
         let code = self.child.wait().unwrap().code();
         let rows = self.rows.join().unwrap();
         let rows = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -58,7 +58,7 @@ async fn figure(icecore: &Icecore, name: &str) -> u64 {
 }
 
 /// Waits until a figure of `/metrics` is `wanted`.
-async fn until(icecore: &Icecore, name: &str, wanted: u64) {
+pub(crate) async fn until(icecore: &Icecore, name: &str, wanted: u64) {
     let end = tokio::time::Instant::now() + PATIENCE;
     loop {
         let now = figure(icecore, name).await;

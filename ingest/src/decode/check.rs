@@ -34,20 +34,6 @@ pub struct Checked {
     pub traces: Option<Vec<u32>>,
 }
 
-/// What tells a trace from most others, in the room that live rows have for it.
-#[must_use]
-pub fn trace_print(id: TraceId) -> u32 {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = id.0;
-    let (first, last) = (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(rest));
-    // Ids are random, or count up, or say the same twice: all of them must come apart.
-    let mixed = (last ^ first.wrapping_mul(0xC2B2_AE3D_27D4_EB4F)).wrapping_mul(GOLDEN);
-    // What was mixed best.
-    (mixed >> 32) as u32
-}
-
-/// Spreads numbers that count up: 2^64 by the golden ratio.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
 /// Looks at all of a request.
 ///
 /// # Errors
@@ -120,7 +106,7 @@ impl Tally {
         let room = self.quota.admit(0, parts.attributes(), parts.nested());
         match span.check(parts, room) {
             Ok(checked) => {
-                let print = trace_print(TraceId(*checked.trace_id));
+                let print = TraceId(*checked.trace_id).print();
                 // Spans of a trace often come together.
                 if self.traces.last() != Some(&print) {
                     self.traces.push(print);

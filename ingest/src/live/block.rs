@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use icecore_store::{LogPosition, PortError, RowBatch, Signal, TimeRange, TraceId};
+use icecore_store::{LogPosition, PortError, RowBatch, Signal, TimeRange};
 use tracing::{error, warn};
 
 use super::blocks::Cache;
@@ -135,9 +135,9 @@ impl Block {
         self.part(signal).rows
     }
 
-    /// Whether a row can be of this trace. The block must be sealed.
-    pub(crate) fn may_have(&self, signal: Signal, trace: TraceId) -> bool {
-        signal != Signal::Traces || self.traces.may_have(trace)
+    /// As [`icecore_store::LiveBlock::trace_prints`]. The block must be sealed.
+    pub(crate) fn trace_prints(&self, signal: Signal) -> Option<&[u32]> {
+        self.traces.prints().filter(|_| signal == Signal::Traces)
     }
 
     /// The rows of one signal with at least the columns and keys that are wanted, and hardly more,

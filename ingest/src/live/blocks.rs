@@ -263,14 +263,20 @@ impl Blocks {
         (rest.rows > 0).then_some(rest)
     }
 
-    /// The blocks with rows of this signal and time, sealed so that their rows can be kept.
-    pub(super) fn select(&self, signal: Signal, time: &TimeRange) -> Vec<Arc<Block>> {
+    /// The blocks with rows of this signal and time, sealed so that their rows can be kept, and
+    /// before where everything is in the store: nothing is in neither.
+    pub(super) fn select(
+        &self,
+        signal: Option<Signal>,
+        time: &TimeRange,
+    ) -> (LogPosition, Vec<Arc<Block>>) {
         let mut state = self.state();
-        if state.open.as_ref().is_some_and(|open| open.overlaps(signal, time)) {
+        let wanted = |block: &Block| signal.is_some_and(|signal| block.overlaps(signal, time));
+        if state.open.as_ref().is_some_and(wanted) {
             state.seal();
         }
-        let found = state.sealed.iter().filter(|block| block.overlaps(signal, time));
-        found.cloned().collect()
+        let found = state.sealed.iter().filter(|block| wanted(block)).cloned();
+        (state.covered, found.collect())
     }
 
     /// The rows of a block, with the keys that are wanted.

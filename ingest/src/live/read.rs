@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use icecore_store::{
     LiveBlock, LiveRows, LiveSnapshot, LogPosition, PortError, ReadColumn, RowBatch, Signal, Table,
-    TimeRange, TraceId,
+    TimeRange,
 };
 
 use super::block::Block;
@@ -32,15 +32,13 @@ pub(super) fn snapshot(live: &Arc<Blocks>, table: Table, time: TimeRange) -> Liv
     let signal = Signal::ALL.into_iter().find(|signal| signal.table() == table);
     // First the pin, then the blocks: what a flush takes away after that stays in the log.
     let pin = Arc::new(live.tail().pin());
-    let blocks = signal.into_iter().flat_map(|signal| {
-        let blocks = live.select(signal, &time).into_iter();
-        let (live, pin) = (Arc::clone(live), Arc::clone(&pin));
-        blocks.filter_map(move |block| {
-            let (live, pin, time) = (Arc::clone(&live), Arc::clone(&pin), block.time(signal)?);
-            Some(Arc::new(Held { live, block, signal, time, _pin: pin }) as Arc<dyn LiveBlock>)
-        })
+    let (covered_to, selected) = live.select(signal, &time);
+    let blocks = selected.into_iter().filter_map(|block| {
+        let (signal, live, pin) = (signal?, Arc::clone(live), Arc::clone(&pin));
+        let time = block.time(signal)?;
+        Some(Arc::new(Held { live, block, signal, time, _pin: pin }) as Arc<dyn LiveBlock>)
     });
-    LiveSnapshot { writer: live.tail().writer_id(), blocks: blocks.collect() }
+    LiveSnapshot { writer: live.tail().writer_id(), covered_to, blocks: blocks.collect() }
 }
 
 /// The rows of one signal of a block, in the hands of a query.
@@ -70,8 +68,8 @@ impl LiveBlock for Held {
         self.block.count(self.signal)
     }
 
-    fn may_have(&self, trace: TraceId) -> bool {
-        self.block.may_have(self.signal, trace)
+    fn trace_prints(&self) -> Option<&[u32]> {
+        self.block.trace_prints(self.signal)
     }
 
     fn read(&self, columns: Option<&[ReadColumn]>) -> Result<Vec<RowBatch>, PortError> {

@@ -2,10 +2,6 @@
 //!
 //! Invariant: a trace that has a span here is never said to be elsewhere.
 
-use icecore_store::TraceId;
-
-use crate::decode::trace_print;
-
 /// The prints of traces.
 #[derive(Debug, Clone)]
 pub(super) struct Traces {
@@ -46,19 +42,20 @@ impl Traces {
         }
     }
 
-    /// Whether a span can be of this trace, after [`Self::settle`].
-    pub(super) fn may_have(&self, trace: TraceId) -> bool {
-        let of_trace = |prints: &Vec<u32>| prints.binary_search(&trace_print(trace)).is_ok();
-        self.prints.as_ref().is_none_or(of_trace)
+    /// Sorted, each once, after [`Self::settle`]; `None` where nobody knows them.
+    pub(super) fn prints(&self) -> Option<&[u32]> {
+        self.prints.as_deref()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use icecore_store::TraceId;
+
     use super::*;
 
     fn prints(ids: std::ops::Range<u128>) -> Vec<u32> {
-        ids.map(|id| trace_print(TraceId(id.to_be_bytes()))).collect()
+        ids.map(|id| TraceId(id.to_be_bytes()).print()).collect()
     }
 
     /// Scenario: requests of many traces, some of them in several, and one that nobody looked at.
@@ -69,7 +66,10 @@ mod tests {
         traces.add(Some(&prints(0..600)));
         traces.add(Some(&prints(400..1000)));
         traces.settle();
-        let has = |traces: &Traces, id: u128| traces.may_have(TraceId(id.to_be_bytes()));
+        let has = |traces: &Traces, id: u128| {
+            let print = TraceId(id.to_be_bytes()).print();
+            traces.prints().is_none_or(|prints| prints.binary_search(&print).is_ok())
+        };
         assert!((0..1000).all(|id| has(&traces, id)));
         assert!((1000..3000).filter(|id| has(&traces, *id)).count() < 10);
         let mut other = Traces::default();

@@ -79,7 +79,9 @@ async fn spans_of(
     let blocks = snapshot.live_blocks(Table::Spans, TimeRange::ALL).filter(|it| it.may_have(id));
     let mut rows = from_files;
     for block in blocks.cloned().collect::<Vec<_>>() {
-        let found = answers.engine.live_reads().read(move || block_rows(block.as_ref(), id)).await;
+        let far = block.is_far();
+        let work = move || block_rows(block.as_ref(), id);
+        let found = answers.engine.live_reads().read(far, work).await;
         rows.extend(found.map_err(|source| icecore_store::Error::LiveRows { source })?);
     }
     Ok(rows)

@@ -14,10 +14,15 @@ use tokio::sync::Semaphore;
 use super::scan::store_error;
 use super::stats::ScanStats;
 
+/// Blocks of other processes that are read at one time.
+const FAR_READS_MAX: usize = 16;
+
 /// The turns of all queries of a service.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveReads {
     turns: Arc<Semaphore>,
+    /// For those who wait for other processes, whose turns are there.
+    far: Arc<Semaphore>,
 }
 
 /// What a scan asks of each block.
@@ -32,19 +37,22 @@ pub(super) struct Asked {
 impl LiveReads {
     /// For a service of so many threads.
     pub(crate) fn new(threads: usize) -> Self {
-        Self { turns: Arc::new(Semaphore::new((threads / 2).max(1))) }
+        let turns = Arc::new(Semaphore::new((threads / 2).max(1)));
+        Self { turns, far: Arc::new(Semaphore::new(FAR_READS_MAX)) }
     }
 
-    /// Does work that reads a block, in its turn, on a thread that may block.
+    /// Does work that reads a block, which may be far, in its turn, on a thread that may block.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
+        far: bool,
         work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
     ) -> Result<T, PortError> {
         let stopped = |error: &dyn std::fmt::Display| PortError::Unavailable {
             part: "the query service".to_owned(),
             reason: error.to_string(),
         };
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turns = if far { &self.far } else { &self.turns };
+        let turn = Arc::clone(turns).acquire_owned().await;
         let turn = turn.map_err(|closed| stopped(&closed))?;
         let work = tokio::task::spawn_blocking(move || {
             let done = work();
@@ -60,7 +68,7 @@ impl LiveReads {
         block: Arc<dyn LiveBlock>,
         asked: Arc<Asked>,
     ) -> Result<Vec<RecordBatch>> {
-        self.read(move || Ok(asked.of(block.as_ref()))).await.map_err(live_error)?
+        self.read(block.is_far(), move || Ok(asked.of(block.as_ref()))).await.map_err(live_error)?
     }
 }
 

@@ -53,7 +53,7 @@ impl LiveRows for StubLive {
             |batch: &&LiveBatch| batch.rows.table == table && batch.rows.time.overlaps(&time);
         let wanted = batches.iter().filter(wanted).cloned();
         let blocks = wanted.map(|batch| Arc::new(batch) as Arc<dyn LiveBlock>).collect();
-        Ok(LiveSnapshot { writer: self.writer, blocks })
+        Ok(LiveSnapshot { writer: self.writer, covered_to: LogPosition::default(), blocks })
     }
 }
 
