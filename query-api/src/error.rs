@@ -10,6 +10,7 @@ use datafusion::error::DataFusionError;
 use http::StatusCode;
 
 use crate::hint::Place;
+use crate::sources::BadIngester;
 
 /// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,13 +110,8 @@ pub enum Error {
         setting: &'static str,
     },
     /// What was to name an ingester.
-    #[error("`{name}` names no ingester: {why}")]
-    Ingester {
-        /// As configured.
-        name: String,
-        /// In words.
-        why: String,
-    },
+    #[error(transparent)]
+    Ingester(#[from] BadIngester),
     /// The address could not be taken.
     #[error("cannot listen on {address}")]
     Bind {
@@ -385,7 +381,7 @@ impl Error {
             | Self::Sql { .. }
             | Self::Script { .. }
             | Self::Setting { .. }
-            | Self::Ingester { .. }
+            | Self::Ingester(_)
             | Self::Encode { .. } => ErrorKind::Invalid,
             Self::Statement { .. } | Self::Foreign(_) | Self::EraseOff | Self::NothingArrives => {
                 ErrorKind::Refused

@@ -36,4 +36,4 @@ pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use hint::Place;
 pub use service::{Query, QueryParts};
-pub use sources::IngesterName;
+pub use sources::{BadIngester, IngesterName};

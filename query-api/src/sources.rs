@@ -1,15 +1,15 @@
 //! Where live rows are: with this process, and with the ingesters that it was told of.
 //!
-//! Invariant: an ingester that was named is asked or said not to answer, never left out.
+//! Invariant: an ingester that was named is asked or said not to answer, never left out. One that was
+//! late is given less time for a while: it is missing from answers, not slowing them.
 
 mod ingesters;
 mod remote_live;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use crate::Error;
 use futures::future::join_all;
 use icecore_store::{
     Clock, LiveRows, LiveSnapshot, LogPosition, PortError, Snapshot, Store, Table, TimeRange,
@@ -17,13 +17,13 @@ use icecore_store::{
 };
 use tokio::sync::Mutex;
 
-pub use self::ingesters::IngesterName;
 use self::ingesters::Ingesters;
+pub use self::ingesters::{BadIngester, IngesterName};
 
 /// All that live rows can come from.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    own: Vec<Arc<dyn LiveRows>>,
+    own: Vec<Source>,
     ingesters: Vec<Ingesters>,
     /// The longest that anybody is waited for.
     wait: Duration,
@@ -31,14 +31,20 @@ pub(crate) struct Sources {
     reading_on: Mutex<()>,
 }
 
-/// One of them, at this moment.
+/// One of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     /// As an operator knows it.
     name: String,
     rows: Arc<dyn LiveRows>,
     wait: Duration,
+    clock: Arc<dyn Clock>,
+    /// When it was last waited for in vain, where it did not answer since.
+    late: Arc<StdMutex<Option<Duration>>>,
 }
+
+/// How long somebody who was late is given a tenth of the time.
+const LATE_FOR: Duration = Duration::from_secs(10);
 
 impl Sources {
     /// Those of this process, and what these names stand for. To be called on the runtime that
@@ -51,9 +57,14 @@ impl Sources {
         ingesters: &[IngesterName],
         wait: Duration,
         clock: &Arc<dyn Clock>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, BadIngester> {
         let named = ingesters.iter().map(|name| Ingesters::open(name, wait, Arc::clone(clock)));
         let ingesters = named.collect::<Result<_, _>>()?;
+        let own = own
+            .into_iter()
+            .enumerate()
+            .map(|(at, rows)| Source::new(format!("source {at}"), rows, wait, Arc::clone(clock)));
+        let own = own.collect();
         Ok(Self { own, ingesters, wait, reading_on: Mutex::new(()) })
     }
 
@@ -69,11 +80,7 @@ impl Sources {
 
     /// All of them now, and why some that were named cannot be found.
     pub(crate) async fn now(&self) -> (Vec<Source>, Vec<PortError>) {
-        let own = self.own.iter().enumerate().map(|(at, rows)| {
-            let (name, rows) = (format!("source {at}"), Arc::clone(rows));
-            Source { name, rows, wait: self.wait }
-        });
-        let (mut sources, mut lost) = (own.collect::<Vec<_>>(), Vec::new());
+        let (mut sources, mut lost) = (self.own.clone(), Vec::new());
         let named = join_all(self.ingesters.iter().map(Ingesters::now)).await;
         for (found, why) in named {
             sources.extend(found);
@@ -120,6 +127,17 @@ pub(crate) fn behind<'a>(
 }
 
 impl Source {
+    fn new(name: String, rows: Arc<dyn LiveRows>, wait: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { name, rows, wait, clock, late: Arc::default() }
+    }
+
+    /// How long it is waited for now.
+    fn wait(&self) -> Duration {
+        let late = *self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = late.is_some_and(|at| self.clock.elapsed() < at + LATE_FOR);
+        if lately { self.wait / 10 } else { self.wait }
+    }
+
     /// What it has now.
     ///
     /// # Errors
@@ -129,10 +147,55 @@ impl Source {
         table: Table,
         time: TimeRange,
     ) -> Result<LiveSnapshot, PortError> {
-        let answer = tokio::time::timeout(self.wait, self.rows.live_rows(table, time)).await;
+        let wait = self.wait();
+        let answer = tokio::time::timeout(wait, self.rows.live_rows(table, time)).await;
+        let late = answer.is_err().then(|| self.clock.elapsed());
+        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = late;
         answer.unwrap_or_else(|_late| {
-            let reason = format!("nothing came within {:?}", self.wait);
+            let reason = format!("nothing came within {wait:?}");
             Err(PortError::Unavailable { part: self.name.clone(), reason })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use icecore_store::SystemClock;
+
+    use super::*;
+
+    /// Says nothing while it hangs.
+    #[derive(Debug, Default)]
+    struct Hanging(AtomicBool);
+
+    #[async_trait::async_trait]
+    impl LiveRows for Hanging {
+        async fn live_rows(&self, _: Table, _: TimeRange) -> Result<LiveSnapshot, PortError> {
+            if self.0.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            let (covered_to, blocks) = Default::default();
+            Ok(LiveSnapshot { writer: WriterId(Default::default()), covered_to, blocks })
+        }
+    }
+
+    /// Scenario: a source that does not answer, asked twice, and answers the third time.
+    /// Guarantees: the second time it is given a tenth of the time, and all of it once it answered.
+    #[tokio::test]
+    async fn who_was_late_is_given_less() {
+        let rows = Arc::new(Hanging::default());
+        let (wait, clock) = (Duration::from_millis(500), Arc::new(SystemClock::new()));
+        let source = Source::new("one".to_owned(), Arc::clone(&rows) as _, wait, clock);
+        rows.0.store(true, Ordering::Relaxed);
+        for wait in [wait, wait / 10] {
+            assert_eq!(source.wait(), wait);
+            let error = source.live_rows(Table::Spans, TimeRange::ALL).await.unwrap_err();
+            assert!(error.to_string().contains(&format!("{wait:?}")), "{error}");
+        }
+        rows.0.store(false, Ordering::Relaxed);
+        assert!(source.live_rows(Table::Spans, TimeRange::ALL).await.is_ok());
+        assert_eq!(source.wait(), wait);
     }
 }

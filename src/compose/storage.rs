@@ -191,8 +191,8 @@ pub(super) async fn open_query(
 /// The ingesters of other processes.
 #[cfg(feature = "query")]
 fn ingesters(settings: &Settings) -> Result<Vec<icecore_query::IngesterName>, Failure> {
-    let wrong = |error| Failure::usage(format!("`ingesters`: {error}"));
-    let parse = |text: &String| text.parse().map_err(|error: icecore_query::Error| wrong(error));
+    let wrong = |error: icecore_query::BadIngester| Failure::usage(format!("`ingesters`: {error}"));
+    let parse = |text: &String| text.parse().map_err(wrong);
     settings.ingesters.iter().map(parse).collect()
 }
 

@@ -40,10 +40,15 @@ struct History {
     told: Vec<String>,
 }
 
+/// Whether queries are in a process of their own.
+const fn is_far(seed: u64) -> bool {
+    seed % 2 == 1
+}
+
 impl History {
     fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let life = Some(Life::begin(folder.path()));
+        let life = Some(Life::begin(folder.path(), is_far(seed)));
         let chance = Chance::new(seed);
         Self { seed, chance, folder, life, rows: Vec::new(), next: 1, told: Vec::new() }
     }
@@ -85,7 +90,7 @@ impl History {
             12 => {
                 self.life.take().unwrap().stop();
                 self.tell("stopped".to_owned());
-                self.life = Some(Life::begin(self.folder.path()));
+                self.life = Some(Life::begin(self.folder.path(), is_far(self.seed)));
             }
             13 | 14 => self.crash(),
             _ => self.ask_amid(),
@@ -109,7 +114,7 @@ impl History {
             tokio::time::timeout(patience, Box::pin(all)).await.unwrap_or(false)
         });
         life.crash();
-        self.life = Some(Life::begin(self.folder.path()));
+        self.life = Some(Life::begin(self.folder.path(), is_far(self.seed)));
         let first = rows[0].span_id();
         let sql = format!("SELECT count(*) FROM spans WHERE span_id >= '{first}'");
         let life = self.life();
@@ -225,7 +230,8 @@ fn live_through(seed: u64) {
 
 /// Scenario: requests, flushes, merges, stops and crashes as a seed has them, some while a question is
 /// asked; questions of every shape in between: chosen rows in order, groups, stretches of time, joins,
-/// windows, relatives, traces; attributes of one type, of two and of many.
+/// windows, relatives, traces; attributes of one type, of two and of many; every second history with
+/// queries that look at the rows of another process.
 /// Guarantees: every answer is that of a plain list of the acknowledged spans: none is missing or
 /// there twice, whatever goes on; of a request that came meanwhile an answer has all or nothing.
 #[test]

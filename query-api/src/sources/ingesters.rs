@@ -15,7 +15,6 @@ use url::Url;
 
 use super::Source;
 use super::remote_live::RemoteLive;
-use crate::Error;
 
 /// How long is believed what a name stands for.
 const FOUND_FOR: Duration = Duration::from_secs(5);
@@ -57,11 +56,19 @@ pub struct IngesterName {
     each: bool,
 }
 
-impl FromStr for IngesterName {
-    type Err = Error;
+/// A text that names no ingester.
+#[derive(Debug, thiserror::Error)]
+#[error("`{name}` names no ingester: {why}")]
+pub struct BadIngester {
+    pub(super) name: String,
+    pub(super) why: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |why: &str| Error::Ingester { name: text.to_owned(), why: why.to_owned() };
+impl FromStr for IngesterName {
+    type Err = BadIngester;
+
+    fn from_str(text: &str) -> Result<Self, BadIngester> {
+        let wrong = |why: &str| BadIngester { name: text.to_owned(), why: why.to_owned() };
         let url: Url = text.parse().map_err(|error| wrong(&format!("{error}")))?;
         let each = match url.scheme() {
             "http" => false,
@@ -90,11 +97,11 @@ impl Ingesters {
         name: &IngesterName,
         wait: Duration,
         clock: Arc<dyn Clock>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, BadIngester> {
         let (name, runtime) = (name.clone(), Handle::current());
         if !name.each {
             let authority = format!("{}:{}", name.host, name.port);
-            return Ok(Self::One(source(&authority, wait, runtime)?));
+            return Ok(Self::One(source(&authority, wait, clock, runtime)?));
         }
         Ok(Self::Each(Named { name, wait, clock, runtime, found: Mutex::default() }))
     }
@@ -144,14 +151,17 @@ impl Named {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = std::mem::take(&mut found.by_address);
         for address in addresses {
-            let source = known
-                .remove(address)
-                .map_or_else(|| source(&address.to_string(), self.wait, self.runtime.clone()), Ok);
+            let source =
+                known.remove(address).map_or_else(|| self.source(&address.to_string()), Ok);
             let source = source.map_err(|error| self.lost(error.to_string()))?;
             found.by_address.insert(*address, source);
         }
         found.at = Some(self.clock.elapsed());
         Ok(found.by_address.values().cloned().collect())
+    }
+
+    fn source(&self, authority: &str) -> Result<Source, BadIngester> {
+        source(authority, self.wait, Arc::clone(&self.clock), self.runtime.clone())
     }
 
     fn lost(&self, reason: String) -> PortError {
@@ -168,10 +178,15 @@ fn of_one_family(mut found: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// The ingester at an address.
-fn source(authority: &str, wait: Duration, runtime: Handle) -> Result<Source, Error> {
+fn source(
+    authority: &str,
+    wait: Duration,
+    clock: Arc<dyn Clock>,
+    runtime: Handle,
+) -> Result<Source, BadIngester> {
     let name = format!("ingester {authority}");
     let rows = RemoteLive::open(&name, authority, wait, runtime)?;
-    Ok(Source { name, rows: Arc::new(rows) as Arc<dyn LiveRows>, wait })
+    Ok(Source::new(name, Arc::new(rows) as Arc<dyn LiveRows>, wait, clock))
 }
 
 #[cfg(test)]
@@ -180,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    fn open(url: &str) -> Result<Ingesters, Error> {
+    fn open(url: &str) -> Result<Ingesters, BadIngester> {
         Ingesters::open(&url.parse()?, Duration::from_secs(1), Arc::new(SystemClock::new()))
     }
 

@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
-use crate::Error;
+use super::ingesters::BadIngester;
 
 /// The largest message that is taken: some rows of one block, of which one can be as large as the
 /// largest request.
@@ -78,11 +78,11 @@ impl RemoteLive {
         authority: &str,
         wait: Duration,
         runtime: Handle,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, BadIngester> {
         let url = format!("http://{authority}");
         let endpoint = Endpoint::from_shared(url.clone());
         let endpoint =
-            endpoint.map_err(|error| Error::Ingester { name: url, why: error.to_string() })?;
+            endpoint.map_err(|error| BadIngester { name: url, why: error.to_string() })?;
         let on_runtime = runtime.enter();
         let channel = endpoint
             .connect_timeout(wait)

@@ -1,4 +1,5 @@
-//! One life of a process: store, ingest and queries over a folder, on threads of its own.
+//! One life of a process: store, ingest and queries over a folder, on threads of its own. Or of two:
+//! queries over a catalog of their own, that look at the other's rows over Arrow Flight.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,27 +27,33 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// Begins over whatever earlier lives left in the folder.
-    pub(super) fn begin(folder: &Path) -> Self {
+    /// Begins over whatever earlier lives left in the folder; `far`: with queries in a process of
+    /// their own, as far as parts can tell.
+    pub(super) fn begin(folder: &Path, far: bool) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let folder = folder.to_owned();
         let (life, ended) = runtime.block_on(async move {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
             let mut registry = Registry::default();
-            let store = open_store(&folder, &clock, &mut registry).await;
+            let store = open_store(&folder, "index", &clock, &mut registry).await;
             let ingest = open_ingest(&folder, &store, &clock, &mut registry).await;
-            let (live, flush) = (vec![ingest.live_rows()], ingest.flush());
-            let parts = QueryParts {
-                store: Arc::clone(&store),
-                live,
-                flush: None,
-                extra_routes: axum::Router::new(),
-            };
+            let (flush, mut ingesters) = (ingest.flush(), Vec::new());
+            let (mut read, mut live) = (Arc::clone(&store), vec![ingest.live_rows()]);
+            if far {
+                // Nobody reads on in this one but queries that have to.
+                let mut registry = Registry::default();
+                read = open_store(&folder, "index-of-queries", &clock, &mut registry).await;
+                live.clear();
+                ingesters.push(format!("http://{}", ingest.live_addr().unwrap()).parse().unwrap());
+            }
+            let parts =
+                QueryParts { store: read, live, flush: None, extra_routes: axum::Router::new() };
             let config = icecore_query::Config {
                 http_addr: ([127, 0, 0, 1], 0).into(),
                 threads: 2,
                 // A loaded machine is slow, and a left-out source would not be one of its faults.
                 live_wait: PATIENCE,
+                ingesters,
                 ..Default::default()
             };
             let query = Query::open(config, parts, clock, &mut registry).await.unwrap();
@@ -105,10 +112,15 @@ impl Life {
     }
 }
 
-async fn open_store(folder: &Path, clock: &Arc<dyn Clock>, registry: &mut Registry) -> Arc<Store> {
+async fn open_store(
+    folder: &Path,
+    index: &str,
+    clock: &Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> Arc<Store> {
     std::fs::create_dir_all(folder.join("bucket")).unwrap();
     let storage = url::Url::from_directory_path(folder.join("bucket")).unwrap();
-    let mut config = icecore_store::Config::new(storage, folder.join("index"));
+    let mut config = icecore_store::Config::new(storage, folder.join(index));
     config.compaction.files_min = 2;
     config.row_group_rows_max = 64;
     let store = Store::open(config, Arc::clone(clock), registry).await.unwrap();
@@ -126,6 +138,7 @@ async fn open_ingest(
     let config = icecore_ingest::Config {
         grpc_addr: ([127, 0, 0, 1], 0).into(),
         http_addr: ([127, 0, 0, 1], 0).into(),
+        live_addr: Some(([127, 0, 0, 1], 0).into()),
         log_dir: folder.join("log"),
         segment_bytes_max: 64 << 10,
         // Flushes come when the history says so.
