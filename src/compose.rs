@@ -4,9 +4,13 @@
 //! part is open; parts drain in the order in which data flows (probe, ingest, bridge, query,
 //! store), so that what one still sends the next still takes.
 
+#[cfg(feature = "bridge")]
+mod bridge;
 mod drain;
 #[cfg(feature = "probe")]
 pub(crate) mod probes;
+#[cfg(feature = "query")]
+mod queries;
 #[cfg(feature = "ingest")]
 pub(crate) mod storage;
 
@@ -15,10 +19,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 #[cfg(feature = "ingest")]
-use icecore_store::{Clock, LiveRows, Store, SystemClock};
+use icecore_store::{Clock, Store, SystemClock};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::error::{Failure, Outcome};
 use crate::health::{self, Health};
@@ -80,6 +84,7 @@ async fn open(
 async fn open_storage(
     roles: Roles,
     settings: &Settings,
+    #[cfg_attr(not(feature = "query"), expect(unused_variables, reason = "queries serve it"))]
     health: &Health,
     registry: &mut Registry,
     parts: &mut Parts,
@@ -93,8 +98,8 @@ async fn open_storage(
         .await
         .map_err(|error| Failure::from_error("cannot open the store", &error))?;
     storage::understand(&store)?;
-    let mut live: Vec<Arc<dyn LiveRows>> = Vec::new();
-    let mut flush = None;
+    #[cfg(feature = "query")]
+    let (mut live, mut flush) = (Vec::new(), None);
     let mut otlp_addr = None;
     if roles.ingest {
         let ingest = icecore_ingest::Ingest::open(
@@ -110,22 +115,25 @@ async fn open_storage(
             info!(%address, "serving live rows to queries of other processes");
         }
         otlp_addr = Some(ingest.grpc_addr());
-        live.push(ingest.live_rows());
-        flush = Some(ingest.flush());
+        #[cfg(feature = "query")]
+        {
+            live.push(ingest.live_rows());
+            flush = Some(ingest.flush());
+        }
         #[cfg(feature = "bridge")]
         if roles.bridge {
-            storage::open_bridge(settings, &ingest, &clock, registry, parts).await?;
+            bridge::open(settings, &ingest, &clock, registry, parts).await?;
         }
         parts.add("ingest", drain::Order::Ingest, move |stop| ingest.run(stop));
     }
     #[cfg(feature = "query")]
     if roles.query {
         if live.is_empty() && settings.ingesters.is_empty() {
-            warn!("no `ingesters` are named: answers hold what is in the bucket alone");
+            tracing::warn!("no `ingesters` are named: answers hold what is in the bucket alone");
         }
         let unflushed = (live, flush);
         let routes = health.routes();
-        storage::open_query(settings, &store, unflushed, &clock, routes, registry, parts).await?;
+        queries::open(settings, &store, unflushed, &clock, routes, registry, parts).await?;
     }
     let store_roles = icecore_store::StoreRoles {
         refresh: roles.query || roles.compact,

@@ -1,19 +1,13 @@
 //! Settings to the configuration of the parts that stand on the store.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use axum::Router;
-use icecore_store::{Clock, Flush, LiveRows, Secret, Store};
-use prometheus_client::registry::Registry;
+use icecore_store::Store;
 use url::Url;
 
-use super::drain::{Order, Parts};
 use crate::error::{Failure, Outcome};
 use crate::role::Roles;
-use crate::settings::{
-    Compression, Durability, Forward, HttpErase, PageCache, Protocol, Retention, Settings,
-};
+use crate::settings::{Durability, PageCache, Retention, Settings};
 
 /// The store's configuration.
 ///
@@ -83,7 +77,7 @@ pub(super) fn page_cache(settings: &Settings) -> Result<icecore_store::PageCache
 /// Names the first rule that is not understood.
 pub(crate) fn understand(store: &Store) -> Outcome {
     #[cfg(feature = "query")]
-    let understood = store.understand(Arc::new(icecore_query::SqlConditions::new()));
+    let understood = store.understand(std::sync::Arc::new(icecore_query::SqlConditions::new()));
     #[cfg(not(feature = "query"))]
     let understood = store.check_rules();
     understood.map_err(|error| Failure::usage(crate::error::chain(&error)))
@@ -128,76 +122,8 @@ pub(super) fn ingest(roles: Roles, settings: &Settings) -> Result<icecore_ingest
     })
 }
 
-/// What an ingester of this process offers: its live rows, and a way to flush them.
-#[cfg(feature = "query")]
-pub(super) type Unflushed = (Vec<Arc<dyn LiveRows>>, Option<Arc<dyn Flush>>);
-
-/// Opens the query API and adds it to the parts.
-#[cfg(feature = "query")]
-pub(super) async fn open_query(
-    settings: &Settings,
-    store: &Arc<Store>,
-    (live, flush): Unflushed,
-    clock: &Arc<dyn Clock>,
-    extra_routes: Router,
-    registry: &mut Registry,
-    parts: &mut Parts,
-) -> Outcome {
-    let spills = settings.query_spill_bytes_max.0 > 0 && settings.spill_bytes_max.0 > 0;
-    let spill_dir = data_dir(settings)?.join("spill");
-    let config = icecore_query::Config {
-        http_addr: settings.http_addr,
-        grpc_addr: address("grpc_addr", &settings.grpc_addr)?,
-        pg_addr: address("pg_addr", &settings.pg_addr)?,
-        ingesters: ingesters(settings)?,
-        pg_connections_max: settings.pg_connections_max,
-        tails_max: settings.tails_max,
-        tail_rows_per_second_max: settings.tail_rows_per_second_max,
-        hosts: settings.http_hosts.clone(),
-        erase: match settings.http_erase {
-            HttpErase::Loopback => None,
-            HttpErase::On => Some(true),
-            HttpErase::Off => Some(false),
-        },
-        queries_running_max: settings.queries_max,
-        script_dir: Some(PathBuf::from(&settings.script_dir))
-            .filter(|dir| !dir.as_os_str().is_empty()),
-        query_memory_bytes_max: settings.query_memory_bytes_max.as_usize(),
-        queries_per_client_max: settings.queries_per_client_max,
-        spill_dir: spills.then_some(spill_dir),
-        query_spill_bytes_max: settings.query_spill_bytes_max.0,
-        spill_bytes_max: settings.spill_bytes_max.0,
-        query_fetched_bytes_max: settings.query_fetched_bytes_max.0,
-        query_rows_max: settings.query_rows_max,
-        query_time_max: settings.query_timeout,
-        ..Default::default()
-    };
-    let store = Arc::clone(store);
-    let given = icecore_query::QueryParts { store, live, flush, extra_routes };
-    let query = icecore_query::Query::open(config, given, Arc::clone(clock), registry)
-        .await
-        .map_err(|error| Failure::from_error("cannot open the query API", &error))?;
-    tracing::info!(address = %query.address(), "answering SQL; the page is at /");
-    if let Some(address) = query.grpc_address() {
-        tracing::info!(%address, "answering Arrow Flight SQL");
-    }
-    if let Some(address) = query.pg_address() {
-        tracing::info!(%address, "answering the PostgreSQL wire protocol");
-    }
-    parts.add("query", Order::Query, move |stop| query.run(stop));
-    Ok(())
-}
-
-/// The ingesters of other processes.
-#[cfg(feature = "query")]
-fn ingesters(settings: &Settings) -> Result<Vec<icecore_query::IngesterName>, Failure> {
-    let wrong = |error: icecore_query::BadIngester| Failure::usage(format!("`ingesters`: {error}"));
-    let parse = |text: &String| text.parse().map_err(wrong);
-    settings.ingesters.iter().map(parse).collect()
-}
-
 /// An address that may be left out.
-fn address(setting: &str, text: &str) -> Result<Option<std::net::SocketAddr>, Failure> {
+pub(super) fn address(setting: &str, text: &str) -> Result<Option<std::net::SocketAddr>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -205,78 +131,6 @@ fn address(setting: &str, text: &str) -> Result<Option<std::net::SocketAddr>, Fa
         Failure::usage(format!("`{setting}`: `{text}` is no address such as `127.0.0.1:7071`"))
     });
     address.map(Some)
-}
-
-/// Opens the bridge where there is anywhere to forward to.
-#[cfg(feature = "bridge")]
-pub(super) async fn open_bridge(
-    settings: &Settings,
-    ingest: &icecore_ingest::Ingest,
-    clock: &Arc<dyn Clock>,
-    registry: &mut Registry,
-    parts: &mut Parts,
-) -> Outcome {
-    let destinations = destinations(settings)?;
-    if destinations.is_empty() {
-        return Ok(());
-    }
-    let config = icecore_bridge::Config {
-        destinations,
-        cursor_dir: data_dir(settings)?.join("bridge"),
-        own_addresses: vec![ingest.grpc_addr(), ingest.http_addr()],
-        ..Default::default()
-    };
-    let bridge = icecore_bridge::Bridge::open(config, ingest.feed(), Arc::clone(clock), registry)
-        .await
-        .map_err(|error| Failure::from_error("cannot open the bridge", &error))?;
-    parts.add("bridge", Order::Bridge, move |stop| bridge.run(stop));
-    Ok(())
-}
-
-#[cfg(feature = "bridge")]
-fn destinations(settings: &Settings) -> Result<Vec<icecore_bridge::Destination>, Failure> {
-    let wrong = |error: icecore_bridge::Error| {
-        Failure::usage(format!("`forward`: {}", crate::error::chain(&error)))
-    };
-    let shared = settings.forward_headers.iter();
-    let shared: Vec<(String, Secret)> =
-        shared.map(|header| (header.name.clone(), Secret::new(&*header.value))).collect();
-    let mut destinations = Vec::new();
-    for forward in &settings.forward {
-        let destination = match forward {
-            Forward::Url(url) => {
-                let parsed = icecore_bridge::Destination::parse(url).map_err(wrong)?;
-                icecore_bridge::Destination { headers: shared.clone(), ..parsed }
-            }
-            Forward::Rules(rules) => rules_destination(rules).map_err(wrong)?,
-        };
-        destinations.push(destination);
-    }
-    Ok(destinations)
-}
-
-#[cfg(feature = "bridge")]
-fn rules_destination(
-    rules: &crate::settings::ForwardRules,
-) -> Result<icecore_bridge::Destination, icecore_bridge::Error> {
-    let mut destination = icecore_bridge::Destination::parse(&rules.url)?;
-    if let Some(protocol) = rules.protocol {
-        destination.protocol = match protocol {
-            Protocol::Grpc => icecore_bridge::Protocol::Grpc,
-            Protocol::Http => icecore_bridge::Protocol::Http,
-        };
-    }
-    if let Some(compression) = rules.compression {
-        destination.compression = match compression {
-            Compression::Zstd => icecore_bridge::Compression::Zstd,
-            Compression::Gzip => icecore_bridge::Compression::Gzip,
-            Compression::None => icecore_bridge::Compression::None,
-        };
-    }
-    let headers = rules.headers.iter();
-    destination.headers =
-        headers.map(|(name, value)| (name.to_ascii_lowercase(), Secret::new(&**value))).collect();
-    Ok(destination)
 }
 
 fn storage_url(settings: &Settings) -> Result<Url, Failure> {
