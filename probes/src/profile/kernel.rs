@@ -1,18 +1,19 @@
 //! The functions of the kernel and its modules.
 //!
 //! Invariant: an address has the name of the last function that begins before it, as the kernel itself
-//! shows addresses; where the kernel hides its addresses, none has a name.
+//! shows addresses, but for the room before a function, which counts to the one before; where the kernel hides
+//! its addresses, none has a name.
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::frames::{Kind, Line, Origin, Place};
 
 /// What is read of the kernel's table: some 250,000 lines on a kernel with many modules.
-const TABLE_BYTES_MAX: usize = 64 << 20;
+const TABLE_BYTES_MAX: u64 = 64 << 20;
 /// The end of the last function is not told; none is longer.
 const LAST_BYTES_MAX: u64 = 1 << 20;
 
@@ -80,11 +81,40 @@ struct Kernel {
 }
 
 impl Kernel {
-    /// Reads the table, which takes some 50 ms.
+    /// Reads the table, which takes some 50 ms; line by line, since it is three times as long as what is kept of it.
     fn read(proc_dir: &Path) -> Self {
-        let text = fs::read(proc_dir.join("kallsyms")).unwrap_or_default();
-        let text = text.get(..TABLE_BYTES_MAX).unwrap_or(&text);
-        parse(&String::from_utf8_lossy(text))
+        let table = fs::File::open(proc_dir.join("kallsyms"));
+        let table = table.map(|table| BufReader::new(table.take(TABLE_BYTES_MAX)));
+        table.map(parse).unwrap_or_default()
+    }
+
+    /// Takes what a line says of a function; false where no more can be named.
+    fn add(&mut self, line: &str, modules: &mut HashMap<String, u16>) -> bool {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(address), Some(kind), Some(name)) = (fields.next(), fields.next(), fields.next())
+        else {
+            return true;
+        };
+        let address = u64::from_str_radix(address, 16).unwrap_or(0);
+        if address == 0 || !matches!(kind, "t" | "T" | "w" | "W") || name.starts_with(PADDING) {
+            return true;
+        }
+        let module = fields.next().map_or("", |module| module.trim_matches(['[', ']']));
+        let module = match (module, modules.get(module)) {
+            ("", _) => 0,
+            (_, Some(known)) => *known,
+            (module, None) => {
+                self.origins.push(Arc::new(origin(module)));
+                let number = u16::try_from(self.origins.len() - 1).unwrap_or(0);
+                modules.insert(module.to_owned(), number);
+                number
+            }
+        };
+        let Ok(at) = u32::try_from(self.names.len()) else { return false };
+        self.list.push((address, at, module));
+        self.names.push_str(name);
+        self.names.push('\n');
+        true
     }
 
     fn place(&self, address: u64) -> Place {
@@ -110,37 +140,25 @@ fn origin(name: &str) -> Origin {
     Origin { name: Arc::from(format!("[{name}]")), ..Origin::default() }
 }
 
+/// What the kernel calls the room before a function, into which others may be patched: nothing runs there for long.
+const PADDING: &str = "__pfx_";
+
 /// A line is `address type name`, and behind a tab the module in brackets.
-fn parse(text: &str) -> Kernel {
+fn parse(mut table: impl BufRead) -> Kernel {
     let mut kernel = Kernel { origins: vec![Arc::new(origin("kernel"))], ..Kernel::default() };
-    let mut modules: HashMap<&str, u16> = HashMap::new();
-    for line in text.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(address), Some(kind), Some(name)) = (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        let address = u64::from_str_radix(address, 16).unwrap_or(0);
-        if address == 0 || !matches!(kind, "t" | "T" | "w" | "W") {
-            continue;
+    let mut modules: HashMap<String, u16> = HashMap::new();
+    let mut line = String::new();
+    while table.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+        if !kernel.add(&line, &mut modules) {
+            break;
         }
-        let module = fields.next().map_or("", |module| module.trim_matches(['[', ']']));
-        let module = match module {
-            "" => 0,
-            module => *modules.entry(module).or_insert_with(|| {
-                kernel.origins.push(Arc::new(origin(module)));
-                u16::try_from(kernel.origins.len() - 1).unwrap_or(0)
-            }),
-        };
-        let Ok(at) = u32::try_from(kernel.names.len()) else { break };
-        kernel.list.push((address, at, module));
-        kernel.names.push_str(name);
-        kernel.names.push('\n');
+        line.clear();
     }
     kernel.list.sort_by_key(|(address, ..)| *address);
     // Of several names the first that the kernel shows is kept.
     kernel.list.dedup_by_key(|(address, ..)| *address);
     kernel.list.shrink_to_fit();
+    kernel.names.shrink_to_fit();
     kernel
 }
 
@@ -151,17 +169,18 @@ mod tests {
     const TABLE: &str = "\
         ffffffff81000000 T _stext\n\
         ffffffff81000000 T startup_64\n\
+        ffffffff810000f0 t __pfx_vfs_read\n\
         ffffffff81000100 t vfs_read\n\
         ffffffff81000200 D some_data\n\
         ffffffffc0000000 t nf_hook\t[nf_tables]\n";
 
-    /// Scenario: a table with two names for one address, data, and a module; then one of a kernel that
+    /// Scenario: a table with two names for one address, room before a function, data, and a module; then one of a kernel that
     /// hides its addresses.
     /// Guarantees: addresses have the name of their function and the name of its module; data and what is
     /// far behind the last function have none; where addresses are hidden, nothing has a name.
     #[test]
     fn addresses_have_names() {
-        let kernel = parse(TABLE);
+        let kernel = parse(TABLE.as_bytes());
         let shown = |address| {
             let place = kernel.place(address);
             let function = place.lines.first().map(|line| line.function.to_string());
@@ -169,11 +188,13 @@ mod tests {
         };
         let named = |function: &str, module: &str| (Some(function.to_owned()), module.to_owned());
         assert_eq!(shown(0xffff_ffff_8100_0042), named("_stext", "[kernel]"));
+        assert_eq!(shown(0xffff_ffff_8100_00f8), named("_stext", "[kernel]"));
         assert_eq!(shown(0xffff_ffff_8100_0208), named("vfs_read", "[kernel]"));
         assert_eq!(shown(0xffff_ffff_c000_0001), named("nf_hook", "[nf_tables]"));
         assert_eq!(shown(0xffff_ffff_d000_0000), (None, "[kernel]".to_owned()));
         assert_eq!(shown(1), (None, "[kernel]".to_owned()));
-        let hidden = parse("0000000000000000 T _stext\n0000000000000000 t vfs_read\n");
+        let hidden = "0000000000000000 T _stext\n0000000000000000 t vfs_read\n";
+        let hidden = parse(hidden.as_bytes());
         assert!(!kernel.list.is_empty() && hidden.list.is_empty());
         assert!(hidden.place(0xffff_ffff_8100_0042).lines.is_empty());
     }
