@@ -5,6 +5,7 @@
 //! never passed on, whatever the rules say; its name is, so that a reader sees that it was there.
 
 mod card;
+mod clean;
 mod cut;
 mod names;
 mod tokens;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use regex::Regex;
 
 use crate::protocol::{self, Exchange, Said};
+use clean::Clean;
 pub(crate) use cut::says_so as says_it_was_cut;
 pub(crate) use names::names_secret;
 
@@ -89,12 +91,19 @@ pub(crate) struct Redaction {
     /// Values in statements.
     pub(crate) sql: bool,
     pub(crate) patterns: Vec<Arc<Regex>>,
+    /// Texts and queries that have nothing of all that.
+    pub(crate) clean: [Clean; 2],
 }
+
+/// Places in [`Redaction::clean`].
+const TEXT: usize = 0;
+const QUERY: usize = 1;
 
 impl Default for Redaction {
     /// Everything that is built in.
     fn default() -> Self {
-        Self { cards: true, tokens: true, emails: true, sql: true, patterns: Vec::new() }
+        let (patterns, clean) = (Vec::new(), <[Clean; 2]>::default());
+        Self { cards: true, tokens: true, emails: true, sql: true, patterns, clean }
     }
 }
 
@@ -105,6 +114,36 @@ impl Redaction {
         if !(worth.look() || cut || !self.patterns.is_empty()) {
             return Cow::Borrowed(text);
         }
+        self.unless_known(TEXT, text, cut, |text| self.look_through(text, worth, cut, taken))
+    }
+
+    /// Looks for secrets in a text, unless it is known to have none.
+    fn unless_known<'a>(
+        &self,
+        place: usize,
+        text: &'a str,
+        cut: bool,
+        look: impl FnOnce(&'a str) -> Cow<'a, str>,
+    ) -> Cow<'a, str> {
+        // What one that was cut may end with is another matter.
+        let clean = self.clean.get(place).filter(|_| !cut);
+        if clean.is_some_and(|clean| clean.knows(text)) {
+            return Cow::Borrowed(text);
+        }
+        let told = look(text);
+        if let (Cow::Borrowed(_), Some(clean)) = (&told, clean) {
+            clean.learn(text);
+        }
+        told
+    }
+
+    fn look_through<'a>(
+        &self,
+        text: &'a str,
+        worth: Worth,
+        cut: bool,
+        taken: &mut Taken,
+    ) -> Cow<'a, str> {
         let mut found = Vec::new();
         let mut of = |kind, range: Range<usize>| found.push((range, kind));
         if worth.marked {
@@ -130,6 +169,10 @@ impl Redaction {
 
     /// A URL query: the values of secret parameters as a whole, and what is secret in the others.
     pub(crate) fn query<'a>(&self, query: &'a str, cut: bool, taken: &mut Taken) -> Cow<'a, str> {
+        self.unless_known(QUERY, query, cut, |query| self.parameters(query, cut, taken))
+    }
+
+    fn parameters<'a>(&self, query: &'a str, cut: bool, taken: &mut Taken) -> Cow<'a, str> {
         let secret =
             |parameter: &str| parameter.split_once('=').is_some_and(|(name, _)| names_secret(name));
         if !query.split('&').any(secret) {

@@ -27,6 +27,31 @@ fn queries() {
     }
 }
 
+/// Scenario: texts and queries that come again, some of which are secrets as the one and not as the other, or when they were
+/// cut; and one redaction beside another.
+/// Guarantees: whatever was told before of the other, each is told as the first time, and counted each time.
+#[test]
+fn what_comes_again() {
+    let lenient = Redaction { emails: false, ..Redaction::default() };
+    let asked =
+        ["a=1&b=2", "x-amz-credential=1", "to=ann@shop.example", "ua/1.0 (of; this)", "n=41111111"];
+    for redaction in [Redaction::default(), lenient] {
+        let tell = |one: &Redaction, text| {
+            let mut taken = Taken::default();
+            let told = [
+                one.text(text, false, &mut taken).into_owned(),
+                one.query(text, false, &mut taken).into_owned(),
+                one.text(text, true, &mut taken).into_owned(),
+            ];
+            (told, taken)
+        };
+        let first = asked.map(|text| tell(&redaction.clone(), text));
+        for _ in 0..3 {
+            assert_eq!(asked.map(|text| tell(&redaction, text)), first);
+        }
+    }
+}
+
 /// Scenario: secrets as options, as assignments, in URLs and on their own.
 /// Guarantees: none is left.
 #[test]

@@ -53,7 +53,10 @@ static EMAILS: LazyLock<Regex> = LazyLock::new(|| {
 /// Where tokens are. `cut`: more of the text was sent.
 pub(super) fn find(text: &str, cut: bool, found: &mut dyn FnMut(Range<usize>)) {
     FORMS.find_iter(text).for_each(|one| found(one.range()));
-    for captures in SCHEMES.captures_iter(text) {
+    // What stands between a scheme and what is said by it.
+    let spaced = text.contains([' ', '\t', '%', '+']);
+    let schemes = spaced.then(|| SCHEMES.captures_iter(text));
+    for captures in schemes.into_iter().flatten() {
         let (Some(scheme), Some(token)) = (captures.get(1), captures.get(2)) else { continue };
         let basic = scheme.as_str().eq_ignore_ascii_case("basic");
         if !basic || is_encoded(token.as_str()) {

@@ -338,8 +338,8 @@ fn redaction(
     kinds: &[String],
     patterns: &HashMap<String, Arc<Regex>>,
 ) -> Result<Redaction, String> {
-    let mut wanted =
-        Redaction { cards: false, tokens: false, emails: false, sql: false, patterns: Vec::new() };
+    let none = Redaction::default();
+    let mut wanted = Redaction { cards: false, tokens: false, emails: false, sql: false, ..none };
     for kind in kinds {
         match (kind.as_str(), patterns.get(kind)) {
             ("card", _) => wanted.cards = true,
