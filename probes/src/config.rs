@@ -86,7 +86,8 @@ pub struct CaptureConfig {
     pub connections_max: u32,
     /// A connection without traffic for this long is forgotten by the agent.
     pub connection_idle_max: Duration,
-    /// How often the rings are looked at when nothing wakes the agent. Longest delay of a span.
+    /// How often the rings are looked at when nothing wakes the agent, as long as something passes. The longer, the longer the
+    /// agent has a CPU for itself when it does look, which is what the slowest answers of a server beside it wait for.
     pub poll_every: Duration,
     /// Bytes in the payload ring that wake the agent at once.
     pub wake_bytes: u32,
@@ -149,7 +150,7 @@ impl Default for CaptureConfig {
             events_ring_bytes: 1 << 20,
             connections_max: 32_768,
             connection_idle_max: Duration::from_mins(15),
-            poll_every: Duration::from_millis(20),
+            poll_every: Duration::from_millis(10),
             wake_bytes: 256 << 10,
             turn_records_max: 256,
             accounts: true,

@@ -90,9 +90,12 @@ pub enum Error {
     /// A task of the agent panicked.
     #[error("a task of the probe failed")]
     Task(#[source] tokio::task::JoinError),
-    /// There is no thread for the profiler.
-    #[error("cannot start the thread of the profiler")]
+    /// There is no thread for who reads the rings, or for the profiler.
+    #[error("cannot start a thread of the probe")]
     Thread(#[source] std::io::Error),
+    /// The thread that reads the rings panicked.
+    #[error("the thread that reads the rings failed")]
+    Reader,
     /// The profiler did not end as it should; what it had of its last interval is lost.
     #[error("the profiler did not end well: {0}")]
     Profiler(&'static str),
@@ -116,6 +119,7 @@ impl Error {
             | Self::Proc(_)
             | Self::Task(_)
             | Self::Thread(_)
+            | Self::Reader
             | Self::Profiler(_) => ErrorKind::Failed,
         }
     }

@@ -61,7 +61,7 @@ use connection::TableConfig;
 use emit::EmitTask;
 use identity::IdentityTask;
 use load::Loaded;
-use machine::{Lives, Reading, ReadingMetrics};
+use machine::{Lives, ReadingMetrics};
 use metrics::Metrics;
 use network::Network;
 use pipeline::Pipeline;
@@ -138,7 +138,7 @@ impl Probes {
         let Loaded { rung, programs, data, control, events, .. } = loaded;
         let Loaded { connections, verdicts, figures, walks, drops, .. } = loaded;
         lives.set_missing(lives_wanted && !loaded.lives);
-        let rings = Rings::new(data, control, events, loaded.processes, turn_records_max)?;
+        let rings = Rings::new(data, control, events, loaded.processes, turn_records_max);
         let walk = walks.then(|| Walk::new(&programs, sockets_max));
         network.set_walks_missing(accounts && walk.is_none());
         // What has ended is told round by round, whether or not there is a walk.
@@ -173,19 +173,47 @@ impl Probes {
         self.rung
     }
 
-    /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held.
+    /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held. Reads on a thread of its own,
+    /// and sends on the runtime that this is called on.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { rung: _, poll_every, programs, finder, hinted, profiler, mut reader, .. } = self;
-        let Self { meter, tasks: Tasks { emit, identity, rules }, .. } = self;
+        let Self { rung: _, poll_every, meter, programs, finder, hinted, profiler, reader, tasks } =
+            self;
+        // The sending side goes on until the last record was read.
+        let read_all = CancellationToken::new();
+        let Tasks { emit, identity, rules } = tasks;
+        let emit = tokio::spawn(meter.task(emit.run(read_all.clone())));
+        let identity = tokio::spawn(meter.task(identity.run(read_all.clone())));
+        let rules = tokio::spawn(meter.task(rules.run(read_all.clone())));
+        let reading = Reading { poll_every, meter, programs, finder, hinted, profiler, reader };
+        let stop = stop.child_token();
+        let stopped = stop.clone();
+        let read = reader::thread::alone(stop, move || reading.run(stopped)).await.flatten();
+        read_all.cancel();
+        emit.await.map_err(Error::Task)?;
+        identity.await.map_err(Error::Task)?;
+        rules.await.map_err(Error::Task)?;
+        read
+    }
+}
+
+/// What is done on the thread that reads.
+struct Reading {
+    poll_every: Duration,
+    meter: Meter,
+    programs: Arc<Mutex<aya::Ebpf>>,
+    finder: Option<Finder>,
+    hinted: mpsc::Receiver<u32>,
+    profiler: Option<Profiler>,
+    reader: Reader,
+}
+
+impl Reading {
+    async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let Self { poll_every, meter, programs, finder, hinted, profiler, mut reader } = self;
         let profiled = stop.child_token();
         // A thread cannot be dropped: it ends with this, however this ends.
         let _profiled = profiled.clone().drop_guard();
         let profiling = profiler.map(|one| one.start(profiled.clone())).transpose()?;
-        // The sending side goes on until the last record was read.
-        let read_all = CancellationToken::new();
-        let emit = tokio::spawn(meter.task(emit.run(read_all.clone())));
-        let identity = tokio::spawn(meter.task(identity.run(read_all.clone())));
-        let rules = tokio::spawn(meter.task(rules.run(read_all.clone())));
         let find = async {
             match finder {
                 Some(finder) => finder.run(hinted, stop.clone(), meter.clone()).await,
@@ -202,10 +230,6 @@ impl Probes {
             None => Ok(()),
         };
         reader.drain().await;
-        read_all.cancel();
-        emit.await.map_err(Error::Task)?;
-        identity.await.map_err(Error::Task)?;
-        rules.await.map_err(Error::Task)?;
         result.and(found).and(profiled)
     }
 }
@@ -220,7 +244,7 @@ fn table(capture: &CaptureConfig, limits: protocol::Limits, memory: Memory) -> T
 }
 
 /// Looks at processes and the machine.
-fn looks(config: &MachineConfig, proc_dir: PathBuf, meter: &Meter) -> Rounds<Reading> {
+fn looks(config: &MachineConfig, proc_dir: PathBuf, meter: &Meter) -> Rounds<machine::Reading> {
     let reader = || Arc::new(machine::reader(proc_dir, config.processes_max)) as Work<_>;
     Rounds::new(config.enabled.then(reader), config.every, meter)
 }

@@ -30,6 +30,7 @@ use crate::profile::Told as Profiled;
 use crate::ring::{Rings, Turn};
 
 pub(crate) mod rounds;
+pub(crate) mod thread;
 
 use rounds::{Rounds, Step};
 
@@ -39,11 +40,12 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(20);
 /// Processes that are told before the rings are read again.
 const PROCESSES_AT_A_TIME: usize = 8;
-/// Turns without a record after which the rings are looked at less often, and how often then: a wake-up
-/// costs as much as some records do. Many bytes of payload wake the agent at once all the same; the rings of ends and
-/// of processes, which wake nobody, have room for what a machine makes of those in ten times as long.
-const QUIET_AFTER: u32 = 20;
-const QUIET_POLL_EVERY: Duration = Duration::from_millis(100);
+/// Turns in which nothing passed on a connection, after which the rings are looked at less often, and how often then: a
+/// wake-up costs as much as some records do. Many bytes of payload wake the agent at once all the same; the rings of ends and
+/// of processes, which wake nobody, have room for what a machine makes of those in four times as long. That processes
+/// come and go, as they do on every machine, is no reason to look at connections more often.
+const QUIET_AFTER: u32 = 40;
+const QUIET_POLL_EVERY: Duration = Duration::from_millis(250);
 /// Writes an entry of a map only if it is there.
 const EXISTING: u64 = 2;
 
@@ -137,6 +139,7 @@ impl Reader {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
+        let bell = self.rings.bell()?;
         let mut quiet = 0_u32;
         housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -150,21 +153,21 @@ impl Reader {
                 step = self.looks.next() => self.look(step).await,
                 Some(told) = self.profiles.recv() => self.follower.take_profiled(told),
                 () = tokio::time::sleep(pause) => {}
-                woken = self.rings.wait() => woken?,
+                rung = bell.rings() => rung?,
             }
             let any = self.read_all().await;
             quiet = if any { 0 } else { quiet.saturating_add(1) };
         }
     }
 
-    /// Whether there was anything.
+    /// Whether anything has passed on a connection.
     async fn read_all(&mut self) -> bool {
         let mut any = false;
         loop {
             // What passes from here on is read in a later turn.
             let now = monotonic();
-            let Turn { emptied, taken, .. } = self.turn();
-            any |= taken > 0;
+            let Turn { emptied, passed, .. } = self.turn();
+            any |= passed > 0;
             self.follower.pipeline.release(emptied.then_some(now));
             if emptied {
                 return any;

@@ -4,6 +4,8 @@
 //! handed on only after the large one was found empty, since its connection's last bytes may still
 //! have waited there.
 
+use std::os::fd::{AsFd as _, OwnedFd};
+
 use aya::maps::{MapData, RingBuf};
 use icecore_probe_events::{Account, End, ProcessEvent, Record};
 use tokio::io::Interest;
@@ -13,7 +15,7 @@ use crate::error::Error;
 
 /// All rings.
 pub(crate) struct Rings {
-    data: AsyncFd<RingBuf<MapData>>,
+    data: RingBuf<MapData>,
     control: RingBuf<MapData>,
     events: RingBuf<MapData>,
     processes: RingBuf<MapData>,
@@ -24,8 +26,8 @@ pub(crate) struct Rings {
 /// What a turn has found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Turn {
-    /// Records of all kinds.
-    pub(crate) taken: u64,
+    /// Records of what passed on connections, and of their ends.
+    pub(crate) passed: u64,
     /// Records that were not as the kernel programs write them.
     pub(crate) malformed: u64,
     /// There was nothing more to take.
@@ -38,39 +40,49 @@ impl std::fmt::Debug for Rings {
     }
 }
 
+/// Rings when the kernel programs wake the agent: many bytes wait.
+#[derive(Debug)]
+pub(crate) struct Bell(AsyncFd<OwnedFd>);
+
+impl Bell {
+    /// Returns when it has rung.
+    pub(crate) async fn rings(&self) -> Result<(), Error> {
+        let mut ready = self.0.readable().await.map_err(Error::Ring)?;
+        ready.clear_ready();
+        Ok(())
+    }
+}
+
 impl Rings {
-    /// Registers with the runtime that this is called on.
     pub(crate) fn new(
         data: RingBuf<MapData>,
         control: RingBuf<MapData>,
         events: RingBuf<MapData>,
         processes: RingBuf<MapData>,
         turn_records_max: usize,
-    ) -> Result<Self, Error> {
-        // SAFETY: a ring keeps its descriptor open, and the same, for as long as it lives.
-        let registered = unsafe { AsyncFd::register_with_interest(data, Interest::READABLE) };
-        let data = registered.map_err(|error| Error::Ring(error.into()))?;
-        Ok(Self { data, control, events, processes, ends: Vec::new(), turn_records_max })
+    ) -> Self {
+        Self { data, control, events, processes, ends: Vec::new(), turn_records_max }
     }
 
-    /// Returns when the kernel programs wake the agent: many bytes wait.
-    pub(crate) async fn wait(&self) -> Result<(), Error> {
-        let mut ready = self.data.readable().await.map_err(Error::Ring)?;
-        ready.clear_ready();
-        Ok(())
+    /// For the runtime that this is called on.
+    pub(crate) fn bell(&self) -> Result<Bell, Error> {
+        // A descriptor of its own: the runtime's may be closed after that of the ring.
+        let ring = self.data.as_fd().try_clone_to_owned().map_err(Error::Ring)?;
+        // SAFETY: a descriptor that is owned stays open, and the same, for as long as it lives.
+        let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        registered.map(Bell).map_err(|error| Error::Ring(error.into()))
     }
 
     /// Hands on what waits, up to the bound of a turn.
     pub(crate) fn turn(&mut self, each: &mut dyn FnMut(Record<'_>)) -> Turn {
         let mut turn = Turn::default();
         self.take_ends(&mut turn);
-        let data = self.data.get_mut();
         for _ in 0..self.turn_records_max {
-            let Some(bytes) = data.next() else {
+            let Some(bytes) = self.data.next() else {
                 turn.emptied = true;
                 break;
             };
-            turn.taken += 1;
+            turn.passed += 1;
             match Record::read(&bytes) {
                 Some(record) => each(record),
                 None => turn.malformed += 1,
@@ -86,7 +98,6 @@ impl Rings {
     pub(crate) fn accounts(&mut self, turn: &mut Turn, each: &mut dyn FnMut(Account)) {
         for _ in 0..self.turn_records_max {
             let Some(bytes) = self.events.next() else { return };
-            turn.taken += 1;
             match Account::read(&bytes) {
                 Some(account) => each(account),
                 None => turn.malformed += 1,
@@ -99,7 +110,6 @@ impl Rings {
     pub(crate) fn processes(&mut self, turn: &mut Turn, each: &mut dyn FnMut(ProcessEvent)) {
         for _ in 0..self.turn_records_max {
             let Some(bytes) = self.processes.next() else { return };
-            turn.taken += 1;
             match ProcessEvent::read(&bytes) {
                 Some(event) => each(event),
                 None => turn.malformed += 1,
@@ -112,7 +122,7 @@ impl Rings {
     fn take_ends(&mut self, turn: &mut Turn) {
         while self.ends.len() < self.turn_records_max {
             let Some(bytes) = self.control.next() else { return };
-            turn.taken += 1;
+            turn.passed += 1;
             match Record::read(&bytes) {
                 Some(Record::End(end)) => self.ends.push(end),
                 Some(Record::Piece(..)) | None => turn.malformed += 1,

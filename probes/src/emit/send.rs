@@ -26,8 +26,10 @@ use super::{EmitConfig, Item};
 use crate::histogram::scope;
 
 /// How often it is looked at what came for a batch under way: being woken for each item costs more than
-/// the item. A batch that is full by then leaves at once, and so does what comes behind it.
+/// the item. A batch that is full by then leaves at once, and so does what comes behind it. One of which less than this part
+/// was there after the first look is not looked at again before it leaves.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+const FILLS_FROM: usize = 8;
 
 /// The sending task, not yet running.
 #[derive(Debug)]
@@ -132,6 +134,13 @@ impl Batch {
         self.items() >= config.batch_spans_max || self.bytes >= config.batch_bytes_max
     }
 
+    /// It, or the queue behind it, may be full before its time.
+    fn fills(&self, config: &EmitConfig) -> bool {
+        let items = config.batch_spans_max.min(config.queue_spans_max);
+        let bytes = config.batch_bytes_max.min(config.queue_bytes_max);
+        self.items() >= items / FILLS_FROM || self.bytes >= bytes / FILLS_FROM
+    }
+
     /// Spans and log records.
     fn items(&self) -> usize {
         self.spans_count + self.logs.len()
@@ -196,17 +205,20 @@ impl EmitTask {
         };
         let mut batch = Batch::default();
         batch.push(first);
-        let leaves = Instant::now() + self.line.config.batch_after;
+        let began = Instant::now();
+        let leaves = began + self.line.config.batch_after;
         loop {
             let now = Instant::now();
             let full = self.fill(&mut batch);
             if full || now >= leaves || self.waiting.is_closed() {
                 return Some(batch);
             }
+            let looks = now < began + LOOK_EVERY || batch.fills(&self.line.config);
+            let until = if looks { leaves.min(now + LOOK_EVERY) } else { leaves };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Some(batch),
-                () = sleep_until(leaves.min(now + LOOK_EVERY)) => {}
+                () = sleep_until(until) => {}
             }
         }
     }

@@ -30,8 +30,8 @@ use crate::budget::Meter;
 use crate::clock::{WallClock, monotonic};
 
 /// How long samples wait at most, and where none came for so many turns.
-const TURN_MILLIS: i32 = 50;
-const QUIET_TURN_MILLIS: i32 = 200;
+const TURN_MILLIS: i32 = 100;
+const QUIET_TURN_MILLIS: i32 = 250;
 const QUIET_AFTER: u32 = 10;
 /// Samples that are taken before the clock is looked at again.
 const TURN_SAMPLES_MAX: usize = 64;

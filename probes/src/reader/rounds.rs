@@ -18,7 +18,9 @@ pub(crate) type Work<T> = Arc<dyn Fn() -> Result<T, Error> + Send + Sync>;
 pub(crate) struct Rounds<T> {
     /// None: never.
     work: Option<Work<T>>,
-    every: Interval,
+    every: Duration,
+    /// Begins when it is first waited for, on the runtime of who waits.
+    tick: Option<Interval>,
     under_way: Option<JoinHandle<Result<T, Error>>>,
     meter: Meter,
 }
@@ -33,11 +35,8 @@ pub(super) enum Step<T> {
 }
 
 impl<T: Send + 'static> Rounds<T> {
-    /// Must be called on a runtime.
     pub(crate) fn new(work: Option<Work<T>>, every: Duration, meter: &Meter) -> Self {
-        let mut every = tokio::time::interval(every);
-        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { work, every, under_way: None, meter: meter.clone() }
+        Self { work, every, tick: None, under_way: None, meter: meter.clone() }
     }
 
     /// Waits for what comes next; never returns where there are no rounds. May be dropped at any time.
@@ -46,7 +45,8 @@ impl<T: Send + 'static> Rounds<T> {
             std::future::pending::<()>().await;
         }
         let Some(task) = &mut self.under_way else {
-            self.every.tick().await;
+            let tick = self.tick.get_or_insert_with(|| ticks(self.every));
+            tick.tick().await;
             return Step::Due;
         };
         let found = task.await.map_err(Error::Task).flatten();
@@ -68,6 +68,12 @@ impl<T: Send + 'static> Rounds<T> {
         let task = self.under_way.take()?;
         told(task.await.map_err(Error::Task).flatten())
     }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
 }
 
 fn told<T>(found: Result<T, Error>) -> Option<T> {
