@@ -9,6 +9,7 @@ mod level;
 mod memory;
 mod meter;
 mod metrics;
+mod missed;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,12 +18,14 @@ use aya::Ebpf;
 use prometheus_client::registry::Registry;
 
 use crate::clock::monotonic;
+use crate::loss::Losses;
 use control::{Allowed, Control, Spent};
 use kernel::Kernel;
 pub(crate) use level::Level;
 pub(crate) use memory::{Holder, Memory};
 pub(crate) use meter::Meter;
 use metrics::BudgetMetrics;
+use missed::Missed;
 
 /// What the agent may cost.
 #[derive(Debug, Clone)]
@@ -52,6 +55,7 @@ pub(crate) struct Budget {
     control: Control,
     meter: Meter,
     kernel: Kernel,
+    missed: Missed,
     memory: Memory,
     metrics: BudgetMetrics,
     /// The last look: when it was, what the meter said, and how many calls had been seen.
@@ -80,6 +84,7 @@ impl Budget {
             meter: meter.clone(),
             memory: memory.clone(),
             kernel: Kernel::new(programs),
+            missed: Missed::new(programs),
             metrics,
             last,
         }
@@ -101,6 +106,7 @@ impl Budget {
         let used = cpu / elapsed as f64;
         self.metrics.spent(agent, whole(kernel), used);
         self.metrics.call(self.kernel.nanos_a_call());
+        self.metrics.missed(self.missed.look());
         self.metrics.memory(&self.memory);
         let before = self.control.level();
         let spent =
@@ -108,6 +114,16 @@ impl Budget {
         self.control = self.control.after(spent, self.allowed);
         let level = self.control.level();
         (level != before).then(|| self.change(before, level, used))
+    }
+
+    /// The programs are about to be taken off.
+    pub(crate) fn look_last(&mut self) {
+        self.metrics.missed(self.missed.count());
+    }
+
+    /// What the kernel did not show us.
+    pub(crate) fn losses(&self, losses: &mut Losses) {
+        self.metrics.losses(losses);
     }
 
     fn change(&self, before: Level, level: Level, used: f64) -> Level {

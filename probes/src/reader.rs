@@ -225,6 +225,7 @@ impl Reader {
             let walked = self.walks.over().await;
             self.walk(Step::Over(walked)).await;
         }
+        self.follower.budget.look_last();
     }
 
     /// The hooks are off: takes what is left, closes all connections, and hands on the last of it.
@@ -376,6 +377,7 @@ impl Follower {
         let mut losses = Losses::default();
         self.metrics.losses(&mut losses);
         self.pipeline.losses(&mut losses);
+        self.budget.losses(&mut losses);
         if let Some(rows) = losses.export(self.pipeline.host(), self.began, now) {
             self.pipeline.emitter().metrics(vec![rows]);
         }

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::level::Level;
 use super::memory::{Holder, Memory};
+use crate::loss::Losses;
 use crate::metrics::label_names;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,6 +69,7 @@ pub(super) struct BudgetMetrics {
     level: Gauge,
     share: Figure,
     changes: Family<To, Counter>,
+    missed: Counter,
 }
 
 impl BudgetMetrics {
@@ -77,6 +79,8 @@ impl BudgetMetrics {
         registry.register("icecore_probes_cpu_microseconds", cpu, metrics.cpu.clone());
         let changes = "Times that less or more was told, to keep the budget";
         registry.register("icecore_probes_shed_changes", changes, metrics.changes.clone());
+        let missed = "Runs of kernel programs that the kernel left out, since the program was at work on that CPU";
+        registry.register("icecore_probes_kernel_missed_runs", missed, metrics.missed.clone());
         let level = "How much is left out to keep the budget; 0: nothing";
         registry.register("icecore_probes_shed_level", level, metrics.level.clone());
         let memory = "Bytes that are held, as far as they count towards the budget";
@@ -126,6 +130,15 @@ impl BudgetMetrics {
 
     pub(super) fn call(&self, nanos: f64) {
         self.call.set(nanos);
+    }
+
+    /// So many more runs were left out.
+    pub(super) fn missed(&self, more: u64) {
+        self.missed.inc_by(more);
+    }
+
+    pub(super) fn losses(&self, losses: &mut Losses) {
+        losses.add("runs", "busy", &self.missed);
     }
 
     pub(super) fn changed(&self, from: Level, to: Level) {
