@@ -27,12 +27,12 @@ use crate::work::blocking;
 pub use traces::TraceFiles;
 pub(crate) use traces::{TracePrints, Traces};
 
-/// How long an open waits for whoever has the folder. A process that is ending lets it go within half
-/// a second, the pace of sled's flushes, or once its disk has answered; one that stays costs the second
-/// one so much of its start.
-const BUSY_WAIT: Duration = Duration::from_secs(2);
+/// How often an open looks again for an index that somebody has: for two seconds in all. A process that
+/// is ending lets it go within half a second, the pace of sled's flushes, or once its disk has answered;
+/// one that stays costs the second one so much of its start.
+const BUSY_LOOKS: u32 = 40;
 
-/// How often it looks meanwhile.
+/// How long it waits in between.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The local copy; off where another process has the folder or the disk fails.
@@ -162,15 +162,13 @@ async fn open_when_free(
     folder: &Path,
     clock: &dyn Clock,
 ) -> Result<Result<(Disk, State), Fault>, Error> {
-    let began = clock.elapsed();
-    loop {
-        let opened = open_disk(folder).await?;
-        let waited = clock.elapsed().saturating_sub(began);
-        if !matches!(opened, Err(Fault::Busy)) || waited >= BUSY_WAIT {
-            return Ok(opened);
+    for _ in 0..BUSY_LOOKS {
+        match open_disk(folder).await? {
+            Err(Fault::Busy) => clock.sleep(BUSY_PAUSE).await,
+            opened => return Ok(opened),
         }
-        clock.sleep(BUSY_PAUSE).await;
     }
+    open_disk(folder).await
 }
 
 /// What is on disk. sled may panic over what it finds there: that is damage as any other.
