@@ -26,6 +26,7 @@ use tracing::info;
 
 use crate::error::{Failure, Outcome};
 use crate::health::{self, Health};
+use crate::program;
 use crate::role::Roles;
 use crate::settings::Settings;
 use drain::Parts;
@@ -46,6 +47,7 @@ pub(crate) async fn run(roles: Roles, settings: &Settings, stop: CancellationTok
     }
     health.ready(registry);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    drop(tokio::spawn(program::let_go_of_pages(settings.program_pages_every, stop.clone())));
     let failed = parts.run_until(&stop).await;
     stop.cancel();
     let drained = parts.drain(settings.drain_deadline).await;

@@ -6,6 +6,7 @@ mod compose;
 mod error;
 mod health;
 mod process;
+mod program;
 mod role;
 mod settings;
 
