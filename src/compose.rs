@@ -47,7 +47,7 @@ pub(crate) async fn run(roles: Roles, settings: &Settings, stop: CancellationTok
     }
     health.ready(registry);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    drop(tokio::spawn(program::let_go_of_pages(settings.program_pages_every, stop.clone())));
+    program::let_go();
     let failed = parts.run_until(&stop).await;
     stop.cancel();
     let drained = parts.drain(settings.drain_deadline).await;

@@ -5,32 +5,13 @@
 
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
-use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-/// Lets go of the program's pages now and then, until `stop`; never where `every` is zero.
+/// Lets go of what is mapped of the program: once it is ready, that is mostly what only its start wanted.
 ///
 /// With each page of code that is wanted the kernel maps the fifteen around it, and all of them stay:
-/// of a program of 160 MB, 55 MB were mapped once it was ready and 100 MB after some queries. What is
-/// let go stays in the page cache. To have it back costs a query about a millisecond.
-pub(crate) async fn let_go_of_pages(every: Duration, stop: CancellationToken) {
-    if every.is_zero() {
-        return;
-    }
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(every) => {}
-        }
-        if let Err(error) = tokio::task::spawn_blocking(let_go).await {
-            tracing::debug!(%error, "pages of the program are kept");
-        }
-    }
-}
-
-/// Lets go of all of them at once.
-fn let_go() {
+/// of a program of 160 MB, 55 MB were mapped once it was ready. What is let go stays in the page cache,
+/// and what is still wanted is mapped again within about a millisecond.
+pub(crate) fn let_go() {
     for Range { start, end } in segments() {
         // SAFETY: nothing writes this part of the program, nor moves it while the process lives: what
         // is read there next comes from the file, and is what was there before.
@@ -109,17 +90,5 @@ mod tests {
         let (left, whole) = (mapped_kib(), segments().iter().map(Range::len).sum::<usize>() / 1024);
         assert!(left < whole / 2, "{left} of {whole} KiB are mapped");
         assert_eq!(sum(), before);
-    }
-
-    /// Scenario: pages are let go every millisecond, never, and until a stop.
-    /// Guarantees: it ends with the stop; where it is off it ends at once.
-    #[tokio::test]
-    async fn it_ends_with_the_process() {
-        let_go_of_pages(Duration::ZERO, CancellationToken::new()).await;
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(let_go_of_pages(Duration::from_millis(1), stop.clone()));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        stop.cancel();
-        task.await.unwrap();
     }
 }

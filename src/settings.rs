@@ -159,8 +159,6 @@ pub(crate) struct Settings {
     pub(crate) trace_endpoint: String,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) drain_deadline: Duration,
-    #[serde(deserialize_with = "units::duration")]
-    pub(crate) program_pages_every: Duration,
 }
 
 /// When an export is acknowledged.
