@@ -44,6 +44,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use attach::tls::functions_to_hook;
 pub use budget::BudgetConfig;
 pub use config::{CaptureConfig, Config, RungChoice, TlsConfig};
 pub use connection::Tls;

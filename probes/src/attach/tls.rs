@@ -17,6 +17,7 @@ mod stretch;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use prometheus_client::metrics::counter::Counter;
@@ -32,6 +33,18 @@ pub(crate) use hooks::{ENTER, GO_ENTER, GO_LEAVE, Hooks, LEAVE};
 use hooks::{Hooked, Refusal};
 use mapped::{FileId, Mapped};
 pub(crate) use metrics::TlsMetrics;
+
+/// How many functions of a file would be hooked, by its symbols, by Go's table, and by what BoringSSL says of itself: for
+/// fuzzing. The file may hold anything.
+#[must_use]
+pub fn functions_to_hook(file: &File) -> [usize; 3] {
+    let count = |found: Option<found::Found>| found.map_or(0, |found| found.functions.len());
+    [
+        count(elf::functions(file)),
+        count(go::functions(file).unwrap_or_default()),
+        count(boring::functions(file).unwrap_or_default()),
+    ]
+}
 
 /// Where processes are shown.
 const PROC: &str = "/proc";
