@@ -25,6 +25,7 @@ use crate::Error;
 use crate::depth::{self, TooDeep};
 use crate::engine::base_session;
 use crate::functions::access::{MapAccess, Notes};
+use crate::functions::operators;
 use crate::functions::rewrite::rewrite_condition;
 use crate::hint::Asked;
 use crate::snapshot::QuerySnapshot;
@@ -157,7 +158,8 @@ fn compiled(
     let simplifier = ExprSimplifier::new(
         SimplifyContext::builder().with_schema(Arc::new(whole.clone())).build(),
     );
-    let expr = simplifier.simplify(simplifier.coerce(expr, &whole)?)?;
+    let expr = operators::check(simplifier.coerce(expr, &whole)?, &whole)?.data;
+    let expr = simplifier.simplify(expr)?;
     match expr.get_type(&whole)? {
         DataType::Boolean | DataType::Null => {}
         other => return plan_err!("it is no condition: it gives {other}, not true or false"),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::scripts::Scripts;
 use crate::{Error, IngesterName};
 
 /// Settings of the query service. `Config::check` names the first that cannot be served.
@@ -101,7 +102,10 @@ impl Default for Config {
 
 impl Config {
     /// Refuses settings under which no query could ever be answered.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// The first such setting, or a folder of scripts that cannot be read.
+    pub fn check(&self) -> Result<(), Error> {
         let counts = [
             ("threads", self.threads),
             ("queries_max", self.queries_running_max),
@@ -125,7 +129,10 @@ impl Config {
         if self.query_time_max.is_zero() {
             return Err(Error::Setting { setting: "query_timeout" });
         }
-        Ok(())
+        match &self.script_dir {
+            Some(folder) => Scripts::check_folder(folder),
+            None => Ok(()),
+        }
     }
 }
 

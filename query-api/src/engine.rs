@@ -27,6 +27,7 @@ use icecore_store::{Clock, Store, Table, TimeRange};
 
 use crate::expand::{Params, expand};
 use crate::functions::access::{MapAccess, Notes};
+use crate::functions::operators::Checked;
 use crate::functions::rewrite::rewrite;
 use crate::functions::{aggregates, scalars};
 use crate::hint::Asked;
@@ -35,7 +36,7 @@ use crate::pg::catalog as pg;
 use crate::plan::rules;
 use crate::snapshot::QuerySnapshot;
 use crate::sources::Sources;
-use crate::statement::{check_plan, check_reads};
+use crate::statement::{check_heard, check_plan, check_reads};
 use crate::table::columns::public_field;
 use crate::table::{LiveReads, ScanStats, TableRows, TelemetryTable};
 use crate::views::{VIEWS, View};
@@ -187,6 +188,7 @@ impl Engine {
         depth::check(sql, &GenericDialect {}, depth::STATEMENT_MAX)?;
         let mut statement = self.base.sql_to_statement(sql, &Dialect::Generic).map_err(explain)?;
         check_reads(&statement)?;
+        check_heard(&statement)?;
         depth::weigh(&statement)?;
         expand(&mut statement, &question.params, self.clock.now())?;
         let Named { tables, views, pg_catalog } = self.named(&statement).map_err(explain)?;
@@ -336,7 +338,9 @@ async fn add_pg_catalog(session: &SessionState, public: &dyn SchemaProvider) -> 
 
 /// Functions and rules of every query and condition.
 pub(crate) fn base_session(config: SessionConfig) -> SessionState {
-    let mut builder = SessionStateBuilder::new_with_default_features().with_config(config);
+    let mut builder = SessionStateBuilder::new_with_default_features()
+        .with_config(config)
+        .with_analyzer_rule(Arc::new(Checked));
     for rule in rules() {
         builder = builder.with_physical_optimizer_rule(rule);
     }

@@ -212,6 +212,8 @@ pub enum Error {
     /// A script is not asked rightly.
     #[error("{message}")]
     Script {
+        /// The parameter that is wrong, or that the script does not have.
+        parameter: String,
         /// What is wrong.
         message: String,
         /// What it takes.
@@ -477,9 +479,7 @@ impl Error {
             Self::DiskFull { .. } => {
                 "make room where the data directory is; `spill_bytes_max` keeps queries from taking all of it"
             }
-            Self::SpillFolder { .. } => {
-                "make room for it in the data directory, or set `query_spill_bytes_max` to 0"
-            }
+            Self::SpillFolder { .. } => "make room for it, or set `query_spill_bytes_max` to 0",
             Self::ScanLimit { .. } => {
                 "narrow the time range or ask for fewer columns, or raise `query_fetched_bytes_max`"
             }

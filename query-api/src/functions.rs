@@ -15,10 +15,12 @@ pub(crate) mod hoist;
 mod ids;
 pub(crate) mod increase;
 mod maps;
+pub(crate) mod operators;
 mod percentile;
 mod related;
 pub(crate) mod rewrite;
 mod series;
+mod sum;
 mod template;
 mod tree;
 
@@ -35,6 +37,12 @@ pub(crate) fn scalars() -> Vec<Arc<ScalarUDF>> {
 
 /// Functions of groups, to stand before the engine's.
 pub(crate) fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    let more = [histogram::function(), tree::function(), related::function(), template::clusters()];
+    let more = [
+        histogram::function(),
+        tree::function(),
+        related::function(),
+        template::clusters(),
+        sum::function(),
+    ];
     percentile::functions().into_iter().chain(increase::functions()).chain(more).collect()
 }

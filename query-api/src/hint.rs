@@ -174,8 +174,35 @@ fn no_table(table: &str) -> (String, Option<String>) {
     (format!("there is no table `{table}`"), Some(hint))
 }
 
+/// What functions of other databases are here.
+const ELSEWHERE: [(&str, &str); 18] = [
+    ("uniq", "approx_distinct(x), or count(DISTINCT x) for the exact number"),
+    ("uniqExact", "count(DISTINCT x)"),
+    ("countIf", "count(*) FILTER (WHERE condition)"),
+    ("sumIf", "sum(x) FILTER (WHERE condition)"),
+    ("avgIf", "avg(x) FILTER (WHERE condition)"),
+    ("quantile", "approx_percentile_cont(x, 0.99)"),
+    ("quantiles", "approx_percentile_cont(x, 0.99), once for each"),
+    ("percentile", "approx_percentile_cont(x, 0.99)"),
+    ("toStartOfMinute", "date_trunc('minute', time)"),
+    ("toStartOfHour", "date_trunc('hour', time)"),
+    ("toStartOfInterval", "date_bin(INTERVAL '5 minutes', time)"),
+    ("time_bucket", "date_bin(INTERVAL '5 minutes', time)"),
+    ("toString", "CAST(x AS VARCHAR)"),
+    ("formatDateTime", "to_char(time, '%H:%M')"),
+    ("argMax", "first_value(x ORDER BY y DESC)"),
+    ("groupArray", "array_agg(x)"),
+    ("any", "first_value(x)"),
+    ("if", "CASE WHEN condition THEN a ELSE b END"),
+];
+
 /// The engine names the function that is nearest, however far that is.
 fn no_function(name: &str, whole: &str) -> (String, Option<String>) {
+    if let Some((_, here)) =
+        ELSEWHERE.into_iter().find(|(there, _)| there.eq_ignore_ascii_case(name))
+    {
+        return (format!("there is no function `{name}`"), Some(format!("write {here}")));
+    }
     let offered = whole.split("Did you mean '").nth(1).and_then(|rest| rest.split('\'').next());
     let mut words: Vec<&str> = crate::expand::words().collect();
     words.extend(OFTEN_MEANT.into_iter().chain(offered));
@@ -295,5 +322,8 @@ mod tests {
         assert_eq!(message, "Dot access not supported for non-string expr: Identifier");
         let (_, hint) = plan("Invalid function 'cout'.\nDid you mean 'cot'?");
         assert_eq!(hint.as_deref(), Some("did you mean `count`?"));
+        let (message, hint) = plan("Invalid function 'uniq'.\nDid you mean 'uuid'?");
+        assert_eq!(message, "there is no function `uniq`");
+        assert!(hint.unwrap().contains("approx_distinct(x)"));
     }
 }

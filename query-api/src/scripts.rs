@@ -37,15 +37,18 @@ pub(crate) struct Listed {
 impl Scripts {
     /// Those of the catalogue and of a folder. Reads the folder, to say early what is wrong with it.
     pub(crate) fn open(folder: Option<&Path>) -> Result<Self, Error> {
-        if let Some(folder) = folder {
-            let unreadable = |source| Error::ScriptFolder { folder: folder.to_owned(), source };
-            std::fs::read_dir(folder).map_err(unreadable)?;
-        }
+        folder.map_or(Ok(()), Self::check_folder)?;
         let scripts = Self { folder: folder.map(Path::to_owned) };
         for fault in scripts.list().faults {
             tracing::warn!(fault, "a script cannot be run");
         }
         Ok(scripts)
+    }
+
+    /// Whether the folder can be read.
+    pub(crate) fn check_folder(folder: &Path) -> Result<(), Error> {
+        let unreadable = |source| Error::ScriptFolder { folder: folder.to_owned(), source };
+        std::fs::read_dir(folder).map(drop).map_err(unreadable)
     }
 
     /// All of them. Reads files: not for a thread that must not wait.
@@ -82,6 +85,7 @@ impl Script {
             let names: Vec<_> = self.parameters.iter().map(|p| p.name.as_str()).collect();
             let text = format!("`{}` has no parameter `{name}`", self.name);
             return Err(Error::Script {
+                parameter: name.clone(),
                 message: text,
                 hint: format!("it has {}", names.join(", ")),
             });
@@ -104,7 +108,8 @@ impl Script {
             let name = &parameter.name;
             let message = format!("parameter `{name}` of `{}`: {why}", self.name);
             let about = &parameter.about;
-            Error::Script { message, hint: format!("`{name}` is {about}") }
+            let hint = format!("`{name}` is {about}");
+            Error::Script { parameter: name.clone(), message, hint }
         })
     }
 }

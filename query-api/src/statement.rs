@@ -3,11 +3,14 @@
 //! Invariant: no statement that passes can write a row, a file or a setting, or read anything but
 //! the tables: there is no way from SQL to a file name.
 
+mod unheard;
+
 use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
+pub(crate) use self::unheard::check_heard;
 use crate::Error;
 
 /// Refuses a statement that is not of the kinds that read.

@@ -30,13 +30,7 @@ impl Format {
 
     /// The media type.
     pub(crate) const fn media_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/json",
-            Self::JsonLines => "application/x-ndjson",
-            Self::Csv => "text/csv",
-            Self::Arrow => "application/vnd.apache.arrow.stream",
-            Self::Parquet => "application/vnd.apache.parquet",
-        }
+        self.names()[0]
     }
 
     /// The name in errors.
@@ -58,20 +52,42 @@ impl Format {
         let mut wanted: Vec<_> = header.split(',').filter_map(media_range).collect();
         // Stable: of equals the first counts.
         wanted.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-        let known = wanted.iter().find_map(|(range, _)| Self::matching(range));
+        let is_refused = |format: &Self| {
+            let own = wanted.iter().find(|(range, _)| format.names().contains(&range.as_str()));
+            own.is_some_and(|(_, weight)| *weight <= 0.0)
+        };
+        let mut ranges = wanted.iter().filter(|(_, weight)| *weight > 0.0);
+        let known = ranges.find_map(|(range, _)| {
+            Self::matching(range).iter().copied().find(|format| !is_refused(format))
+        });
         known.ok_or_else(|| {
             let types = Self::ALL.map(Self::media_type).join(", ");
             Error::Accept { accept: header.to_owned(), known: types }
         })
     }
 
-    fn matching(range: &str) -> Option<Self> {
-        let range = range.to_ascii_lowercase();
-        match range.as_str() {
-            "*/*" | "application/*" => Some(Self::Json),
-            "text/*" => Some(Self::Csv),
-            "application/ndjson" | "application/jsonl" => Some(Self::JsonLines),
-            range => Self::ALL.into_iter().find(|format| format.media_type() == range),
+    /// Under which media types it is asked for.
+    const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Json => &["application/json"],
+            Self::JsonLines => &["application/x-ndjson", "application/ndjson", "application/jsonl"],
+            Self::Csv => &["text/csv"],
+            Self::Arrow => &["application/vnd.apache.arrow.stream"],
+            Self::Parquet => &["application/vnd.apache.parquet"],
+        }
+    }
+
+    /// The formats of a media range, the likeliest first.
+    fn matching(range: &str) -> &'static [Self] {
+        match range {
+            "*/*" => &Self::ALL,
+            "application/*" => &[Self::Json, Self::JsonLines, Self::Arrow, Self::Parquet],
+            "text/*" => &[Self::Csv],
+            range => {
+                let all: &'static [Self] = &Self::ALL;
+                let place = all.iter().position(|format| format.names().contains(&range));
+                place.map_or(&[], |place| &all[place..=place])
+            }
         }
     }
 
@@ -87,13 +103,13 @@ impl Format {
     }
 }
 
-/// A media range and its weight; `None` for one that is not wanted at all.
-fn media_range(text: &str) -> Option<(&str, f32)> {
+/// A media range and its weight, which is 0 for what is not wanted at all.
+fn media_range(text: &str) -> Option<(String, f32)> {
     let mut parts = text.split(';').map(str::trim);
     let range = parts.next().filter(|range| !range.is_empty())?;
-    let weight = parts.find_map(|part| part.strip_prefix("q="));
-    let weight = weight.map_or(1.0, |text| text.parse().unwrap_or(0.0));
-    (weight > 0.0).then_some((range, weight))
+    let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+    let weight = weight.map_or(1.0, |text| text.trim().parse().unwrap_or(0.0));
+    Some((range.to_ascii_lowercase(), weight))
 }
 
 #[cfg(test)]
@@ -116,5 +132,11 @@ mod tests {
         check(Some("application/x-ndjson"), Format::JsonLines);
         assert!(Format::accepted(Some("image/png")).is_err());
         assert!(Format::accepted(Some("text/csv;q=0")).is_err());
+        check(Some("application/json;q=0, */*"), Format::JsonLines);
+        check(Some("*/*, application/json; q=0.0, application/x-ndjson;q=0"), Format::Csv);
+        check(Some("application/*, application/JSON;q=0, application/jsonl;q=0"), Format::Arrow);
+        check(Some("text/*;q=0, */*"), Format::Json);
+        assert!(Format::accepted(Some("application/json;q=0")).is_err());
+        assert!(Format::accepted(Some("application/json;q=0, application/json;q=0")).is_err());
     }
 }

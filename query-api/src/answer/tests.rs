@@ -44,13 +44,13 @@ fn cells(format: Format) -> Vec<String> {
 }
 
 /// Scenario: the edges of each type, in JSON.
-/// Guarantees: what any JSON reader takes, with all digits of ints and NaN as null.
+/// Guarantees: what any JSON reader takes, with all digits of ints and NaN as the text that it is in OTLP.
 #[test]
 fn json_cells() {
     let lines = cells(Format::JsonLines);
     assert_eq!(
         lines[0],
-        "{\"i\":-9223372036854775808,\"u\":18446744073709551615,\"d\":null,\"b\":true,\
+        "{\"i\":-9223372036854775808,\"u\":18446744073709551615,\"d\":\"NaN\",\"b\":true,\
          \"t\":\"a\\\"b\\nc,\\u0001é\",\"at\":\"1969-12-31T23:59:59.999999999Z\",\
          \"bytes\":\"00ff\"}"
     );
@@ -69,7 +69,7 @@ fn csv_cells() {
     let first = format!("{}\n{}", lines[1], lines[2]);
     assert_eq!(
         first,
-        "-9223372036854775808,18446744073709551615,,true,\"a\"\"b\nc,\u{1}é\",\
+        "-9223372036854775808,18446744073709551615,NaN,true,\"a\"\"b\nc,\u{1}é\",\
          1969-12-31T23:59:59.999999999Z,00ff"
     );
     assert_eq!(lines[3], ",,-0.5,,\"\",,");

@@ -1,14 +1,16 @@
 //! Values as JSON, and types as names.
 //!
 //! Invariant: what is written is one JSON value on one line. Ints are numbers of all their digits,
-//! NaN and the infinities are null, times are RFC 3339 with nine decimals (in UTC, unless the query
+//! NaN and the infinities, for which JSON has no number, are the texts `"NaN"`, `"Infinity"` and
+//! `"-Infinity"` as in OTLP, times are RFC 3339 with nine decimals (in UTC, unless the query
 //! asks for another zone: then with its offset), bytes are hex, and text that is marked as JSON
 //! stands as the value that it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, AsArray, StringViewArray};
-use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use arrow::array::{Array, AsArray, Float64Array, StringViewArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -78,8 +80,57 @@ impl EncoderFactory for OwnForms {
             let times = Zoned(ArrayFormatter::try_new(array, &options)?);
             return Ok(Some(NullableEncoder::new(Box::new(times), array.nulls().cloned())));
         }
+        if array.data_type().is_floating() {
+            return numbers(field, array);
+        }
         let texts = array.as_string_view_opt().filter(|_| is_json(field));
         Ok(texts.map(|texts| NullableEncoder::new(Box::new(Raw(texts)), texts.nulls().cloned())))
+    }
+}
+
+/// Numbers, where some have a text in their place.
+fn numbers<'a>(
+    field: &'a FieldRef,
+    array: &'a dyn Array,
+) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+    let doubles = cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone();
+    if doubles.values().iter().all(|value| value.is_finite()) {
+        return Ok(None);
+    }
+    let engines = make_encoder(field, array, PLAIN.get_or_init(EncoderOptions::default))?;
+    let nulls = array.nulls().cloned();
+    Ok(Some(NullableEncoder::new(Box::new(Numbers { doubles, engines }), nulls)))
+}
+
+/// Without forms of our own.
+static PLAIN: OnceLock<EncoderOptions> = OnceLock::new();
+
+struct Numbers<'a> {
+    doubles: Float64Array,
+    engines: NullableEncoder<'a>,
+}
+
+impl Encoder for Numbers<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let value = self.doubles.value(row);
+        if value.is_finite() {
+            self.engines.encode(row, out);
+            return;
+        }
+        out.push(b'"');
+        out.extend_from_slice(not_finite(value).as_bytes());
+        out.push(b'"');
+    }
+}
+
+/// What protobuf's JSON calls a value that is no finite number.
+fn not_finite(value: f64) -> &'static str {
+    if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
     }
 }
 

@@ -19,12 +19,15 @@ pub(crate) struct ErrorBody {
     line: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<u64>,
+    /// Of a script.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
 }
 
 impl ErrorBody {
     /// With these words.
     pub(crate) fn new(code: &'static str, message: String, hint: &str) -> Self {
-        Self { code, message, hint: hint.to_owned(), line: None, column: None }
+        Self { code, message, hint: hint.to_owned(), line: None, column: None, parameter: None }
     }
 
     /// The words for an error of the service.
@@ -36,6 +39,10 @@ impl ErrorBody {
             hint: error.hint(),
             line: place.map(|place| place.line),
             column: place.map(|place| place.column),
+            parameter: match error {
+                Error::Script { parameter, .. } => Some(parameter.clone()),
+                _ => None,
+            },
         }
     }
 
