@@ -129,8 +129,12 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Refuses bounds that could not work together, naming the setting.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Refuses bounds that could not work together and origins that are none, naming
+    /// the setting.
+    ///
+    /// # Errors
+    /// The first such setting.
+    pub fn check(&self) -> Result<(), Error> {
         let wrong = |setting, why: &str| Err(Error::Config { setting, why: why.to_owned() });
         if self.segment_bytes_max < 64 << 10 {
             return wrong("segment_bytes_max", "must be at least 64 KiB");
@@ -165,7 +169,7 @@ impl Config {
         if let Some((setting, _)) = zero.into_iter().find(|(_, value)| *value == 0) {
             return wrong(setting, "must be above 0");
         }
-        Ok(())
+        crate::service::origins(&self.cors_origins).map(drop)
     }
 }
 

@@ -279,7 +279,8 @@ fn spawn_log(
     }
 }
 
-fn origins(texts: &[String]) -> Result<Vec<HeaderValue>, Error> {
+/// Who may send from a browser, as headers have it.
+pub(crate) fn origins(texts: &[String]) -> Result<Vec<HeaderValue>, Error> {
     let parse = |text: &String| {
         HeaderValue::from_str(text).map_err(|error| Error::Config {
             setting: "cors_origins",

@@ -5,7 +5,7 @@ use arrow::error::ArrowError;
 use icecore_store::Table;
 
 use super::columns::{Bools, Ids, Named, Numbers, PlainTexts, Texts};
-use super::rows::{self, Items, Refusal, Rows, collect, id_unless_empty, utc};
+use super::rows::{self, Items, Refusal, Rows, collect, id_if_valid, utc};
 use super::shape;
 use super::value::{self, Value};
 use super::wire::{Broken, Pieces, Reader, delimited, fields, fixed32, fixed64, varint};
@@ -191,8 +191,9 @@ impl<'a> Record<'a> {
         Ok(Checked {
             time: rows::time("time_unix_nano", self.time)?,
             observed_time: rows::time("observed_time_unix_nano", self.observed_time)?,
-            trace_id: id_unless_empty("trace_id", self.trace_id)?,
-            span_id: id_unless_empty("span_id", self.span_id)?,
+            // OTLP: a record with an id that is none "is not associated with a trace", and no less a record.
+            trace_id: id_if_valid(self.trace_id),
+            span_id: id_if_valid(self.span_id),
         })
     }
 }

@@ -68,6 +68,11 @@ pub(super) fn id_unless_empty<'a, const N: usize>(
     if bytes.is_empty() { Ok(None) } else { id(field, bytes).map(Some) }
 }
 
+/// An id of something else that the item names, where it is one: of the right length, not all zeros.
+pub(super) fn id_if_valid<const N: usize>(bytes: &[u8]) -> Option<&[u8; N]> {
+    bytes.try_into().ok().filter(|id: &&[u8; N]| **id != [0; N])
+}
+
 /// Collects for one item what the columns take later; beyond the bound it only shows that there
 /// was too much, and [`Rows::admit`] refuses the item.
 #[inline]

@@ -210,6 +210,11 @@ fn id_or_null(content: &[u8], length: usize) -> Option<String> {
     if content.is_empty() { Some(NULL.to_owned()) } else { id(content, length) }
 }
 
+fn valid_or_null(content: &[u8], length: usize) -> String {
+    let valid = content.iter().any(|byte| *byte != 0);
+    id(content, length).filter(|_| valid).unwrap_or_else(|| NULL.to_owned())
+}
+
 fn named(number: i32, names: &[&str]) -> String {
     let name = usize::try_from(number).ok().and_then(|at| names.get(at));
     name.map_or_else(|| text(&number.to_string()), |name| text(name))
@@ -289,8 +294,8 @@ fn log(log: &LogRecord) -> Item {
         ("event_name", or_null(&log.event_name)),
         ("body", body),
         ("body_is_json", is_json.to_string()),
-        ("trace_id", id_or_null(&log.trace_id, 16)?),
-        ("span_id", id_or_null(&log.span_id, 8)?),
+        ("trace_id", valid_or_null(&log.trace_id, 16)),
+        ("span_id", valid_or_null(&log.span_id, 8)),
         ("flags", log.flags.to_string()),
     ];
     Some((effective, row(cells, &log.attributes, log.dropped_attributes_count)))

@@ -82,6 +82,39 @@ fn bad_items_are_refused_one_by_one() {
     assert_eq!(decoded.reason.as_deref(), Some("`trace_id` has 3 bytes instead of 16"));
 }
 
+/// Scenario: log records with a trace id that is too short, too long, all zeros and none; a wrong
+/// span id beside a right trace id.
+/// Guarantees: as OTLP has it, they are records of no trace, or of no span; none is refused.
+#[test]
+fn a_wrong_id_loses_no_log_record() {
+    let record = |trace_id: &[u8], span_id: &[u8]| LogRecord {
+        trace_id: trace_id.to_vec(),
+        span_id: span_id.to_vec(),
+        ..LogRecord::default()
+    };
+    let records = [
+        record(&[7; 3], &[1; 8]),
+        record(&[7; 17], &[]),
+        record(&[0; 16], &[0; 8]),
+        record(&[7; 16], &[1; 3]),
+        record(&[7; 16], &[1; 8]),
+    ];
+    let scope_logs = vec![ScopeLogs { log_records: records.to_vec(), ..ScopeLogs::default() }];
+    let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+    let payload = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
+    let decoded = decode(Signal::Logs, &payload);
+    super::foretold(Signal::Logs, &payload, &decoded);
+    let decoded = decoded.unwrap();
+    assert_eq!((decoded.accepted, decoded.rejected), (5, 0));
+    let rows = decoded.rows.unwrap();
+    let present = |name: &str| -> Vec<bool> {
+        let column = rows.rows.column_by_name(name).unwrap();
+        (0..column.len()).map(|row| arrow::array::Array::is_valid(column, row)).collect()
+    };
+    assert_eq!(present("trace_id"), [false, false, false, true, true]);
+    assert_eq!(present("span_id"), [true, false, false, false, true]);
+}
+
 /// Scenario: a request of a few megabytes that stands for millions of empty records; and one
 /// with a row of many columns before very many that have none of them.
 /// Guarantees: bounded numbers of rows and cells; the rest is refused with the reason.
