@@ -1,6 +1,5 @@
 //! The bridge as a service: `open` checks and recovers, `run` sends until it is stopped.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use icecore_store::{Clock, Feed};
@@ -70,26 +69,11 @@ impl Bridge {
     }
 }
 
-/// Every fault of the settings that can be known before the first request.
+/// What only this machine can tell: whether a destination is ourselves, and whether there is a folder.
 async fn check(config: &Config) -> Result<(), Error> {
-    let bounds = [
-        ("read_bytes_max", config.read_bytes_max),
-        ("in_flight_max", config.in_flight_max),
-        ("in_flight_bytes_max", config.in_flight_bytes_max),
-    ];
-    if let Some((setting, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
-        return Err(Error::Zero { setting });
-    }
-    if config.cursor_interval.is_zero() {
-        return Err(Error::Zero { setting: "cursor_interval" });
-    }
-    let mut names = HashSet::new();
+    config.check()?;
     for destination in &config.destinations {
-        destination.check()?;
         own::check(destination, &config.own_addresses).await?;
-        if !names.insert(destination.name.as_str()) {
-            return Err(Error::Duplicate { name: destination.name.clone() });
-        }
     }
     if config.destinations.is_empty() {
         return Ok(());

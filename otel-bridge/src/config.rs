@@ -1,10 +1,11 @@
 //! What the bridge is told: where to send, where to keep cursors, and every bound.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::Destination;
+use crate::{Destination, Error};
 
 /// Settings of the bridge. `Default` has no destination; such a bridge does nothing.
 #[derive(Debug, Clone)]
@@ -50,6 +51,34 @@ impl Default for Config {
             drain_wait: Duration::from_secs(5),
             seed: 0,
         }
+    }
+}
+
+impl Config {
+    /// Finds the first fault that the settings alone tell.
+    ///
+    /// # Errors
+    /// Where a bound is zero, or a destination cannot be sent to or has the name of another.
+    pub fn check(&self) -> Result<(), Error> {
+        let bounds = [
+            ("read_bytes_max", self.read_bytes_max),
+            ("in_flight_max", self.in_flight_max),
+            ("in_flight_bytes_max", self.in_flight_bytes_max),
+        ];
+        if let Some((setting, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
+            return Err(Error::Zero { setting });
+        }
+        if self.cursor_interval.is_zero() {
+            return Err(Error::Zero { setting: "cursor_interval" });
+        }
+        let mut names = HashSet::new();
+        for destination in &self.destinations {
+            destination.check()?;
+            if !names.insert(destination.name.as_str()) {
+                return Err(Error::Duplicate { name: destination.name.clone() });
+            }
+        }
+        Ok(())
     }
 }
 

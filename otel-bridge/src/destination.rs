@@ -67,8 +67,9 @@ impl Destination {
     /// A destination with defaults from what `--forward` was given.
     ///
     /// `grpc://` and `grpcs://` (TLS) are OTLP/gRPC, on port 4317 where none is given. `http://`
-    /// and `https://` are OTLP/HTTP where the port is 4318 or there is a path, OTLP/gRPC
-    /// otherwise. Set [`Destination::protocol`] afterwards where that guess is wrong.
+    /// and `https://` are OTLP/HTTP, as their name says and as the OTLP exporters of SDKs take them;
+    /// OTLP/gRPC only at its own port 4317, without a path. Set [`Destination::protocol`] afterwards
+    /// where a receiver has it otherwise.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let bad = |reason: &str| Error::destination(text, reason);
         let given = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
@@ -81,8 +82,8 @@ impl Destination {
         let (scheme, protocol) = match given.scheme() {
             "grpc" => ("http", Protocol::Grpc),
             "grpcs" => ("https", Protocol::Grpc),
-            "http" => ("http", guess_protocol(&given)),
-            "https" => ("https", guess_protocol(&given)),
+            "http" => ("http", protocol_of(&given)),
+            "https" => ("https", protocol_of(&given)),
             _ => return Err(bad("the scheme must be grpc, grpcs, http or https")),
         };
         let url = with_scheme(&given, scheme).map_err(|error| bad(&error.to_string()))?;
@@ -136,10 +137,11 @@ impl Destination {
     }
 }
 
-/// OTLP/HTTP where the port or a path says so.
-fn guess_protocol(url: &Url) -> Protocol {
+/// What an `http` or `https` URL means: no other port is known to be one of gRPC, and what goes to a
+/// receiver in the other protocol is refused, all of it, for good.
+fn protocol_of(url: &Url) -> Protocol {
     let has_path = !matches!(url.path(), "" | "/");
-    if url.port() == Some(4318) || has_path { Protocol::Http } else { Protocol::Grpc }
+    if url.port() == Some(4317) && !has_path { Protocol::Grpc } else { Protocol::Http }
 }
 
 /// The same URL as `scheme`; a gRPC URL without a port gets 4317. The url crate does not change
@@ -183,7 +185,10 @@ mod tests {
         check("http://[::1]:4317", Protocol::Grpc, "http://[::1]:4317/", "1-4317");
         check("http://127.0.0.1:4318", Protocol::Http, "http://127.0.0.1:4318/", "127.0.0.1-4318");
         check("https://x.io/otlp", Protocol::Http, "https://x.io/otlp", "x.io-443");
-        check("https://api.x.io", Protocol::Grpc, "https://api.x.io/", "api.x.io-443");
+        check("https://api.x.io", Protocol::Http, "https://api.x.io/", "api.x.io-443");
+        check("http://otel:9411", Protocol::Http, "http://otel:9411/", "otel-9411");
+        check("http://otel:4317/otlp", Protocol::Http, "http://otel:4317/otlp", "otel-4317");
+        check("grpc://otel:9411", Protocol::Grpc, "http://otel:9411/", "otel-9411");
     }
 
     /// Scenario: URLs that cannot be sent to, and one with a password.

@@ -50,8 +50,8 @@ async fn a_collector_gets_every_span() {
     std::fs::write(&path, config(grpc, http, &by_grpc, &by_http)).unwrap();
     let settings = source.path().join("icecore.toml");
     let text = format!(
-        "forward = [\"http://127.0.0.1:{grpc}\", \
-         {{ url = \"http://127.0.0.1:{http}\", protocol = \"http\", compression = \"zstd\" }}]\n"
+        "forward = [\"grpc://127.0.0.1:{grpc}\", \
+         {{ url = \"http://127.0.0.1:{http}\", compression = \"zstd\" }}]\n"
     );
     std::fs::write(&settings, text).unwrap();
     let data = source.path().join("data");
