@@ -6,6 +6,7 @@
 
 #[cfg(feature = "bridge")]
 mod bridge;
+mod check;
 mod drain;
 #[cfg(feature = "probe")]
 pub(crate) mod probes;
@@ -33,6 +34,7 @@ use drain::Parts;
 
 /// Opens the parts of `roles`, runs them until `stop` or the first failure, and drains them.
 pub(crate) async fn run(roles: Roles, settings: &Settings, stop: CancellationToken) -> Outcome {
+    check::check(roles, settings)?;
     let mut registry = Registry::default();
     let health = Health::new(stop.clone());
     let mut parts = Parts::new();

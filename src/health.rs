@@ -3,18 +3,21 @@
 //! Invariant: `/healthz` answers as long as the process serves at all; `/readyz` says 503 until
 //! every part is open, and again from the moment that a stop was asked for.
 
+mod exposition;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::exposition::Exposition;
 use crate::error::Failure;
 
 /// What the routes tell; filled once, when every part is open.
@@ -79,14 +82,18 @@ async fn readyz(State(health): State<Health>) -> Response {
     }
 }
 
-async fn metrics(State(health): State<Health>) -> Response {
-    let mut text = String::new();
-    if let Some(registry) = health.metrics.get()
-        && let Err(error) = prometheus_client::encoding::text::encode(&mut text, registry)
-    {
-        tracing::error!(%error, "metrics not encoded");
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let exposition = Exposition::accepted(accept);
+    let written = health.metrics.get().map_or_else(|| Ok(String::new()), |of| exposition.write(of));
+    match written {
+        Ok(text) => {
+            let kind = [(header::CONTENT_TYPE, exposition.media_type()), (header::VARY, "accept")];
+            (kind, text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "metrics not encoded");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
     }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

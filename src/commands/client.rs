@@ -71,10 +71,11 @@ pub(super) async fn checked(
         let hint = "is the query API of Icecore there (`http_addr`)?";
         return Err(Failure::failed(format!("{url} answered {status}; {hint}")));
     };
-    Err(if status == reqwest::StatusCode::NOT_FOUND {
-        Failure::nothing_found(text)
-    } else {
-        Failure::failed(text)
+    Err(match status {
+        reqwest::StatusCode::NOT_FOUND => Failure::nothing_found(text),
+        // A parameter of a script, which is given on the command line as a flag is.
+        _ if answer["error"]["parameter"].is_string() => Failure::usage(text),
+        _ => Failure::failed(text),
     })
 }
 

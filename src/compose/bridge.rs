@@ -35,7 +35,10 @@ pub(super) async fn open(
     Ok(())
 }
 
-fn destinations(settings: &Settings) -> Result<Vec<icecore_bridge::Destination>, Failure> {
+/// Where to forward to; checked one by one.
+pub(super) fn destinations(
+    settings: &Settings,
+) -> Result<Vec<icecore_bridge::Destination>, Failure> {
     let wrong = |error: icecore_bridge::Error| {
         Failure::usage(format!("`forward`: {}", crate::error::chain(&error)))
     };

@@ -15,19 +15,14 @@ use crate::settings::{HttpErase, Settings};
 /// What an ingester of this process offers: its live rows, and a way to flush them.
 pub(super) type Unflushed = (Vec<Arc<dyn LiveRows>>, Option<Arc<dyn Flush>>);
 
-/// Opens the query API and adds it to the parts.
-pub(super) async fn open(
-    settings: &Settings,
-    store: &Arc<Store>,
-    (live, flush): Unflushed,
-    clock: &Arc<dyn Clock>,
-    extra_routes: Router,
-    registry: &mut Registry,
-    parts: &mut Parts,
-) -> Outcome {
+/// The configuration of the query API.
+///
+/// # Errors
+/// Where an address is none, or the data directory cannot be made absolute.
+pub(super) fn config(settings: &Settings) -> Result<icecore_query::Config, Failure> {
     let spills = settings.query_spill_bytes_max.0 > 0 && settings.spill_bytes_max.0 > 0;
     let spill_dir = data_dir(settings)?.join("spill");
-    let config = icecore_query::Config {
+    Ok(icecore_query::Config {
         http_addr: settings.http_addr,
         grpc_addr: address("grpc_addr", &settings.grpc_addr)?,
         pg_addr: address("pg_addr", &settings.pg_addr)?,
@@ -53,7 +48,20 @@ pub(super) async fn open(
         query_rows_max: settings.query_rows_max,
         query_time_max: settings.query_timeout,
         ..Default::default()
-    };
+    })
+}
+
+/// Opens the query API and adds it to the parts.
+pub(super) async fn open(
+    settings: &Settings,
+    store: &Arc<Store>,
+    (live, flush): Unflushed,
+    clock: &Arc<dyn Clock>,
+    extra_routes: Router,
+    registry: &mut Registry,
+    parts: &mut Parts,
+) -> Outcome {
+    let config = config(settings)?;
     let store = Arc::clone(store);
     let given = icecore_query::QueryParts { store, live, flush, extra_routes };
     let query = icecore_query::Query::open(config, given, Arc::clone(clock), registry)

@@ -26,6 +26,7 @@ mod probes;
 mod profiles;
 mod readers;
 mod recorded;
+mod refused;
 mod remote;
 mod retention;
 mod scripts;

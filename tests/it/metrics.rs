@@ -1,5 +1,6 @@
 //! What Icecore tells of itself: metrics, readiness, its own spans.
 
+use crate::access::script;
 use crate::icecore::Start;
 use crate::otlp::{post, request};
 use crate::peers;
@@ -18,8 +19,40 @@ async fn every_metric_is_documented() {
     let metrics = icecore.get("/metrics").await.text().await.unwrap();
     let docs = include_str!("../../docs/metrics.md");
     let names = metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
-    let missing: Vec<&str> = names.filter(|name| !docs.contains(name)).collect();
+    // Documented as they are registered, without what their samples are called by.
+    let plain = |name: &&str| docs.contains(name.strip_suffix("_total").unwrap_or(name));
+    let missing: Vec<&str> = names.filter(|name| !plain(name)).collect();
     assert!(missing.is_empty(), "not in docs/metrics.md: {missing:#?}");
+    icecore.stop();
+}
+
+/// Scenario: `/metrics` is read by the parsers of Prometheus' own client, asked for as Prometheus asks, as
+/// text, and by somebody who says nothing.
+/// Guarantees: the Prometheus text format but for who wants OpenMetrics; both are read whole and tell
+/// the same samples, with a kind and a help for each.
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_reads_both_formats() {
+    let Some(python) = peers::python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let icecore = Start::new(folder.path()).run();
+    assert!(post(&icecore.http, request("counted", 0, 10)).await.status().is_success());
+    assert_eq!(icecore.count("SELECT count(*) FROM spans").await, 10);
+    let url = format!("{}/metrics", icecore.api);
+    let said = script(&python, "metrics.py", &[&url]).await;
+    let plain = "text/plain; version=0.0.4; charset=utf-8";
+    assert_eq!(said["nobody"]["type"], plain);
+    assert_eq!(said["plain"]["type"], plain);
+    let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(said["open"]["type"], open);
+    assert_eq!(said["plain"]["samples"], said["open"]["samples"]);
+    let kinds = |of: &str| said[of]["kinds"].as_object().unwrap().clone();
+    assert!(kinds("open").len() > 50, "{said:#}");
+    for format in ["plain", "open"] {
+        let untyped: Vec<_> =
+            kinds(format).into_iter().filter(|(_, kind)| kind == "unknown").collect();
+        assert!(untyped.is_empty(), "{format}: {untyped:?}");
+        assert_eq!(said[format]["helps"].as_array().unwrap().len(), kinds(format).len());
+    }
     icecore.stop();
 }
 

@@ -112,8 +112,8 @@ fn rounded(value: &Value) -> Value {
 
 /// Scenario: the command line lists, shows and runs scripts, one of the operator's own among them;
 /// names and values that are wrong.
-/// Guarantees: answers in the form asked for; exit codes 3 for an unknown name, 1 for a value that
-/// does not fit, 2 for wrong usage; the nearest name is told.
+/// Guarantees: answers in the form asked for; exit codes 3 for an unknown name, 2 for a parameter that
+/// the script does not have or that does not fit, by its name; the nearest name is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_run_from_the_command_line() {
     let (folder, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -130,8 +130,10 @@ async fn scripts_run_from_the_command_line() {
     check(&["script", "run", "mine", "--param", "n=42", "-o", "csv"], 0, "42");
     check(&["script", "run", "services", "--since", "15m"], 0, "0 rows");
     check(&["script", "run", "servces"], 3, "`services`");
-    check(&["script", "run", "mine", "--param", "n=many"], 1, "whole number");
+    check(&["script", "run", "mine", "--param", "n=many"], 2, "parameter `n` of `mine`");
+    check(&["script", "run", "mine", "--param", "m=1"], 2, "has no parameter `m`");
+    check(&["script", "run", "mine", "--since", "1h"], 2, "has no parameter `since`");
     check(&["script", "run", "mine", "--param", "n"], 2, "NAME=VALUE");
-    check(&["script", "run", "services", "--since", "soon"], 1, "not a time");
+    check(&["script", "run", "services", "--since", "soon"], 2, "not a time");
     icecore.stop();
 }
