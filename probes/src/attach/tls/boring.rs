@@ -79,6 +79,8 @@ pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
     let [read, write, shape] = choose(&told).map_err(unclear)?;
     let place = |address| {
         let place = file_offset(&library.segments, library.endian, address);
+        // Sections say where it was read, segments where it is mapped from: it must be the same.
+        let place = place.filter(|place| library.code.place(address) == Some(*place));
         place.ok_or_else(|| unclear("a function lies outside of the code"))
     };
     let mut functions = Vec::new();

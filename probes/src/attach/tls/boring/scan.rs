@@ -41,6 +41,12 @@ impl Part<'_> {
         self.stretch.read(at, range.end.checked_sub(range.start)?)
     }
 
+    /// Where in the file an address is.
+    pub(super) fn place(&self, address: u64) -> Option<u64> {
+        let within = address.checked_sub(self.address).filter(|at| *at < self.stretch.len)?;
+        self.stretch.start.checked_add(within)
+    }
+
     /// Goes through the windows, each of which has the end of the one before it: the first thing that is found.
     fn windows<T>(&self, overlap: u64, mut look: impl FnMut(u64, &[u8]) -> Option<T>) -> Option<T> {
         let mut at = 0;
