@@ -150,7 +150,7 @@ impl Default for CaptureConfig {
             events_ring_bytes: 1 << 20,
             connections_max: 32_768,
             connection_idle_max: Duration::from_mins(15),
-            poll_every: Duration::from_millis(10),
+            poll_every: Duration::from_millis(20),
             wake_bytes: 256 << 10,
             turn_records_max: 256,
             accounts: true,

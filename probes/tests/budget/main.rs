@@ -221,7 +221,10 @@ fn check_told(registry: &Registry, received: &Received, port: u16, sent: u64, la
     assert_eq!(spans.len() as u64 + left_out, sent, "each request has a span or is counted");
     let scaled = spans.iter().map(stands_for).sum::<f64>();
     println!("{} spans stand for {scaled:.0} of {sent} requests", spans.len());
-    assert!((scaled / sent as f64 - 1.0).abs() < 0.15, "{scaled} of {sent}");
+    // Of few spans that stand for many requests each, one more or less is chance.
+    let variance = spans.iter().map(stands_for).map(|weight| weight * (weight - 1.0)).sum::<f64>();
+    let apart = (scaled - sent as f64).abs();
+    assert!(apart < (4.0 * variance.sqrt()).max(0.15 * sent as f64), "{scaled} of {sent}");
     assert_eq!(lost(received, "spans", "budget"), left_out);
     let bodies = figure(registry, "icecore_probes_bodies_left_out_total");
     assert!(bodies > left_out, "bodies go before spans: {bodies}, {left_out}");
