@@ -76,8 +76,15 @@ use rules::RulesTask;
 #[derive(Debug)]
 pub struct Probes {
     rung: Rung,
+    reading: Reading,
+    tasks: Tasks,
+}
+
+/// What is done on the thread that reads.
+#[derive(Debug)]
+struct Reading {
     poll_every: Duration,
-    /// What all of its tasks cost.
+    /// What all of the agent's tasks cost.
     meter: Meter,
     /// The hooks are off when this is dropped.
     programs: Arc<Mutex<aya::Ebpf>>,
@@ -87,7 +94,6 @@ pub struct Probes {
     /// None where CPUs are not sampled.
     profiler: Option<Profiler>,
     reader: Reader,
-    tasks: Tasks,
 }
 
 /// What goes on until the last record was read.
@@ -165,7 +171,8 @@ impl Probes {
             metrics,
         });
         let tasks = Tasks { emit, identity: identity_task, rules: rules_task };
-        Ok(Self { rung, poll_every, meter, programs, finder, hinted, profiler, reader, tasks })
+        let reading = Reading { poll_every, meter, programs, finder, hinted, profiler, reader };
+        Ok(Self { rung, reading, tasks })
     }
 
     /// What the kernel took: for the log line at start.
@@ -177,15 +184,14 @@ impl Probes {
     /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held. Reads on a thread of its own,
     /// and sends on the runtime that this is called on.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { rung: _, poll_every, meter, programs, finder, hinted, profiler, reader, tasks } =
-            self;
+        let Self { rung: _, reading, tasks } = self;
+        let meter = reading.meter.clone();
         // The sending side goes on until the last record was read.
         let read_all = CancellationToken::new();
         let Tasks { emit, identity, rules } = tasks;
         let emit = tokio::spawn(meter.task(emit.run(read_all.clone())));
         let identity = tokio::spawn(meter.task(identity.run(read_all.clone())));
         let rules = tokio::spawn(meter.task(rules.run(read_all.clone())));
-        let reading = Reading { poll_every, meter, programs, finder, hinted, profiler, reader };
         let stop = stop.child_token();
         let stopped = stop.clone();
         let read = reader::thread::alone(stop, move || reading.run(stopped)).await.flatten();
@@ -195,17 +201,6 @@ impl Probes {
         rules.await.map_err(Error::Task)?;
         read
     }
-}
-
-/// What is done on the thread that reads.
-struct Reading {
-    poll_every: Duration,
-    meter: Meter,
-    programs: Arc<Mutex<aya::Ebpf>>,
-    finder: Option<Finder>,
-    hinted: mpsc::Receiver<u32>,
-    profiler: Option<Profiler>,
-    reader: Reader,
 }
 
 impl Reading {

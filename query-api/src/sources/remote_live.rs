@@ -200,15 +200,18 @@ impl RemoteLook {
         let ticket = Ticket { ticket: ask.encode_to_vec().into() };
         let messages = self.client.clone().do_get(ticket).await?.into_inner();
         let mut decoder = FlightDataDecoder::new(messages.map_err(FlightError::from));
-        let mut batches = Vec::new();
+        let (mut batches, mut came) = (Vec::new(), 0);
         while let Some(decoded) = decoder.next().await.transpose()? {
-            if let DecodedPayload::RecordBatch(rows) = decoded.payload {
-                batches.push(RowBatch { table: self.table, rows, time });
+            let DecodedPayload::RecordBatch(batch) = decoded.payload else { continue };
+            came += batch.num_rows() as u64;
+            // Who sends more than it told of is not listened to for longer.
+            if came > rows {
+                break;
             }
+            batches.push(RowBatch { table: self.table, rows: batch, time });
         }
-        let came = batches.iter().map(|batch| batch.rows.num_rows() as u64).sum();
         if came != rows {
-            return Err(Broken::Fewer { told: rows, came });
+            return Err(Broken::Others { told: rows, came });
         }
         batches.retain(|batch| batch.rows.num_rows() > 0);
         Ok(batches)
@@ -227,7 +230,7 @@ enum Broken {
     #[error("its answer ended too soon")]
     Short,
     #[error("of {told} rows {came} came")]
-    Fewer { told: u64, came: u64 },
+    Others { told: u64, came: u64 },
     #[error("rows did not come within {READ_WITHIN:?}")]
     Late,
 }
