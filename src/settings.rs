@@ -138,6 +138,7 @@ pub(crate) struct Settings {
     pub(crate) probe_cpu_percent_max: u64,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) probe_cpu_window: Duration,
+    pub(crate) probe_spans_one_in_max: u64,
     pub(crate) probe_nice: u8,
     pub(crate) probe_memory_bytes_max: Bytes,
     pub(crate) probe_events_ring_bytes: Bytes,

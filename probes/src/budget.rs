@@ -34,6 +34,8 @@ pub struct BudgetConfig {
     pub cpu_percent_max: u64,
     /// The time over which that is an average: a burst is told whole that is over the share for less.
     pub cpu_window: Duration,
+    /// Of so many traces one has spans at least, whatever that costs; 1 to 1,024.
+    pub spans_one_in_max: u64,
     /// Bytes that the agent may hold: rings, maps and tables of files at their largest, what parsers hold of
     /// connections, and spans that wait.
     pub memory_bytes_max: usize,
@@ -41,7 +43,12 @@ pub struct BudgetConfig {
 
 impl Default for BudgetConfig {
     fn default() -> Self {
-        Self { cpu_percent_max: 5, cpu_window: Duration::from_mins(1), memory_bytes_max: 200 << 20 }
+        Self {
+            cpu_percent_max: 5,
+            cpu_window: Duration::from_mins(1),
+            spans_one_in_max: 1024,
+            memory_bytes_max: 200 << 20,
+        }
     }
 }
 
@@ -74,7 +81,8 @@ impl Budget {
             0 => f64::INFINITY,
             percent => percent as f64 / 100.0,
         };
-        let allowed = Allowed { cpu, window: crate::nanos(config.cpu_window) as f64 };
+        let (window, most) = (config.cpu_window, Level::keeping(config.spans_one_in_max));
+        let allowed = Allowed { cpu, window: crate::nanos(window) as f64, most };
         let metrics = BudgetMetrics::new(registry);
         metrics.allowed(if cpu.is_finite() { cpu } else { 0.0 });
         let last = (monotonic(), meter.nanos(), 0);

@@ -295,7 +295,8 @@ impl NetworkConfig {
 
 impl BudgetConfig {
     fn check(&self) -> Result<(), Error> {
-        let Self { cpu_percent_max, cpu_window, memory_bytes_max: _ } = self;
+        let Self { cpu_percent_max, cpu_window, spans_one_in_max, memory_bytes_max: _ } = self;
+        within("budget spans_one_in_max", *spans_one_in_max, 1, 1024)?;
         within("budget cpu_percent_max", *cpu_percent_max, 0, 100_000)?;
         within("budget cpu_window in seconds", cpu_window.as_secs(), 1, 3_600)
     }

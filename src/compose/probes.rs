@@ -98,6 +98,7 @@ pub(crate) fn config(
     config.budget = BudgetConfig {
         cpu_percent_max: settings.probe_cpu_percent_max,
         cpu_window: settings.probe_cpu_window,
+        spans_one_in_max: settings.probe_spans_one_in_max,
         memory_bytes_max: settings.probe_memory_bytes_max.as_usize(),
     };
     config.emit.queue_spans_max = settings.probe_queue_spans_max;

@@ -36,6 +36,8 @@ pub(super) struct Allowed {
     pub(super) cpu: f64,
     /// The time over which it is an average, in nanoseconds.
     pub(super) window: f64,
+    /// No more than that is left out.
+    pub(super) most: Level,
 }
 
 /// What is remembered from one look to the next.
@@ -85,7 +87,7 @@ impl Control {
         let used = if may.is_finite() { spent.cpu / may } else { 0.0 };
         let cpu_spent = next.credit <= 0.0 && used > 1.0;
         if cpu_spent || spent.memory > 1.0 {
-            next.rise(if cpu_spent { used } else { 1.0 });
+            next.rise(if cpu_spent { used } else { 1.0 }, allowed.most);
         } else if used.max(spent.memory) < ROOM {
             next.rest(used.max(spent.memory));
         } else {
@@ -97,16 +99,16 @@ impl Control {
         next
     }
 
-    fn rise(&mut self, used: f64) {
+    fn rise(&mut self, used: f64, most: Level) {
         self.calm = 0;
-        if self.since_rise <= SETTLE || self.level == Level::MOST {
+        if self.since_rise <= SETTLE || self.level >= most {
             return;
         }
         if self.since_fall < RELAPSE {
             self.calm_wanted = (self.calm_wanted * 2).min(CALM_MAX);
         }
         let before = self.level;
-        self.level = before.shedding(used * f64::from(1_u32 << self.rises.min(DOUBLED_MAX)));
+        self.level = before.shedding(used * f64::from(1_u32 << self.rises.min(DOUBLED_MAX)), most);
         // That bodies go says nothing of spans.
         self.rises += u32::from(!before.keeps_bodies());
         self.since_rise = 0;

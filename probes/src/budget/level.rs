@@ -16,6 +16,12 @@ const SHARES: u32 = 20;
 impl Level {
     pub(crate) const MOST: Self = Self(BODIES + SHARES);
 
+    /// The one that leaves out most and still keeps one of so many traces.
+    pub(crate) fn keeping(one_in: u64) -> Self {
+        let keeps = |level: &Self| level.share() * one_in as f64 >= 1.0;
+        (BODIES..=Self::MOST.0).rev().map(Self).find(keeps).unwrap_or(Self(BODIES))
+    }
+
     /// As a number, for metrics.
     pub(crate) fn number(self) -> u32 {
         self.0
@@ -34,14 +40,14 @@ impl Level {
     }
 
     /// The level that brings down a cost of so many times what is allowed, were it the spans' alone. Bodies go
-    /// by themselves first.
-    pub(super) fn shedding(self, used: f64) -> Self {
+    /// by themselves first. `most` at most.
+    pub(super) fn shedding(self, used: f64, most: Self) -> Self {
         if self.0 < BODIES {
             return Self(BODIES);
         }
         let above = |level: &Self| self.share() / level.share() >= used;
-        let mut higher = (self.0 + 1..Self::MOST.0).map(Self);
-        higher.find(above).unwrap_or(Self::MOST)
+        let mut higher = (self.0 + 1..most.0).map(Self);
+        higher.find(above).unwrap_or(most)
     }
 
     /// The lowest level that can be gone back to at so much of what is allowed, were all of it the spans'. Bodies
@@ -74,16 +80,30 @@ mod tests {
         assert!(all.windows(2).all(|pair| pair[0].share() >= pair[1].share()));
     }
 
+    /// Scenario: that one trace of so many is kept at least.
+    /// Guarantees: the level that leaves out most of those that keep as many.
+    #[test]
+    fn some_traces_are_kept() {
+        let check = |one_in, share| assert_eq!(Level::keeping(one_in).share(), share, "{one_in}");
+        check(1, 1.0);
+        check(2, 0.5);
+        check(7, 0.1875);
+        check(8, 0.125);
+        check(1024, 1.0 / 1024.0);
+        assert!(!Level::keeping(1).keeps_bodies());
+    }
+
     /// Scenario: costs of some times what is allowed, at some levels.
     /// Guarantees: bodies go and come back by themselves; of the shares as many steps are taken as the cost asks
     /// for, and on the way back none that could take it over.
     #[test]
     fn steps_are_as_long_as_they_have_to_be() {
-        assert_eq!(Level(0).shedding(50.0), Level(1));
-        assert_eq!(Level(1).shedding(1.2), Level(2));
-        assert_eq!(Level(1).shedding(4.0), Level(5));
-        assert_eq!(Level(3).shedding(2.0), Level(5));
-        assert_eq!(Level(3).shedding(1e9), Level::MOST);
+        assert_eq!(Level(0).shedding(50.0, Level::MOST), Level(1));
+        assert_eq!(Level(1).shedding(1.2, Level::MOST), Level(2));
+        assert_eq!(Level(1).shedding(4.0, Level::MOST), Level(5));
+        assert_eq!(Level(3).shedding(2.0, Level::MOST), Level(5));
+        assert_eq!(Level(3).shedding(1e9, Level::MOST), Level::MOST);
+        assert_eq!(Level(3).shedding(1e9, Level(6)), Level(6));
         assert_eq!(Level::MOST.restoring(0.0), Level(1));
         assert_eq!(Level(1).restoring(0.6), Level(0));
         assert_eq!(Level(3).restoring(0.66), Level(2));
