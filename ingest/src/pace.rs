@@ -76,8 +76,8 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 struct Flushing {
     began: Duration,
-    /// When its files were made, and their puts began.
-    made: Option<Duration>,
+    /// Since when the bucket is waited for.
+    putting: Option<Duration>,
 }
 
 impl Pace {
@@ -97,15 +97,20 @@ impl Pace {
     /// A flush begins.
     pub(crate) fn began(&self) {
         let began = self.clock.elapsed();
-        self.state().flush = Some(Flushing { began, made: None });
+        self.state().flush = Some(Flushing { began, putting: None });
     }
 
-    /// Requests of so many bytes became files in this time: their puts begin.
+    /// Requests of so many bytes became files in this time.
     pub(crate) fn made(&self, bytes: u64, took: Duration) {
-        let now = self.clock.elapsed();
         let mut state = self.state();
-        state.flush.iter_mut().for_each(|flush| flush.made = Some(now));
         state.making = self.rate(state.making, bytes, took);
+    }
+
+    /// The bucket is waited for from now on, or no longer.
+    pub(crate) fn putting(&self, waits: bool) {
+        let now = self.clock.elapsed();
+        let since = waits.then_some(now);
+        self.state().flush.iter_mut().for_each(|flush| flush.putting = since);
     }
 
     /// The store has the requests of so many bytes.
@@ -201,7 +206,7 @@ impl Pace {
 impl Flushing {
     /// Whether the bucket takes too long to be waited for.
     fn is_away(&self, now: Duration) -> bool {
-        self.made.is_some_and(|made| now.saturating_sub(made) > AWAY_AFTER)
+        self.putting.is_some_and(|since| now.saturating_sub(since) > AWAY_AFTER)
     }
 }
 
@@ -230,6 +235,7 @@ mod tests {
         pace.began();
         clock.advance(making);
         pace.made(bytes, making);
+        pace.putting(true);
         clock.advance(puts);
         pace.stored(bytes);
     }
@@ -283,6 +289,7 @@ mod tests {
         assert_eq!(limit(&pace), Some(399.0), "at best it ends now");
         clock.advance(seconds(1));
         pace.made(400, seconds(2));
+        pace.putting(true);
         clock.advance(seconds(2));
         pace.stored(400);
         assert_eq!(limit(&pace), Some(100.0), "files in two seconds, puts in two");
@@ -297,6 +304,7 @@ mod tests {
         clock.advance(seconds(4));
         assert_eq!(limit(&pace), Some(50.0), "half as fast as the one before, at best");
         pace.made(400, seconds(8));
+        pace.putting(true);
         pace.stored(400);
         assert_eq!(limit(&pace), Some(75.0), "the newest counts as much as all before it");
     }
@@ -329,6 +337,7 @@ mod tests {
                 }
                 Some(began) if now == began + seconds(2) => {
                     pace.made(SETTINGS.flush_bytes, seconds(2));
+                    pace.putting(true);
                 }
                 Some(began) if now == began + seconds(8) => {
                     pace.stored(SETTINGS.flush_bytes);
@@ -357,6 +366,7 @@ mod tests {
         pace.began();
         clock.advance(seconds(2));
         pace.made(400, seconds(2));
+        pace.putting(true);
         clock.advance(AWAY_AFTER);
         assert_eq!(limit(&pace), Some(3.0), "a tenth of the rate of 12 s");
         clock.advance(seconds(1));

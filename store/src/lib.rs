@@ -45,7 +45,7 @@ pub use model::{
 };
 pub use ports::{
     Clock, CommitRows, Condition, ConditionError, Conditions, Feed, FeedItem, Flush, Flushed,
-    LiveBatch, LiveBlock, LiveRows, LiveSnapshot, PortError, RowPlace, SystemClock,
+    LiveBatch, LiveBlock, LiveRows, LiveSnapshot, PortError, RowPieces, RowPlace, SystemClock,
 };
 pub use retention::{
     DeletionReport, EraseProgress, EraseReport, EraseRequest, HeldFiles, HoldOutcome, HoldRequest,

@@ -167,20 +167,26 @@ impl LiveBlock for LiveBatch {
     }
 }
 
+/// Rows in log order.
+pub type RowPieces = Box<dyn Iterator<Item = Result<RowBatch, PortError>> + Send>;
+
 /// The rows of a commit, piece by piece; asked for again from the start when a commit is tried
 /// again.
 pub trait CommitRows: Debug + Send + Sync {
-    /// In log order. Called on a thread that may block.
-    fn pieces(&self) -> Box<dyn Iterator<Item = Result<RowBatch, PortError>> + Send + '_>;
+    /// In log order. Made on a thread that may block, when they are asked for.
+    fn pieces(self: Arc<Self>) -> RowPieces;
 
-    /// All pieces became files within so long, and are put into the bucket from now on. Tells their
-    /// owner what the bucket takes of a commit's time.
+    /// All pieces became files, which took so long by itself. Tells their owner what the bucket takes of
+    /// a commit's time.
     fn encoded(&self, _took: Duration) {}
+
+    /// The bucket is waited for from now on, or no longer.
+    fn putting(&self, _waits: bool) {}
 }
 
 impl CommitRows for Vec<RowBatch> {
-    fn pieces(&self) -> Box<dyn Iterator<Item = Result<RowBatch, PortError>> + Send + '_> {
-        Box::new(self.iter().cloned().map(Ok))
+    fn pieces(self: Arc<Self>) -> RowPieces {
+        Box::new((0..self.len()).map(move |at| Ok(self[at].clone())))
     }
 }
 

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use icecore_store::{Clock, CommitRows, LogPosition, PortError, RowBatch, Signal, TimeRange};
+use icecore_store::{
+    Clock, CommitRows, LogPosition, PortError, RowBatch, RowPieces, Signal, TimeRange,
+};
 use tokio::sync::Notify;
 
 use super::block::{Block, LiveRequest};
@@ -118,18 +120,23 @@ pub(crate) struct Prefix {
 }
 
 impl CommitRows for Prefix {
-    fn pieces(&self) -> Box<dyn Iterator<Item = Result<RowBatch, PortError>> + Send + '_> {
-        let parts = self.blocks.iter().flat_map(|block| Signal::ALL.map(|signal| (block, signal)));
-        let pieces =
-            parts.flat_map(|(block, signal)| match block.flush(signal, &self.tail, &self.cache) {
+    fn pieces(self: Arc<Self>) -> RowPieces {
+        let parts = (0..self.blocks.len()).flat_map(|at| Signal::ALL.map(|signal| (at, signal)));
+        let pieces = parts.flat_map(move |(at, signal)| {
+            match self.blocks[at].flush(signal, &self.tail, &self.cache) {
                 Ok(rows) => rows.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error)],
-            });
+            }
+        });
         Box::new(pieces)
     }
 
     fn encoded(&self, took: Duration) {
         self.pace.made(self.bytes, took);
+    }
+
+    fn putting(&self, waits: bool) {
+        self.pace.putting(waits);
     }
 }
 

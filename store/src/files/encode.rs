@@ -1,6 +1,7 @@
 //! A file under construction: row groups one after the other, each column by column.
 //!
-//! Invariant: beside its input, one column of one row group is held unencoded, and nothing more.
+//! Invariant: beside its input, one column of one row group is held unencoded, and nothing more; of
+//! texts a dictionary and a step.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::encoding::properties;
 use super::shape;
-use super::texts::{TextChunk, TextColumn};
+use super::texts::{TextChunk, TextColumn, steps};
 use crate::model::Table;
 
 /// The columns of a file that stand for these columns of the row shape.
@@ -132,14 +133,11 @@ impl ColumnAlone {
     fn texts(&self, field: &FieldRef, texts: &TextColumn) -> Result<Vec<Chunk>> {
         let column = self.file.schema_descr().column(0);
         let properties = &self.properties;
-        if !texts.fits(properties.column_dictionary_page_size_limit(column.path())) {
-            return self.written(field, texts);
-        }
         let shared = texts.encode(&column, properties)?;
         if properties.writer_version() == WriterVersion::PARQUET_2_0 && texts.seldom_repeat() {
-            let plain = properties.as_ref().clone().into_builder();
-            let plain = plain.set_column_dictionary_enabled(column.path().clone(), false).build();
-            let plain = Self::new(field, plain)?.written(field, texts)?;
+            let mut leaves = Self::new(field, self.plain())?.leaves()?;
+            write_leaves(field, &mut leaves, &texts.rows()?)?;
+            let plain = closed(leaves)?;
             if plain.iter().map(Chunk::bytes).sum::<usize>() <= shared.bytes.len() {
                 return Ok(plain);
             }
@@ -147,11 +145,27 @@ impl ColumnAlone {
         Ok(vec![Chunk::Texts(shared)])
     }
 
-    /// Texts as Parquet's own writer has them.
-    fn written(&self, field: &FieldRef, texts: &TextColumn) -> Result<Vec<Chunk>> {
+    /// The writers of Parquet's own for texts that are more than a dictionary takes, with those so
+    /// far: plain where they seldom repeat, else with a dictionary for as long as it lasts.
+    fn outgrown(&mut self, field: &FieldRef, texts: &TextColumn) -> Result<Vec<ArrowColumnWriter>> {
+        if texts.seldom_repeat() {
+            *self = Self::new(field, self.plain())?;
+        }
         let mut leaves = self.leaves()?;
         write_leaves(field, &mut leaves, &texts.rows()?)?;
-        closed(leaves)
+        Ok(leaves)
+    }
+
+    /// As this, without a dictionary.
+    fn plain(&self) -> WriterProperties {
+        let column = self.file.schema_descr().column(0);
+        let plain = self.properties.as_ref().clone().into_builder();
+        plain.set_column_dictionary_enabled(column.path().clone(), false).build()
+    }
+
+    fn dictionary_bytes_max(&self) -> usize {
+        let column = self.file.schema_descr().column(0);
+        self.properties.column_dictionary_page_size_limit(column.path())
     }
 
     fn leaves(&self) -> Result<Vec<ArrowColumnWriter>> {
@@ -185,9 +199,21 @@ impl ColumnEncoder {
 
     /// Encodes further rows.
     pub(super) fn write(&mut self, values: &ArrayRef) -> Result<()> {
+        steps(values)
+            .into_iter()
+            .try_for_each(|rows| self.step(&values.slice(rows.start, rows.len())))
+    }
+
+    fn step(&mut self, values: &ArrayRef) -> Result<()> {
         let written = match &mut self.values {
             Values::Leaves(leaves) => write_leaves(&self.field, leaves, values)?,
-            Values::Texts(texts) => texts.write(values).is_some(),
+            Values::Texts(texts) => {
+                let written = texts.write(values).is_some();
+                if !texts.fits(self.alone.dictionary_bytes_max()) {
+                    self.values = Values::Leaves(self.alone.outgrown(&self.field, texts)?);
+                }
+                written
+            }
         };
         if written {
             return Ok(());

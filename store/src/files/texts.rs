@@ -5,6 +5,7 @@
 //! dictionary that comes in, and rows are numbers.
 
 mod chunk;
+mod steps;
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnDescPtr;
+
+pub(super) use steps::steps;
 
 /// A row without a text.
 const ABSENT: u32 = u32::MAX;

@@ -4,7 +4,10 @@
 //! commit of the same stretch writes its own. A record that is there already, be it of an earlier
 //! life of this process, is applied and decides whether there is anything left to do.
 
+mod runs;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -14,15 +17,14 @@ use crate::catalog::FileEntry;
 use crate::catalog::append::{Appended, append};
 use crate::catalog::invariants::{file_is_not_empty, file_is_within_its_hour};
 use crate::catalog::record::{Body, Record, Sequence};
-use crate::chance::Chance;
 use crate::error::Error;
-use crate::files::{FileOrigin, WriteRequest, WrittenFile, row_group_rows, write};
+use crate::files::{FileOrigin, WrittenFile};
 use crate::metrics::Publication;
-use crate::model::{FileId, LogPosition, RowBatch, WriterId};
-use crate::ports::{Clock, CommitRows};
-use crate::store::partition::partition;
+use crate::model::{LogPosition, WriterId};
+use crate::ports::CommitRows;
 use crate::store::{Store, Unsaid};
 use crate::work::off_runtime;
+use runs::{RUN_BYTES_MAX, Runs};
 
 /// Rows of one stretch of one writer's log, on their way into files.
 #[derive(Debug, Clone)]
@@ -40,9 +42,8 @@ pub struct Commit {
     pub rows: Arc<dyn CommitRows>,
 }
 
-/// Memory of rows that become files together, where row groups of that many rows would take more:
-/// that of 260,000 data points, of which each series then has some to share its attributes.
-const RUN_BYTES_MAX: usize = 96 << 20;
+/// Files that are made before they are put: those of ordinary rows are few, and all are made first.
+const FILES_BYTES_MAX: usize = 32 << 20;
 
 /// Files that are put at once.
 const PUTS_PARALLEL: usize = 4;
@@ -117,43 +118,39 @@ impl Store {
         Ok(Standing::Open { number: state.next(Sequence::Writer(writer)) })
     }
 
+    /// Files of all rows, in the bucket. The rows of one run are held at a time, however many there are,
+    /// and of files that are not in the bucket [`FILES_BYTES_MAX`], and those of a run.
     async fn put_files(&self, commit: &Commit, number: u64) -> Result<Vec<FileEntry>, Error> {
         let &Commit { writer, covers_from, covers_to, ref rows } = commit;
         let record = self.bucket.record_path(Sequence::Writer(writer), number);
         let origin = FileOrigin { record, log: Some((writer, covers_from, covers_to)) };
-        let written = self.encode(Arc::clone(rows), origin).await?;
-        let puts = written.into_iter().map(|file| self.put_file(file));
-        let puts: Vec<_> = puts.collect();
-        futures::stream::iter(puts).buffered(PUTS_PARALLEL).try_collect().await
-    }
-
-    /// Files of runs of rows. Holds the rows of one run at a time, however many there are, and
-    /// waits for the memory of one.
-    async fn encode(
-        &self,
-        rows: Arc<dyn CommitRows>,
-        origin: FileOrigin,
-    ) -> Result<Vec<WrittenFile>, Error> {
-        let rows_max = self.config.row_group_rows_max;
-        let (clock, chance) = (Arc::clone(&self.clock), Arc::clone(&self.chance));
-        let work = move || {
-            let encoder = Encoder { clock: &*clock, chance: &chance, origin: &origin, rows_max };
-            let began = clock.elapsed();
-            let (mut written, mut run) = (Vec::new(), Run::default());
-            for piece in rows.pieces() {
-                run.add(piece.map_err(|source| Error::CommitRows { source })?, rows_max);
-                if run.groups >= 1.0 || run.bytes >= RUN_BYTES_MAX {
-                    written.extend(encoder.files(std::mem::take(&mut run))?);
-                }
-            }
-            written.extend(encoder.files(run)?);
-            rows.encoded(clock.elapsed().saturating_sub(began));
-            Ok(written)
+        let mut runs = Runs {
+            pieces: Arc::clone(rows).pieces(),
+            clock: Arc::clone(&self.clock),
+            chance: Arc::clone(&self.chance),
+            origin,
+            rows_max: self.config.row_group_rows_max,
+            took: Duration::ZERO,
         };
-        let held = self.working.take(RUN_BYTES_MAX as u64).await;
-        let written = off_runtime("encoding files", work).await;
-        drop(held);
-        written
+        let (mut entries, mut ended) = (Vec::new(), false);
+        while !ended {
+            let held = self.working.take(RUN_BYTES_MAX as u64).await;
+            let work = move || runs.files(FILES_BYTES_MAX).map(|files| (runs, files));
+            let files;
+            (runs, (files, ended)) = off_runtime("encoding files", work).await?;
+            drop(held);
+            if ended {
+                rows.encoded(runs.took);
+            }
+            rows.putting(true);
+            let puts: Vec<_> = files.into_iter().map(|file| self.put_file(file)).collect();
+            let puts = futures::stream::iter(puts).buffered(PUTS_PARALLEL);
+            entries.extend(puts.try_collect::<Vec<_>>().await?);
+            if !ended {
+                rows.putting(false);
+            }
+        }
+        Ok(entries)
     }
 
     /// Puts one file; its name is new, so one that exists is our own with its answer lost.
@@ -212,52 +209,6 @@ impl Store {
             self.settle().await;
         }
         Ok(())
-    }
-}
-
-/// Rows that become files together.
-#[derive(Debug, Default)]
-struct Run {
-    batches: Vec<RowBatch>,
-    rows: usize,
-    /// The row groups that they would fill, each table its own.
-    groups: f64,
-    bytes: usize,
-}
-
-impl Run {
-    fn add(&mut self, batch: RowBatch, rows_max: usize) {
-        let rows = batch.rows.num_rows();
-        self.rows += rows;
-        self.groups += rows as f64 / row_group_rows(batch.table, rows_max).max(1) as f64;
-        self.bytes += batch.rows.get_array_memory_size();
-        self.batches.push(batch);
-    }
-}
-
-struct Encoder<'a> {
-    clock: &'a dyn Clock,
-    chance: &'a Chance,
-    origin: &'a FileOrigin,
-    rows_max: usize,
-}
-
-impl Encoder<'_> {
-    /// A file for each table and hour of a run.
-    fn files(&self, run: Run) -> Result<Vec<WrittenFile>, Error> {
-        let Run { batches, rows, groups: _, bytes: _ } = run;
-        let parts = partition(&batches)?;
-        drop(batches);
-        let requests = parts.into_iter().map(|part| WriteRequest {
-            id: FileId(self.chance.id(self.clock)),
-            table: part.table,
-            hour: part.hour,
-            rows: part.rows,
-            origin: self.origin.clone(),
-            // A run ends with a whole piece: the few rows beyond make no row group of their own.
-            row_group_rows_max: self.rows_max.max(rows),
-        });
-        requests.map(write).collect()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::ports::{Clock, SystemClock};
 use crate::sample::{HOUR, bodies, commit, expected};
 use crate::store::Store;
 
+mod long;
 mod pages;
 
 /// A bucket that outlives the stores which are opened over it.

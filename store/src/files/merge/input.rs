@@ -31,9 +31,6 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 /// What a decoded batch of one column should not much exceed.
 const BATCH_BYTES: usize = 512 << 10;
 
-/// What a dictionary takes at most, but for those of ids.
-const DICTIONARY_BYTES_MAX: u64 = 1 << 20;
-
 /// The longest batch.
 const BATCH_ROWS_MAX: usize = 8_192;
 
@@ -133,9 +130,7 @@ impl Input {
             for chunk in columns {
                 let whole = unsigned(chunk.uncompressed_size());
                 batch_most = batch_most.max(whole.min(BATCH_BYTES as u64));
-                if chunk.dictionary_page_offset().is_some() {
-                    column_most = column_most.max(whole.min(DICTIONARY_BYTES_MAX));
-                }
+                column_most = column_most.max(dictionary_bytes(chunk));
             }
         }
         keys_most + 2 * column_most + batch_most
@@ -242,6 +237,14 @@ fn reader(metadata: ParquetMetaData) -> ParquetResult<ArrowReaderMetadata> {
     let schema = Arc::new(Schema::new(types(&metadata)?));
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_schema(schema);
     ArrowReaderMetadata::try_new(Arc::new(metadata), options)
+}
+
+/// About what the dictionary of a chunk takes, which packs as well as all of it does.
+fn dictionary_bytes(chunk: &ColumnChunkMetaData) -> u64 {
+    let Some(begin) = chunk.dictionary_page_offset() else { return 0 };
+    let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
+    let packed = unsigned(chunk.data_page_offset() - begin);
+    packed * unsigned(chunk.uncompressed_size()) / unsigned(chunk.compressed_size()).max(1)
 }
 
 fn root_of(chunk: &ColumnChunkMetaData) -> &str {

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 
@@ -151,4 +152,65 @@ fn what_seldom_repeats_is_in_no_dictionary() {
     assert!(!is_shared(&texts(u64::MAX, 20_000)));
     assert!(is_shared(&texts(90, 20_000)));
     assert!(is_shared(&texts(u64::MAX, 300)));
+}
+
+/// Scenario: 20,000 texts of 1 KiB, of which each is another, or each of some thousand comes again and again; all rows
+/// at once, with a dictionary of their own or without.
+/// Guarantees: whatever is in a dictionary is not much more than one is to take, pages are short, and all come back.
+#[test]
+fn long_texts_make_no_long_page() {
+    let text = |at: usize| Some(format!("{at:01024}"));
+    for distinct in [20_000, 5_000] {
+        let texts: Vec<_> = (0..20_000).map(|row| text(row * 7_919 % distinct)).collect();
+        let plain: ArrayRef = Arc::new(StringArray::from_iter(&texts));
+        for (data_type, values) in [(text_type(), column(&texts)), (DataType::Utf8, plain)] {
+            let field = Arc::new(Field::new("body", data_type, true));
+            let mut encoder = ColumnEncoder::new(Table::Logs, &field, None, texts.len()).unwrap();
+            encoder.write(&values).unwrap();
+            let mut file = FileEncoder::new(Table::Logs, &[field], texts.len()).unwrap();
+            file.append(encoder.finish().unwrap()).unwrap();
+            let description = parquet::file::metadata::KeyValue::new("k".to_owned(), None);
+            let file = Bytes::from(file.finish(description).unwrap());
+            assert_eq!(read(&file, ArrowReaderOptions::new()), texts);
+            let pages = pages(file);
+            let longest = pages.iter().copied().max().unwrap();
+            assert!(longest < 3 << 19, "{distinct} of {values:?}: {longest} bytes");
+        }
+    }
+}
+
+/// The length of each page of a file, unpacked.
+fn pages(file: Bytes) -> Vec<usize> {
+    let reader = SerializedFileReader::new(file).unwrap();
+    let pages = reader.get_row_group(0).unwrap().get_column_page_reader(0).unwrap();
+    pages.map(|page| page.unwrap().buffer().len()).collect()
+}
+
+proptest! {
+    /// Scenario: texts of any lengths, a part of a longer column.
+    /// Guarantees: the steps are all rows in order, and none is of more letters than one is to have but for
+    /// a text that is longer by itself.
+    #[test]
+    fn steps_are_all_rows(
+        lengths in prop::collection::vec(prop::option::of(0_usize..200_000), 1..60),
+        from in any::<prop::sample::Index>(),
+    ) {
+        let from = from.index(lengths.len());
+        let text = |(at, length): (u8, &Option<usize>)| {
+            length.map(|length| char::from(b'A' + at).to_string().repeat(length))
+        };
+        let texts: Vec<_> = (0..).zip(&lengths).map(text).collect();
+        let plain: ArrayRef = Arc::new(StringArray::from_iter(&texts));
+        for values in [column(&texts), plain] {
+            let mut next = 0;
+            for step in steps(&values.slice(from, lengths.len() - from)) {
+                prop_assert_eq!(step.start, next);
+                prop_assert!(!step.is_empty());
+                next = step.end;
+                let bytes: usize = lengths[from..][step.clone()].iter().flatten().sum();
+                prop_assert!(bytes <= 256 << 10 || step.len() == 1 || lengths.iter().flatten().sum::<usize>() <= 256 << 10);
+            }
+            prop_assert_eq!(next, lengths.len() - from);
+        }
+    }
 }
