@@ -14,14 +14,18 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::api::Metrics;
 use super::report::Measured;
-use super::targets::probes::{BUDGET, COST, COUNTED, IDLE, LOST, RATE, START, TAIL, WITHIN};
+use super::targets::Target;
+use super::targets::probes::{
+    BUDGET, COST, COUNTED, IDLE, LOST, RATE, START, TAIL, WITHIN, WITHIN_LOST,
+};
 use super::{Bench, usage};
 use crate::error::Error;
 use agent::Agent;
 use http::Answered;
 use nginx::Nginx;
-use sink::Sink;
+use sink::{Come, Sink};
 
 /// Requests a second.
 const PER_SECOND: u64 = 5_000;
@@ -31,6 +35,9 @@ const SETTLE: Duration = Duration::from_secs(12);
 /// The budget of the last stretch, in hundredths of a CPU, and how long it has to find its level.
 const PERCENT: f64 = 5.0;
 const LEVEL_WITHIN: Duration = Duration::from_secs(15);
+/// Looks for a moment in which no call is under way.
+const LOOKS_MAX: u32 = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) async fn measure(bench: &Bench, measured: &mut Measured) -> Result<(), Error> {
     let Some(nginx) = Nginx::start(&bench.folder).await? else {
@@ -97,16 +104,15 @@ async fn whole(
     lasts: Duration,
     measured: &mut Measured,
 ) -> Result<Answered, Error> {
-    let (then, used) = ((sink.counted(), sink.spans()), agent.used().await?);
+    let (then, used) = (sink.come(), agent.used().await?);
     let answered = http::run(port, PER_SECOND, lasts).await?;
-    let (counted, spans) = sink.settled(answered.requests, then).await;
+    let come = sink.settled(answered.requests, then).await;
     let requests = answered.requests as f64;
     let used = agent.used().await? - used;
-    let page = agent.metrics().await?;
     measured.add(&COST, &[used * 1e6 / requests]);
-    measured.add(&COUNTED, &[(requests - counted as f64).abs(), 2.0 * requests - spans as f64]);
-    let refused = page.sum_of("icecore_probes_kernel_pieces_total", "refused");
-    measured.add(&LOST, &[refused]);
+    let [served, asked] = come.missed(answered.requests);
+    measured.add(&COUNTED, &[served, asked, 2.0 * requests - come.spans as f64]);
+    let page = lost(agent, &LOST, measured).await?;
     measured.note(format!(
         "{:.0} ns a call in the kernel; {:.1} % of a CPU in all, {:.0} MB resident",
         page.sum("icecore_probes_kernel_nanoseconds_per_call"),
@@ -114,6 +120,35 @@ async fn whole(
         usage::resident_bytes(agent.pid)? as f64 / 1e6,
     ));
     Ok(answered)
+}
+
+/// What found no room, and how far the balance is from closing. A call in the very moment of a look has no
+/// outcome yet: then it is looked at again.
+async fn lost(
+    agent: &Agent,
+    target: &'static Target,
+    measured: &mut Measured,
+) -> Result<Metrics, Error> {
+    let mut looks = 0;
+    loop {
+        let page = agent.metrics().await?;
+        let refused = page.sum_of("icecore_probes_kernel_pieces_total", "refused");
+        let [calls, records] = open(&page);
+        looks += 1;
+        if looks == LOOKS_MAX || calls == 0.0 && records == 0.0 {
+            measured.add(target, &[refused, calls, records]);
+            return Ok(page);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Calls that were seen and have no outcome, and pieces that were put into the ring and have none.
+fn open(page: &Metrics) -> [f64; 2] {
+    let (seen, calls) = ("icecore_probes_calls_seen_total", "icecore_probes_calls_total");
+    let (put, read) = ("icecore_probes_kernel_pieces_total", "icecore_probes_pieces_total");
+    let calls = page.sum(seen) - page.sum(calls);
+    [calls.abs(), (page.sum_of(put, "submitted") - page.sum(read)).abs()]
 }
 
 /// The requests with the agent beside those before and after it.
@@ -146,15 +181,11 @@ async fn budget(
     let used = (agent.used().await? - used) / began.elapsed().as_secs_f64() * 100.0;
     let told = sink.spans() - spans;
     let requests = first.requests + second.requests;
-    let (counted, _) = sink.settled(requests, (0, 0)).await;
+    let [served, asked] = sink.settled(requests, Come::default()).await.missed(requests);
     measured.add(&BUDGET, &[used, used / PERCENT]);
-    measured.add(
-        &WITHIN,
-        &[
-            (requests as f64 - counted as f64).abs(),
-            told as f64 / 2.0 / second.requests as f64 * 100.0,
-        ],
-    );
+    let share = told as f64 / 2.0 / second.requests as f64 * 100.0;
+    measured.add(&WITHIN, &[served, asked, share]);
+    lost(&agent, &WITHIN_LOST, measured).await?;
     agent.stop().await
 }
 

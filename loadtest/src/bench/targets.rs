@@ -295,13 +295,17 @@ pub(super) mod probes {
         &[],
     );
     pub(in super::super) static COUNTED: Target = target(
-        "requests missed in the histogram / in spans of both sides",
-        &[AtMost(0.0), AtMost(0.0)],
+        "requests missed in the histograms of server / of client / in spans of both",
+        &[AtMost(0.0), AtMost(0.0), AtMost(0.0)],
         "none",
         &[],
     );
-    pub(in super::super) static LOST: Target =
-        target("pieces that found no room in the ring", &[AtMost(0.0)], "none", &[]);
+    pub(in super::super) static LOST: Target = target(
+        "pieces that found no room / calls / pieces without an outcome",
+        &[AtMost(0.0), AtMost(0.0), AtMost(0.0)],
+        "none",
+        &[],
+    );
     pub(in super::super) static IDLE: Target = target(
         "idle agent: % of a core / MB resident",
         &[AtMost(0.3), AtMost(60.0)],
@@ -333,8 +337,14 @@ pub(super) mod probes {
         &[],
     );
     pub(in super::super) static WITHIN: Target = target(
-        "the same: requests missed in the histogram / % of requests with spans",
-        &[AtMost(0.0), Told],
+        "the same: requests missed in the histograms of server / of client / % with spans",
+        &[AtMost(0.0), AtMost(0.0), Told],
+        "none",
+        &[],
+    );
+    pub(in super::super) static WITHIN_LOST: Target = target(
+        "the same: pieces that found no room / calls / pieces without an outcome",
+        &[AtMost(0.0), AtMost(0.0), AtMost(0.0)],
         "none",
         &[],
     );

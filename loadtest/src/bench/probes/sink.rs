@@ -33,7 +33,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -44,7 +44,8 @@ use tonic::{Request, Response, Status};
 
 use crate::error::Error;
 
-const HISTOGRAM: &str = "http.server.request.duration";
+const SERVED: &str = "http.server.request.duration";
+const ASKED: &str = "http.client.request.duration";
 /// A first span that has not come by then will not.
 const FIRST_WITHIN: Duration = Duration::from_secs(20);
 /// Histograms are sent every ten seconds, spans every one.
@@ -57,6 +58,22 @@ struct Watched {
     port: u16,
     spans: AtomicU64,
     counted: AtomicU64,
+    asked: AtomicU64,
+}
+
+/// Requests of one server: in the histogram of either end, and spans of both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Come {
+    pub(super) counted: u64,
+    pub(super) asked: u64,
+    pub(super) spans: u64,
+}
+
+impl Come {
+    /// How far the histograms are from so many requests.
+    pub(super) fn missed(self, requests: u64) -> [f64; 2] {
+        [self.counted, self.asked].map(|counted| counted.abs_diff(requests) as f64)
+    }
 }
 
 type All = Arc<Mutex<Vec<Arc<Watched>>>>;
@@ -107,9 +124,14 @@ impl Sink {
         self.watched.spans.load(Ordering::Relaxed)
     }
 
-    /// Requests in the histogram.
+    /// Requests in the histogram of the server.
     pub(super) fn counted(&self) -> u64 {
         self.watched.counted.load(Ordering::Relaxed)
+    }
+
+    /// Requests in that of whoever asks it, which is one process.
+    pub(super) fn asked(&self) -> u64 {
+        self.watched.asked.load(Ordering::Relaxed)
     }
 
     /// When the first span has come; requests are sent until then.
@@ -128,15 +150,25 @@ impl Sink {
         Ok(Instant::now())
     }
 
-    /// What was counted and told since then, once so many requests are counted, or nothing more comes.
-    pub(super) async fn settled(&self, requests: u64, then: (u64, u64)) -> (u64, u64) {
-        let (counted, spans) = then;
+    /// What has come so far.
+    pub(super) fn come(&self) -> Come {
+        Come { counted: self.counted(), asked: self.asked(), spans: self.spans() }
+    }
+
+    /// What has come since then, once so many requests are counted at both ends, or nothing more comes.
+    pub(super) async fn settled(&self, requests: u64, then: Come) -> Come {
         let end = Instant::now() + SETTLED_WITHIN;
-        while self.counted() - counted < requests && Instant::now() < end {
+        let least = |now: Come| (now.counted - then.counted).min(now.asked - then.asked);
+        while least(self.come()) < requests && Instant::now() < end {
             sleep(LOOK_EVERY).await;
         }
         sleep(Duration::from_secs(2)).await;
-        (self.counted() - counted, self.spans() - spans)
+        let Come { counted, asked, spans } = self.come();
+        Come {
+            counted: counted - then.counted,
+            asked: asked - then.asked,
+            spans: spans - then.spans,
+        }
     }
 }
 
@@ -161,7 +193,8 @@ fn come_last(receiver: Receiver, listener: std::net::TcpListener, stop: Cancella
 }
 
 fn watch(all: &All, port: u16) -> Arc<Watched> {
-    let watched = Arc::new(Watched { port, spans: AtomicU64::new(0), counted: AtomicU64::new(0) });
+    let zero = || AtomicU64::new(0);
+    let watched = Arc::new(Watched { port, spans: zero(), counted: zero(), asked: zero() });
     all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&watched));
     watched
 }
@@ -203,21 +236,12 @@ impl MetricsService for Receiver {
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let scopes =
             request.into_inner().resource_metrics.into_iter().flat_map(|it| it.scope_metrics);
-        let metrics = scopes.flat_map(|scope| scope.metrics);
-        let histograms = metrics.filter(|metric| metric.name == HISTOGRAM);
-        let points: Vec<(u16, u64)> = histograms
-            .filter_map(|metric| match metric.data {
-                Some(Data::Histogram(histogram)) => Some(histogram.data_points),
-                _ => None,
-            })
-            .flatten()
-            .filter_map(|point| Some((port(&point.attributes)?, point.count)))
-            .collect();
+        let metrics: Vec<Metric> = scopes.flat_map(|scope| scope.metrics).collect();
+        let (served, asked) = (points(&metrics, SERVED), points(&metrics, ASKED));
         self.each(|watched| {
-            let ours = points.iter().filter(|(port, _)| *port == watched.port);
-            // Cumulative, and one process serves all of them.
-            let count = ours.map(|(_, count)| count).sum();
-            watched.counted.fetch_max(count, Ordering::Relaxed);
+            // Cumulative, and one process is at either end.
+            watched.counted.fetch_max(of_port(&served, watched.port), Ordering::Relaxed);
+            watched.asked.fetch_max(of_port(&asked, watched.port), Ordering::Relaxed);
         });
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
@@ -242,6 +266,20 @@ impl ProfilesService for Receiver {
     ) -> Result<Response<ExportProfilesServiceResponse>, Status> {
         Ok(Response::new(ExportProfilesServiceResponse::default()))
     }
+}
+
+/// The counts of a histogram, with the port of the server.
+fn points(metrics: &[Metric], name: &str) -> Vec<(u16, u64)> {
+    let named = metrics.iter().filter(|metric| metric.name == name);
+    let points = named.filter_map(|metric| match &metric.data {
+        Some(Data::Histogram(histogram)) => Some(&histogram.data_points),
+        _ => None,
+    });
+    points.flatten().filter_map(|point| Some((port(&point.attributes)?, point.count))).collect()
+}
+
+fn of_port(points: &[(u16, u64)], port: u16) -> u64 {
+    points.iter().filter(|(of, _)| *of == port).map(|(_, count)| count).sum()
 }
 
 /// Where the server of a request listens.

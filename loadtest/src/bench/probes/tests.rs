@@ -24,10 +24,10 @@ fn spans(ports: &[u16]) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest { resource_spans: vec![resource] }
 }
 
-fn counted(port: u16, count: u64) -> ExportMetricsServiceRequest {
+fn counted(end: &str, port: u16, count: u64) -> ExportMetricsServiceRequest {
     let point = HistogramDataPoint { attributes: at(port), count, ..HistogramDataPoint::default() };
     let histogram = Histogram { data_points: vec![point], aggregation_temporality: 2 };
-    let name = "http.server.request.duration".to_owned();
+    let name = format!("http.{end}.request.duration");
     let metric = Metric { name, data: Some(Data::Histogram(histogram)), ..Metric::default() };
     let scope = ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() };
     let resource = ResourceMetrics { scope_metrics: vec![scope], ..ResourceMetrics::default() };
@@ -45,9 +45,11 @@ async fn the_sink_counts_by_server() {
     traces.export(spans(&[81])).await.unwrap();
     let mut metrics = MetricsServiceClient::connect(sink.endpoint.clone()).await.unwrap();
     for (port, count) in [(81, 5), (81, 9), (83, 70)] {
-        metrics.export(counted(port, count)).await.unwrap();
+        metrics.export(counted("server", port, count)).await.unwrap();
     }
-    assert_eq!((sink.spans(), sink.counted()), (3, 9));
+    metrics.export(counted("client", 81, 7)).await.unwrap();
+    assert_eq!(sink.come(), Come { counted: 9, asked: 7, spans: 3 });
+    assert_eq!(sink.come().missed(8), [1.0, 1.0]);
     assert_eq!((later.spans(), later.counted()), (1, 0));
 }
 
