@@ -94,6 +94,11 @@ impl Postgres {
         statement: Option<&Statement>,
         queue: &mut Queue<Waiting>,
     ) {
+        // A group that was flushed, not synchronised, has no more parts: drivers prepare like that.
+        if let Some(back) = queue.back() {
+            back.call.close();
+        }
+        self.settle(queue);
         let mut draft = Draft::default();
         draft.add(unit, queue.captured_max());
         queue.ask(draft, Waiting::new(Kind::Simple, self.call(statement)));
@@ -155,6 +160,16 @@ impl Postgres {
             back.call.executes(call);
         }
         self.skip(queue);
+    }
+
+    /// The client waits for what a statement is like before it runs it: by what the bytes say and
+    /// not by when answers come, so that both ends count alike.
+    fn flush(&self, unit: &Unit<'_>, queue: &mut Queue<Waiting>) {
+        queue.ask_back(unit);
+        if let Some(back) = queue.back() {
+            back.call.flush();
+        }
+        self.settle(queue);
     }
 
     fn sync(&mut self, unit: &Unit<'_>, queue: &mut Queue<Waiting>) {
@@ -252,7 +267,7 @@ impl Grammar for Postgres {
                 Self::expect(queue, b"3");
             }
             Some(b'S') => self.sync(unit, queue),
-            Some(b'H') => queue.ask_back(unit),
+            Some(b'H') => self.flush(unit, queue),
             Some(b'd' | b'c' | b'f') => queue.ask_front(unit),
             // Credentials, and good-bye.
             Some(b'p' | b'X') => {}

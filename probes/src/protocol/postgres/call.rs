@@ -32,6 +32,7 @@ pub(super) struct Waiting {
     open: bool,
     executes: bool,
     prepares: bool,
+    binds: bool,
     synchronises: bool,
     skipped: bool,
 }
@@ -46,6 +47,7 @@ impl Waiting {
             open: kind == Kind::Group,
             executes: false,
             prepares: false,
+            binds: false,
             synchronises: session,
             skipped: false,
         }
@@ -64,6 +66,7 @@ impl Waiting {
         if self.steps.len() < STEPS_MAX {
             self.steps.extend(steps);
         }
+        self.binds |= steps.contains(&b'2');
         self.synchronises |= steps.contains(&b'Z');
     }
 
@@ -78,6 +81,12 @@ impl Waiting {
         self.executes = true;
         self.open = false;
         self.call = call;
+    }
+
+    /// The client asked for the answers so far. A statement that was only prepared is whole then;
+    /// a bound one is still to be executed.
+    pub(super) fn flush(&mut self) {
+        self.open &= !self.prepares || self.binds;
     }
 
     /// Nothing more belongs to it.

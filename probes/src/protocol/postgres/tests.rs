@@ -164,6 +164,37 @@ fn pipelines() {
     );
 }
 
+/// Scenario: a driver prepares with a flush and no synchronisation (asyncpg does), looks at the
+/// statement, and copies by a simple query, whose rows it sends before it was told to; then it
+/// prepares and executes, with the same flush between.
+/// Guarantees: the preparation ends with its answer, and what follows is seen whole.
+#[test]
+fn flushed_preparations() {
+    let prepare = [('P', "a\0SELECT * FROM t WHERE a = $1\0\0\0"), ('D', "Sa\0"), ('H', "")];
+    let described = [('1', ""), ('t', "\0\0"), ('T', "\0\0")];
+    check(
+        &whole(),
+        &in_session(&[
+            ask(messages(&prepare)),
+            answer(messages(&described)),
+            ask(messages(&[('Q', "COPY t FROM STDIN\0")])),
+            ask(messages(&[('d', "1\n"), ('c', "")])),
+            answer(messages(&[('G', "\0\0\0")])),
+            answer(messages(&[('C', "COPY 1\0"), READY])),
+            ask(messages(&prepare)),
+            answer(messages(&described)),
+            ask(messages(&[('B', "\0a\0"), ('E', "\0"), ('S', "")])),
+            answer(messages(&[('2', ""), ('D', "\0\0"), ('C', "SELECT 1\0"), READY])),
+        ]),
+        &[
+            "SELECT * FROM t WHERE a = $1 -> ok 51>19",
+            "COPY t FROM STDIN -> ok 35>26",
+            "SELECT * FROM t WHERE a = $1 -> ok 51>19",
+            "SELECT * FROM t WHERE a = $1 -> ok 19>32",
+        ],
+    );
+}
+
 /// Scenario: rows copied in and out, and a copy that fails amid the client's rows.
 /// Guarantees: what is copied belongs to the statement, in either direction.
 #[test]
