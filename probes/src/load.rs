@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use icecore_probe_events::{
     COUNTERS, Connection, DropSettings, Dropped, ProfileSettings, Settings, Told,
@@ -18,6 +18,7 @@ use crate::config::CaptureConfig;
 use crate::error::Error;
 use crate::kernel::{Reasons, Rung, Survey, drop_settings, profile_settings, settings};
 use crate::profile::{ProfileConfig, ProfileMaps};
+use crate::ring::Ring;
 
 /// The object that `build.rs` made; empty when it was told to skip.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.bpf.o"));
@@ -34,12 +35,12 @@ pub(crate) struct Loaded {
     pub(crate) rung: Rung,
     /// Attached for as long as this is held.
     pub(crate) programs: Arc<Mutex<Ebpf>>,
-    pub(crate) data: RingBuf<MapData>,
-    pub(crate) control: RingBuf<MapData>,
+    pub(crate) data: Ring,
+    pub(crate) control: Ring,
     /// Accounts of connections that have ended.
-    pub(crate) events: RingBuf<MapData>,
+    pub(crate) events: Ring,
     /// Starts and ends of processes.
-    pub(crate) processes: RingBuf<MapData>,
+    pub(crate) processes: Ring,
     /// Those are told; false where they are not wanted or the kernel refuses it.
     pub(crate) lives: bool,
     pub(crate) connections: Connections,
@@ -112,11 +113,10 @@ fn load_rung(
     types: &Btf,
 ) -> Result<Loaded, Error> {
     let mut programs = open(config, settings, profiled, types)?;
-    let data = RingBuf::try_from(map(&mut programs, "DATA")?).map_err(unusable("DATA"))?;
-    let control = RingBuf::try_from(map(&mut programs, "CONTROL")?).map_err(unusable("CONTROL"))?;
-    let events = RingBuf::try_from(map(&mut programs, "EVENTS")?).map_err(unusable("EVENTS"))?;
-    let processes =
-        RingBuf::try_from(map(&mut programs, "PROCESSES")?).map_err(unusable("PROCESSES"))?;
+    let data = ring(&mut programs, "DATA")?;
+    let control = ring(&mut programs, "CONTROL")?;
+    let events = ring(&mut programs, "EVENTS")?;
+    let processes = ring(&mut programs, "PROCESSES")?;
     let connections =
         HashMap::try_from(map(&mut programs, "CONNECTIONS")?).map_err(unusable("CONNECTIONS"))?;
     let verdicts =
@@ -242,7 +242,7 @@ fn sampled(programs: &mut Ebpf, hertz: u64) -> Option<ProfileMaps> {
 }
 
 fn profile_maps(programs: &mut Ebpf) -> Result<ProfileMaps, Error> {
-    let samples = RingBuf::try_from(map(programs, "SAMPLES")?).map_err(unusable("SAMPLES"))?;
+    let samples = ring(programs, "SAMPLES")?;
     let figures = map(programs, "SAMPLE_FIGURES")?;
     let figures = PerCpuArray::try_from(figures).map_err(unusable("SAMPLE_FIGURES"))?;
     Ok(ProfileMaps { samples, figures })
@@ -266,6 +266,11 @@ fn map(programs: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, Error>
     programs
         .take_map(name)
         .ok_or_else(|| Error::Map { map: name, source: "it is not in the object".into() })
+}
+
+fn ring(programs: &mut Ebpf, name: &'static str) -> Result<Ring, Error> {
+    let ring = Ring::open(map(programs, name)?);
+    ring.map_err(|error| Error::Map { map: name, source: Box::new(error) })
 }
 
 fn unusable(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> Error {

@@ -6,19 +6,21 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use aya::maps::{MapData, RingBuf};
 use icecore_probe_events::{Account, End, ProcessEvent, Record};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::error::Error;
+pub(crate) use mapped::Ring;
+
+mod mapped;
 
 /// All rings.
 pub(crate) struct Rings {
-    data: RingBuf<MapData>,
-    control: RingBuf<MapData>,
-    events: RingBuf<MapData>,
-    processes: RingBuf<MapData>,
+    data: Ring,
+    control: Ring,
+    events: Ring,
+    processes: Ring,
     ends: Vec<End>,
     turn_records_max: usize,
 }
@@ -55,10 +57,10 @@ impl Bell {
 
 impl Rings {
     pub(crate) fn new(
-        data: RingBuf<MapData>,
-        control: RingBuf<MapData>,
-        events: RingBuf<MapData>,
-        processes: RingBuf<MapData>,
+        data: Ring,
+        control: Ring,
+        events: Ring,
+        processes: Ring,
         turn_records_max: usize,
     ) -> Self {
         Self { data, control, events, processes, ends: Vec::new(), turn_records_max }

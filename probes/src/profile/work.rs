@@ -4,12 +4,12 @@
 //! Invariants: nothing here waits for anybody but the kernel; beyond its share of a CPU a sample counts for
 //! its process without its stack, and nothing new is read for it.
 
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{MapData, PerCpuArray};
 use icecore_probe_events::{SAMPLE_COUNTERS, Sampled};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use super::unwind::{Registers, Stack, unwind};
 use super::{Prepared, ProfileConfig, Told};
 use crate::budget::Meter;
 use crate::clock::{WallClock, monotonic};
+use crate::ring::Ring;
 
 /// How long samples wait at most, and where none came for so many turns.
 const TURN_MILLIS: i32 = 100;
@@ -40,7 +41,7 @@ const FORGET_AFTER: u64 = 6;
 
 /// The profiler's maps.
 pub(crate) struct ProfileMaps {
-    pub(crate) samples: RingBuf<MapData>,
+    pub(crate) samples: Ring,
     pub(crate) figures: PerCpuArray<MapData, [u64; SAMPLE_COUNTERS]>,
 }
 
@@ -147,7 +148,7 @@ impl Profiler {
 
     /// Until the ring fills, or for a while.
     fn wait(&self) {
-        let fd = self.maps.samples.as_raw_fd();
+        let fd = self.maps.samples.as_fd().as_raw_fd();
         let mut waited = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let millis = if self.quiet >= QUIET_AFTER { QUIET_TURN_MILLIS } else { TURN_MILLIS };
         // SAFETY: `waited` is one such structure; a wait that is interrupted is a short one.
