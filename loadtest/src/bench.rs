@@ -87,8 +87,11 @@ async fn section(bench: &Bench, part: Part) -> Section {
     for run in 1..=bench.arguments.runs {
         bench.tell(&format!("{}, run {run} of {}", part.title(), bench.arguments.runs));
         // A load that is to last for so long does not use up what the rest may take.
-        let lasts =
-            if part == Part::Sustained { bench.arguments.sustained_for } else { Duration::ZERO };
+        let lasts = match part {
+            Part::Sustained => bench.arguments.sustained_for,
+            Part::ProbesLong => bench.arguments.probes_long_for,
+            _ => Duration::ZERO,
+        };
         let limit = bench.arguments.give_up_after + lasts;
         let mut measured = Measured::default();
         let ended = timeout(limit, measure(bench, part, &mut measured)).await;
@@ -122,6 +125,7 @@ async fn measure(bench: &Bench, part: Part, measured: &mut Measured) -> Result<(
         Part::Large => Box::pin(large::measure(bench, measured)).await,
         Part::Compact => Box::pin(compact::measure(bench, measured)).await,
         Part::Probes => Box::pin(probes::measure(bench, measured)).await,
+        Part::ProbesLong => Box::pin(probes::long::measure(bench, measured)).await,
     }
 }
 

@@ -191,6 +191,8 @@ pub(crate) enum Part {
     Compact,
     /// `icecore probe` beside an nginx: what it costs, and that it misses nothing. Needs root.
     Probes,
+    /// The same for minutes: that no request is missed, and that its memory does not grow.
+    ProbesLong,
 }
 
 impl Part {
@@ -204,6 +206,7 @@ impl Part {
             Self::Large => "A store of many hours",
             Self::Compact => "Compaction alone",
             Self::Probes => "The probes beside nginx",
+            Self::ProbesLong => "The probes beside nginx, for a long time",
         }
     }
 }
@@ -252,6 +255,9 @@ pub(crate) struct BenchArgs {
     /// How long each stretch of requests beside the probes lasts, in seconds.
     #[arg(long, default_value = "20", value_parser = seconds)]
     pub(crate) probes_for: Duration,
+    /// How long requests last where the probes are watched for a long time, in seconds.
+    #[arg(long, default_value = "600", value_parser = seconds)]
+    pub(crate) probes_long_for: Duration,
     /// What each request to the slow bucket waits, in milliseconds.
     #[arg(long, default_value_t = 50)]
     pub(crate) latency_ms: u64,

@@ -32,7 +32,7 @@ use crate::span::attribute::Attribute;
 use crate::span::http::Asked;
 use crate::span::wire::WireSpan;
 use crate::span::{Bodies, Draft, Later, Whole, facts::Facts};
-use crate::tie::{Held, TieConfig, Ties};
+use crate::tie::{End, Held, TieConfig, Ties};
 pub(crate) use memo::Memo;
 use metrics::{LeftOut, PipelineMetrics};
 
@@ -112,6 +112,13 @@ enum Told {
     Whole(Facts),
     /// What others tell as well.
     Alike(Arc<Alike>),
+}
+
+/// A span on its way out.
+struct Leaving<'a> {
+    resource: &'a Arc<Resource>,
+    end: &'a End,
+    share: Share,
 }
 
 /// Makes spans and histograms. One for each thread that parses.
@@ -252,11 +259,12 @@ impl Pipeline {
             && end.is_settled()
             && let Err(reason) = self.kept(share, end.trace_id())
         {
-            self.ties.leave_out(&end);
+            self.ties.leave(&end);
             self.metrics.left_out(reason);
             self.metrics.taken(&taken);
             return;
         }
+        let resource = who.resource;
         let span = match told {
             Told::Whole(mut facts) => {
                 facts.own.extend(self.identity.peer(connection.remote.ip()));
@@ -267,6 +275,15 @@ impl Pipeline {
             Told::Alike(alike) => {
                 let ends = memo.ends(connection, exchange.role, &redaction, &self.identity);
                 let later = Later { alike, ends, exchange, redaction, body_bytes };
+                if end.is_final() {
+                    self.ties.leave(&end);
+                    let leaving = Leaving { resource: &resource, end: &end, share };
+                    self.tell(leaving, &mut taken, |to, share, taken| {
+                        later.write_to(to, share, taken)
+                    });
+                    self.metrics.taken(&taken);
+                    return;
+                }
                 if all {
                     Draft::Written(later.write(&mut taken))
                 } else {
@@ -275,7 +292,7 @@ impl Pipeline {
             }
         };
         self.metrics.taken(&taken);
-        self.ties.hold(Held { resource: who.resource, span, end, share });
+        self.ties.hold(Held { resource, span, end, share });
     }
 
     /// Counts an exchange in its histogram.
@@ -341,30 +358,39 @@ impl Pipeline {
     pub(crate) fn release(&mut self, caught_up: Option<u64>) {
         let mut taken = Taken::default();
         while let Some(Held { resource, span, end, share }) = self.ties.release(caught_up) {
-            let share = match self.kept(share, end.trace_id()) {
-                Ok(share) => share,
-                Err(reason) => {
-                    self.metrics.left_out(reason);
-                    continue;
-                }
-            };
-            self.written.clear();
-            span.write(&mut self.written, share, &mut taken);
-            if let Some(count) = share.adjusted_count() {
-                self.written.fraction(ADJUSTED_COUNT, count);
-            }
-            let ids = end.ids();
-            ids.write(&mut self.written);
-            let queued = self.outbox.add(&self.emitter, &resource, self.written.bytes());
-            if let (true, Some(links), Some(served)) = (queued, &self.links, end.served()) {
-                let link = SpanLink { trace_id: ids.trace_id, span_id: ids.span_id };
-                links.served(*served, link);
-            }
+            let leaving = Leaving { resource: &resource, end: &end, share };
+            self.tell(leaving, &mut taken, |to, share, taken| span.write(to, share, taken));
         }
         self.outbox.hand_over(&self.emitter);
         self.metrics.taken(&taken);
         if let Some(links) = &self.links {
             links.told(self.ties.told_until());
+        }
+    }
+
+    /// Writes a span, of which all is known, and hands it on, if it is one of those that are kept.
+    fn tell(
+        &mut self,
+        leaving: Leaving<'_>,
+        taken: &mut Taken,
+        write: impl FnOnce(&mut WireSpan, Share, &mut Taken),
+    ) {
+        let Leaving { resource, end, share } = leaving;
+        let share = match self.kept(share, end.trace_id()) {
+            Ok(share) => share,
+            Err(reason) => return self.metrics.left_out(reason),
+        };
+        self.written.clear();
+        write(&mut self.written, share, taken);
+        if let Some(count) = share.adjusted_count() {
+            self.written.fraction(ADJUSTED_COUNT, count);
+        }
+        let ids = end.ids();
+        ids.write(&mut self.written);
+        let queued = self.outbox.add(&self.emitter, resource, self.written.bytes());
+        if let (true, Some(links), Some(served)) = (queued, &self.links, end.served()) {
+            let link = SpanLink { trace_id: ids.trace_id, span_id: ids.span_id };
+            links.served(*served, link);
         }
     }
 

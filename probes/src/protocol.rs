@@ -32,8 +32,8 @@ mod table;
 mod websocket;
 
 pub use exchange::{
-    BodySize, DatabaseCall, Detail, DnsCall, Exchange, Failure, Handling, HttpCall, MessagingCall,
-    RpcCall, Said, SocketCall,
+    BodySize, DatabaseCall, Detail, DnsCall, Exchange, Failure, Handling, Header, HttpCall,
+    MessagingCall, RpcCall, Said, SocketCall, Text,
 };
 pub use follow::{Followed, Following};
 pub(crate) use sql::{speaks_sql, without_values};
@@ -102,7 +102,7 @@ pub struct Begun<'a> {
     /// As in [`Exchange::ordinal`].
     pub ordinal: Option<u64>,
     /// Its headers that are kept, names in lower case.
-    pub headers: &'a [(String, String)],
+    pub headers: &'a [Header],
     /// Requests of its connection that are not answered, itself among them.
     pub waiting: usize,
 }

@@ -145,17 +145,22 @@ impl Reader {
         loop {
             let is_quiet = quiet >= QUIET_AFTER;
             let pause = if is_quiet { poll_every.max(QUIET_POLL_EVERY) } else { poll_every };
+            let mut any = false;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                _ = housekeeping.tick() => self.follower.keep_house(),
+                _ = housekeeping.tick() => {
+                    // Else the figures count what waits in the rings as put there, and by nobody read.
+                    any = self.read_all().await;
+                    self.follower.keep_house();
+                }
                 step = self.walks.next() => self.walk(step).await,
                 step = self.looks.next() => self.look(step).await,
                 Some(told) = self.profiles.recv() => self.follower.take_profiled(told),
                 () = tokio::time::sleep(pause) => {}
                 rung = bell.rings() => rung?,
             }
-            let any = self.read_all().await;
+            any |= self.read_all().await;
             quiet = if any { 0 } else { quiet.saturating_add(1) };
         }
     }

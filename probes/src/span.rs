@@ -91,7 +91,7 @@ impl Draft {
     pub(crate) fn write(&self, span: &mut WireSpan, share: Share, taken: &mut Taken) {
         match self {
             Self::Whole(whole) => whole.write(span, share),
-            Self::Later(later) => later.write(taken).write(span, share),
+            Self::Later(later) => later.write_to(span, share, taken),
             Self::Written(written) => written.write(span, share),
         }
     }
@@ -133,21 +133,33 @@ impl Whole {
 const OWN_BYTES_USUALLY: usize = 320;
 
 impl Later {
-    /// What is taken out is counted.
+    /// Writes what is its own. What is taken out is counted.
     pub(crate) fn write(&self, taken: &mut Taken) -> Written {
-        let Self { alike, ends, exchange, redaction, body_bytes } = self;
         let mut own = WireSpan::with_capacity(OWN_BYTES_USUALLY);
+        let trace_state = self.write_own(&mut own, taken);
+        Written { alike: Arc::clone(&self.alike), ends: Arc::clone(&self.ends), own, trace_state }
+    }
+
+    /// Writes all of it, as one of this share.
+    pub(crate) fn write_to(&self, span: &mut WireSpan, share: Share, taken: &mut Taken) {
+        [&self.alike.span, &self.ends.span].into_iter().for_each(|part| span.add_all(part));
+        let trace_state = self.write_own(span, taken);
+        write_state(span, &trace_state, share);
+    }
+
+    /// Returns the trace state.
+    fn write_own(&self, own: &mut WireSpan, taken: &mut Taken) -> String {
+        let Self { alike, ends, exchange, redaction, body_bytes } = self;
         own.times(times(exchange));
         taken.add_all(&ends.taken);
         if let Said::Http(call) = &exchange.said {
             let long = redact::is_cut(&call.target, VALUE_BYTES_MAX);
-            http::write(&mut own, exchange, call, &mut Cleaner { long, redaction, taken });
+            http::write(own, exchange, call, &mut Cleaner { long, redaction, taken });
         }
         let mut bodies = Bodies { bytes_max: *body_bytes, redaction, taken };
         let rest = bodies.attributes(exchange, alike.facts.content);
         rest.iter().flatten().for_each(|attribute| own.attribute(attribute));
-        let trace_state = trace_state(exchange, &mut bodies);
-        Written { alike: Arc::clone(alike), ends: Arc::clone(ends), own, trace_state }
+        trace_state(exchange, &mut bodies)
     }
 }
 
@@ -155,9 +167,13 @@ impl Written {
     fn write(&self, span: &mut WireSpan, share: Share) {
         let Self { alike, ends, own, trace_state } = self;
         [&alike.span, &ends.span, own].into_iter().for_each(|part| span.add_all(part));
-        if !trace_state.is_empty() || !share.is_all() {
-            span.trace_state(&share.state(trace_state));
-        }
+        write_state(span, trace_state, share);
+    }
+}
+
+fn write_state(span: &mut WireSpan, trace_state: &str, share: Share) {
+    if !trace_state.is_empty() || !share.is_all() {
+        span.trace_state(&share.state(trace_state));
     }
 }
 

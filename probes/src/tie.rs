@@ -102,7 +102,7 @@ pub(crate) struct Ties {
     early: Recent<Key, (Arc<End>, How)>,
     /// Those who began an exchange, by what the other end knows of it as well.
     callers: Recent<Common, Arc<End>>,
-    /// When callers may be forgotten.
+    /// When callers may be forgotten. One may be held up for a while by one before it that is due later.
     leaving: VecDeque<(u64, Common)>,
     leaving_max: usize,
     waiting: Waiting,
@@ -299,23 +299,28 @@ impl Ties {
         self.waiting.push(self.now, held);
     }
 
-    /// An end that is settled and has no span: nothing waits for it.
-    pub(crate) fn leave_out(&mut self, end: &Arc<End>) {
+    /// An end that is settled, and whose span does not wait: it is told at once, or not at all.
+    pub(crate) fn leave(&mut self, end: &Arc<End>) {
         self.decide(end);
+        self.pass_over(end);
     }
 
     /// The next span whose time has come. `caught_up`: everything was read that passed before this time
     /// of the monotonic clock.
     pub(crate) fn release(&mut self, caught_up: Option<u64>) -> Option<Held> {
         self.now = self.now.max(caught_up.unwrap_or(0));
-        while let Some((_, common)) = self.leaving.pop_front_if(|(due, _)| *due <= self.now) {
-            self.callers.remove(&common);
-        }
-        let (held, early) = self.waiting.pop(self.now)?;
+        let Some((held, early)) = self.waiting.pop(self.now) else {
+            // Those who have waited for them have left.
+            while let Some((_, common)) = self.leaving.pop_front_if(|(due, _)| *due <= self.now) {
+                self.callers.remove(&common);
+            }
+            return None;
+        };
         if let Some(why) = early {
             self.metrics.gave_up(why);
         }
         self.decide(&held.end);
+        self.forget(&held.end, self.wait_nanos);
         Some(held)
     }
 
@@ -345,13 +350,17 @@ impl Ties {
             _ => Tied::Root,
         };
         self.metrics.tied(tied);
-        self.pass_over(end);
     }
 
-    /// An end of which nobody tells: it gives others their trace all the same.
+    /// An end that does not wait: it gives others their trace all the same, for as long as one that waits does.
     pub(crate) fn pass_over(&mut self, end: &End) {
+        self.forget(end, 2 * self.wait_nanos);
+    }
+
+    /// Nobody is looked for by this end after so long.
+    fn forget(&mut self, end: &End, after: u64) {
         if let Some(common) = common(end).filter(|_| end.began) {
-            self.leaving.push_back((self.now.saturating_add(self.wait_nanos), common));
+            self.leaving.push_back((self.now.saturating_add(after), common));
         }
         while self.leaving.len() > self.leaving_max {
             let oldest = self.leaving.pop_front();

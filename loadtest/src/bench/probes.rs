@@ -6,6 +6,7 @@
 
 mod agent;
 mod http;
+pub(super) mod long;
 mod nginx;
 mod sink;
 
@@ -96,6 +97,24 @@ async fn idle(agent: &Agent, lasts: Duration, measured: &mut Measured) -> Result
     Ok(())
 }
 
+/// Requests of which each is counted and told, from both ends, and no piece finds no room.
+async fn watched(
+    agent: &Agent,
+    sink: &Sink,
+    port: u16,
+    lasts: Duration,
+    measured: &mut Measured,
+) -> Result<Answered, Error> {
+    let then = sink.come();
+    let answered = http::run(port, PER_SECOND, lasts).await?;
+    let come = sink.settled(answered.requests, then).await;
+    let [served, asked] = come.missed(answered.requests);
+    let missed = 2.0 * answered.requests as f64 - come.spans as f64;
+    measured.add(&COUNTED, &[served, asked, missed]);
+    lost(agent, &LOST, measured).await?;
+    Ok(answered)
+}
+
 /// Both ends of each request are told.
 async fn whole(
     agent: &Agent,
@@ -104,15 +123,11 @@ async fn whole(
     lasts: Duration,
     measured: &mut Measured,
 ) -> Result<Answered, Error> {
-    let (then, used) = (sink.come(), agent.used().await?);
-    let answered = http::run(port, PER_SECOND, lasts).await?;
-    let come = sink.settled(answered.requests, then).await;
-    let requests = answered.requests as f64;
+    let used = agent.used().await?;
+    let answered = watched(agent, sink, port, lasts, measured).await?;
     let used = agent.used().await? - used;
-    measured.add(&COST, &[used * 1e6 / requests]);
-    let [served, asked] = come.missed(answered.requests);
-    measured.add(&COUNTED, &[served, asked, 2.0 * requests - come.spans as f64]);
-    let page = lost(agent, &LOST, measured).await?;
+    let page = agent.metrics().await?;
+    measured.add(&COST, &[used * 1e6 / answered.requests as f64]);
     measured.note(format!(
         "{:.0} ns a call in the kernel; {:.1} % of a CPU in all, {:.0} MB resident",
         page.sum("icecore_probes_kernel_nanoseconds_per_call"),

@@ -306,6 +306,12 @@ pub(super) mod probes {
         "none",
         &[],
     );
+    pub(in super::super) static HELD: Target = target(
+        "resident memory in the end, % of that after a tenth of the time",
+        &[AtMost(110.0)],
+        "no growth",
+        &[],
+    );
     pub(in super::super) static IDLE: Target = target(
         "idle agent: % of a core / MB resident",
         &[AtMost(0.3), AtMost(60.0)],

@@ -141,7 +141,7 @@ async fn what_is_left_out_does_not_wait() {
         if number % 2 == 0 {
             let Said::Http(call) = &mut exchange.said else { panic!("it is HTTP") };
             let parent = format!("00-{:032x}-00f067aa0ba902b7-01", number + 1);
-            call.request_headers.push(("traceparent".to_owned(), parent));
+            call.request_headers.push(("traceparent".into(), parent.into()));
         }
         pipeline.exchange(&connection(Role::Client), exchange);
     }

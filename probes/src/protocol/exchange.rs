@@ -5,6 +5,12 @@
 
 use super::Role;
 
+/// A text that is mostly short: up to 24 bytes stand where it is held, without memory of their own.
+pub type Text = compact_str::CompactString;
+
+/// Name, in lower case, and value.
+pub type Header = (Text, Text);
+
 /// How long a message was on the wire; for HTTP its body, after chunk framing is taken off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BodySize {
@@ -110,17 +116,17 @@ pub enum Said {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpCall {
     /// As it stands in the request; empty where it was not seen.
-    pub method: String,
+    pub method: Text,
     /// The request target, in any of its four forms; empty where it was not seen.
-    pub target: String,
+    pub target: Text,
     /// `http` or `https`, where the request says it.
     pub scheme: Option<&'static str>,
     /// `1.0`, `1.1` or `2`.
     pub version: &'static str,
     /// The request headers that [`super::Limits::request_headers`] names, names in lower case.
-    pub request_headers: Vec<(String, String)>,
+    pub request_headers: Vec<Header>,
     /// The response headers that [`super::Limits::response_headers`] names, names in lower case.
-    pub response_headers: Vec<(String, String)>,
+    pub response_headers: Vec<Header>,
     /// The final status; none where no response head was seen.
     pub status: Option<u16>,
 }
@@ -200,7 +206,7 @@ pub struct MessagingCall {
     /// What only this system has, by the name of its attribute.
     pub details: Vec<(&'static str, Detail)>,
     /// `traceparent` and `tracestate` of a single message.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<Header>,
     /// The broker began it, and not its client.
     pub pushed: bool,
 }
@@ -227,16 +233,16 @@ pub struct RpcCall {
     /// Messages that the server sent; none where not all were seen.
     pub received: Option<u64>,
     /// The request headers that [`super::Limits::request_headers`] names, names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<Header>,
 }
 
 /// What a WebSocket connection says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SocketCall {
     /// The target of the request that was upgraded.
-    pub target: String,
+    pub target: Text,
     /// Its headers that [`super::Limits::request_headers`] names, names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<Header>,
     /// Messages that the client sent; none where not all were seen.
     pub sent: Option<u64>,
     /// Messages that the server sent; none where not all were seen.
@@ -274,7 +280,7 @@ impl Exchange {
         let Said::Http(call) = &self.said else { return size_of::<Self>() };
         let headers = call.request_headers.iter().chain(&call.response_headers);
         let headers = headers
-            .map(|(name, value)| size_of::<(String, String)>() + name.len() + value.len())
+            .map(|(name, value)| size_of::<Header>() + name.len() + value.len())
             .sum::<usize>();
         let bodies = self.request_captured.capacity() + self.response_captured.capacity();
         size_of::<Self>() + call.method.len() + call.target.len() + headers + bodies

@@ -150,9 +150,8 @@ impl Kafka {
             key.truncate(key.floor_char_boundary(self.text_bytes_max));
             call.details.push(("messaging.kafka.message.key", Detail::Text(key)));
         }
-        let header = |name: &str, value: Option<&str>| {
-            value.map(|value| (name.to_owned(), value.to_owned()))
-        };
+        let header =
+            |name: &str, value: Option<&str>| value.map(|value| (name.into(), value.into()));
         call.headers.extend(header("traceparent", single.traceparent));
         call.headers.extend(header("tracestate", single.tracestate));
     }

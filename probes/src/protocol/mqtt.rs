@@ -185,7 +185,7 @@ impl Mqtt {
         for (name, value) in
             [("traceparent", properties.traceparent), ("tracestate", properties.tracestate)]
         {
-            call.headers.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+            call.headers.extend(value.map(|value| (name.into(), value.into())));
         }
         let draft = pending.draft(unit);
         match id {

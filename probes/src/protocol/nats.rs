@@ -371,7 +371,7 @@ fn learn(call: &mut MessagingCall, unit: &Unit<'_>, message: &Message<'_>) {
         call.details.push(("messaging.message.conversation_id", Detail::Text(lossy(id))));
     }
     call.details.extend(headers.id.map(|id| ("messaging.message.id", text(id))));
-    let header = |name: &str, value: Option<&str>| value.map(|it| (name.to_owned(), it.to_owned()));
+    let header = |name: &str, value: Option<&str>| value.map(|it| (name.into(), it.into()));
     call.headers.extend(header("traceparent", headers.traceparent));
     call.headers.extend(header("tracestate", headers.tracestate));
 }

@@ -11,7 +11,7 @@ use super::facts::{Cleaner, Facts};
 use super::wire::WireSpan;
 use crate::histogram::Instrument;
 use crate::pipeline::ConnectionInfo;
-use crate::protocol::{BodySize, Exchange, Failure, HttpCall, Role};
+use crate::protocol::{BodySize, Exchange, Failure, Header, HttpCall, Role};
 
 /// Methods of RFC 9110 and PATCH (RFC 5789): the set of the conventions.
 const METHODS: [&str; 9] =
@@ -161,14 +161,14 @@ const UNDERSTOOD: [&str; 10] = [
     "x-forwarded-proto",
 ];
 
-fn headers(list: &mut Vec<Attribute>, prefix: &str, headers: &[(String, String)]) {
+fn headers(list: &mut Vec<Attribute>, prefix: &str, headers: &[Header]) {
     for (at, (name, _)) in headers.iter().enumerate() {
         let earlier = headers.iter().take(at).any(|(earlier, _)| earlier == name);
         if earlier || UNDERSTOOD.contains(&name.as_str()) {
             continue;
         }
         let values = headers.iter().filter(|(one, _)| one == name);
-        let values = values.map(|(_, value)| value.clone()).collect();
+        let values = values.map(|(_, value)| value.to_string()).collect();
         list.push(Attribute::texts(format!("{prefix}.{name}"), values));
     }
 }

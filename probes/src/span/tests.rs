@@ -46,14 +46,14 @@ pub(crate) fn exchange(role: Role, method: &str, target: &str, status: u16) -> E
         response_captured: Vec::new(),
         failure: None,
         said: Said::Http(HttpCall {
-            method: method.to_owned(),
-            target: target.to_owned(),
+            method: method.into(),
+            target: target.into(),
             scheme: None,
             version: "1.1",
             request_headers: vec![
-                ("host".to_owned(), "Shop.example:81".to_owned()),
-                ("user-agent".to_owned(), "curl/8".to_owned()),
-                ("cookie".to_owned(), "a=b".to_owned()),
+                ("host".into(), "Shop.example:81".into()),
+                ("user-agent".into(), "curl/8".into()),
+                ("cookie".into(), "a=b".into()),
             ],
             response_headers: Vec::new(),
             status: Some(status),
@@ -179,8 +179,8 @@ fn trace_states_have_no_secrets() {
     let Said::Http(call) = &mut given.said else { panic!("it is HTTP") };
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let state = format!("a=1,token=eyJ{}", "hbGciOiJIUzI1NiJ9.eyJzdWIi.s-_x");
-    call.request_headers.push(("traceparent".to_owned(), parent.to_owned()));
-    call.request_headers.push(("tracestate".to_owned(), state));
+    call.request_headers.push(("traceparent".into(), parent.into()));
+    call.request_headers.push(("tracestate".into(), state.into()));
     assert_eq!(span_of(&given).trace_state, "a=1,token=REDACTED");
 }
 
@@ -194,8 +194,8 @@ fn web_sockets() {
         (None, Some(Failure::Reset), Some("connection_reset")),
     ] {
         let call = SocketCall {
-            target: "/chat?token=x".to_owned(),
-            headers: vec![("host".to_owned(), "chat.example".to_owned())],
+            target: "/chat?token=x".into(),
+            headers: vec![("host".into(), "chat.example".into())],
             sent: Some(2),
             received: None,
             close_code,

@@ -94,9 +94,11 @@ impl End {
         Self { place, ..self }
     }
 
-    /// It belongs to that one. Nothing changes once it has a place, or once somebody asked for its trace.
+    /// It belongs to that one. Nothing changes once it has a place, or once somebody asked for its trace, where that
+    /// is not the one that its headers name.
     pub(crate) fn tie(self: &Arc<Self>, above: &Arc<Self>, how: How) {
-        if self.trace_id.get().is_some() || above.is_below(self) {
+        let decided = self.named.is_none() && self.trace_id.get().is_some();
+        if decided || above.is_below(self) {
             return;
         }
         if self.above.set((Arc::clone(above), how)).is_ok() && how == How::Wire {
@@ -122,6 +124,13 @@ impl End {
             }
         }
         false
+    }
+
+    /// Nothing that is seen later changes how it is known: its trace is settled, who began it was seen, and so was
+    /// whether the other end is in its trace, where that is told.
+    pub(crate) fn is_final(&self) -> bool {
+        let caller_seen = self.began || self.how() == Some(How::Wire);
+        caller_seen && self.is_settled() && self.other_end(self.trace_id()).is_none()
     }
 
     /// It belongs to one of several requests, and nobody knows to which.

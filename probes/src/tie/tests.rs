@@ -1,10 +1,12 @@
 //! Processes, threads and connections by script, and whose child each span becomes.
 
+mod at_once;
+
 use icecore_probe_events::INBOUND;
 
 use super::*;
 use crate::connection::piece_of;
-use crate::protocol::{HttpCall, Said};
+use crate::protocol::{Header, HttpCall, Said};
 use crate::rules::Share;
 use crate::span::link::{Ids, Link, Parent};
 use crate::span::tests::exchange;
@@ -30,7 +32,7 @@ struct At {
     start: u64,
     /// Of a connection that is older than the agent.
     place: Option<u64>,
-    headers: Vec<(String, String)>,
+    headers: Vec<Header>,
 }
 
 impl At {
@@ -51,7 +53,7 @@ impl At {
     }
 
     fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
+        self.headers.push((name.into(), value.into()));
         self
     }
 

@@ -138,7 +138,8 @@ impl Amqp {
         }
         for name in ["traceparent", "tracestate"] {
             let value = properties.header(name);
-            call.headers.extend(value.map(|value| (name.to_owned(), self.text(value.as_bytes()))));
+            call.headers
+                .extend(value.map(|value| (name.into(), self.text(value.as_bytes()).into())));
         }
     }
 

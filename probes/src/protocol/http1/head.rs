@@ -4,16 +4,16 @@
 //! lengths is refused, since either end might believe the other one.
 
 use super::body::{Body, Chunk};
-use crate::protocol::Limits;
 use crate::protocol::grpc::Content;
+use crate::protocol::{Header, Limits, Text};
 
 /// The head of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestHead {
-    pub(super) method: String,
-    pub(super) target: String,
+    pub(super) method: Text,
+    pub(super) target: Text,
     pub(super) version: &'static str,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Vec<Header>,
     /// None where there is no body.
     pub(super) body: Option<Body>,
     /// The sender may wait for a 100 before it sends the body, and may then not send it at all.
@@ -33,7 +33,7 @@ pub(super) enum Upgrade {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ResponseHead {
     pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Vec<Header>,
     /// What its body holds.
     pub(super) content: Content,
     /// The status of a call that ended without a body.
@@ -54,7 +54,7 @@ enum Framing {
 
 #[derive(Debug)]
 struct Headers {
-    kept: Vec<(String, String)>,
+    kept: Vec<Header>,
     framing: Framing,
     expects_continue: bool,
     upgrade: Option<Upgrade>,
@@ -182,7 +182,7 @@ fn headers(mut rest: &[u8], wanted: &[String], value_bytes_max: usize) -> Option
             found.upgrade = upgrade(value);
         }
         if let Some(wanted) = wanted.iter().find(|key| name.eq_ignore_ascii_case(key.as_bytes())) {
-            found.kept.push((wanted.clone(), text(value, value_bytes_max)));
+            found.kept.push((wanted.into(), text(value, value_bytes_max)));
         }
     }
     Some(found)
@@ -228,9 +228,9 @@ fn upgrade(value: &[u8]) -> Option<Upgrade> {
     value.eq_ignore_ascii_case(b"h2c").then_some(Upgrade::Http2)
 }
 
-fn text(bytes: &[u8], bytes_max: usize) -> String {
+fn text(bytes: &[u8], bytes_max: usize) -> Text {
     let bytes = bytes.split_at(bytes.len().min(bytes_max)).0;
-    String::from_utf8_lossy(bytes).into_owned()
+    Text::from_utf8_lossy(bytes)
 }
 
 #[cfg(test)]
@@ -259,7 +259,7 @@ mod tests {
             for end in ["\r\n", "\n"] {
                 let head = request_of(&format!("{line}{end}Host: x{end}{end}")).unwrap();
                 assert_eq!((&*head.method, &*head.target, head.version), (method, target, version));
-                assert_eq!(head.headers, [("host".to_owned(), "x".to_owned())]);
+                assert_eq!(head.headers, [("host".into(), "x".into())]);
             }
         }
         for line in ["GET /", "GET HTTP/1.1", "GET / HTTP/2.0", " / HTTP/1.1", "\0 / HTTP/1.1"] {

@@ -5,10 +5,10 @@
 use super::head::{RequestHead, ResponseHead};
 use crate::protocol::grpc::{self, Messages};
 use crate::protocol::kept::Kept;
-use crate::protocol::{Begun, BodySize, Exchange, Failure, HttpCall, Role, RpcCall, Said};
+use crate::protocol::{Begun, BodySize, Exchange, Failure, Header, HttpCall, Role, RpcCall, Said};
 
 /// What a header takes beside its name and value.
-const HEADER_BYTES: usize = size_of::<(String, String)>();
+const HEADER_BYTES: usize = size_of::<Header>();
 
 /// How far the response has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl WebCall {
         let host = headers.iter().find(|(name, _)| name == "host");
         RpcCall {
             version,
-            authority: host.map(|(_, host)| host.clone()),
+            authority: host.map(|(_, host)| host.to_string()),
             sent: sent.as_ref().and_then(Messages::count),
             received: received.as_ref().and_then(Messages::count),
             headers,

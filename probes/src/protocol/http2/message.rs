@@ -4,8 +4,8 @@
 //! a block of few bytes names a long field of the table.
 
 use super::hpack::{Decoder, Field, Malformed};
-use crate::protocol::Limits;
 use crate::protocol::grpc::Content;
+use crate::protocol::{Header, Limits, Text};
 
 /// What is kept of a block, and how much may be held.
 #[derive(Debug)]
@@ -27,19 +27,19 @@ impl Rules {
         }
     }
 
-    fn text(&self, bytes: &[u8]) -> String {
+    fn text(&self, bytes: &[u8]) -> Text {
         let bytes = bytes.split_at(bytes.len().min(self.value_bytes_max)).0;
-        String::from_utf8_lossy(bytes).into_owned()
+        Text::from_utf8_lossy(bytes)
     }
 }
 
 /// What a block says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Message {
-    pub(super) method: Option<String>,
-    pub(super) path: Option<String>,
-    pub(super) scheme: Option<String>,
-    pub(super) authority: Option<String>,
+    pub(super) method: Option<Text>,
+    pub(super) path: Option<Text>,
+    pub(super) scheme: Option<Text>,
+    pub(super) authority: Option<Text>,
     pub(super) status: Option<u16>,
     /// Fields of it are not known, by name or at all.
     pub(super) unknown: bool,
@@ -48,7 +48,7 @@ pub(super) struct Message {
     pub(super) grpc_status: Option<u32>,
     pub(super) grpc_timeout_nanos: Option<u64>,
     /// The fields that are wanted, names in lower case.
-    pub(super) kept: Vec<(String, String)>,
+    pub(super) kept: Vec<Header>,
     /// What those take.
     pub(super) kept_bytes: usize,
 }
@@ -100,7 +100,7 @@ impl Message {
         let value = rules.text(value);
         self.kept_bytes += name.len() + value.len();
         if self.kept_bytes <= rules.head_bytes_max {
-            self.kept.push((name.clone(), value));
+            self.kept.push((name.into(), value));
         }
     }
 }

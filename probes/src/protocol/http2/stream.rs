@@ -246,16 +246,23 @@ impl Stream {
     fn rpc(self, ending: grpc::Ending, sent: Option<u64>, received: Option<u64>) -> RpcCall {
         let Message { path, authority, kept: headers, .. } = self.asked;
         let call = grpc::call(path.as_deref(), ending);
-        RpcCall { authority, sent, received, headers, version: "2", ..call }
+        RpcCall {
+            authority: authority.map(Into::into),
+            sent,
+            received,
+            headers,
+            version: "2",
+            ..call
+        }
     }
 
     fn http(self) -> HttpCall {
         let status = self.status();
-        let target = self.asked.target().unwrap_or_default().to_owned();
+        let target = self.asked.target().unwrap_or_default().into();
         let Message { method, scheme, authority, kept: mut request_headers, .. } = self.asked;
         let method = method.unwrap_or_default();
         if let Some(authority) = authority {
-            request_headers.insert(0, ("host".to_owned(), authority));
+            request_headers.insert(0, ("host".into(), authority));
         }
         HttpCall {
             method,

@@ -153,7 +153,7 @@ fn many_at_once() {
     assert_eq!((call.version, call.scheme), ("2", Some("http")));
     assert_eq!(watched.out[0].request_header("host"), Some("shop.example"));
     assert_eq!(watched.out[0].request_header("user-agent"), Some("test/1"));
-    assert_eq!(call.response_headers, [("content-type".to_owned(), "text/plain".to_owned())]);
+    assert_eq!(call.response_headers, [("content-type".into(), "text/plain".into())]);
 }
 
 /// Scenario: streams that are reset by either end, before and behind their answer; a server that
