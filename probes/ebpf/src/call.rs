@@ -248,8 +248,8 @@ pub fn stretch(at: u64, width: u64) -> Option<Stretch> {
             return Some(Stretch { at: u64::from(at), len: u64::from(len) });
         }
         let read: Stretch = bpf_probe_read_user(at as *const Stretch).ok()?;
-        // Without a branch, of which the verifier would follow both ways on each path that leads here.
-        Some(Stretch { at: read.at, len: read.len & (u64::MAX >> ((width & 1) << 5)) })
+        let len = if width == HALF_LENGTHS { read.len & u64::from(u32::MAX) } else { read.len };
+        Some(Stretch { at: read.at, len })
     }
 }
 
