@@ -22,8 +22,6 @@ pub struct Call {
 
 /// Bytes of an address in a 32-bit program.
 pub const NARROW: u64 = 4;
-/// In place of 8, where a stretch is a `PRIOVec`: of its second word only the lower half says something.
-pub const HALF_LENGTHS: u64 = 9;
 
 /// No call that is looked at.
 pub const NO_CALL: Call = Call { number: OTHER, args: [0; 5], width: 8 };
@@ -38,7 +36,7 @@ pub struct Source {
     /// Further stretches, as an array of `iovec`.
     pub vector: u64,
     pub vector_len: u64,
-    /// As in [`Call::width`], or `HALF_LENGTHS`.
+    /// As in [`Call::width`].
     pub width: u64,
 }
 
@@ -232,13 +230,7 @@ pub fn message(at: u64, width: u64) -> Source {
     }
 }
 
-/// How far from one stretch to the next.
-#[inline(always)]
-pub fn stride(width: u64) -> u64 {
-    2 * (width & !1)
-}
-
-/// Reads an `iovec`, or a `PRIOVec`.
+/// Reads an `iovec`.
 #[inline(always)]
 pub fn stretch(at: u64, width: u64) -> Option<Stretch> {
     // SAFETY: the helper checks the address.
@@ -247,9 +239,7 @@ pub fn stretch(at: u64, width: u64) -> Option<Stretch> {
             let [at, len] = bpf_probe_read_user(at as *const [u32; 2]).ok()?;
             return Some(Stretch { at: u64::from(at), len: u64::from(len) });
         }
-        let read: Stretch = bpf_probe_read_user(at as *const Stretch).ok()?;
-        let len = if width == HALF_LENGTHS { read.len & u64::from(u32::MAX) } else { read.len };
-        Some(Stretch { at: read.at, len })
+        bpf_probe_read_user(at as *const Stretch).ok()
     }
 }
 

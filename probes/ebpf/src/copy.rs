@@ -12,7 +12,7 @@ use icecore_probe_events::{
     VERDICT_TLS,
 };
 
-use crate::call::{Source, stretch, stride};
+use crate::call::{Source, stretch};
 use crate::connect::note_owner;
 use crate::maps::{DATA, Record, SCRATCH, Walk, count, setting};
 use crate::{look, tls};
@@ -201,7 +201,7 @@ fn next_stretch(source: &mut Source) -> bool {
     };
     source.at = stretch.at;
     source.len = stretch.len;
-    source.vector = vector + stride(width);
+    source.vector = vector + 2 * width;
     source.vector_len = vector_len - 1;
     true
 }

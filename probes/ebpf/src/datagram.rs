@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user, generated};
 use icecore_probe_events::{Connection, FLAG_DATAGRAM, FLAG_IPV6, Flow, OUTBOUND, VERDICT_COPY};
 
-use crate::call::{Source, stretch, stride};
+use crate::call::{Source, stretch};
 use crate::connect::flow_into;
 use crate::copy::opaque;
 use crate::maps::MADE;
@@ -81,7 +81,7 @@ fn head(source: Source, moved: u64) -> Option<([u8; 8], u64)> {
     let first = stretch(source.vector, source.width)?;
     let (mut head, mut known) = beginning(first.at, first.len.min(moved))?;
     if known < 8 && source.vector_len > 1 && moved > known {
-        let second = stretch(source.vector + stride(source.width), source.width)?;
+        let second = stretch(source.vector + 2 * source.width, source.width)?;
         let (more, behind) = beginning(second.at, second.len.min(moved - known))?;
         head |= more << (8 * known);
         known = (known + behind).min(8);

@@ -84,7 +84,7 @@ pub fn enter(ctx: &ProbeContext) {
     if kind == shape::READ {
         note_read(Session { at: session, pid }, shape);
     }
-    let call = TlsCall { shape, session, at, count_at: 0, stretches: 0, connection: 0, sent: 0 };
+    let call = TlsCall { shape, session, at, count_at: 0, connection: 0, sent: 0 };
     let told = kind == shape::WRITE && len != 0 && told_at_once(pid, &call, len);
     let within = at >= stack.start && at < stack.end;
     let stack_end = if within { stack.end } else { 0 };

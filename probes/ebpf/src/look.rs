@@ -9,7 +9,7 @@ use icecore_probe_events::{
     Connection, FLAG_TLS, VERDICT_COPY, VERDICT_IGNORE, VERDICT_TLS, VERDICT_UNDECIDED,
 };
 
-use crate::call::{Source, stretch, stride};
+use crate::call::{Source, stretch};
 use crate::copy::opaque;
 use crate::hello;
 use crate::maps::{VERDICTS, setting};
@@ -157,7 +157,7 @@ fn head(source: Source, moved: u64) -> Option<Head> {
         let first = stretch(source.vector, source.width)?;
         source.at = first.at;
         source.len = first.len;
-        source.vector += stride(source.width);
+        source.vector += 2 * source.width;
         source.vector_len -= 1;
         looked += 1;
     }

@@ -17,7 +17,7 @@ use icecore_probe_events::{
     VERDICT_TLS, VERDICT_UNDECIDED, shape,
 };
 
-use crate::call::{HALF_LENGTHS, Source};
+use crate::call::Source;
 use crate::copy::{self, Moved, now};
 use crate::maps::{CONNECTIONS, count, give_scratch, setting, take_scratch};
 use crate::{go, hello, look};
@@ -56,8 +56,6 @@ pub struct TlsCall {
     pub at: u64,
     /// Where the call will write how many there are; 0: it returns it.
     pub count_at: u64,
-    /// How many stretches are described at `at`; 0: the bytes themselves lie there.
-    pub stretches: u64,
     /// The connection whose socket was used meanwhile; 0: none.
     pub connection: u64,
     /// When that socket sent first; 0: it has not.
@@ -119,14 +117,11 @@ pub fn enter(ctx: &ProbeContext) {
         return;
     }
     let apart = shape & shape::COUNT_APART != 0;
-    let several = shape & shape::STRETCHES != 0;
     let call = TlsCall {
         shape,
         session,
         at: ctx.arg(1).unwrap_or(0),
         count_at: if apart { ctx.arg(3).unwrap_or(0) } else { 0 },
-        // An `int`: what the register has beside it says nothing.
-        stretches: if several { u64::from(ctx.arg(2).unwrap_or(0_u32)) } else { 0 },
         connection: 0,
         sent: 0,
     };
@@ -283,19 +278,10 @@ pub fn record(call: &TlsCall, socket: Socket, bytes: u64) {
         inner.passed[usize::from(direction & 1)] += bytes;
         return count(Counter::CallsRefused);
     };
-    let source = source(call, bytes);
+    let source = Source { at: call.at, len: bytes, vector: 0, vector_len: 0, width: 8 };
     let time = if outbound && call.sent != 0 { call.sent } else { now() };
     copy::moved(id, inner, Moved { direction, source, bytes, time, scratch, flags: 0 });
     give_scratch(scratch);
-}
-
-/// Where the bytes of a call lie.
-#[inline(always)]
-fn source(call: &TlsCall, bytes: u64) -> Source {
-    if call.stretches == 0 {
-        return Source { at: call.at, len: bytes, vector: 0, vector_len: 0, width: 8 };
-    }
-    Source { at: 0, len: 0, vector: call.at, vector_len: call.stretches, width: HALF_LENGTHS }
 }
 
 /// Since when all functions of a library are hooked; 0: not yet.

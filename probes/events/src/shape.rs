@@ -20,8 +20,6 @@ pub const TLS_OR_NOT: u64 = 8;
 pub const MAY_PEEK: u64 = 16;
 /// Its sessions are known by the client's random number, which they hold: see [`with_random`].
 pub const BY_RANDOM: u64 = 32;
-/// Its bytes are described by its second argument, an array of `PRIOVec` of NSPR, and its third says of how many.
-pub const STRETCHES: u64 = 64;
 /// Where it says how far into a session the pointer lies to what holds the number, and how far in there it is.
 pub const STATE_SHIFT: u32 = 8;
 /// The bits of the former, of which that many follow.

@@ -112,8 +112,7 @@ async fn what_cannot_be_read_is_said() {
 }
 
 /// Scenario: nginx and a Python server under OpenSSL, hit by the libcurl that is built for NSS, from two threads in
-/// turn, and by requests whose bytes lie apart (`PR_Writev`); the library on which NSS stands moves a file that looks
-/// like a request, and clear text, meanwhile.
+/// turn; the library on which NSS stands moves a file that looks like a request, and clear text, meanwhile.
 /// Guarantees: as above, and nothing of the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn nss() {

@@ -29,28 +29,16 @@ curl.curl_easy_init.restype = ctypes.c_void_p
 WRITE = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
 URL, WRITE_FUNCTION, POST_FIELDS, POST_FIELD_SIZE, NO_BODY, VERIFY_PEER, VERIFY_HOST, HTTP_GET, HTTP_HEADER = (
     10_002, 20_011, 10_015, 60, 44, 64, 81, 80, 10_023)
-STATUS, SESSION, HTTP_VERSION, HTTP_1_1 = 0x200_002, 0x400_02d, 84, 2
+STATUS, HTTP_VERSION, HTTP_1_1 = 0x200_002, 84, 2
 curl.curl_slist_append.restype = ctypes.c_void_p
 curl.curl_slist_append.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-
-
-class Session(ctypes.Structure):
-    """What libcurl says of the library beneath: here the descriptor of NSPR."""
-
-    _fields_ = [("backend", ctypes.c_int), ("descriptor", ctypes.c_void_p)]
-
-
-class Stretch(ctypes.Structure):
-    """`PRIOVec`, with something in the bytes that say nothing."""
-
-    _fields_ = [("at", ctypes.c_char_p), ("len", ctypes.c_int), ("nothing", ctypes.c_uint)]
 
 
 class Client:
     """One connection that is kept."""
 
     def __init__(self, port):
-        self.port, self.got, self.descriptor = port, 0, None
+        self.port, self.got = port, 0
         self.handle = curl.curl_easy_init()
         self.write = WRITE(self.came)
         headers = curl.curl_slist_append(None, b"Expect:")
@@ -59,9 +47,6 @@ class Client:
             curl.curl_easy_setopt(self.handle, option, value)
 
     def came(self, _, size, times, __):
-        session = ctypes.POINTER(Session)()
-        curl.curl_easy_getinfo(self.handle, SESSION, ctypes.byref(session))
-        self.descriptor = session.contents.descriptor
         self.got += size * times
         return size * times
 
@@ -106,30 +91,6 @@ def decoys(to_nginx):
     nspr.PR_Close(ours)
 
 
-def by_stretches(client, length):
-    """A request whose bytes lie apart from one another, some of them nowhere at all."""
-    nspr.PR_Writev.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint]
-    nspr.PR_Read.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
-    client.ask("GET", "/bytes/100")
-    number, start, body = len(rows), time.time_ns(), b"p" * length
-    head = f"POST /take?number={number} HTTP/1.1\r\nHost: localhost:{client.port}\r\nContent-Length: {length}\r\n\r\n"
-    cut = len(head) // 2
-    parts = [b"", head[:9].encode(), head[9:cut].encode(), b"", head[cut:].encode(), body[:1], body[1:]]
-    stretches = (Stretch * len(parts))(*[Stretch(part, len(part), 0xffff_ffff) for part in parts])
-    sent = nspr.PR_Writev(client.descriptor, stretches, len(parts), 0xffff_ffff)
-    assert sent == len(head) + length, sent
-    answer, room = b"", ctypes.create_string_buffer(4_096)
-    until = time.time() + 30
-    while not answer.endswith(f"\r\n\r\n{length}".encode()) and time.time() < until:
-        got = nspr.PR_Read(client.descriptor, room, len(room))
-        if got > 0:
-            answer += room.raw[:got]
-        else:
-            time.sleep(0.001)
-    status, length_got = int(answer.split()[1]), len(answer.split(b"\r\n\r\n", 1)[1])
-    rows.append([number, client.port, "POST", "/take", status, length, length_got, start, time.time_ns(), "1.3", "localhost"])
-
-
 def in_turn(clients, first):
     at = first
     while len(rows) < count * (first + 1) // 2:
@@ -147,8 +108,6 @@ sys.stdin.readline()
 clients = [Client(nginx), Client(python)]
 in_turn(clients, 0)
 decoys(clients[0])
-for length in [1, 100, 4_096, 20_000]:
-    by_stretches(clients[1], length)
 # Another thread goes on with one of the connections.
 thread = threading.Thread(target=in_turn, args=(clients, 1))
 thread.start()

@@ -53,7 +53,6 @@ pub(super) const FAMILIES: [Family; 3] = [
             ("PR_Recv", shape::READ | shape::TLS_OR_NOT | shape::MAY_PEEK),
             ("PR_Write", shape::WRITE | shape::TLS_OR_NOT),
             ("PR_Send", shape::WRITE | shape::TLS_OR_NOT),
-            ("PR_Writev", shape::WRITE | shape::TLS_OR_NOT | shape::STRETCHES),
             ("PR_Close", shape::FORGET),
         ],
     },
