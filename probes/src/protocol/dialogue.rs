@@ -14,8 +14,7 @@ mod queue;
 use std::fmt::Debug;
 
 pub(super) use correlated::{Correlated, Correlation};
-pub(super) use lane::{Head, Unit};
-use lane::{Input, Lane, Step};
+pub(super) use lane::{Head, Input, Lane, Step, Unit};
 use ledger::Ledger;
 pub(super) use pending::Pending;
 pub(super) use queue::{Call, Draft, Queue};

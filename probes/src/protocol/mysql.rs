@@ -1,12 +1,13 @@
 //! MySQL and MariaDB: greeting and login, queries, prepared statements, several results, large
-//! packets, errors.
+//! packets, errors, also compressed.
 //!
 //! Invariants: a command is one packet numbered 0, or several if it is large; what belongs to a
-//! login is never kept; a connection that is encrypted or compressed is let go.
+//! login is never kept; a connection that is encrypted is let go.
 
 mod answer;
 mod login;
 mod look;
+mod packed;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use answer::{Expects, Waiting};
 use login::Login;
 pub(super) use look::look;
+use packed::Packing;
 
-use super::dialogue::{Dialogue, Draft, Grammar, Head, Queue, Read, Side, Unit};
+use super::dialogue::{Dialogue, Draft, Grammar, Head, Queue, Read, Side, Step, Unit};
 use super::prepared::Prepared;
 use super::sql::{Dialect, Statement, statement};
 use super::{DatabaseCall, Limits, Protocol, Role, Statements};
@@ -43,6 +45,7 @@ pub(super) fn parser(limits: Arc<Limits>, role: Role, from_start: bool) -> Box<d
         prepared: Prepared::new(limits.prepared_max),
         last_prepared: None,
         continues: [false; 2],
+        packing: None,
     };
     Box::new(Dialogue::new(mysql, &limits, role, from_start))
 }
@@ -62,6 +65,8 @@ struct MySql {
     last_prepared: Option<Arc<Statement>>,
     /// The packet before was of full length, by side.
     continues: [bool; 2],
+    /// Packets travel in compressed ones.
+    packing: Option<Packing>,
 }
 
 /// The commands that are understood.
@@ -215,8 +220,8 @@ impl MySql {
     }
 
     /// The answer in front is whole: what it changes.
-    fn finish(&mut self, queue: &mut Queue<Waiting>) -> Read {
-        let Some(front) = queue.front() else { return Read::Understood };
+    fn finish(&mut self, queue: &mut Queue<Waiting>) {
+        let Some(front) = queue.front() else { return };
         let succeeded = front.call.succeeded();
         if let (true, Some((number, statement))) = (succeeded, front.call.prepared()) {
             self.prepared.insert(number, statement);
@@ -228,31 +233,17 @@ impl MySql {
         let sure = front.call.sure();
         queue.finish_as(sure);
         if logs_in {
-            let compressed = self.login == Login::AnsweredCompressed;
-            self.login = Login::Done;
-            if compressed && succeeded {
-                return Read::Last;
+            if self.login == Login::AnsweredCompressed && succeeded {
+                self.packing = Some(Packing::default());
             }
+            self.login = Login::Done;
         }
-        Read::Understood
     }
 }
 
-impl Grammar for MySql {
-    type Call = Waiting;
-
-    fn head(&self, side: Side, bytes: &[u8]) -> Head {
-        let Some([a, b, c, _]) = bytes.first_chunk::<HEAD_BYTES>() else { return Head::More };
-        let body = u64::from(u32::from_le_bytes([*a, *b, *c, 0]));
-        let keep = match (side, self.login.is_done()) {
-            (Side::Requests, true) => self.keep,
-            (Side::Responses, true) => FIELDS_BYTES_MAX.max(self.captured_max),
-            (_, false) => FIELDS_BYTES_MAX,
-        };
-        Head::Whole { len: HEAD_BYTES, body, keep }
-    }
-
-    fn request(&mut self, unit: &Unit<'_>, queue: &mut Queue<Waiting>) -> Read {
+impl MySql {
+    /// A packet of the client, however it came.
+    fn asked(&mut self, unit: &Unit<'_>, queue: &mut Queue<Waiting>) -> Read {
         if self.goes_on(Side::Requests, unit) {
             queue.ask_back(unit);
             return Read::Understood;
@@ -271,7 +262,8 @@ impl Grammar for MySql {
         }
     }
 
-    fn response(&mut self, unit: &Unit<'_>, queue: &mut Queue<Waiting>) -> Read {
+    /// A packet of the server, however it came.
+    fn answered(&mut self, unit: &Unit<'_>, queue: &mut Queue<Waiting>) -> Read {
         if self.goes_on(Side::Responses, unit) {
             queue.answer(unit);
             return Read::Understood;
@@ -288,16 +280,95 @@ impl Grammar for MySql {
         };
         match front.call.answer(unit, &mut self.deprecates_eof) {
             Some(true) => self.finish(queue),
-            Some(false) => Read::Understood,
-            None => Read::Broken,
+            Some(false) => {}
+            None => return Read::Broken,
+        }
+        Read::Understood
+    }
+
+    fn packet(&mut self, side: Side, unit: &Unit<'_>, queue: &mut Queue<Waiting>) -> Read {
+        match side {
+            Side::Requests => self.asked(unit, queue),
+            Side::Responses => self.answered(unit, queue),
         }
     }
 
+    /// What travels is a packet, or a compressed one with packets in it.
+    fn travelled(&mut self, side: Side, unit: &Unit<'_>, queue: &mut Queue<Waiting>) -> Read {
+        let Some(mut packing) = self.packing.take() else { return self.packet(side, unit, queue) };
+        let read = self.unpack(side, unit, queue, &mut packing);
+        self.packing = Some(packing);
+        read
+    }
+
+    fn unpack(
+        &mut self,
+        side: Side,
+        unit: &Unit<'_>,
+        queue: &mut Queue<Waiting>,
+        packing: &mut Packing,
+    ) -> Read {
+        let begins = side == Side::Requests && packed::is_first(unit.head);
+        let lane = packing.lane(side);
+        if begins && lane.is_amid() && !queue.certain() {
+            // What was taken for the head of a packet after a loss was none.
+            return Read::Broken;
+        }
+        let Some(carried) = packed::carried(unit) else { return Read::Broken };
+        let mut input = carried.input(unit.ended);
+        loop {
+            let step = lane.next(&mut input, HEAD_BYTES, |bytes| self.packet_head(side, bytes));
+            let packet = match step {
+                Step::More => return Read::Understood,
+                Step::Broken => return Read::Broken,
+                Step::Unit(packet) => packet,
+            };
+            let packet = Unit { began: packet.began.min(unit.began), ..packet };
+            let read = self.packet(side, &packet, queue);
+            if read != Read::Understood || queue.must_go_blind() {
+                return read;
+            }
+        }
+    }
+
+    fn packet_head(&self, side: Side, bytes: &[u8]) -> Head {
+        let Some([a, b, c, _]) = bytes.first_chunk::<HEAD_BYTES>() else { return Head::More };
+        let body = u64::from(u32::from_le_bytes([*a, *b, *c, 0]));
+        let keep = match (side, self.login.is_done()) {
+            (Side::Requests, true) => self.keep,
+            (Side::Responses, true) => FIELDS_BYTES_MAX.max(self.captured_max),
+            (_, false) => FIELDS_BYTES_MAX,
+        };
+        Head::Whole { len: HEAD_BYTES, body, keep }
+    }
+}
+
+impl Grammar for MySql {
+    type Call = Waiting;
+
+    fn head(&self, side: Side, bytes: &[u8]) -> Head {
+        if self.packing.is_some() { packed::head(bytes) } else { self.packet_head(side, bytes) }
+    }
+
+    fn request(&mut self, unit: &Unit<'_>, queue: &mut Queue<Waiting>) -> Read {
+        self.travelled(Side::Requests, unit, queue)
+    }
+
+    fn response(&mut self, unit: &Unit<'_>, queue: &mut Queue<Waiting>) -> Read {
+        self.travelled(Side::Responses, unit, queue)
+    }
+
     fn begins_request(&self, bytes: &[u8]) -> bool {
-        look::begins_command(bytes)
+        match self.packing {
+            Some(_) => packed::begins_command(bytes),
+            None => look::begins_command(bytes),
+        }
     }
 
     fn forget(&mut self) {
+        if self.packing.is_some() || self.login == Login::AnsweredCompressed {
+            self.packing = Some(Packing::default());
+        }
         self.login = Login::Done;
         self.namespace = None;
         self.prepared.clear();
@@ -306,7 +377,7 @@ impl Grammar for MySql {
     }
 
     fn held_bytes(&self) -> usize {
-        self.prepared.held_bytes()
+        self.prepared.held_bytes() + self.packing.as_ref().map_or(0, Packing::held_bytes)
     }
 }
 

@@ -153,10 +153,9 @@ fn postgres_server(folder: &Path, port: u16, settings: &[String]) -> Option<Peer
 }
 
 /// Scenario: MariaDB under PyMySQL and mysql-connector: queries, several at once, errors, other
-/// databases, large packets and rows, a local file, prepared statements, a compressed connection,
+/// databases, large packets and rows, a local file, prepared statements, compressed connections,
 /// four clients at once, one connection that is older.
-/// Guarantees: a span on each side for each command, with its text, status, order and sizes; the
-/// compressed connection is let go.
+/// Guarantees: a span on each side for each command, with its text, status, order and sizes.
 #[tokio::test(flavor = "multi_thread")]
 async fn mysql() {
     let port = free_port();

@@ -87,9 +87,10 @@ def large(client):
     client.run("DROP TABLE large", "large")
 
 
-def prepared(rounds, tag):
-    """mysql-connector: its own preparation, then executions; closes its statements."""
-    connection = mysql.connector.connect(**USER, use_pure=True, ssl_disabled=True, autocommit=True)
+def connector(**options):
+    """A connection of mysql-connector and its local port, which the server tells; that is written down as well."""
+    connection = mysql.connector.connect(**USER, use_pure=True, ssl_disabled=True, autocommit=True,
+                                         **options)
     start = time.time_ns()
     cursor = connection.cursor()
     cursor.execute("SELECT connection_id()")
@@ -100,6 +101,12 @@ def prepared(rounds, tag):
                  (f"SELECT host FROM information_schema.processlist WHERE id = {number}",
                   "information_schema.processlist")):
         keeper.note(name, "SELECT", text, None, None, None, start, collection=collection)
+    return connection, name
+
+
+def prepared(rounds, tag, **options):
+    """mysql-connector: its own preparation, then executions; closes its statements."""
+    connection, name = connector(**options)
     for text in (f"SELECT ? + {tag}", f"SELECT ?, 'x' FROM information_schema.engines WHERE {tag} = ?"):
         cursor, count = connection.cursor(prepared=True), text.count("?")
         for i in range(rounds):
@@ -114,10 +121,28 @@ def prepared(rounds, tag):
 
 
 def compressed():
-    connection = mysql.connector.connect(**USER, use_pure=True, ssl_disabled=True, compress=True)
+    """Statements and rows, short and long, that travel in compressed packets."""
+    connection, name = connector(compress=True)
     cursor = connection.cursor()
-    cursor.execute("SELECT 'not to be seen'")
-    cursor.fetchall()
+    for text, collection, status in (
+            ("CREATE TABLE packed (word longtext)", "packed", None),
+            (f"INSERT INTO packed VALUES ('{'p' * 300}')", "packed", None),
+            (f"INSERT INTO packed VALUES ('{'p' * 200_000}')", "packed", None),
+            ("SELECT word FROM packed", "packed", None),
+            ("SELECT nothing FROM packed", "packed", "1054"),
+            ("SELECT seq, 'a row' FROM seq_1_to_20000", "seq_1_to_20000", None),
+            ("DROP TABLE packed", "packed", None)):
+        start, found = time.time_ns(), None
+        try:
+            cursor.execute(text)
+            if cursor.with_rows:
+                cursor.fetchall()
+        except mysql.connector.Error as error:
+            found = str(error.errno)
+        assert found == status, (text[:60], found)
+        # Of a long one its text is cut.
+        keeper.note(name, text.split()[0], text if len(text) < 1_000 else None, status, None, None,
+                    start, collection=collection)
     connection.close()
 
 
@@ -128,6 +153,7 @@ one_by_one(older, 2, "older")
 compressed()
 large(Client())
 prepared(5, 1)
+prepared(5, 3, compress=True)
 keeper.together(lambda: one_by_one(Client(), 8, "a"), lambda: one_by_one(Client(), 8, "b"),
                 lambda: prepared(10, 2), lambda: one_by_one(Client(), 8, "c"))
 keeper.finish()

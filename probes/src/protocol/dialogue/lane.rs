@@ -54,14 +54,14 @@ impl Unit<'_> {
 
 /// A segment that is being read.
 #[derive(Debug)]
-pub(super) struct Input<'a> {
+pub(crate) struct Input<'a> {
     captured: &'a [u8],
     omitted: u64,
     time: u64,
 }
 
 impl<'a> Input<'a> {
-    pub(super) fn new(segment: &Segment<'a>) -> Self {
+    pub(crate) fn new(segment: &Segment<'a>) -> Self {
         Self { captured: segment.captured, omitted: segment.omitted, time: segment.time }
     }
 
@@ -88,7 +88,7 @@ impl<'a> Input<'a> {
 
 /// What came of looking for the next message.
 #[derive(Debug)]
-pub(super) enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// All input was taken.
     More,
     /// This one.
@@ -109,7 +109,7 @@ struct Body {
 
 /// One direction.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     /// The message under way: its head, and then what is kept of its body.
     held: Vec<u8>,
     began: u64,
@@ -121,7 +121,7 @@ const KEPT_BYTES_MAX: usize = 4 << 10;
 
 impl Lane {
     /// Gives up the message under way; returns how much of it had passed.
-    pub(super) fn reset(&mut self) -> u64 {
+    pub(crate) fn reset(&mut self) -> u64 {
         let passed = match self.body.take() {
             // It was handed out already.
             Some(body) if body.left == 0 => 0,
@@ -133,17 +133,17 @@ impl Lane {
     }
 
     /// Memory that is held.
-    pub(super) fn held_bytes(&self) -> usize {
+    pub(crate) fn held_bytes(&self) -> usize {
         self.held.capacity()
     }
 
     /// A message has begun and is not whole.
-    pub(super) fn is_amid(&self) -> bool {
+    pub(crate) fn is_amid(&self) -> bool {
         self.body.map_or(!self.held.is_empty(), |body| body.left > 0)
     }
 
     /// The next message that the input completes.
-    pub(super) fn next<'u, 'a: 'u>(
+    pub(crate) fn next<'u, 'a: 'u>(
         &'u mut self,
         input: &mut Input<'a>,
         head_bytes_max: usize,

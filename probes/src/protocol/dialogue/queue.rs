@@ -266,11 +266,13 @@ impl<C: Call> Queue<C> {
         std::mem::take(&mut self.unasked)
     }
 
-    pub(super) fn must_go_blind(&self) -> bool {
+    /// More waits than may: what was asked and not answered leaves.
+    pub(crate) fn must_go_blind(&self) -> bool {
         self.must_go_blind
     }
 
-    pub(super) fn certain(&self) -> bool {
+    /// Nothing can have passed unseen.
+    pub(crate) fn certain(&self) -> bool {
         self.certain
     }
 
