@@ -1,6 +1,7 @@
 //! Hooks programs to the kernel, rung by rung.
 
 mod drops;
+mod off;
 mod profile;
 pub(crate) mod tls;
 mod tracepoints;
@@ -11,6 +12,8 @@ use aya::{Btf, Ebpf};
 use crate::error::Error;
 use crate::kernel::Rung;
 pub(crate) use drops::{Counts, Drops, Fallen, attach_drops};
+pub use off::HooksOff;
+pub(crate) use off::{Attached, Switch};
 pub(crate) use profile::attach_profile;
 use tracepoints::{
     attach_function, attach_raw, attach_typed, load_function, load_probe, load_raw, load_typed,

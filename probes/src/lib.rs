@@ -37,13 +37,14 @@ mod span;
 mod tie;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use attach::HooksOff;
 pub use attach::tls::functions_to_hook;
 pub use budget::BudgetConfig;
 pub use config::{CaptureConfig, Config, RungChoice, TlsConfig};
@@ -56,7 +57,7 @@ pub use profile::ProfileConfig;
 pub use tie::TieConfig;
 
 use attach::tls::{Finder, Hooks, TlsMetrics};
-use attach::{Walk, Walked};
+use attach::{Attached, Walk, Walked};
 use budget::{Budget, Memory, Meter};
 use connection::TableConfig;
 use emit::EmitTask;
@@ -86,8 +87,7 @@ struct Reading {
     poll_every: Duration,
     /// What all of the agent's tasks cost.
     meter: Meter,
-    /// The hooks are off when this is dropped.
-    programs: Arc<Mutex<aya::Ebpf>>,
+    attached: Attached,
     /// None where no TLS library is to be read.
     finder: Option<Finder>,
     hinted: mpsc::Receiver<u32>,
@@ -143,7 +143,7 @@ impl Probes {
         let hooked = tokio::task::spawn_blocking(hook).await;
         let (loaded, finder, profiler) = hooked.map_err(Error::Task)??;
         let Loaded { rung, programs, data, control, events, .. } = loaded;
-        let Loaded { connections, verdicts, figures, walks, drops, .. } = loaded;
+        let Loaded { connections, verdicts, figures, walks, drops, tls_off, .. } = loaded;
         lives.set_missing(lives_wanted && !loaded.lives);
         let rings = Rings::new(data, control, events, loaded.processes, turn_records_max);
         let walk = walks.then(|| Walk::new(&programs, sockets_max));
@@ -171,7 +171,8 @@ impl Probes {
             metrics,
         });
         let tasks = Tasks { emit, identity: identity_task, rules: rules_task };
-        let reading = Reading { poll_every, meter, programs, finder, hinted, profiler, reader };
+        let attached = Attached::new(programs, tls_off);
+        let reading = Reading { poll_every, meter, attached, finder, hinted, profiler, reader };
         Ok(Self { rung, reading, tasks })
     }
 
@@ -181,9 +182,10 @@ impl Probes {
         self.rung
     }
 
-    /// Reads until `stop`, then detaches, takes what is in the rings, and sends what is held. Reads on a thread of its own,
-    /// and sends on the runtime that this is called on.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+    /// Reads until `stop`, then has nothing more recorded, takes what is in the rings, and sends what is held. Reads on a
+    /// thread of its own, and sends on the runtime that this is called on. The kernel may take longer to take off
+    /// the last hooks.
+    pub async fn run(self, stop: CancellationToken) -> Result<HooksOff, Error> {
         let Self { rung: _, reading, tasks } = self;
         let meter = reading.meter.clone();
         // The sending side goes on until the last record was read.
@@ -204,8 +206,8 @@ impl Probes {
 }
 
 impl Reading {
-    async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { poll_every, meter, programs, finder, hinted, profiler, mut reader } = self;
+    async fn run(self, stop: CancellationToken) -> Result<HooksOff, Error> {
+        let Self { poll_every, meter, attached, finder, hinted, profiler, mut reader } = self;
         let profiled = stop.child_token();
         // A thread cannot be dropped: it ends with this, however this ends.
         let _profiled = profiled.clone().drop_guard();
@@ -219,14 +221,14 @@ impl Reading {
         let reading = async { tokio::join!(reader.run(poll_every, &stop), find) };
         let (result, found) = meter.task(reading).await;
         reader.last_walk().await;
-        drop(programs);
+        let off = attached.off();
         profiled.cancel();
         let profiled = match profiling {
             Some(profiling) => profiling.ended().await,
             None => Ok(()),
         };
         reader.drain().await;
-        result.and(found).and(profiled)
+        result.and(found).and(profiled).map(|()| off)
     }
 }
 

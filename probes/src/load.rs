@@ -12,7 +12,8 @@ use icecore_probe_events::{
 };
 
 use crate::attach::{
-    Counts, Drops, attach, attach_drops, attach_processes, attach_profile, load_tls, load_walk,
+    Counts, Drops, Switch, attach, attach_drops, attach_processes, attach_profile, load_tls,
+    load_walk,
 };
 use crate::config::CaptureConfig;
 use crate::error::Error;
@@ -52,6 +53,8 @@ pub(crate) struct Loaded {
     pub(crate) drops: Option<Drops>,
     /// Since when each TLS library is hooked; none where no library is to be or can be.
     pub(crate) tls_ready: Option<Array<MapData, u64>>,
+    /// Silences the probes on those.
+    pub(crate) tls_off: Option<Switch>,
     /// Samples of all CPUs; none where they are not to be or cannot be taken.
     pub(crate) profile: Option<ProfileMaps>,
 }
@@ -124,6 +127,7 @@ fn load_rung(
     let figures =
         PerCpuArray::try_from(map(&mut programs, "FIGURES")?).map_err(unusable("FIGURES"))?;
     let tls_ready = if config.tls.enabled { tls(&mut programs)? } else { None };
+    let tls_off = tls_ready.as_ref().map(|_ready| tls_off(&mut programs)).transpose()?;
     let walks = config.accounts && config.walks && walks(&mut programs, types);
     attach(&mut programs, rung, types)?;
     let reasons = profiled.drops.as_ref().map(|(_, reasons)| reasons.clone());
@@ -145,6 +149,7 @@ fn load_rung(
         walks,
         drops,
         tls_ready,
+        tls_off,
         profile: profile.flatten(),
     })
 }
@@ -260,6 +265,10 @@ fn tls(programs: &mut Ebpf) -> Result<Option<Array<MapData, u64>>, Error> {
         return Ok(None);
     }
     Array::try_from(map(programs, "TLS_READY")?).map(Some).map_err(unusable("TLS_READY"))
+}
+
+fn tls_off(programs: &mut Ebpf) -> Result<Switch, Error> {
+    Array::try_from(map(programs, "TLS_OFF")?).map_err(unusable("TLS_OFF"))
 }
 
 fn map(programs: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, Error> {

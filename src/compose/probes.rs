@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use futures::TryFutureExt as _;
 use icecore_probes::identity::{IdentityConfig, Kubernetes as Cluster};
 use icecore_probes::rules::{self, RulesConfig};
 use icecore_probes::secret::Secret;
@@ -46,7 +47,8 @@ pub(super) async fn open(
         crate::process::keep_memory();
     }
     info!(rung = ?probes.rung(), "probes attached");
-    parts.add("probes", Order::Probe, move |stop| probes.run(stop));
+    // What the kernel is still at neither holds up the other parts nor outlives the process.
+    parts.add("probes", Order::Probe, move |stop| probes.run(stop).map_ok(drop));
     Ok(())
 }
 

@@ -151,19 +151,25 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
 
 #[uprobe]
 pub fn tls_enter(ctx: ProbeContext) -> u32 {
-    tls::enter(&ctx);
+    if !tls::off() {
+        tls::enter(&ctx);
+    }
     0
 }
 
 #[uretprobe]
 pub fn tls_leave(ctx: RetProbeContext) -> u32 {
-    tls::leave(&ctx);
+    if !tls::off() {
+        tls::leave(&ctx);
+    }
     0
 }
 
 #[uprobe]
 pub fn go_enter(ctx: ProbeContext) -> u32 {
-    go::enter(&ctx);
+    if !tls::off() {
+        go::enter(&ctx);
+    }
     0
 }
 
@@ -171,7 +177,9 @@ pub fn go_enter(ctx: ProbeContext) -> u32 {
 /// caught by its address on the stack is lost, and the program with it.
 #[uprobe]
 pub fn go_leave(ctx: ProbeContext) -> u32 {
-    go::leave(&ctx);
+    if !tls::off() {
+        go::leave(&ctx);
+    }
     0
 }
 

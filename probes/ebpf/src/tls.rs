@@ -38,6 +38,9 @@ static TLS_RECEIVED: LruHashMap<u64, Receipt> = LruHashMap::with_max_entries(409
 /// space, which also sets the size.
 #[map]
 static TLS_READY: Array<u64> = Array::with_max_entries(64, 0);
+/// 1: what is read has come to its end, and the probes are about to be taken off. Written by user space.
+#[map]
+static TLS_OFF: Array<u32> = Array::with_max_entries(1, 0);
 /// Where an address becomes a number, see `number_of`.
 #[map]
 static TLS_NUMBER: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
@@ -97,6 +100,12 @@ impl Socket {
     pub fn some(&self) -> bool {
         self.connection != 0
     }
+}
+
+/// Nothing is to be recorded any more.
+#[inline(always)]
+pub fn off() -> bool {
+    TLS_OFF.get(0).is_some_and(|off| *off != 0)
 }
 
 /// A function of a library is called.

@@ -170,7 +170,12 @@ impl Finder {
             };
             let meter = meter.clone();
             let work = move || meter.work(work);
-            self = tokio::task::spawn_blocking(work).await.map_err(Error::Task)?;
+            let looked = tokio::task::spawn_blocking(work);
+            self = tokio::select! {
+                // Libraries that are let go take the kernel seconds, and files may not answer.
+                () = stop.cancelled() => return Ok(()),
+                looked = looked => looked.map_err(Error::Task)?,
+            };
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whoever sends knows what became of it before the next is sent.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +34,8 @@ pub(super) struct Line {
     /// Until the receiver says that it cannot read it.
     pub(super) compress: bool,
     packer: Packer,
+    /// By when what is held is to be sent, for all senders: since the first of them saw the stop.
+    drained_by: Arc<OnceLock<Instant>>,
 }
 
 impl Line {
@@ -48,7 +50,13 @@ impl Line {
         let headers = headers(&config)?;
         let compress = config.compress;
         let (config, packer) = (Arc::new(config), Packer::default());
-        Ok(Self { config, metrics, channel, headers, compress, packer })
+        let drained_by = Arc::default();
+        Ok(Self { config, metrics, channel, headers, compress, packer, drained_by })
+    }
+
+    /// All senders are to stop: until when they may go on.
+    pub(super) fn drained_by(&self) -> Instant {
+        *self.drained_by.get_or_init(|| Instant::now() + self.config.drain_within)
     }
 
     /// Sends until the fate of the export is known. Returns how many items of it were rejected.
@@ -82,7 +90,7 @@ impl Line {
                 }
             };
             if deadline.is_none() && stop.is_cancelled() {
-                deadline = Some(Instant::now() + self.config.drain_within);
+                deadline = Some(self.drained_by());
             }
             let next = Instant::now() + after.unwrap_or(wait).max(jittered(wait));
             if next >= deadline.map_or(give_up, |deadline| deadline.min(give_up)) {
@@ -97,7 +105,7 @@ impl Line {
                 () = sleep_until(next) => {}
                 // One more attempt at once, then the deadline holds.
                 () = stop.cancelled(), if !stopping => {
-                    deadline = Some(Instant::now() + self.config.drain_within);
+                    deadline = Some(self.drained_by());
                 }
             }
             wait = (wait * 2).min(self.config.retry_max);

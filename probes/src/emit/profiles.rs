@@ -83,7 +83,7 @@ impl ProfileTask {
                 },
             }
         }
-        let deadline = Instant::now() + self.line.config.drain_within;
+        let deadline = self.line.drained_by();
         self.queue.close();
         while let Some(waiting) = self.queue.recv().await {
             self.deliver(waiting, &stop, Some(deadline)).await;

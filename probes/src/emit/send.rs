@@ -188,7 +188,7 @@ impl EmitTask {
         while let Some(batch) = self.next_batch(stop).await {
             self.deliver(batch, stop, None).await;
         }
-        let deadline = Instant::now() + self.line.config.drain_within;
+        let deadline = self.line.drained_by();
         self.waiting.close();
         while let Some(batch) = self.next_held() {
             self.deliver(batch, stop, Some(deadline)).await;

@@ -21,6 +21,7 @@ mod receiver;
 mod requests;
 mod rules;
 mod served;
+mod stops;
 mod tls;
 mod tls_boring;
 mod tls_go;

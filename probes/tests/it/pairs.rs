@@ -170,6 +170,6 @@ async fn two_pods_are_a_pair() {
     assert_eq!(answered.1, [store, web]);
     assert!(figure(&registry, "icecore_probes_pod_pairs ") >= 2);
     probes_stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap().unwrap().wait().await;
     stop.cancel();
 }

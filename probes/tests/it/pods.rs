@@ -198,6 +198,6 @@ async fn pods_are_known_whatever_the_api_does() {
     replaced.shows(&received, &[("service.name", "store-0"), ("k8s.statefulset.name", "")]).await;
     store.shows(&received, &of_store).await;
     probes_stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap().unwrap().wait().await;
     stop.cancel();
 }

@@ -47,7 +47,7 @@ async fn processes_are_told_as_they_know_themselves() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     probes_stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap().unwrap().wait().await;
     busy.0.stdin.take().unwrap().write_all(b"done\n").unwrap();
     check(&own, &received);
     stop.cancel();

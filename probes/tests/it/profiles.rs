@@ -63,7 +63,7 @@ async fn profiled(pid: u32, config: Config) -> Option<(Vec<Seen>, String)> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     probes_stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap().unwrap().wait().await;
     stop.cancel();
     let mut figures = String::new();
     prometheus_client::encoding::text::encode(&mut figures, &registry).unwrap();

@@ -130,7 +130,7 @@ async fn rules_change_while_requests_flow() {
     assert!(stage.spans(&received, "left", SpanKind::Server, 0).await.is_empty());
     check_sampled(&stage, &received).await;
     probes_stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap().unwrap().wait().await;
     stop.cancel();
 
     let left_out = |reason: &str| {

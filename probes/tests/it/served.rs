@@ -152,7 +152,7 @@ async fn served(arguments: &[&str], config: Config) -> Option<(Verdict, String)>
     // Nothing more is held of the last request than of all that goes on here.
     tokio::time::sleep(Duration::from_secs(4)).await;
     probes_stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap().unwrap().wait().await;
     stop.cancel();
     drop(peer);
     let written = written.await.unwrap();

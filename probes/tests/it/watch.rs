@@ -72,7 +72,7 @@ pub(crate) async fn watched_peer<T: for<'a> Deserialize<'a>>(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     probes_stop.cancel();
-    running.await.unwrap().unwrap();
+    running.await.unwrap().unwrap().wait().await;
     stop.cancel();
     // What the kernel had no room for is not there to be compared with anything.
     check_figures(&registry);

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{
+    UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
+};
 use aya::programs::{ProgramError, UProbe};
 use icecore_probe_events::shape;
 
@@ -147,18 +149,25 @@ impl Hooks {
     /// Takes the probes off a library.
     pub(super) fn unhook(&mut self, hooked: &mut Hooked) {
         self.say_ready(hooked.slot, 0);
-        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         // In the opposite order: a call that is seen to begin is seen to end.
         for (name, link) in hooked.links.drain(..).rev() {
-            let Some(program) = program(&mut programs, name) else { continue };
-            if let Err(error) = program.detach(link) {
-                let error: &dyn std::error::Error = &error;
-                tracing::debug!(error, "a probe was gone before it was taken off");
-            }
+            // The kernel takes its time over each, in which others may have the programs.
+            drop(self.taken_out(name, link));
         }
         if let Some(taken) = self.taken.get_mut(hooked.slot) {
             *taken = false;
         }
+    }
+
+    /// A probe that is taken off when this is dropped; none where the program was unloaded meanwhile.
+    fn taken_out(&self, name: &str, link: UProbeLinkId) -> Option<UProbeLink> {
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = program(&mut programs, name)?.take_link(link);
+        let debug = |error: &ProgramError| {
+            let error: &dyn std::error::Error = error;
+            tracing::debug!(error, "a probe was gone before it was taken off");
+        };
+        taken.inspect_err(debug).ok()
     }
 
     fn say_ready(&mut self, slot: usize, since: u64) {
