@@ -8,9 +8,9 @@ use tokio::time::sleep;
 use super::agent::Agent;
 use super::nginx::Nginx;
 use super::sink::Sink;
-use super::{SETTLE, binary, watched};
+use super::{SETTLE, binary, lost, watched};
 use crate::bench::report::Measured;
-use crate::bench::targets::probes::HELD;
+use crate::bench::targets::probes::{HELD, LOST};
 use crate::bench::{Bench, usage};
 use crate::error::Error;
 
@@ -32,7 +32,8 @@ pub(in super::super) async fn measure(bench: &Bench, measured: &mut Measured) ->
         sleep(lasts / 10).await;
         usage::resident_bytes(pid)
     });
-    let answered = watched(&agent, &sink, nginx.port, lasts, measured).await?;
+    let answered = watched(&sink, nginx.port, lasts, measured).await?;
+    lost(&agent, &LOST, measured).await?;
     let early = early.await.map_err(Error::Task)?? as f64;
     let held = usage::resident_bytes(pid)? as f64;
     measured.add(&HELD, &[held / early * 100.0]);
