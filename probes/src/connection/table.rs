@@ -240,8 +240,10 @@ impl Table {
         verdict
     }
 
-    /// Nothing more is to be learnt of a connection, whatever it carries.
+    /// Nothing more is to be learnt of a connection, whatever it carries. The piece at hand, which has shown it, is
+    /// ignored as well.
     pub(crate) fn ignore(&mut self, connection: u64) {
+        self.figures.pieces_ignored += 1;
         if let Some(tracked) = self.tracked.get_mut(&connection) {
             // The agent's own talk, whose inside nobody misses.
             (tracked.ignored, tracked.inside_seen) = (true, true);

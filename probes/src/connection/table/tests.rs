@@ -254,3 +254,17 @@ fn the_inside_of_tls_is_told_of_its_handshake() {
     assert_eq!(exchange.ordinal, Some(0));
     assert_eq!(bench.table.take_figures().0.gaps, 0);
 }
+
+/// Scenario: the first piece of a connection shows that it is the agent's own, and another one follows.
+/// Guarantees: nothing comes of it, and each of the two counts as ignored: whoever compares what was read with what was
+/// put into the ring finds no difference.
+#[test]
+fn what_is_ignored_is_counted_from_the_first_piece() {
+    let mut bench = Bench::new(4);
+    let first = piece(1, 10);
+    bench.table.begin(&first, &bench.clock, &mut |_, _, _| {});
+    bench.table.ignore(1);
+    assert_eq!(bench.feed(Piece { position: 3, ..first }, b"GET"), Verdict::Ignored);
+    let (figures, _) = bench.table.take_figures();
+    assert_eq!((figures.pieces_ignored, figures.pieces_followed, bench.seen.len()), (2, 0, 0));
+}
