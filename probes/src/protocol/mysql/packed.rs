@@ -18,8 +18,9 @@ use crate::protocol::{Direction, Segment};
 const HEAD_BYTES: usize = 7;
 /// What is kept of a packet over several segments. Servers fill theirs from buffers of 16 KiB.
 const KEPT_BYTES_MAX: usize = 64 << 10;
-/// What is unpacked of a packet.
-const UNPACKED_BYTES_MAX: usize = 1 << 20;
+/// What is unpacked of a packet. A kilobyte may stand for a megabyte, which takes as long as a hundred requests; servers pack
+/// what their buffers of 16 KiB hold.
+const UNPACKED_BYTES_MAX: usize = 256 << 10;
 /// What frames of zstd begin with. No stream of zlib does: the two bytes of its head are no multiple of 31 then.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// How far back frames may refer, as a power of two: no packet is longer.
