@@ -2,7 +2,8 @@
 //!
 //! The kernel can be told to time every program, which costs each run of each program of the machine some 30
 //! nanoseconds, ours or not. So it is told to for one look in ten: what a call that was seen has cost then is the
-//! price of all that are seen until the next time. Invariants: the timing is off whenever no look is under way that
+//! price of all that are seen until the next time, unless they are many times as many: few calls, most of them the first of a
+//! connection, cost several times what many do. Then it is timed at once. Invariants: the timing is off whenever no look is under way that
 //! needs it, and when this is dropped; a kernel that does not time programs leaves the price at what it is known
 //! to be at least.
 
@@ -16,7 +17,9 @@ use aya::sys::{Stats, enable_stats};
 const EVERY: u32 = 10;
 /// Fewer calls tell no price.
 const CALLS_MIN: u64 = 32;
-/// Taken for the price of a call where it was never measured: what one costs on a slow machine.
+/// So many times the calls that a price was measured of tell that it is another one by now.
+const CALLS_TIMES: u64 = 4;
+/// Taken for the price of a call where it was not measured: what one costs on a slow machine.
 const NANOS_A_CALL: f64 = 1_500.0;
 
 /// Times of all programs so far, in nanoseconds.
@@ -42,29 +45,38 @@ pub(super) struct Kernel {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Price {
     nanos_a_call: f64,
+    /// Of how many a second.
+    calls: u64,
     /// Nanoseconds a nanosecond.
     others: f64,
 }
 
 impl Price {
+    /// Whether it is that of so many calls.
+    const fn is_of(self, calls: u64) -> bool {
+        calls < CALLS_MIN || calls / CALLS_TIMES <= self.calls
+    }
+
     /// What so many calls cost in so much time, where it was not measured.
     fn estimate(self, calls: u64, elapsed: u64) -> f64 {
-        self.nanos_a_call * calls as f64 + self.others * elapsed as f64
+        let nanos_a_call = if self.is_of(calls) { self.nanos_a_call } else { NANOS_A_CALL };
+        nanos_a_call * calls as f64 + self.others * elapsed as f64
     }
 
     /// As it was measured last.
     fn measured(self, times: Times, calls: u64, elapsed: u64) -> Self {
-        let known = calls >= CALLS_MIN;
-        let nanos_a_call =
-            if known { times.calls as f64 / calls as f64 } else { self.nanos_a_call };
-        Self { nanos_a_call, others: times.others as f64 / (elapsed as f64).max(1.0) }
+        let others = times.others as f64 / (elapsed as f64).max(1.0);
+        if calls < CALLS_MIN {
+            return Self { others, ..self };
+        }
+        Self { nanos_a_call: times.calls as f64 / calls as f64, calls, others }
     }
 }
 
 impl Kernel {
     /// Nothing is timed before the first look.
     pub(super) fn new(programs: &Arc<Mutex<Ebpf>>) -> Self {
-        let price = Price { nanos_a_call: NANOS_A_CALL, others: 0.0 };
+        let price = Price { nanos_a_call: NANOS_A_CALL, calls: 0, others: 0.0 };
         Self { programs: Some(Arc::downgrade(programs)), timing: None, price, looks: 0 }
     }
 
@@ -76,7 +88,8 @@ impl Kernel {
             let calls = now.calls.saturating_sub(before.calls);
             Some(Times { calls, others: now.others.saturating_sub(before.others) })
         });
-        if self.looks % EVERY == 1 {
+        let is_new = timed.is_none() && !self.price.is_of(calls);
+        if self.looks % EVERY == 1 || is_new {
             self.begin();
         }
         let Some(times) = timed else { return self.price.estimate(calls, elapsed) };
@@ -171,12 +184,22 @@ mod tests {
     /// calls that nobody timed.
     #[test]
     fn the_price_is_what_was_measured() {
-        let first = Price { nanos_a_call: NANOS_A_CALL, others: 0.0 };
+        let first = Price { nanos_a_call: NANOS_A_CALL, calls: 0, others: 0.0 };
         let times = Times { calls: 800_000, others: 2_000_000 };
         let known = first.measured(times, 1_000, 1_000_000_000);
-        assert_eq!(known, Price { nanos_a_call: 800.0, others: 0.002 });
+        assert_eq!(known, Price { nanos_a_call: 800.0, calls: 1_000, others: 0.002 });
         let still = known.measured(Times { calls: 90_000, others: 0 }, 3, 1_000_000_000);
-        assert_eq!(still, Price { nanos_a_call: 800.0, others: 0.0 });
+        assert_eq!(still, Price { others: 0.0, ..known });
         assert_eq!(known.estimate(500, 2_000_000_000), 4_400_000.0);
+    }
+
+    /// Scenario: a price that is dear, since it was measured of some hundred calls; then as many calls, and twenty thousand.
+    /// Guarantees: it is asked of the former, and not of the latter, which are to be timed.
+    #[test]
+    fn the_price_of_few_is_not_that_of_many() {
+        let dear = Price { nanos_a_call: 4_800.0, calls: 500, others: 0.0 };
+        assert!(dear.is_of(3) && dear.is_of(500) && dear.is_of(2_000) && !dear.is_of(20_000));
+        assert_eq!(dear.estimate(500, 1), 2_400_000.0);
+        assert_eq!(dear.estimate(20_000, 1), 20_000.0 * NANOS_A_CALL);
     }
 }
