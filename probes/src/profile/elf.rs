@@ -1,10 +1,12 @@
 //! What an executable or a library says of its own code.
 //!
-//! Invariants: tables are read whole and bounded, and never mapped, since a file that is cut meanwhile
-//! would end this process; what a file says of itself is used only where it is within the file, and no
-//! claim of it makes one read, or all reads of a pass over it, longer than is allowed.
+//! Invariants: no table is mapped, since a file that is cut meanwhile would end this process; of tables that have an
+//! order no more is held than what finds a place in them; what a file says of itself is used only where it is within the file, and
+//! no claim of it makes one read, or all reads for its headers, longer than is allowed.
 
 mod bounded;
+mod index;
+mod source;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -12,18 +14,17 @@ use std::sync::Arc;
 
 use object::elf::{
     ELFCOMPRESS_ZLIB, FileHeader64, NT_GNU_BUILD_ID, PF_X, PT_LOAD, PT_NOTE, ProgramHeader64,
-    SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB, STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE,
-    SectionHeader64, Sym64,
+    SHT_DYNSYM, SHT_NOBITS, SHT_SYMTAB, SectionHeader64,
 };
-use object::read::elf::{
-    FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _,
-};
+use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable};
 use object::read::{ReadCache, ReadRef};
 use object::{Endianness, SectionIndex};
 
 use bounded::{Bounded, Room};
+pub(super) use index::{FunctionPart, Index};
+pub(super) use source::Source;
 
-use super::symbols::{Names, Symbol, Symbols};
+use super::symbols::{Symbols, Table};
 
 type Header = FileHeader64<Endianness>;
 
@@ -46,6 +47,15 @@ pub(super) struct Section {
     pub(super) bytes: Arc<[u8]>,
 }
 
+/// The same where it was not read.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// Where in the file.
+    at: u64,
+    bytes: u64,
+    address: u64,
+}
+
 /// What is known of a file.
 #[derive(Debug, Default)]
 pub(super) struct Image {
@@ -54,8 +64,10 @@ pub(super) struct Image {
     pub(super) code: Vec<Segment>,
     /// Where `.text` is; tables may speak of distances to it.
     pub(super) text: Option<(u64, u64)>,
+    /// Where each function's part of its unwind tables is.
+    pub(super) index: Option<Index>,
+    /// The tables themselves where there is no such index.
     pub(super) eh_frame: Option<Section>,
-    pub(super) eh_frame_hdr: Option<Section>,
     pub(super) debug_frame: Option<Section>,
     pub(super) symbols: Option<Symbols>,
     /// Functions are told by the table that a file keeps for those who link to it, which leaves out
@@ -69,39 +81,18 @@ pub(super) struct Image {
 
 /// Reads a file; none where it is no ELF file of 64 bits.
 pub(super) fn image(file: File, table_bytes_max: u64) -> Option<Image> {
-    let (mut image, cut) = pass(&file, table_bytes_max, |reader| reader.image())?;
-    image.cut |= cut;
-    // With room of its own: what the first pass has read is given back.
-    let table = pass(&file, table_bytes_max, |reader| reader.symbols());
-    if let Some((table, cut)) = table {
-        image.stripped = table.stripped;
-        image.cut |= table.cut || cut;
-        image.symbols = Some(Symbols::new(table.list, Names::File(file, table.names_at)));
-    }
+    let file = Arc::new(file);
+    let (cache, room) = (ReadCache::new(&*file), Room::new(table_bytes_max));
+    let reader = Reader::new(Bounded::new(&cache, &room), table_bytes_max)?;
+    let mut image = reader.image(&Source::File(Arc::clone(&file)))?;
+    image.cut |= room.was_refused();
     Some(image)
-}
-
-/// Reads a file for one purpose; true where something was refused since it is too long.
-fn pass<T>(
-    file: &File,
-    table_bytes_max: u64,
-    read: impl for<'data> FnOnce(&Reader<'data, Bounded<'data>>) -> Option<T>,
-) -> Option<(T, bool)> {
-    let (cache, room) = (ReadCache::new(file), Room::new(table_bytes_max));
-    let found = read(&Reader::new(Bounded::new(&cache, &room), table_bytes_max)?)?;
-    Some((found, room.was_refused()))
 }
 
 /// Reads what is in memory as a file would be.
 pub(super) fn image_of_bytes(bytes: Vec<u8>) -> Option<Image> {
-    let reader = Reader::new(&*bytes, bytes.len() as u64)?;
-    let mut image = reader.image()?;
-    let table = reader.symbols();
-    image.symbols = table.map(|table| {
-        let names = usize::try_from(table.names_at).ok().and_then(|at| bytes.get(at..));
-        Symbols::new(table.list, Names::Bytes(names.unwrap_or_default().to_vec()))
-    });
-    Some(image)
+    let bytes: Arc<[u8]> = Arc::from(bytes);
+    Reader::new(&*bytes, bytes.len() as u64)?.image(&Source::Bytes(Arc::clone(&bytes)))
 }
 
 struct Reader<'data, R: ReadRef<'data>> {
@@ -110,14 +101,6 @@ struct Reader<'data, R: ReadRef<'data>> {
     segments: &'data [ProgramHeader64<Endianness>],
     sections: SectionTable<'data, Header, R>,
     table_bytes_max: u64,
-}
-
-/// The functions of a file before they are in order.
-struct Table {
-    list: Vec<Symbol>,
-    names_at: u64,
-    stripped: bool,
-    cut: bool,
 }
 
 impl<'data, R: ReadRef<'data>> Reader<'data, R> {
@@ -129,7 +112,7 @@ impl<'data, R: ReadRef<'data>> Reader<'data, R> {
         Some(Self { data, endian, segments, sections, table_bytes_max })
     }
 
-    fn image(&self) -> Option<Image> {
+    fn image(&self, source: &Source) -> Option<Image> {
         let code = |segment: &&ProgramHeader64<Endianness>| {
             segment.p_type(self.endian) == PT_LOAD && segment.p_flags(self.endian) & PF_X != 0
         };
@@ -145,19 +128,38 @@ impl<'data, R: ReadRef<'data>> Reader<'data, R> {
         });
         let mut cut = false;
         let mut section = |name: &[u8]| self.section(name, &mut cut);
-        let (eh_frame, eh_frame_hdr) = (section(b".eh_frame"), section(b".eh_frame_hdr"));
-        let debug_frame = if eh_frame.is_none() { section(b".debug_frame") } else { None };
+        let index = self.index(source);
+        let eh_frame = if index.is_none() { section(b".eh_frame") } else { None };
+        let has_none = index.is_none() && eh_frame.is_none();
+        let debug_frame = if has_none { section(b".debug_frame") } else { None };
+        let (symbols, stripped) = self.symbols(source, &mut cut);
         Some(Image {
             build_id: self.build_id(),
             code,
             text,
+            index,
             eh_frame,
-            eh_frame_hdr,
             debug_frame,
+            symbols,
+            stripped,
             debug_link: self.debug_link(),
             cut,
-            ..Image::default()
         })
+    }
+
+    /// What finds a function in the unwind tables, where both are in the file as they are used.
+    fn index(&self, source: &Source) -> Option<Index> {
+        let part = |name| {
+            let section = self.named(name)?;
+            let packed = section.compression(self.endian, self.data).ok()?.is_some();
+            let is_there = section.sh_type(self.endian) != SHT_NOBITS && !packed;
+            is_there.then(|| Part {
+                at: section.sh_offset(self.endian),
+                bytes: section.sh_size(self.endian),
+                address: section.sh_addr(self.endian),
+            })
+        };
+        Index::read(source, part(b".eh_frame_hdr")?, part(b".eh_frame")?, self.table_bytes_max)
     }
 
     fn named(&self, name: &[u8]) -> Option<&'data SectionHeader64<Endianness>> {
@@ -209,39 +211,29 @@ impl<'data, R: ReadRef<'data>> Reader<'data, R> {
         Some(String::from_utf8_lossy(name).into_owned())
     }
 
-    /// The whole table where there is one, else that for those who link to the file.
-    fn symbols(&self) -> Option<Table> {
-        let all = self.table(SHT_SYMTAB);
-        all.filter(|table| !table.list.is_empty()).or_else(|| self.table(SHT_DYNSYM))
+    /// The whole table where there is one, else that for those who link to the file; true where it is the latter.
+    fn symbols(&self, source: &Source, cut: &mut bool) -> (Option<Symbols>, bool) {
+        for kind in [SHT_SYMTAB, SHT_DYNSYM] {
+            let Some(table) = self.table(kind) else { continue };
+            let symbols = if table.bytes > self.table_bytes_max {
+                *cut = true;
+                Symbols::default()
+            } else {
+                Symbols::read(source.clone(), table)
+            };
+            if kind == SHT_DYNSYM || !symbols.is_empty() || *cut {
+                return (Some(symbols), kind == SHT_DYNSYM);
+            }
+        }
+        (None, false)
     }
 
     fn table(&self, kind: u32) -> Option<Table> {
         let section = self.sections.iter().find(|section| section.sh_type(self.endian) == kind)?;
         let names = usize::try_from(section.sh_link(self.endian)).ok()?;
         let names_at = self.sections.section(SectionIndex(names)).ok()?.sh_offset(self.endian);
-        let stripped = kind == SHT_DYNSYM;
-        if section.sh_size(self.endian) > self.table_bytes_max {
-            return Some(Table { list: Vec::new(), names_at, stripped, cut: true });
-        }
-        let symbols: &[Sym64<Endianness>] = section.data_as_array(self.endian, self.data).ok()?;
-        let list = symbols.iter().filter_map(|symbol| self.function(symbol)).collect();
-        Some(Table { list, names_at, stripped, cut: false })
-    }
-
-    fn function(&self, symbol: &Sym64<Endianness>) -> Option<Symbol> {
-        let code = match symbol.st_type() {
-            STT_FUNC | STT_GNU_IFUNC => true,
-            // What was written in assembler may have no type; marks of the assembler are local.
-            STT_NOTYPE => symbol.st_bind() != STB_LOCAL,
-            _ => false,
-        };
-        let address = symbol.st_value(self.endian);
-        let placed = address != 0 && !symbol.is_undefined(self.endian);
-        (code && placed).then(|| Symbol {
-            address,
-            size: u32::try_from(symbol.st_size(self.endian)).unwrap_or(u32::MAX),
-            name: symbol.st_name(self.endian),
-        })
+        let (at, bytes) = (section.sh_offset(self.endian), section.sh_size(self.endian));
+        Some(Table { at, bytes, names_at, endian: self.endian })
     }
 }
 
@@ -276,9 +268,11 @@ impl Image {
 
     /// What it takes in memory.
     pub(super) fn bytes(&self) -> usize {
-        let sections = [&self.eh_frame, &self.eh_frame_hdr, &self.debug_frame];
+        let sections = [&self.eh_frame, &self.debug_frame];
         let sections: usize = sections.into_iter().flatten().map(|one| one.bytes.len()).sum();
-        sections + self.symbols.as_ref().map_or(0, Symbols::bytes)
+        sections
+            + self.index.as_ref().map_or(0, Index::bytes)
+            + self.symbols.as_ref().map_or(0, Symbols::bytes)
     }
 }
 
@@ -295,13 +289,14 @@ mod tests {
     fn reads_itself() {
         let open = || File::open("/proc/self/exe").unwrap();
         let own = image(open(), 1 << 30).unwrap();
-        assert!(!own.code.is_empty() && own.eh_frame.is_some() && own.eh_frame_hdr.is_some());
+        assert!(!own.code.is_empty() && own.index.is_some() && own.eh_frame.is_none());
         assert!(!own.stripped && !own.cut && own.bytes() > 10_000);
         let segment = own.code[0];
         assert_eq!(own.address(segment.offset), Some(segment.address));
         assert_eq!(own.address(segment.offset + segment.bytes), None);
         let cut = image(open(), 16).unwrap();
-        assert!(cut.cut && cut.eh_frame.is_none() && cut.bytes() < own.bytes());
+        assert!(cut.cut && cut.index.is_none() && cut.eh_frame.is_none());
+        assert!(cut.bytes() < own.bytes());
         assert!(image(File::open("/proc/version").unwrap(), 1 << 20).is_none());
         assert!(image_of_bytes(b"\x7fELF".to_vec()).is_none());
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::elf::{self, Image};
 use super::frames::{Kind, Line, Origin, Place};
-use super::unwind::Rules;
+use super::unwind::{RULES_BYTES, Rules};
 use crate::foreign::Found;
 
 /// Where debug information is installed apart from the files that it is of.
@@ -47,8 +47,8 @@ pub(super) struct CodeFile {
     used: u64,
 }
 
-/// What a file takes without its tables.
-const OWN_BYTES: usize = size_of::<CodeFile>() + size_of::<Rules>();
+/// What a file takes without its tables: most of it is what the unwinder keeps of rules.
+const OWN_BYTES: usize = size_of::<CodeFile>() + RULES_BYTES;
 
 /// All files that are held.
 #[derive(Debug)]
@@ -100,7 +100,8 @@ impl Files {
         self.rounds.rotate_left(1);
         self.rounds[KEPT_ROUNDS - 1] = self.looks;
         self.list.retain(|_, file| file.used >= oldest);
-        self.bytes = self.list.values().map(|file| file.bytes).sum();
+        // Those in use have learnt of functions meanwhile.
+        self.bytes = self.list.values().map(|file| file.bytes + file.rules.bytes()).sum();
         self.numbers.retain(|_, number| self.list.contains_key(number));
     }
 
@@ -180,7 +181,7 @@ impl Files {
         &mut self,
         key: Key,
         path: &Arc<str>,
-        image: Image,
+        mut image: Image,
         debug: Option<Image>,
         bytes: usize,
     ) -> u32 {
@@ -189,7 +190,7 @@ impl Files {
         let ends = image.code.iter().map(|segment| segment.address.saturating_add(segment.bytes));
         let range = (start, ends.max().unwrap_or(0));
         let origin = Origin { name: Arc::from(name), build_id: image.build_id.clone(), range };
-        let rules = Rules::new(&image);
+        let rules = Rules::new(&mut image);
         let origin = Arc::new(origin);
         let file = CodeFile { image, debug, rules, origin, bytes, used: self.looks };
         self.next = self.next.wrapping_add(1);
@@ -209,7 +210,8 @@ impl Files {
             if used > self.rounds[KEPT_ROUNDS - 2] {
                 return false;
             }
-            self.bytes -= self.list.remove(&oldest).map_or(0, |file| file.bytes);
+            let freed = self.list.remove(&oldest).map_or(0, |file| file.bytes);
+            self.bytes = self.bytes.saturating_sub(freed);
             self.numbers.retain(|_, number| *number != oldest);
         }
         true
@@ -225,7 +227,7 @@ impl CodeFile {
     }
 
     /// The place of an address, as the file speaks of it.
-    pub(super) fn place(&self, address: u64) -> Place {
+    pub(super) fn place(&mut self, address: u64) -> Place {
         let place = |address, lines| {
             let origin = Arc::clone(&self.origin);
             Place { kind: Kind::Native, origin, address, lines }

@@ -36,8 +36,8 @@ pub(super) struct Process {
     missed: bool,
     made: Made,
     made_read: u64,
-    /// How code without a file goes back to its callers.
-    rules: Rules,
+    /// How code without a file goes back to its callers, where there was any.
+    rules: Option<Box<Rules>>,
     seen: u64,
 }
 
@@ -131,7 +131,7 @@ impl Process {
             missed: false,
             made,
             made_read: 0,
-            rules: Rules::of_frame_pointers(),
+            rules: None,
             seen: 0,
         }
     }
@@ -282,7 +282,10 @@ impl Code for Space<'_> {
     fn rules(&mut self, address: u64) -> Option<(&mut Rules, u64)> {
         match self.process.find(address, self.files, self.budget)? {
             Found::File { number, bias } => Some((&mut self.files.get(number)?.rules, bias)),
-            Found::Memory => Some((&mut self.process.rules, 0)),
+            Found::Memory => {
+                let rules = || Box::new(Rules::of_frame_pointers());
+                Some((self.process.rules.get_or_insert_with(rules), 0))
+            }
             Found::NotYet => {
                 self.put_off = true;
                 None

@@ -5,85 +5,141 @@
 //! it stands for.
 
 use std::fmt::{self, Write as _};
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+
+use object::elf::{STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, Sym64};
+use object::read::elf::Sym as _;
+use object::{Endianness, pod};
+
+use super::elf::Source;
 
 /// A mangled name that is longer than this is cut.
 pub(super) const NAME_BYTES_MAX: usize = 4 << 10;
 /// What is shown of a name: some of those of generic code have no end.
 const SHOWN_BYTES_MAX: usize = 512;
 
-/// A function: where it begins, how long it is (0: nobody says), and where its name is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Symbol {
-    pub(super) address: u64,
-    pub(super) size: u32,
-    pub(super) name: u32,
+/// Where a file has the table of its symbols.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table {
+    pub(super) at: u64,
+    pub(super) bytes: u64,
+    /// Where the names are.
+    pub(super) names_at: u64,
+    pub(super) endian: Endianness,
 }
 
-/// Where names are.
-#[derive(Debug)]
-pub(super) enum Names {
-    /// In a file, from this offset on: read one by one, since few are ever asked for.
-    File(File, u64),
-    /// In memory.
-    Bytes(Vec<u8>),
-}
+/// A symbol as the table has it.
+type Entry = Sym64<Endianness>;
+
+/// What one takes there.
+const ENTRY_BYTES: usize = size_of::<Entry>();
+/// What is read of a table at a time.
+const READ_ENTRIES: usize = 2_048;
 
 /// All functions of a file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Symbols {
-    /// In the order of addresses, each once.
-    list: Vec<Symbol>,
-    names: Names,
+    /// Where the first one begins.
+    base: u64,
+    /// In the order of addresses, each once: how far behind the first one, and its number in the table, from which the
+    /// rest is read when it is asked for: of few it ever is.
+    list: Box<[(u32, u32)]>,
+    /// Nothing where there was no room for it.
+    table: Option<(Source, Table)>,
 }
 
 impl Symbols {
-    /// Of several symbols at one address the longest counts.
-    pub(super) fn new(mut list: Vec<Symbol>, names: Names) -> Self {
-        list.sort_unstable_by_key(|symbol| (symbol.address, std::cmp::Reverse(symbol.size)));
-        list.dedup_by_key(|symbol| symbol.address);
-        list.shrink_to_fit();
-        Self { list, names }
+    /// Reads a table. Of several symbols at one address the longest counts; what is 4 GiB behind the first is no function of the
+    /// same file.
+    pub(super) fn read(source: Source, table: Table) -> Self {
+        let mut found = functions(&source, table);
+        found.sort_unstable_by_key(|one| (one.0, std::cmp::Reverse(one.1)));
+        found.dedup_by_key(|one| one.0);
+        let base = found.first().map_or(0, |one| one.0);
+        let near =
+            |(address, _, number): (u64, _, _)| Some((u32::try_from(address - base).ok()?, number));
+        let list = found.into_iter().filter_map(near).collect();
+        Self { base, list, table: Some((source, table)) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
     /// What it takes in memory.
     pub(super) fn bytes(&self) -> usize {
-        let names = match &self.names {
-            Names::File(..) => 0,
-            Names::Bytes(bytes) => bytes.capacity(),
-        };
-        self.list.capacity() * size_of::<Symbol>() + names
+        let source = self.table.as_ref().map_or(0, |(source, _)| source.bytes());
+        self.list.len() * size_of::<(u32, u32)>() + source
     }
 
     /// The function that an address is in: where it begins, and what it is called.
     pub(super) fn find(&self, address: u64) -> Option<(u64, Arc<str>)> {
-        let before = self.list.partition_point(|symbol| symbol.address <= address);
-        let symbol = self.list.get(before.checked_sub(1)?)?;
-        let within = address - symbol.address;
-        if symbol.size != 0 && within >= u64::from(symbol.size) {
+        let wanted = u32::try_from(address.checked_sub(self.base)?).unwrap_or(u32::MAX);
+        let before = self.list.partition_point(|(start, _)| *start <= wanted);
+        let (start, number) = *self.list.get(before.checked_sub(1)?)?;
+        let start = self.base + u64::from(start);
+        let (source, table) = self.table.as_ref()?;
+        let entry = entry_at(source, table.at + u64::from(number) * ENTRY_BYTES as u64)?;
+        // 0: nobody says.
+        let size = entry.st_size(table.endian);
+        if size != 0 && address - start >= size {
             return None;
         }
-        let name = self.names.read(symbol.name)?;
-        Some((symbol.address, Arc::from(shown(&name))))
+        let name =
+            name_at(source, table.names_at.saturating_add(entry.st_name(table.endian).into()))?;
+        Some((start, Arc::from(shown(&name))))
     }
 }
 
-impl Names {
-    /// The text at a place, up to its end.
-    fn read(&self, at: u32) -> Option<String> {
-        let mut buffer = [0; NAME_BYTES_MAX];
-        let bytes = match self {
-            Self::File(file, start) => {
-                let length = file.read_at(&mut buffer, start + u64::from(at)).ok()?;
-                buffer.get(..length)?
-            }
-            Self::Bytes(bytes) => bytes.get(usize::try_from(at).ok()?..)?,
-        };
-        let name = bytes.split(|byte| *byte == 0).next().filter(|name| !name.is_empty())?;
-        Some(String::from_utf8_lossy(name.get(..NAME_BYTES_MAX).unwrap_or(name)).into_owned())
+/// The functions in a table: where each begins, its length, and its number.
+fn functions(source: &Source, table: Table) -> Vec<(u64, u32, u32)> {
+    let mut found = Vec::new();
+    // Of words, so that symbols are where they may be.
+    let mut buffer = vec![0_u64; READ_ENTRIES * ENTRY_BYTES / size_of::<u64>()];
+    let buffer = pod::bytes_of_slice_mut(&mut buffer);
+    let (mut at, mut number) = (0, 0);
+    while at < table.bytes {
+        let left =
+            usize::try_from(table.bytes - at).map_or(buffer.len(), |it| it.min(buffer.len()));
+        let read = source.read(table.at + at, &mut buffer[..left]);
+        let count = read.len() / ENTRY_BYTES;
+        let Ok((entries, _)) = pod::slice_from_bytes::<Entry>(read, count) else { break };
+        if entries.is_empty() {
+            break;
+        }
+        for entry in entries {
+            let size = u32::try_from(entry.st_size(table.endian)).unwrap_or(u32::MAX);
+            let is_function = is_function(entry, table.endian);
+            found.extend(is_function.then(|| (entry.st_value(table.endian), size, number)));
+            number += 1;
+        }
+        at += (count * ENTRY_BYTES) as u64;
     }
+    found
+}
+
+fn is_function(symbol: &Entry, endian: Endianness) -> bool {
+    let code = match symbol.st_type() {
+        STT_FUNC | STT_GNU_IFUNC => true,
+        // What was written in assembler may have no type; marks of the assembler are local.
+        STT_NOTYPE => symbol.st_bind() != STB_LOCAL,
+        _ => false,
+    };
+    code && symbol.st_value(endian) != 0 && !symbol.is_undefined(endian)
+}
+
+/// One symbol of a table.
+fn entry_at(source: &Source, at: u64) -> Option<Entry> {
+    let mut words = [0_u64; ENTRY_BYTES / size_of::<u64>()];
+    let (entry, _) = pod::from_bytes(source.read(at, pod::bytes_of_slice_mut(&mut words))).ok()?;
+    Some(*entry)
+}
+
+/// The text at a place, up to its end.
+fn name_at(source: &Source, at: u64) -> Option<String> {
+    let mut buffer = [0; NAME_BYTES_MAX];
+    let name = source.read(at, &mut buffer).split(|byte| *byte == 0).next()?;
+    (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
 }
 
 /// A name as people write it in Rust or C++, or as it is where it is of another language.
@@ -221,10 +277,20 @@ mod tests {
         }
     }
 
-    fn symbols(list: &[(u64, u32, u32)]) -> Symbols {
-        let symbol = |&(address, size, name): &_| Symbol { address, size, name };
-        let names = Names::Bytes(b"\0first\0second\0alias\0".to_vec());
-        Symbols::new(list.iter().map(symbol).collect(), names)
+    /// A table, and behind it the names.
+    fn symbols(list: &[(u64, u64, u32)]) -> Symbols {
+        let mut bytes = Vec::new();
+        for (address, size, name) in list {
+            bytes.extend_from_slice(&name.to_le_bytes());
+            // A global function in the first section.
+            bytes.extend_from_slice(&[0x12, 0, 1, 0]);
+            bytes.extend_from_slice(&address.to_le_bytes());
+            bytes.extend_from_slice(&size.to_le_bytes());
+        }
+        let names_at = bytes.len() as u64;
+        bytes.extend_from_slice(b"\0first\0second\0alias\0");
+        let table = Table { at: 0, bytes: names_at, names_at, endian: Endianness::Little };
+        Symbols::read(Source::Bytes(Arc::from(bytes)), table)
     }
 
     /// Scenario: two functions with a gap between them, one of which has a shorter alias.
@@ -238,6 +304,7 @@ mod tests {
         assert_eq!(name(149), Some((100, "first".to_owned())));
         assert_eq!(name(150), None);
         assert_eq!(name(5_000), Some((200, "second".to_owned())), "nobody says where it ends");
-        assert!(symbols.bytes() > 0);
+        assert_eq!(name((5 << 32) + 5_000), Some((200, "second".to_owned())));
+        assert!(symbols.bytes() > 0 && !symbols.is_empty());
     }
 }

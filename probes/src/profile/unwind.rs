@@ -1,8 +1,10 @@
 //! From registers and a copy of the stack to the addresses of the callers.
 //!
 //! Invariants: no address is given that is not in code of the process; a stack that could not be followed
-//! to its end says so. Rules are kept by file and address, whatever process has mapped the file where.
+//! to its end says so. Rules are kept by file and address, whatever process has mapped the file where; the
+//! tables of a function are read when it is first seen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use framehop::{
@@ -10,9 +12,9 @@ use framehop::{
     UnwindRegsNative, Unwinder as _, UnwinderNative,
 };
 
-use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, UnwindSection as _};
+use gimli::{BaseAddresses, EhFrame, EhFrameOffset, LittleEndian, UnwindSection as _};
 
-use super::elf::{Image, Section};
+use super::elf::{FunctionPart, Image, Index, Section};
 
 type Unwinder = UnwinderNative<Arc<[u8]>, MayAllocateDuringUnwind>;
 type Cache = CacheNative<MayAllocateDuringUnwind>;
@@ -22,12 +24,34 @@ const FRAMES_MAX: usize = 512;
 /// Tables speak of addresses by 32 bits.
 const IMAGE_END: u64 = 1 << 32;
 
+/// Functions of a file whose tables are held; beyond, all are read again when they are seen.
+const FUNCTIONS_MAX: usize = 2_048;
+/// What one takes, measured: the unwinder of a function is mostly its own index.
+const FUNCTION_BYTES: usize = 1 << 10;
+
+/// What rules take without any function, measured: the unwinder's cache, and what it works with.
+pub(super) const RULES_BYTES: usize = 34 << 10;
+
 /// How the code of one file goes back to its callers.
 pub(super) struct Rules {
+    /// What there is without an index.
     unwinder: Unwinder,
+    /// What was found of any function.
     cache: Cache,
-    /// The table of functions, and what it is an index of.
-    index: Option<(Section, Section)>,
+    index: Option<Index>,
+    text: Option<(u64, u64)>,
+    /// By where they begin.
+    functions: BTreeMap<u64, Function>,
+}
+
+/// A function that was seen. Its unwinder is its own, since one that learns of another function forgets all that it
+/// has in its cache.
+struct Function {
+    /// Where the next one begins.
+    next: u64,
+    unwinder: Unwinder,
+    /// Where its tables end to speak of it.
+    end: u64,
 }
 
 /// Where a thread was.
@@ -76,42 +100,93 @@ impl std::fmt::Debug for Rules {
 impl Rules {
     /// Of code that has no tables: it goes back by frame pointers.
     pub(super) fn of_frame_pointers() -> Self {
-        Self { unwinder: Unwinder::new(), cache: Cache::new(), index: None }
+        let (unwinder, cache) = (Unwinder::new(), Cache::new());
+        Self { unwinder, cache, index: None, text: None, functions: BTreeMap::new() }
     }
 
-    /// Of a file with tables.
-    pub(super) fn new(image: &Image) -> Self {
-        let range = |section: &Option<Section>| {
-            let section = section.as_ref()?;
-            Some(section.address..section.address.saturating_add(section.bytes.len() as u64))
-        };
-        let bytes = |section: &Option<Section>| section.as_ref().map(|one| Arc::clone(&one.bytes));
-        let info = ExplicitModuleSectionInfo {
-            text_svma: image.text.map(|(start, end)| start..end),
-            eh_frame_svma: range(&image.eh_frame),
-            eh_frame: bytes(&image.eh_frame),
-            eh_frame_hdr_svma: range(&image.eh_frame_hdr),
-            eh_frame_hdr: bytes(&image.eh_frame_hdr),
-            debug_frame: bytes(&image.debug_frame),
-            ..ExplicitModuleSectionInfo::default()
-        };
+    /// Of a file, from which its tables are taken.
+    pub(super) fn new(image: &mut Image) -> Self {
         let mut rules = Self::of_frame_pointers();
-        rules.unwinder.add_module(Module::new(String::new(), 0..IMAGE_END, 0, info));
-        rules.index = image.eh_frame_hdr.clone().zip(image.eh_frame.clone());
+        (rules.index, rules.text) = (image.index.take(), image.text);
+        if rules.index.is_none() {
+            let debug_frame = image.debug_frame.take().map(|section| section.bytes);
+            rules.unwinder = unwinder(image.text, image.eh_frame.take(), debug_frame);
+        }
         rules
     }
 
-    /// Where the function begins that an address is in, as far as the tables know, whatever its name.
-    pub(super) fn function(&self, address: u64) -> Option<u64> {
-        let (index, frames) = self.index.as_ref()?;
-        let bases =
-            BaseAddresses::default().set_eh_frame_hdr(index.address).set_eh_frame(frames.address);
-        let index = EhFrameHdr::new(&index.bytes, LittleEndian).parse(&bases, 8).ok()?;
-        let frames = EhFrame::new(&frames.bytes, LittleEndian);
-        let table = index.table()?;
-        let find = table.fde_for_address(&frames, &bases, address, EhFrame::cie_from_offset);
-        find.ok().map(|function| function.initial_address())
+    /// What it takes in memory beside the tables that it was made with.
+    pub(super) fn bytes(&self) -> usize {
+        self.functions.len() * FUNCTION_BYTES
     }
+
+    /// Where the function begins that an address is in, as far as the tables know, whatever its name.
+    pub(super) fn function(&mut self, address: u64) -> Option<u64> {
+        let start = self.known(address)?;
+        self.functions.get(&start).filter(|function| address < function.end).map(|_| start)
+    }
+
+    /// Which function begins at an address, or is the last one before it.
+    fn known(&mut self, address: u64) -> Option<u64> {
+        let before = self.functions.range(..=address).next_back();
+        let known = before.filter(|(_, function)| address < function.next).map(|(start, _)| *start);
+        known.or_else(|| self.learn(address))
+    }
+
+    /// Reads the tables of a function.
+    fn learn(&mut self, address: u64) -> Option<u64> {
+        let part = self.index.as_ref()?.find(address)?;
+        let (start, function) = (part.start, Function::new(part, self.text)?);
+        if self.functions.len() >= FUNCTIONS_MAX {
+            self.functions.clear();
+        }
+        self.functions.insert(start, function);
+        Some(start)
+    }
+
+    /// The caller of an address, as the file speaks of it.
+    fn caller(
+        &mut self,
+        place: FrameAddress,
+        machine: &mut UnwindRegsNative,
+        read: &mut impl FnMut(u64) -> Result<u64, ()>,
+    ) -> Result<Option<u64>, Error> {
+        let start = self.known(place.address_for_lookup());
+        let known = start.and_then(|start| self.functions.get(&start));
+        let unwinder = known.map_or(&self.unwinder, |function| &function.unwinder);
+        unwinder.unwind_frame(place, machine, &mut self.cache, read)
+    }
+}
+
+impl Function {
+    fn new(part: FunctionPart, text: Option<(u64, u64)>) -> Option<Self> {
+        let FunctionPart { start: _, next, tables, at } = part;
+        let bases = BaseAddresses::default().set_eh_frame(tables.address);
+        let bases = text.map_or_else(|| bases.clone(), |(start, _)| bases.clone().set_text(start));
+        let section = EhFrame::new(&tables.bytes, LittleEndian);
+        let own = section.fde_from_offset(&bases, EhFrameOffset(at), EhFrame::cie_from_offset);
+        let own = own.ok()?;
+        let end = own.initial_address().saturating_add(own.len());
+        Some(Self { next, end, unwinder: unwinder(text, Some(tables), None) })
+    }
+}
+
+fn unwinder(
+    text: Option<(u64, u64)>,
+    eh_frame: Option<Section>,
+    debug_frame: Option<Arc<[u8]>>,
+) -> Unwinder {
+    let range = |one: &Section| one.address..one.address.saturating_add(one.bytes.len() as u64);
+    let info = ExplicitModuleSectionInfo {
+        text_svma: text.map(|(start, end)| start..end),
+        eh_frame_svma: eh_frame.as_ref().map(range),
+        eh_frame: eh_frame.map(|section| section.bytes),
+        debug_frame,
+        ..ExplicitModuleSectionInfo::default()
+    };
+    let mut unwinder = Unwinder::new();
+    unwinder.add_module(Module::new(String::new(), 0..IMAGE_END, 0, info));
+    unwinder
 }
 
 /// Follows a stack back, innermost first: of each caller the address inside of its call.
@@ -132,9 +207,7 @@ pub(super) fn unwind(
             return Ending::Lost;
         };
         frames.push(address);
-        let Rules { unwinder, cache, index: _ } = rules;
-        let relative = relative(place, bias);
-        match unwinder.unwind_frame(relative, &mut machine, cache, &mut read) {
+        match rules.caller(relative(place, bias), &mut machine, &mut read) {
             Ok(Some(caller)) => match FrameAddress::from_return_address(caller) {
                 Some(caller) => place = caller,
                 None => return Ending::Whole,

@@ -18,13 +18,13 @@ struct Own {
 
 impl Own {
     fn new() -> Self {
-        let image = elf::image(File::open("/proc/self/exe").unwrap(), 1 << 30).unwrap();
+        let mut image = elf::image(File::open("/proc/self/exe").unwrap(), 1 << 30).unwrap();
         let list = maps::parse(&std::fs::read_to_string("/proc/self/maps").unwrap());
         let inside = maps::find(&list, Own::new as fn() -> Self as usize as u64).unwrap();
         let mapping = &list[inside];
         let Backing::File { offset, .. } = mapping.backing else { panic!("{mapping:?}") };
         let bias = mapping.range.start - image.address(offset).unwrap();
-        let rules = Rules::new(&image);
+        let rules = Rules::new(&mut image);
         Self { image, rules, range: (mapping.range.start, mapping.range.end), bias }
     }
 
