@@ -19,6 +19,7 @@ mod links;
 mod maps;
 mod metrics;
 mod process;
+mod source;
 mod symbols;
 mod thread;
 mod unwind;

@@ -6,7 +6,6 @@
 
 mod bounded;
 mod index;
-mod source;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -22,8 +21,8 @@ use object::{Endianness, SectionIndex};
 
 use bounded::{Bounded, Room};
 pub(super) use index::{FunctionPart, Index};
-pub(super) use source::Source;
 
+use super::source::Source;
 use super::symbols::{Symbols, Table};
 
 type Header = FileHeader64<Endianness>;

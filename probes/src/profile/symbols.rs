@@ -11,7 +11,7 @@ use object::elf::{STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, Sym64};
 use object::read::elf::Sym as _;
 use object::{Endianness, pod};
 
-use super::elf::Source;
+use super::source::Source;
 
 /// A mangled name that is longer than this is cut.
 pub(super) const NAME_BYTES_MAX: usize = 4 << 10;

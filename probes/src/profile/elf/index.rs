@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::source::Source;
+use super::super::source::Source;
 use super::{Part, Section};
 
 /// Version 1; the distance to the tables from here, their count, and the index itself as pairs of 32 bits that are distances from the

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 /// A file that is open, or one that is in memory.
 #[derive(Debug, Clone)]
-pub(in super::super) enum Source {
+pub(super) enum Source {
     File(Arc<File>),
     Bytes(Arc<[u8]>),
 }
 
 impl Source {
     /// As much as there is, from an offset on.
-    pub(in super::super) fn read<'a>(&self, at: u64, buffer: &'a mut [u8]) -> &'a [u8] {
+    pub(super) fn read<'a>(&self, at: u64, buffer: &'a mut [u8]) -> &'a [u8] {
         let read = match self {
             Self::File(file) => file.read_at(buffer, at).unwrap_or(0),
             Self::Bytes(bytes) => {
@@ -30,13 +30,13 @@ impl Source {
     }
 
     /// So many bytes, or none.
-    pub(in super::super) fn exact<const BYTES: usize>(&self, at: u64) -> Option<[u8; BYTES]> {
+    pub(super) fn exact<const BYTES: usize>(&self, at: u64) -> Option<[u8; BYTES]> {
         let mut buffer = [0; BYTES];
         (self.read(at, &mut buffer).len() == BYTES).then_some(buffer)
     }
 
     /// What it takes in memory.
-    pub(in super::super) fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::File(_) => 0,
             Self::Bytes(bytes) => bytes.len(),
