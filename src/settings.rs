@@ -113,6 +113,7 @@ pub(crate) struct Settings {
     pub(crate) probe_sockets_max: usize,
     pub(crate) probe_names_max: usize,
     pub(crate) probe_drops_max: u32,
+    pub(crate) probe_datagram_peers_max: u32,
     pub(crate) probe_processes: bool,
     #[serde(deserialize_with = "units::duration")]
     pub(crate) probe_process_interval: Duration,

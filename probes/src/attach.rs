@@ -1,5 +1,6 @@
 //! Hooks programs to the kernel, rung by rung.
 
+mod datagrams;
 mod drops;
 mod off;
 mod profile;
@@ -11,6 +12,7 @@ use aya::{Btf, Ebpf};
 
 use crate::error::Error;
 use crate::kernel::Rung;
+pub(crate) use datagrams::{Chat, Datagrams, NOTHING, Talks, attach_senders, cgroups_seen};
 pub(crate) use drops::{Counts, Drops, Fallen, attach_drops};
 pub use off::HooksOff;
 pub(crate) use off::{Attached, Switch};

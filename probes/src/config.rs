@@ -105,6 +105,9 @@ pub struct CaptureConfig {
     /// Flows and reasons by which segments that the kernel throws away are counted, some 150 bytes each and 8
     /// for each CPU; the rest is counted together. 0: none is.
     pub drops_max: u32,
+    /// Processes and peers by which what passes by UDP is counted, some 150 bytes each and 48 for each CPU; the
+    /// rest is counted together. 0: none is. With `accounts` alone.
+    pub datagrams_max: u32,
     /// What passes inside TLS.
     pub tls: TlsConfig,
 }
@@ -155,6 +158,7 @@ impl Default for CaptureConfig {
             turn_records_max: 256,
             accounts: true,
             drops_max: 4_096,
+            datagrams_max: 4_096,
             processes: true,
             processes_ring_bytes: 256 << 10,
             walks: true,
@@ -188,6 +192,7 @@ impl Config {
             turn_records_max,
             accounts: _,
             drops_max,
+            datagrams_max,
             processes: _,
             processes_ring_bytes,
             walks: _,
@@ -201,6 +206,7 @@ impl Config {
         ring_size("processes_ring_bytes", *processes_ring_bytes)?;
         within("connections_max", u64::from(*connections_max), 16, 4 << 20)?;
         within("drops_max", u64::from(*drops_max), 0, 65_536)?;
+        within("datagrams_max", u64::from(*datagrams_max), 0, 65_536)?;
         within("connection_idle_max in seconds", connection_idle_max.as_secs(), 1, 86_400)?;
         let poll_ms = u64::try_from(poll_every.as_millis()).unwrap_or(u64::MAX);
         within("poll_every in milliseconds", poll_ms, 1, 1_000)?;
@@ -236,6 +242,8 @@ const HELD_SAMPLE_BYTES: usize = 300;
 
 /// What is held of a place where segments were dropped: in the kernel, a number for each of a hundred CPUs.
 const DROPS_BYTES: usize = 1_024;
+/// What the kernel and the agent hold of a process and its peer by UDP, and what the kernel has more on each CPU.
+const TALK_BYTES: [usize; 2] = [320, 48];
 
 impl Config {
     /// Rings, maps and tables of files, at their largest.
@@ -243,10 +251,14 @@ impl Config {
         let CaptureConfig { data_ring_bytes, control_ring_bytes, events_ring_bytes, .. } =
             self.capture;
         let CaptureConfig { processes_ring_bytes, connections_max, drops_max, .. } = self.capture;
+        let datagrams_max = self.capture.datagrams_max as usize;
+        let [once, on_each] = TALK_BYTES;
+        let talk_bytes = aya::util::nr_cpus().unwrap_or(1).saturating_mul(on_each) + once;
         let rings = [data_ring_bytes, control_ring_bytes, events_ring_bytes, processes_ring_bytes];
         let rings = rings.into_iter().fold(0, |sum: usize, ring| sum.saturating_add(ring as usize));
         let maps = (connections_max as usize).saturating_mul(KERNEL_BYTES_A_CONNECTION);
         let maps = maps.saturating_add((drops_max as usize).saturating_mul(DROPS_BYTES));
+        let maps = maps.saturating_add(datagrams_max.saturating_mul(talk_bytes));
         let ProfileConfig { enabled, ring_bytes, tables_bytes_max, .. } = self.profile;
         let held = self.profile.held_max.saturating_mul(HELD_SAMPLE_BYTES);
         let profiler = (ring_bytes as usize).saturating_add(tables_bytes_max).saturating_add(held);

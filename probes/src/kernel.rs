@@ -20,6 +20,7 @@ pub(crate) use reasons::Reasons;
 /// Where the kernel tells its types.
 pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// The number of the permission to do everything.
+const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 /// There where the kernel can sample what its CPUs do.
 const PERF_EVENTS: &str = "/proc/sys/kernel/perf_event_paranoid";

@@ -144,12 +144,14 @@ impl Probes {
         let (loaded, finder, profiler) = hooked.map_err(Error::Task)??;
         let Loaded { rung, programs, data, control, events, .. } = loaded;
         let Loaded { connections, verdicts, figures, walks, drops, tls_off, .. } = loaded;
+        let Loaded { datagrams, senders, .. } = loaded;
         lives.set_missing(lives_wanted && !loaded.lives);
         let rings = Rings::new(data, control, events, loaded.processes, turn_records_max);
         let walk = walks.then(|| Walk::new(&programs, sockets_max));
         network.set_walks_missing(accounts && walk.is_none());
+        network.set_senders_missing(datagrams.is_some() && !senders);
         // What has ended is told round by round, whether or not there is a walk.
-        let take = move || Walked::take(walk.as_ref(), drops.as_ref());
+        let take = move || Walked::take(walk.as_ref(), drops.as_ref(), datagrams.as_ref());
         let walks = Rounds::new(accounts.then(|| Arc::new(take) as Work<_>), walk_every, &meter);
         let maps = Maps { connections, verdicts, figures };
         let budget = Budget::new(&budget, (&meter, &memory), &programs, registry);

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use icecore_probe_events::{
-    COUNTERS, Connection, DropSettings, Dropped, ProfileSettings, Settings, Told,
+    COUNTERS, Connection, DropSettings, Dropped, ProfileSettings, Settings, Talk, Told,
 };
 
 use crate::attach::{
-    Counts, Drops, Switch, attach, attach_drops, attach_processes, attach_profile, load_tls,
-    load_walk,
+    Counts, Datagrams, Drops, NOTHING, Switch, Talks, attach, attach_drops, attach_processes,
+    attach_profile, attach_senders, load_tls, load_walk,
 };
 use crate::config::CaptureConfig;
 use crate::error::Error;
@@ -51,6 +51,10 @@ pub(crate) struct Loaded {
     pub(crate) walks: bool,
     /// What it throws away; none where that is not wanted or cannot be counted.
     pub(crate) drops: Option<Drops>,
+    /// What passes by UDP; none where that is not wanted.
+    pub(crate) datagrams: Option<Datagrams>,
+    /// It is known from whom datagrams are.
+    pub(crate) senders: bool,
     /// Since when each TLS library is hooked; none where no library is to be or can be.
     pub(crate) tls_ready: Option<Array<MapData, u64>>,
     /// Silences the probes on those.
@@ -129,7 +133,11 @@ fn load_rung(
     let tls_ready = if config.tls.enabled { tls(&mut programs)? } else { None };
     let tls_off = tls_ready.as_ref().map(|_ready| tls_off(&mut programs)).transpose()?;
     let walks = config.accounts && config.walks && walks(&mut programs, types);
+    let datagrams = datagrams(&mut programs, settings.datagrams)?;
     attach(&mut programs, rung, types)?;
+    // As a system call ends, whom it names stands in the caller's memory.
+    let named = rung == Rung::SyscallTracepoints;
+    let senders = datagrams.is_some() && (named || senders(&mut programs));
     let reasons = profiled.drops.as_ref().map(|(_, reasons)| reasons.clone());
     let drops = reasons.and_then(|reasons| drops(&mut programs, types, reasons, config.drops_max));
     let lives = config.processes && lives(&mut programs, types);
@@ -148,6 +156,8 @@ fn load_rung(
         figures,
         walks,
         drops,
+        datagrams,
+        senders,
         tls_ready,
         tls_off,
         profile: profile.flatten(),
@@ -171,6 +181,7 @@ fn open(
         .override_global("PROFILE", profiled.settings.as_bytes(), true)
         .override_global("DROPPING", dropping.as_bytes(), true)
         .map_max_entries("DROPS", config.drops_max.max(1))
+        .map_max_entries("DATAGRAMS", settings.datagrams.max(1))
         .map_max_entries("SAMPLES", ring_bytes)
         .map_max_entries("SAMPLE", cpus)
         .map_max_entries("DATA", config.data_ring_bytes)
@@ -223,6 +234,34 @@ fn drop_counts(programs: &mut Ebpf) -> Result<Counts, Error> {
         .map_err(|error| Error::Map { map: "DROPS", source: Box::new(error) })?;
     counts.insert(elsewhere, none, 0).map_err(unusable("DROPS"))?;
     Ok(counts)
+}
+
+/// What passes by UDP, as the programs will count it; none where that is not wanted.
+fn datagrams(programs: &mut Ebpf, entries_max: u32) -> Result<Option<Datagrams>, Error> {
+    if entries_max == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Datagrams::new(talks(programs)?, entries_max)))
+}
+
+/// Has it told from whom datagrams are. Where the kernel does not take it, those that come to a socket which is not
+/// connected have no peer.
+fn senders(programs: &mut Ebpf) -> bool {
+    let attached = attach_senders(programs);
+    if let Err(error) = &attached {
+        let reason: &dyn std::error::Error = error;
+        tracing::warn!(reason, "datagrams to sockets that are not connected have no peer here");
+    }
+    attached.is_ok()
+}
+
+/// The map of that, with its entry for all that find no place of their own.
+fn talks(programs: &mut Ebpf) -> Result<Talks, Error> {
+    let mut talks = Talks::try_from(map(programs, "DATAGRAMS")?).map_err(unusable("DATAGRAMS"))?;
+    let none = PerCpuValues::try_from(vec![NOTHING; usize::try_from(possible_cpus()).unwrap_or(1)])
+        .map_err(|error| Error::Map { map: "DATAGRAMS", source: Box::new(error) })?;
+    talks.insert(Talk::ELSEWHERE.to_bytes(), none, 0).map_err(unusable("DATAGRAMS"))?;
+    Ok(talks)
 }
 
 /// Has starts and ends of processes told. Where the kernel does not take it, they are not.

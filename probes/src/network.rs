@@ -7,6 +7,7 @@
 //! bound is counted.
 
 mod account;
+mod datagrams;
 mod drops;
 mod ending;
 mod metrics;
@@ -126,6 +127,11 @@ impl Network {
         self.metrics.walks_missing(missing);
     }
 
+    /// Says whether nobody tells from whom datagrams are that come to sockets which are not connected.
+    pub(crate) fn set_senders_missing(&self, missing: bool) {
+        self.metrics.senders_missing(missing);
+    }
+
     /// Learns the names of addresses from what a resolver was told.
     pub(crate) fn learn(&mut self, info: &ConnectionInfo, exchange: &Exchange) {
         if let Said::Dns(call) = &exchange.said {
@@ -168,6 +174,7 @@ impl Network {
         self.metrics.walked(walked.sockets.len(), walked.cut);
         let ended = self.ended_meanwhile.take().unwrap_or_default();
         self.fell(walked, clock, pipeline);
+        self.talked(&walked.chats, clock, pipeline);
         let sockets = once(walked.sockets.iter().filter(|one| !ended.contains(&one.socket)));
         // Who listens tells which end of an older connection is the server's.
         let (listeners, connected): (Vec<&Account>, Vec<&Account>) =

@@ -10,7 +10,7 @@
 -- column: destination_namespace text; the same of who receives
 -- column: destination_workload text; what made the pod
 -- column: destination text; the pod that receives, else its address
--- column: transport text; tcp
+-- column: transport text; tcp or udp
 -- column: bytes float By; what was moved
 -- column: bytes_per_s float By/s; that a second
 -- draw: graph from=source to=destination weight=bytes

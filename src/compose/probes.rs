@@ -176,6 +176,7 @@ fn capture(settings: &Settings) -> Result<CaptureConfig, Failure> {
         events_ring_bytes: small("probe_events_ring_bytes", settings.probe_events_ring_bytes.0)?,
         accounts: settings.probe_network,
         drops_max: settings.probe_drops_max,
+        datagrams_max: settings.probe_datagram_peers_max,
         processes: settings.probe_process_events,
         wake_bytes: defaults.wake_bytes.min(data_ring_bytes / 4),
         connections_max: small(

@@ -1,4 +1,4 @@
-//! The probe on every node: root within its container, with four named capabilities and no more.
+//! The probe on every node: root within its container, with five named capabilities and no more.
 
 use k8s_openapi::api::apps::v1::{
     DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
@@ -16,10 +16,11 @@ use crate::Options;
 
 /// What the probe may do beyond an ordinary process, and what for. `SYS_ADMIN` is not among them:
 /// since Linux 5.8 loading and attaching has capabilities of its own.
-const CAPABILITIES: [&str; 4] = [
+const CAPABILITIES: [&str; 5] = [
     "BPF",             // load programs and make maps
     "PERFMON",         // attach them to tracepoints
-    "SYS_PTRACE",      // read /proc/<pid>/exe, maps and fd of other users' processes
+    "NET_ADMIN", // load the one that is told from whom datagrams are; the network is the pod's own
+    "SYS_PTRACE", // read /proc/<pid>/exe, maps and fd of other users' processes
     "DAC_READ_SEARCH", // read tracefs and executables that only their owner may read
 ];
 

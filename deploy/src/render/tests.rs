@@ -172,7 +172,8 @@ fn privileges_are_minimal() {
         let of_pod = pod.security_context.as_ref().unwrap();
         if name == "icecore-probe" {
             let added = capabilities.add.as_ref().unwrap();
-            assert_eq!(added, &["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH"]);
+            let wanted = ["BPF", "PERFMON", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"];
+            assert_eq!(added, &wanted);
             assert_eq!((pod.host_pid, pod.host_network), (Some(true), None));
             let tolerations = pod.tolerations.as_ref().unwrap();
             assert_eq!(tolerations[0].operator.as_deref(), Some("Exists"));

@@ -133,11 +133,14 @@ impl Call {
         }
     }
 
-    /// Where the name of the receiver lies, for a call of one message; 0: nowhere.
+    /// Where the other end is named, for a call of one message; 0: nowhere. Who has sent what is received stands there
+    /// when the call is over.
     #[inline(always)]
     pub fn name(&self, shape: Shape) -> u64 {
         match shape {
-            Shape::Buffer if self.number == number::SENDTO => self.args[4],
+            Shape::Buffer if self.number == number::SENDTO || self.number == number::RECVFROM => {
+                self.args[4]
+            }
             Shape::Message => name(self.args[1], self.width),
             _ => 0,
         }
@@ -157,12 +160,13 @@ impl Call {
         unsafe { bpf_probe_read_user(at as *const u32) }.ok()
     }
 
-    /// Where the next message of a call of several lies, when each is seen on its own.
+    /// Where the next message of a call of several lies, and where its receiver is named, when each is seen on its
+    /// own.
     ///
     /// The hook does not see the call begin, so a cursor left by an earlier call is told by the
     /// length: a message that is shorter than what was moved cannot be the one.
     #[inline(always)]
-    pub fn next_message(&self, moved: u64) -> Source {
+    pub fn next_message(&self, moved: u64) -> (Source, u64) {
         let thread = bpf_get_current_pid_tgid();
         let [_, vector, count, ..] = self.args;
         // SAFETY: the value is copied out at once.
@@ -179,7 +183,7 @@ impl Call {
         let cursor = MessageCursor { vector, next: index + 1 };
         // A cursor that finds no place costs one message its payload, not its size.
         let _ = MESSAGES.insert(&thread, &cursor, 0);
-        source
+        (source, name(self.message_at(index), self.width))
     }
 }
 

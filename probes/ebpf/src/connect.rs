@@ -245,7 +245,7 @@ fn current_owner_into(owner: &mut Owner) {
 /// The compiler would have a function of its own do it, byte by byte: the verifier would follow each, and
 /// count the function's stack.
 #[inline(always)]
-fn clear(bytes: &mut [u8; 16]) {
+pub fn clear(bytes: &mut [u8; 16]) {
     let words = bytes.as_mut_ptr().cast::<u32>();
     let mut index = 0;
     while index < 4 {

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user, generated};
 use icecore_probe_events::{Connection, FLAG_DATAGRAM, FLAG_IPV6, Flow, OUTBOUND, VERDICT_COPY};
 
 use crate::call::{Source, stretch};
-use crate::connect::flow_into;
+use crate::connect::{clear, flow_into};
 use crate::copy::opaque;
 use crate::maps::MADE;
 
@@ -120,27 +120,30 @@ fn is_dns(source: Source, moved: u64) -> bool {
     plain && high == 0 && low == 1 && answers < 4 && (flags & 0x80 != 0 || answers == 0)
 }
 
-/// To whom a socket that is not connected sends. An answer says so; a question is known by it.
+/// Takes the other end's address from where the caller has named it; the version of IP, where it is one. An answer
+/// says so; a question is known by it.
 #[inline(always)]
-fn receiver(flow: &mut Flow, name: u64) {
+pub fn receiver(flow: &mut Flow, name: u64) -> Option<u32> {
     // SAFETY: the helper checks the address.
-    let Ok(family) = (unsafe { bpf_probe_read_user(name as *const u16) }) else { return };
+    let family = unsafe { bpf_probe_read_user(name as *const u16) }.ok()?;
     if family == AF_INET {
         // SAFETY: the helper checks the address.
-        let Ok([_, port, address @ ..]) =
-            (unsafe { bpf_probe_read_user(name as *const [u16; 4]) })
-        else {
-            return;
-        };
+        let [_, port, address @ ..] =
+            unsafe { bpf_probe_read_user(name as *const [u16; 4]) }.ok()?;
+        clear(&mut flow.remote_addr);
         flow.remote_port = u16::from_be(port);
         let [a, b] = address;
         let ([a, b], [c, d]) = (a.to_ne_bytes(), b.to_ne_bytes());
         [flow.remote_addr[0], flow.remote_addr[1], flow.remote_addr[2], flow.remote_addr[3]] =
             [a, b, c, d];
-    } else if family == AF_INET6 {
+        return Some(4);
+    }
+    if family == AF_INET6 {
         // SAFETY: the helper checks the address.
-        let Ok(name) = (unsafe { bpf_probe_read_user(name as *const Name) }) else { return };
+        let name = unsafe { bpf_probe_read_user(name as *const Name) }.ok()?;
         flow.remote_port = u16::from_be(name.port);
         flow.remote_addr = name.v6;
+        return Some(6);
     }
+    None
 }

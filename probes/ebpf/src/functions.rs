@@ -74,12 +74,16 @@ fn received(ctx: &FExitContext) {
 #[inline(always)]
 fn returned(ctx: &FExitContext, flags: i32, direction: u8) {
     let result: i32 = ctx.ret().unwrap_or(0);
-    if result <= 0 {
+    // A datagram may be empty.
+    if result < 0 {
         return;
     }
     let Some(scratch) = take_scratch() else {
-        count(Counter::Seen);
-        return count(Counter::Untracked);
+        if result > 0 {
+            count(Counter::Seen);
+            count(Counter::Untracked);
+        }
+        return;
     };
     // SAFETY: the first argument is a socket.
     let id = || unsafe { bpf_get_socket_cookie(ctx.arg(0)) };

@@ -25,15 +25,16 @@ mod narrow;
 mod process;
 mod profile;
 mod record;
+mod talk;
 mod tls;
 
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf,
     bpf_get_socket_cookie, bpf_task_pt_regs,
 };
-use aya_ebpf::macros::{btf_tracepoint, perf_event, raw_tracepoint, uprobe, uretprobe};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr, perf_event, raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{
-    BtfTracePointContext, PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext,
+    BtfTracePointContext, PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext, SockAddrContext,
 };
 use icecore_probe_events::{Counter, FLAG_WAITS, INBOUND, OUTBOUND};
 
@@ -140,6 +141,20 @@ pub extern "C" fn sockets(ctx: *const TaskFile) -> i32 {
     0
 }
 
+/// A task is given a datagram, and told from whom it is. 1: that goes on.
+#[cgroup_sock_addr(recvmsg4)]
+pub fn sender4(ctx: SockAddrContext) -> i32 {
+    talk::sender_told(ctx.sock_addr, 4);
+    1
+}
+
+/// The same on a socket of IPv6.
+#[cgroup_sock_addr(recvmsg6)]
+pub fn sender6(ctx: SockAddrContext) -> i32 {
+    talk::sender_told(ctx.sock_addr, 6);
+    1
+}
+
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let moved: i64 = ctx.arg(1);
@@ -202,6 +217,9 @@ fn socket_call(
     (id, protocol): (impl FnOnce() -> u64, impl FnOnce() -> u16),
 ) {
     if result <= 0 {
+        if result == 0 {
+            talk::empty(sk, flags as u64, direction, scratch);
+        }
         return;
     }
     let (moved, flags) = (result as u64, flags as u64);
@@ -211,14 +229,15 @@ fn socket_call(
     if moved == 0 {
         return count(Counter::Peeked);
     }
-    let source = match call.shape() {
-        Some((way, _)) if way != direction => NOWHERE,
-        _ if flags & MSG_TRUNC != 0 => NOWHERE,
+    let (source, name) = match call.shape() {
+        Some((way, _)) if way != direction => (NOWHERE, 0),
+        _ if flags & MSG_TRUNC != 0 => (NOWHERE, 0),
         Some((_, Shape::Messages)) => call.next_message(moved),
-        Some((_, shape)) => call.source(shape),
-        None => NOWHERE,
+        Some((_, shape)) => (call.source(shape), call.name(shape)),
+        None => (NOWHERE, 0),
     };
-    let name = call.shape().map_or(0, |(_, shape)| call.name(shape));
+    // What is received says from whom only when it has reached the caller.
+    let name = if direction == OUTBOUND { name } else { 0 };
     let (direction, flags) = (u32::from(direction), waits(flags));
     record(id(), Passed { sk, source, bytes: moved, name, direction, flags, tcp }, scratch);
 }
@@ -263,7 +282,7 @@ fn waits(flags: u64) -> u32 {
 /// The system call that the current task is in; `NO_CALL` where it is in none that moves bytes. The kernel
 /// knows the type behind the pointer, so its fields are read directly.
 #[inline(always)]
-fn task_call() -> Call {
+pub(crate) fn task_call() -> Call {
     // SAFETY: both helpers return objects of the current task; the offsets are the kernel's ABI.
     unsafe {
         let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;

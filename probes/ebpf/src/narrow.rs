@@ -56,8 +56,8 @@ pub extern "C" fn native_number_of_socket_call(which: u64) -> u64 {
     u64::from(native)
 }
 
-/// `sendto` is the only one of those calls whose fifth argument matters.
-const SENDTO: u64 = 11;
+/// `sendto` and `recvfrom` are the only ones of those calls whose fifth argument matters.
+const NAMING: [u64; 2] = [11, 12];
 
 /// What `socketcall` is asked for.
 #[inline(always)]
@@ -67,7 +67,7 @@ pub fn socket_call([which, at, ..]: [u64; 5]) -> Call {
     let read = unsafe { bpf_probe_read_user(at as *const [u32; 4]) };
     let [first, second, third, fourth] = read.unwrap_or_default().map(u64::from);
     let mut fifth = 0;
-    if which == SENDTO {
+    if NAMING.contains(&which) {
         // SAFETY: the helper checks the address.
         fifth = unsafe { bpf_probe_read_user((at + 16) as *const u32) }.map_or(0, u64::from);
     }

@@ -8,8 +8,8 @@ use icecore_probe_events::Counter;
 use crate::call::Source;
 use crate::connect::entry;
 use crate::copy::{self, Moved};
-use crate::datagram;
-use crate::maps::{SCRATCH, count};
+use crate::maps::{SCRATCH, count, setting};
+use crate::{datagram, talk};
 
 /// What has passed.
 #[repr(C)]
@@ -18,7 +18,8 @@ pub struct Passed {
     pub sk: u64,
     pub source: Source,
     pub bytes: u64,
-    /// Where the receiver of a datagram is named, or 0.
+    /// Where the other end of a datagram is named, or 0: of one that is received, only behind the call, when it
+    /// stands there.
     pub name: u64,
     pub direction: u32,
     pub flags: u32,
@@ -32,6 +33,9 @@ pub fn record(id: u64, passed: Passed, scratch: u32) {
     let Some(place) = SCRATCH.get_ptr_mut(scratch) else { return count(Counter::Untracked) };
     // SAFETY: the scratch record is the caller's while the program runs.
     unsafe { (*place).passed = passed };
+    if passed.tcp == 0 && setting!(datagrams) != 0 {
+        talk::talked(scratch);
+    }
     recorded(id, scratch);
 }
 

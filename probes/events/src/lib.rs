@@ -6,12 +6,14 @@
 #![deny(missing_docs)]
 
 mod counter;
+mod datagrams;
 mod drops;
 mod process;
 mod sample;
 pub mod shape;
 
 pub use counter::{COUNTERS, Counter};
+pub use datagrams::{TALK_BYTES, TALKED_BYTES, Talk, Talked};
 pub use drops::{DROPPED_BYTES, DropSettings, Dropped};
 pub use process::{PROCESS_ENDED, PROCESS_OUT_OF_MEMORY, PROCESS_RUNS, ProcessEvent};
 pub use sample::{
@@ -297,6 +299,8 @@ pub struct Settings {
     pub sk_protocol: u32,
     /// `sock.sk_shutdown`
     pub sk_shutdown: u32,
+    /// `sock.sk_userlocks`, in bits
+    pub sk_userlocks_bits: u32,
     /// `sock.sk_err`
     pub sk_err: u32,
     /// `net.ns.inum`
@@ -379,6 +383,8 @@ pub struct Settings {
     pub tcp_copied_seq: u32,
     /// `file.f_flags`
     pub file_flags: u32,
+    /// What passes by UDP is counted by so many processes and peers; 0: not at all.
+    pub datagrams: u32,
     /// `task_struct.thread_info.status`, where the processor is an x86
     pub task_status: u32,
 }
@@ -460,5 +466,5 @@ const _: () = assert!(size_of::<Piece>() == 144, "no padding");
 const _: () = assert!(size_of::<End>() == 48, "no padding");
 const _: () = assert!(size_of::<Opened>() == 64, "no padding");
 const _: () = assert!(size_of::<Account>() == 168, "no padding");
-const _: () = assert!(size_of::<Settings>() == 60 * 4, "no padding");
+const _: () = assert!(size_of::<Settings>() == 62 * 4, "no padding");
 const _: () = assert!(PIECE_BYTES_MAX.is_power_of_two() && PIECE_BYTES_MAX <= 1 << 14, "fits u16");

@@ -78,6 +78,7 @@ fn take_off(programs: &mut Ebpf) {
             Program::FExit(program) => program.unload(),
             Program::PerfEvent(program) => program.unload(),
             Program::Iter(program) => program.unload(),
+            Program::CgroupSockAddr(program) => program.unload(),
             _ => Ok(()),
         };
         if let Err(error) = unloaded {

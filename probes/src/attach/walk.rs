@@ -9,6 +9,7 @@ use aya::programs::Iter;
 use aya::{Btf, Ebpf};
 use icecore_probe_events::Account;
 
+use super::datagrams::{Chat, Datagrams};
 use super::drops::{Drops, Fallen};
 use super::tracepoints::{program, refused};
 use crate::error::Error;
@@ -40,14 +41,21 @@ pub(crate) struct Walked {
     pub(crate) cut: bool,
     /// What was thrown away of TCP's segments meanwhile.
     pub(crate) fallen: Vec<Fallen>,
+    /// What passed by UDP meanwhile.
+    pub(crate) chats: Vec<Chat>,
 }
 
 impl Walked {
     /// What there is to tell of a round, each where the kernel tells it.
-    pub(crate) fn take(walk: Option<&Walk>, drops: Option<&Drops>) -> Result<Self, Error> {
+    pub(crate) fn take(
+        walk: Option<&Walk>,
+        drops: Option<&Drops>,
+        datagrams: Option<&Datagrams>,
+    ) -> Result<Self, Error> {
         let walked = walk.map_or_else(|| Ok(Self::default()), Walk::take)?;
         let fallen = drops.map(Drops::take).unwrap_or_default();
-        Ok(Self { fallen, ..walked })
+        let chats = datagrams.map(Datagrams::take).unwrap_or_default();
+        Ok(Self { fallen, chats, ..walked })
     }
 }
 
@@ -77,7 +85,7 @@ impl Walk {
         }
         let whole = bytes.chunks_exact(size_of::<Account>());
         let sockets = whole.filter_map(Account::read).take(self.sockets_max).collect();
-        Ok(Walked { sockets, cut: bytes.len() > bytes_max, fallen: Vec::new() })
+        Ok(Walked { sockets, cut: bytes.len() > bytes_max, ..Walked::default() })
     }
 
     fn begin(&self) -> Result<std::fs::File, Error> {

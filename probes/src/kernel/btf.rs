@@ -113,6 +113,11 @@ impl<'a> Types<'a> {
 
     /// The offset in bytes of a field, through named fields and anonymous structures.
     pub(crate) fn offset(&self, structure: &str, path: &[&str]) -> Option<u32> {
+        self.bits(structure, path).filter(|bits| bits % 8 == 0).map(|bits| bits / 8)
+    }
+
+    /// The same in bits, for a field that may be a part of a byte.
+    pub(crate) fn bits(&self, structure: &str, path: &[&str]) -> Option<u32> {
         let mut id = *self.structures.get(structure.as_bytes())?;
         let mut bits = 0;
         for name in path {
@@ -120,7 +125,7 @@ impl<'a> Types<'a> {
             bits += field_bits;
             id = field_type;
         }
-        (bits % 8 == 0).then_some(bits / 8)
+        Some(bits)
     }
 
     /// Offset in bits and type of a member.

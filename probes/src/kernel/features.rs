@@ -2,13 +2,15 @@
 //!
 //! Invariant: nothing here keeps the agent from its work.
 
-use super::{CAP_SYS_ADMIN, Finding, Level, Survey, capabilities};
+use super::{CAP_NET_ADMIN, CAP_SYS_ADMIN, Finding, Level, Survey, capabilities};
+use crate::attach::cgroups_seen;
 use crate::config::Config;
 
 /// One line for each.
 pub(super) fn findings(survey: &Survey, config: &Config) -> Vec<Finding> {
     vec![
         sockets(survey.walks, config.capture.accounts && config.capture.walks),
+        datagrams(senders_told(), config.capture.accounts && config.capture.datagrams_max > 0),
         processes(survey.lives, config.capture.processes),
         budget(config, capabilities() & (1 << CAP_SYS_ADMIN) != 0),
     ]
@@ -24,6 +26,24 @@ fn sockets(possible: bool, wanted: bool) -> Finding {
     }
     let detail = "this kernel does not walk over them: a connection counts at its end";
     limited(name, detail, "Linux 5.8 or later has iterators over open files (CONFIG_BPF_SYSCALL=y)")
+}
+
+/// The kernel may be asked from whom datagrams are.
+fn senders_told() -> bool {
+    capabilities() & (1 << CAP_NET_ADMIN | 1 << CAP_SYS_ADMIN) != 0 && cgroups_seen()
+}
+
+fn datagrams(possible: bool, wanted: bool) -> Finding {
+    let name = "datagrams";
+    if !wanted {
+        return good(name, "not counted, by the settings");
+    }
+    if possible {
+        return good(name, "counted by process and peer");
+    }
+    let detail = "counted, but nobody tells from whom they are to a socket that is not connected";
+    let hint = "CAP_NET_ADMIN, and the root of the control groups (v2) at /sys/fs/cgroup";
+    limited(name, detail, hint)
 }
 
 fn processes(possible: bool, wanted: bool) -> Finding {
@@ -77,7 +97,7 @@ mod tests {
     /// Guarantees: what is missing and wanted is limited and says how to mend it; all else is good.
     #[test]
     fn what_is_missing_is_told() {
-        for finding in [sockets, processes] {
+        for finding in [sockets, datagrams, processes] {
             assert_eq!(finding(true, true).level, Level::Good);
             assert_eq!(finding(false, false).level, Level::Good);
             let missing = finding(false, true);

@@ -25,6 +25,7 @@ pub(crate) fn settings(btf: &[u8], config: &CaptureConfig) -> Result<Settings, E
         wake_bytes: config.wake_bytes,
         crowded_bytes: config.data_ring_bytes / 2,
         accounts: u32::from(config.accounts),
+        datagrams: if config.accounts { config.datagrams_max } else { 0 },
         ..offsets
     })
 }
@@ -77,6 +78,9 @@ pub(super) fn offsets(types: &Types<'_>) -> Result<Settings, String> {
         sk_cookie: common("skc_cookie")?,
         sk_protocol: at("sock", &["sk_protocol"])?,
         sk_shutdown: at("sock", &["sk_shutdown"])?,
+        sk_userlocks_bits: types
+            .bits("sock", &["sk_userlocks"])
+            .ok_or_else(|| "this kernel has no field sock.sk_userlocks".to_owned())?,
         sk_err: at("sock", &["sk_err"])?,
         net_inum: at("net", &["ns", "inum"])?,
         task_group_leader: at("task_struct", &["group_leader"])?,

@@ -141,7 +141,7 @@ fn permissions_are_read_from_the_status_file() {
 #[test]
 fn findings_tell_what_is_missing() {
     let found = findings(&Config::default());
-    assert_eq!(found.len(), 10);
+    assert_eq!(found.len(), 11);
     assert!(found.iter().all(|finding| !finding.detail.is_empty()));
     let hinted = found.iter().all(|it| it.level == Level::Good || it.hint.is_some());
     assert!(hinted, "{found:?}");

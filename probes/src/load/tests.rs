@@ -15,6 +15,8 @@ use crate::config::RungChoice;
 mod guest;
 use guest::{Guest, KERNELS};
 
+mod talks;
+
 const REQUEST: &[u8] = b"POST /x HTTP/1.1\r\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n";
 /// Cases in which the bytes never were in the sender's memory.
@@ -54,13 +56,16 @@ fn every_call_is_seen_by_other_kernels() {
         "kernel::tests::the_running_kernel_has_every_field",
         "load::tests::everything_is_attached",
         "load::tests::without_an_iterator_everything_else_is_attached",
+        "load::tests::talks::datagrams_are_counted_by_functions",
         "load::tests::every_call_is_seen_by_functions",
         "load::tests::every_call_is_seen_by_system_call_tracepoints",
     ];
     for kernel in KERNELS {
         let mut tests = everywhere.to_vec();
         // They came with Linux 6.3.
-        tests.extend((kernel != "6.1").then_some(socket_tracepoints));
+        let later =
+            [socket_tracepoints, "load::tests::talks::datagrams_are_counted_by_tracepoints"];
+        tests.extend(later.into_iter().filter(|_| kernel != "6.1"));
         guest::check(kernel, &Guest { tests: &tests, programs: &["python3"] });
     }
 }
@@ -86,6 +91,7 @@ fn everything_is_attached() {
         ("walk over open sockets", loaded.walks),
         ("lives of processes", loaded.lives),
         ("what is thrown away", loaded.drops.is_some()),
+        ("whom datagrams are from", loaded.senders),
         ("TLS libraries", loaded.tls_ready.is_some()),
         ("profiler", loaded.profile.is_some()),
     ];
@@ -133,23 +139,17 @@ struct Seen {
 }
 
 fn check_calls(rung: RungChoice) {
-    let mut peer = peer();
+    let mut peer = peer("calls.py", &[]);
     let mut lines = BufReader::new(peer.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "ready");
     // Whatever else the machine does while this runs has its place beside it.
     let config = CaptureConfig { rung, data_ring_bytes: 64 << 20, ..CaptureConfig::default() };
     let mut loaded = match load(&config, &ProfileConfig::default()) {
         Ok(loaded) => loaded,
-        Err(error @ (Error::Unprivileged | Error::NotBuilt | Error::Unsupported { .. })) => {
-            drop(peer.kill());
-            drop(peer.wait());
-            println!("skipped: {error}");
-            return;
-        }
         Err(error) => {
             drop(peer.kill());
             drop(peer.wait());
-            panic!("{error}: {:?}", std::error::Error::source(&error));
+            return skipped(error);
         }
     };
     peer.stdin.take().unwrap().write_all(b"go\n").unwrap();
@@ -169,10 +169,20 @@ fn check_calls(rung: RungChoice) {
     cases.iter().for_each(|case| check_case(case, &seen));
 }
 
-fn peer() -> Child {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/calls.py");
+/// Says that this machine does not let the agent in; any other error is one.
+fn skipped(error: Error) {
+    match error {
+        Error::Unprivileged | Error::NotBuilt | Error::Unsupported { .. } => {
+            println!("skipped: {error}");
+        }
+        error => panic!("{error}: {:?}", std::error::Error::source(&error)),
+    }
+}
+
+fn peer(script: &str, arguments: &[&str]) -> Child {
+    let script = format!("{}/tests/peers/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new("python3");
-    command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.spawn().unwrap()
 }
 

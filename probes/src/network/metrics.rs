@@ -46,6 +46,8 @@ pub(super) struct NetworkMetrics {
     pairs_overflowed: Counter,
     names: Gauge,
     drops_uncounted: Counter,
+    datagrams_uncounted: Counter,
+    senders_missing: Gauge,
 }
 
 impl NetworkMetrics {
@@ -64,6 +66,8 @@ impl NetworkMetrics {
             pairs_overflowed: Counter::default(),
             names: Gauge::default(),
             drops_uncounted: Counter::default(),
+            datagrams_uncounted: Counter::default(),
+            senders_missing: Gauge::default(),
         };
         let ended = "TCP connections whose end was seen, by how they ended";
         registry.register("icecore_probes_connections_ended", ended, metrics.ended.clone());
@@ -93,7 +97,21 @@ impl NetworkMetrics {
         let uncounted = "Segments thrown away by the kernel that found no place of their own";
         let name = "icecore_probes_drop_overflows";
         registry.register(name, uncounted, metrics.drops_uncounted.clone());
+        let uncounted = "Datagrams whose process and peer found no place of their own";
+        let name = "icecore_probes_datagram_overflows";
+        registry.register(name, uncounted, metrics.datagrams_uncounted.clone());
+        let missing = "1 where nobody tells from whom datagrams are that are received";
+        let name = "icecore_probes_datagram_senders_missing";
+        registry.register(name, missing, metrics.senders_missing.clone());
         metrics
+    }
+
+    pub(super) fn datagrams_uncounted(&self, datagrams: u64) {
+        self.datagrams_uncounted.inc_by(datagrams);
+    }
+
+    pub(super) fn senders_missing(&self, missing: bool) {
+        self.senders_missing.set(i64::from(missing));
     }
 
     pub(super) fn drops_uncounted(&self, segments: u64) {

@@ -41,6 +41,8 @@ struct PodName {
 pub(super) struct Pair {
     here: End,
     there: End,
+    /// By UDP.
+    datagrams: bool,
 }
 
 /// The names of what is told of an end: its address, namespace, pod, and the kind and name of its workload.
@@ -93,7 +95,22 @@ impl Pair {
         if here.or(there).is_none() || remote.is_loopback() {
             return None;
         }
-        Some(Self { here: End::of(here, local), there: End::of(there, remote) })
+        Some(Self { here: End::of(here, local), there: End::of(there, remote), datagrams: false })
+    }
+
+    /// The same by UDP. Of a socket that is bound to no address and is no pod's, nobody knows from where it sends.
+    pub(super) fn by_datagrams(
+        (local, remote): (IpAddr, IpAddr),
+        here: Option<&Pod>,
+        there: Option<&Pod>,
+    ) -> Option<Self> {
+        if here.or(there).is_none() || remote.is_loopback() {
+            return None;
+        }
+        if here.is_none() && local.is_unspecified() {
+            return None;
+        }
+        Some(Self { here: End::of(here, local), there: End::of(there, remote), datagrams: true })
     }
 
     /// As seen from this node: what was sent is on its way from here.
@@ -106,6 +123,7 @@ impl Pair {
         let mut list = from.attributes(SOURCE);
         list.extend(to.attributes(DESTINATION));
         list.push(Attribute::text("network.io.direction", direction));
+        list.push(Attribute::text("network.transport", if self.datagrams { "udp" } else { "tcp" }));
         list
     }
 }
@@ -200,10 +218,8 @@ fn metrics(told: &[Ways<'_>], now: u64) -> Vec<Metric> {
     let points = |of: &dyn Fn(&Moved) -> (u64, u64)| -> Vec<NumberDataPoint> {
         let both = told.iter().flat_map(|(sent, received, row)| {
             let (out, back) = of(&row.moved);
-            [(sent, out), (received, back)].map(|(way, value)| {
-                let transport = Attribute::text("network.transport", "tcp");
-                number(way.iter().cloned().chain([transport]), (row.start, now), value)
-            })
+            [(sent, out), (received, back)]
+                .map(|(way, value)| number(way.iter().cloned(), (row.start, now), value))
         });
         both.collect()
     };
@@ -211,7 +227,13 @@ fn metrics(told: &[Ways<'_>], now: u64) -> Vec<Metric> {
     let packets = points(&|moved| (moved.segments_sent, moved.segments_received));
     vec![
         sum("icecore.network.pod.io", "Bytes of payload between two pods.", "By", io, true),
-        sum("icecore.network.pod.packets", "Segments between two pods.", "{packet}", packets, true),
+        sum(
+            "icecore.network.pod.packets",
+            "Segments and datagrams between two pods.",
+            "{packet}",
+            packets,
+            true,
+        ),
     ]
 }
 

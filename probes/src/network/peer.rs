@@ -14,6 +14,9 @@ use crate::span::attribute::Attribute;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Peer {
     pub(super) client: bool,
+    /// By UDP.
+    pub(super) datagrams: bool,
+    /// That of nobody where it is not known.
     pub(super) address: IpAddr,
     /// The server's port, whichever end that is; 0: nobody has said which is one.
     pub(super) port: u16,
@@ -34,12 +37,14 @@ impl Peer {
         let client = account.is_client().unwrap_or(!listening);
         let (local, remote) = (account.local(), account.remote());
         let port = if client { remote.port() } else { local.port() };
-        Self { client, address: remote.ip(), port, name: name.map(str::to_owned), whose }
+        let name = name.map(str::to_owned);
+        Self { client, datagrams: false, address: remote.ip(), port, name, whose }
     }
 
     /// Of whoever has sent what belongs to no connection and no listener.
     pub(super) fn stranger(address: IpAddr, name: Option<&str>, whose: Vec<Attribute>) -> Self {
-        Self { client: false, address, port: 0, name: name.map(str::to_owned), whose }
+        let name = name.map(str::to_owned);
+        Self { client: false, datagrams: false, address, port: 0, name, whose }
     }
 
     /// Who has sent to a port that is listened to, and has no connection yet.
@@ -56,11 +61,13 @@ impl Peer {
     pub(super) fn attributes(&self) -> Vec<Attribute> {
         let port = if self.client { "network.peer.port" } else { "network.local.port" };
         let mut list = vec![
-            Attribute::text("network.transport", "tcp"),
+            Attribute::text("network.transport", if self.datagrams { "udp" } else { "tcp" }),
             Attribute::text("network.type", network_type(self.address)),
             Attribute::text("icecore.network.role", self.role()),
-            Attribute::text("network.peer.address", self.address.to_string()),
         ];
+        // Who receives a datagram need not ask from whom it is.
+        let address = (!self.address.is_unspecified()).then(|| self.address.to_string());
+        list.extend(address.map(|address| Attribute::text("network.peer.address", address)));
         list.extend((self.port > 0).then(|| Attribute::integer(port, i64::from(self.port))));
         list.extend(self.named());
         list.extend(self.whose.iter().cloned());

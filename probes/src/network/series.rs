@@ -101,6 +101,8 @@ pub(super) struct Totals {
     idle: u32,
     /// It began with an address that nobody has vouched for.
     stranger: bool,
+    /// By UDP: there are no connections.
+    datagrams: bool,
 }
 
 impl Totals {
@@ -117,6 +119,7 @@ impl Totals {
             changed: true,
             idle: 0,
             stranger: false,
+            datagrams: false,
         }
     }
 
@@ -227,7 +230,8 @@ impl Peers {
         }
         self.series += usize::from(!known);
         let process = self.process(who);
-        process.peers.entry(peer.clone()).or_insert_with(|| Totals::new(start))
+        let new = || Totals { datagrams: peer.datagrams, ..Totals::new(start) };
+        process.peers.entry(peer.clone()).or_insert_with(new)
     }
 
     /// The same for an address that anybody may have written into a segment: of those only a few have
@@ -247,6 +251,11 @@ impl Peers {
 
     fn knows(&self, who: &Who, peer: &Peer) -> bool {
         self.processes.get(&who.key).is_some_and(|one| one.peers.contains_key(peer))
+    }
+
+    /// The series of all others, for what nobody is known to have done.
+    pub(super) fn of_nobody(&mut self, start: u64) -> &mut Totals {
+        self.others.get_or_insert_with(|| Totals::new(start))
     }
 
     fn overflow(&mut self, start: u64) -> &mut Totals {

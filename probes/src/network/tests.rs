@@ -1,6 +1,6 @@
 //! Accounts in, metrics and records out.
 
-use icecore_probe_events::{ACCOUNT_CLIENT, ACCOUNT_SERVER, Owner};
+use icecore_probe_events::{ACCOUNT_CLIENT, ACCOUNT_SERVER, Owner, Talk};
 use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_proto::tonic::metrics::v1::{
     NumberDataPoint, metric::Data, number_data_point::Value,
@@ -9,6 +9,7 @@ use prometheus_client::encoding::text::encode;
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
+use crate::attach::Chat;
 use crate::emit::{Emitter, Item};
 use crate::identity::{self, IdentityConfig, Kubernetes};
 use crate::pipeline::PipelineConfig;
@@ -306,4 +307,69 @@ fn peers_have_names_and_no_chance_ports() {
         Peer::of(&Account { flags: ACCOUNT_SERVER, ..account(1, port, 0) }, false, None, Vec::new())
     };
     assert_eq!(server(50_000), server(50_001));
+}
+
+/// What a process has sent to a peer by UDP, and received from it: bytes and datagrams.
+fn chat(peer: [u8; 4], client: bool, port: u16, moved: [u64; 4]) -> Chat {
+    let mut remote_addr = [0; 16];
+    remote_addr[..4].copy_from_slice(&peer);
+    let talk = Talk {
+        started: 0,
+        local_addr: [0; 16],
+        remote_addr,
+        pid: 1,
+        netns: 1,
+        port,
+        client: client.into(),
+        version: 4,
+    };
+    Chat { talk, moved, comm: "init".to_owned() }
+}
+
+/// Scenario: datagrams to a server, from a client, and from nobody knows whom; from a thousand made-up senders; and some
+/// that found no place in the kernel's map.
+/// Guarantees: bytes and datagrams count once, by UDP, at the server's port, without the metrics that only
+/// connections have; made-up senders take no more than their share; the rest is in the series that says so.
+#[tokio::test]
+async fn datagrams_have_peers() {
+    let mut bench = Bench::new(NetworkConfig { peers_max: 64, ..NetworkConfig::default() }).await;
+    let elsewhere = Chat { talk: Talk::ELSEWHERE, ..chat([0; 4], false, 0, [7, 0, 2, 0]) };
+    let mut chats = vec![
+        chat([192, 0, 2, 1], true, 53, [100, 300, 2, 3]),
+        chat([192, 0, 2, 2], false, 8_125, [1, 40, 1, 4]),
+        chat([0; 4], false, 8_125, [0, 5, 0, 1]),
+        elsewhere,
+    ];
+    let strangers = (0..1_000_u16).map(|number| {
+        let [high, low] = number.to_be_bytes();
+        chat([10, 0, high, low], false, 8_125, [0, 1, 0, 1])
+    });
+    chats.extend(strangers);
+    bench.network.walk_begins();
+    let walked = Walked { chats, ..Walked::default() };
+    bench.network.walked(&walked, &bench.clock, &mut bench.pipeline);
+    let mut metrics: HashMap<String, Vec<NumberDataPoint>> = HashMap::new();
+    let told = bench.network.collect(u64::MAX, &Resource::default()).into_iter();
+    for metric in told.flat_map(|one| one.scope_metrics).flat_map(|scope| scope.metrics) {
+        let Some(Data::Sum(sum)) = metric.data else { panic!("{metric:?}") };
+        metrics.entry(metric.name).or_default().extend(sum.data_points);
+    }
+    let sum = |name: &str| metrics[name].iter().map(value).sum::<i64>();
+    assert_eq!(sum("icecore.network.flow.io"), 400 + 41 + 5 + 7 + 1_000);
+    assert_eq!(sum("icecore.network.flow.packets"), 5 + 5 + 1 + 2 + 1_000);
+    let said = |point: &NumberDataPoint, key: &str| {
+        let found = point.attributes.iter().find(|attribute| attribute.key == key)?;
+        Some(format!("{:?}", found.value.as_ref()?.value.as_ref()?))
+    };
+    let io = &metrics["icecore.network.flow.io"];
+    let of_all = io.iter().filter(|point| said(point, "otel.metric.overflow").is_some());
+    assert_eq!(of_all.map(value).sum::<i64>(), 7 + 992, "strangers have an eighth of 64");
+    let named = |point: &&NumberDataPoint| said(point, "network.peer.address").is_some();
+    let transport = |point: &NumberDataPoint| said(point, "network.transport");
+    assert!(io.iter().filter(named).all(|point| transport(point).unwrap().contains("udp")));
+    let unnamed = io.iter().filter(|point| transport(point).is_some() && !named(point));
+    assert_eq!(unnamed.map(value).sum::<i64>(), 5);
+    let open = &metrics["icecore.network.connections.open"];
+    assert!(open.iter().all(|point| transport(point).is_none()), "{open:?}");
+    assert_eq!(bench.figure("icecore_probes_datagram_overflows_total"), "2");
 }

@@ -73,7 +73,7 @@ async fn check_dns(rung: RungChoice) {
     println!("{rung:?}: {} questions on both sides", records.len());
 }
 
-fn dnsmasq(port: u16) -> Option<Peer> {
+pub(crate) fn dnsmasq(port: u16) -> Option<Peer> {
     let mut command = Command::new("dnsmasq");
     command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]);
     command.args(["--listen-address=127.0.0.1,::1", "--bind-interfaces", "--pid-file="]);

@@ -6,6 +6,7 @@
 mod cluster;
 mod connections;
 mod databases;
+mod datagrams;
 mod dns;
 mod edges;
 mod http2;

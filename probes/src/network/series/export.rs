@@ -71,12 +71,27 @@ fn totals(told: &[Told<'_>], now: u64) -> Vec<Metric> {
     };
     let io = each(&|one| both(one, one.0.moved.sent, one.0.moved.received));
     let packets = each(&|one| both(one, one.0.moved.segments_sent, one.0.moved.segments_received));
-    let retransmits = each(&|one| vec![point(one, &[], one.0.moved.retransmits, now)]);
-    let open = each(&|one| vec![point(one, &[], one.0.open, now)]);
+    let of_tcp = |one: &Told<'_>, value| {
+        (!one.0.datagrams).then(|| point(one, &[], value, now)).into_iter().collect()
+    };
+    let retransmits = each(&|one| of_tcp(one, one.0.moved.retransmits));
+    let open = each(&|one| of_tcp(one, one.0.open));
     let ended = each(&|one| ended(one, now));
     let mut metrics = vec![
-        sum("icecore.network.flow.io", "Bytes of payload that TCP has moved.", "By", io, true),
-        sum("icecore.network.flow.packets", "TCP segments.", "{packet}", packets, true),
+        sum(
+            "icecore.network.flow.io",
+            "Bytes of payload that TCP and UDP have moved.",
+            "By",
+            io,
+            true,
+        ),
+        sum(
+            "icecore.network.flow.packets",
+            "TCP segments and datagrams.",
+            "{packet}",
+            packets,
+            true,
+        ),
         sum(
             "icecore.network.tcp.retransmits",
             "TCP segments that were sent again.",
@@ -86,6 +101,9 @@ fn totals(told: &[Told<'_>], now: u64) -> Vec<Metric> {
         ),
         sum("icecore.network.connections.open", "Open connections.", "{connection}", open, false),
     ];
+    metrics.retain(
+        |metric| !matches!(&metric.data, Some(Data::Sum(sum)) if sum.data_points.is_empty()),
+    );
     if !ended.is_empty() {
         let about = "Connections that have ended or were never made.";
         let name = "icecore.network.connections.ended";
