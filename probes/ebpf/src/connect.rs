@@ -37,7 +37,7 @@ pub fn field<T: Copy>(object: u64, offset: u32) -> Option<T> {
     unsafe { bpf_probe_read_kernel((object + u64::from(offset)) as *const T) }.ok()
 }
 
-/// Reads an address of IPv6 to where it belongs.
+/// Reads 16 bytes, of an address of IPv6 or of a name, to where they belong.
 #[inline(always)]
 fn field_into(to: &mut [u8; 16], object: u64, offset: u32) -> Option<()> {
     let from = object + u64::from(offset);
@@ -229,17 +229,19 @@ pub fn current_owner() -> Owner {
     owner
 }
 
-/// Writes down the process that runs now.
+/// Writes down the process that runs now: called as its first thread is, since others have names of their own.
 #[inline(always)]
 fn current_owner_into(owner: &mut Owner) {
     let current = bpf_get_current_pid_tgid();
     owner.pid = (current >> 32) as u32;
     owner.thread = current as u32;
-    owner.started = process_started().unwrap_or(0);
     // SAFETY: always allowed.
     owner.cgroup = unsafe { bpf_get_current_cgroup_id() };
-    // SAFETY: the helper fills all of it.
-    unsafe { generated::bpf_get_current_comm(owner.comm.as_mut_ptr().cast(), 16) };
+    let leader = leader().unwrap_or(0);
+    owner.started = field(leader, setting!(task_start_boottime)).unwrap_or(0);
+    if field_into(&mut owner.comm, leader, setting!(task_comm)).is_none() {
+        clear(&mut owner.comm);
+    }
 }
 
 /// The compiler would have a function of its own do it, byte by byte: the verifier would follow each, and
@@ -258,10 +260,15 @@ pub fn clear(bytes: &mut [u8; 16]) {
 /// When the process that runs now was started, in nanoseconds since boot.
 #[inline(always)]
 pub fn process_started() -> Option<u64> {
+    field(leader()?, setting!(task_start_boottime))
+}
+
+/// The first thread of the process that runs now.
+#[inline(always)]
+fn leader() -> Option<u64> {
     // SAFETY: always allowed.
     let task = unsafe { bpf_get_current_task() };
-    let leader: u64 = field(task, setting!(task_group_leader))?;
-    field(leader, setting!(task_start_boottime))
+    field(task, setting!(task_group_leader))
 }
 
 /// A TCP socket goes from one state to another.

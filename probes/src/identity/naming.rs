@@ -35,6 +35,9 @@ impl Patterns {
     }
 }
 
+/// The longest name that the kernel keeps of a thread.
+const COMM_BYTES_MAX: usize = 15;
+
 /// A label that the conventions know, and whose value is the version of what runs.
 const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
@@ -135,7 +138,8 @@ pub(crate) fn instance(
     }
 }
 
-/// The program as one calls it: `python3`, not `python3.11`, where it was called so.
+/// The program as one calls it: `python3`, not `python3.11`, where it was called so, and by the name of a link
+/// that leads to a file for several programs: `redis-server`, not `redis-check-rdb`.
 pub(crate) fn executable(process: &Process) -> String {
     let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
     let called = process.arguments.first().map(|argument| file_name(argument));
@@ -143,10 +147,20 @@ pub(crate) fn executable(process: &Process) -> String {
         (Some(program), Some(called)) if !called.is_empty() && program.starts_with(&called) => {
             called
         }
-        (Some(program), _) => program,
+        (Some(program), _) => by_link(process).unwrap_or(program),
         (None, _) if process.comm.is_empty() => "unknown_service".to_owned(),
         (None, _) => process.comm.clone(),
     }
+}
+
+/// The name by which a program was started: what the kernel took down as it began, where the program goes by it
+/// still. A script is named by the kernel and its interpreter by the first argument: then neither is it.
+fn by_link(process: &Process) -> Option<String> {
+    let word = process.arguments.first()?.split(' ').next()?;
+    let word = word.rsplit('/').next()?;
+    let comm = process.comm.as_str();
+    let same = word == comm || comm.len() == COMM_BYTES_MAX && word.starts_with(comm);
+    (same && !word.is_empty()).then(|| word.to_owned())
 }
 
 #[cfg(test)]

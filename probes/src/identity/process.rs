@@ -97,7 +97,9 @@ fn executable(dir: &Path) -> Option<String> {
 }
 
 fn arguments(cmdline: &[u8]) -> Vec<String> {
-    let cmdline = cmdline.strip_suffix(b"\0").unwrap_or(cmdline);
+    // What a program writes over its arguments, to say what it does, ends in as many zeros as they were longer.
+    let end = cmdline.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let cmdline = cmdline.split_at(end).0;
     if cmdline.is_empty() {
         return Vec::new();
     }
@@ -170,7 +172,7 @@ mod tests {
 
     /// Scenario: a process whose name looks like the rest of the line, in a folder of its own.
     /// Guarantees: fields are found behind the last parenthesis; the service's name is that of the
-    /// environment.
+    /// environment; arguments that were written over have no empty ones behind them.
     #[test]
     fn hostile_names() {
         let dir = tempfile::tempdir().unwrap();
@@ -190,6 +192,9 @@ mod tests {
         assert_eq!(read.given("service.name"), Some("shop"));
         assert_eq!(read.given("x"), Some("y z%"));
         assert_eq!(read.given.len(), 2);
+        assert_eq!(arguments(b"nginx: worker\0\0\0\0"), ["nginx: worker"]);
+        assert_eq!(arguments(b"a\0\0b\0"), ["a", "", "b"]);
+        assert!(arguments(b"\0\0").is_empty());
         let both = b"OTEL_RESOURCE_ATTRIBUTES=service.name=weak\0OTEL_SERVICE_NAME=strong\0";
         assert_eq!(given(both), [("service.name".to_owned(), "strong".to_owned())]);
     }

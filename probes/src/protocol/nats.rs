@@ -340,6 +340,10 @@ fn reply_to(
             call.operation = "publish";
             call.details.push(("icecore.nats.stream.sequence", Detail::Number(sequence)));
         }
+        Some(Outcome::NotStored(code)) => {
+            call.operation = "publish";
+            call.error = Some(code);
+        }
         Some(Outcome::Refused(code)) => call.error = Some(code),
         // What went wrong may stand in what was not copied.
         None if unit.holed => return pending.finish_unseen(key),

@@ -1,7 +1,8 @@
 //! DNS: a real server and real resolvers, over UDP and TCP, and each question once on each side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use icecore_probes::{Config, RungChoice};
@@ -10,7 +11,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde::Deserialize;
 
 use crate::peers::{Peer, free_port, listening};
-use crate::receiver::{Received, int, list, text, within};
+use crate::receiver::{Received, int, list, shown, text, within};
 use crate::requests::of_ports;
 use crate::watch::watched;
 
@@ -37,40 +38,64 @@ struct Record {
 /// inside the client's own times; the unanswered one is an error; the balance closes.
 #[tokio::test(flavor = "multi_thread")]
 async fn dns_is_seen_by_socket_tracepoints() {
-    check_dns(RungChoice::BtfTracepoints).await;
+    check_dnsmasq(RungChoice::BtfTracepoints).await;
 }
 
 /// Scenario: the same, seen on the functions of TCP and UDP.
 /// Guarantees: the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn dns_is_seen_by_functions() {
-    check_dns(RungChoice::Functions).await;
+    check_dnsmasq(RungChoice::Functions).await;
 }
 
 /// Scenario: the same, seen by the system call tracepoints.
 /// Guarantees: the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn dns_is_seen_by_system_call_tracepoints() {
-    check_dns(RungChoice::SyscallTracepoints).await;
+    check_dnsmasq(RungChoice::SyscallTracepoints).await;
 }
 
-async fn check_dns(rung: RungChoice) {
+/// Scenario: the same, answered by BIND, which takes several questions out of a socket in one call, and gives
+/// several answers in one; its `dig` has threads with names of their own.
+/// Guarantees: the same, and each question is that of the program that asked it.
+#[tokio::test(flavor = "multi_thread")]
+async fn dns_by_calls_of_several_messages() {
+    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let Some(_server) = bind(port, folder.path()) else { return };
+    let Some(received) = check_dns(RungChoice::BtfTracepoints, port, "NOERROR").await else {
+        return;
+    };
+    let told = received.with_resources("server.port", &[i64::from(port)]);
+    let asked = told.iter().filter(|(_, span)| span.kind() == SpanKind::Client);
+    let names: BTreeSet<String> =
+        asked.filter_map(|(resource, _)| shown(resource, "service.name")).collect();
+    let known = |name: &String| ["dig", "node"].contains(&&**name) || name.starts_with("python");
+    assert!(names.len() == 3 && names.iter().all(known), "asked by {names:?}");
+}
+
+async fn check_dnsmasq(rung: RungChoice) {
     let port = free_port();
     let Some(_server) = dnsmasq(port) else { return };
+    check_dns(rung, port, "REFUSED").await;
+}
+
+/// `code` is what the server says where it has no record of that kind.
+async fn check_dns(rung: RungChoice, port: u16, code: &str) -> Option<Received> {
     listening(port).await;
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
     let ports = [port, nobody.local_addr().unwrap().port()];
     let mut config = Config::default();
     config.capture.rung = rung;
     config.limits.answer_nanos_max = 2_000_000_000;
-    let arguments = ports.map(|port| port.to_string());
+    let arguments = [ports[0].to_string(), ports[1].to_string(), code.to_owned()];
     let watched = watched::<Record>(config, "dns_client.py", &arguments, &ports, 2).await;
-    let Some((records, received, _)) = watched else { return };
+    let (records, received, _) = watched?;
     assert!(records.len() >= 300, "{} questions", records.len());
     for kind in [SpanKind::Server, SpanKind::Client] {
         check_spans(&received, &ports, &records, kind);
     }
     println!("{rung:?}: {} questions on both sides", records.len());
+    Some(received)
 }
 
 pub(crate) fn dnsmasq(port: u16) -> Option<Peer> {
@@ -79,10 +104,38 @@ pub(crate) fn dnsmasq(port: u16) -> Option<Peer> {
     command.args(["--listen-address=127.0.0.1,::1", "--bind-interfaces", "--pid-file="]);
     command.args(["--address=/some.test/192.0.2.7", "--address=/some.test/2001:db8::7"]);
     command.args(["--address=/none.test/", &format!("--port={port}"), "--user=root"]);
+    started(command)
+}
+
+/// BIND, which knows the same names.
+fn bind(port: u16, folder: &Path) -> Option<Peer> {
+    let shown = folder.display();
+    let head = "$TTL 60\n@ SOA ns a 1 60 60 60 60\n@ NS ns\nns A 127.0.0.1\n";
+    std::fs::write(folder.join("none"), head).unwrap();
+    let some = format!("{head}* A 192.0.2.7\n* AAAA 2001:db8::7\n");
+    std::fs::write(folder.join("some"), some).unwrap();
+    let settings = format!(
+        r#"options {{
+            directory "{shown}"; pid-file none; session-keyfile none; recursion no;
+            dnssec-validation no; empty-zones-enable no;
+            listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 port {port} {{ ::1; }};
+        }};
+        controls {{ }};
+        zone "some.test" {{ type primary; file "some"; }};
+        zone "none.test" {{ type primary; file "none"; }};"#
+    );
+    let file = folder.join("named.conf");
+    std::fs::write(&file, settings).unwrap();
+    let mut command = Command::new("named");
+    command.args(["-g", "-c"]).arg(file);
+    started(command)
+}
+
+fn started(mut command: Command) -> Option<Peer> {
     match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
         Ok(child) => Some(Peer(child)),
         Err(error) => {
-            println!("skipped: dnsmasq cannot be started: {error}");
+            println!("skipped: {command:?} cannot be started: {error}");
             None
         }
     }

@@ -53,6 +53,26 @@ fn without_kubernetes() {
     assert_eq!(version(&process, None).as_deref(), Some("3"));
 }
 
+/// Scenario: programs that are links to a file for several, one with a title of its own, one with a long name; a
+/// script under its interpreter; a program that a caller gave another name.
+/// Guarantees: a program goes by the name of its link, and by no other that somebody made up.
+#[test]
+fn by_links() {
+    let name = |comm: &str, process: Process| {
+        name(&naming(), &Process { comm: comm.to_owned(), ..process }, None)
+    };
+    let redis = called("/usr/bin/redis-check-rdb", &["redis-server *:6379"]);
+    assert_eq!(name("redis-server", redis), "redis-server");
+    let applet = || called("/bin/busybox", &["/usr/sbin/httpd", "-f"]);
+    assert_eq!(name("httpd", applet()), "httpd");
+    let long = called("/bin/box", &["/bin/a-name-of-many-letters"]);
+    assert_eq!(name("a-name-of-many-", long), "a-name-of-many-letters");
+    let script = called("/usr/bin/python3.11", &["/usr/bin/python3", "/usr/bin/serve"]);
+    assert_eq!(name("serve", script), "python3");
+    assert_eq!(name("busybox", applet()), "busybox");
+    assert_eq!(name("", called("/bin/app", &[""])), "app");
+}
+
 /// Scenario: a pod of which more and more is known.
 /// Guarantees: the order of the conventions for Kubernetes: annotation, label, owner, pod; the
 /// process's own environment before all.

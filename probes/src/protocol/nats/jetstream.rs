@@ -67,7 +67,9 @@ pub(super) fn is_fetch(subject: &[u8]) -> bool {
 pub(super) enum Outcome {
     /// A message is in its stream, at this place.
     Stored { sequence: i64 },
-    /// An error, by its number.
+    /// A message is not in its stream, for this error, by its number.
+    NotStored(String),
+    /// Another error, by its number.
     Refused(String),
 }
 
@@ -81,12 +83,16 @@ impl Outcome {
             return cut_off(payload);
         };
         let error = answer.get("error").and_then(|error| error.get("err_code"));
-        if let Some(code) = error.and_then(Value::as_i64) {
-            return Some(Self::Refused(code.to_string()));
+        let error = error.and_then(Value::as_i64).map(|code| code.to_string());
+        let sequence = answer.get("seq").and_then(Value::as_i64);
+        // Of its answers only those to messages name the stream.
+        let stream = answer.get("stream").and_then(Value::as_str);
+        match (error, stream, sequence) {
+            (Some(code), Some(_), _) => Some(Self::NotStored(code)),
+            (Some(code), None, _) => Some(Self::Refused(code)),
+            (None, Some(_), Some(sequence)) => Some(Self::Stored { sequence }),
+            (None, ..) => None,
         }
-        let sequence = answer.get("seq").and_then(Value::as_i64)?;
-        answer.get("stream").and_then(Value::as_str)?;
-        Some(Self::Stored { sequence })
     }
 }
 

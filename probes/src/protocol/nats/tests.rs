@@ -116,9 +116,10 @@ fn errors() {
     assert!(watched.close(Closing::Orderly).is_empty());
 }
 
-/// Scenario: JetStream stores a message, refuses one, delivers one that is acknowledged in every way,
-/// with a domain in front as well, has nothing to fetch, shows that it is there.
-/// Guarantees: settling names what it settles; an empty fetch is no error; signs of life are no messages.
+/// Scenario: JetStream stores a message, refuses a request and a message (as recorded), delivers one that is
+/// acknowledged in every way, with a domain in front as well, has nothing to fetch, shows that it is there.
+/// Guarantees: a message is published, stored or not; settling names what it settles; an empty fetch is no error;
+/// signs of life are no messages.
 #[test]
 fn streams() {
     let steps = [
@@ -126,6 +127,11 @@ fn streams() {
         ask("SUB _INBOX.f 1\r\nPUB a _INBOX.r.1 1\r\na\r\nPUB b _INBOX.r.2 1\r\nb\r\n"),
         answer("MSG _INBOX.r.1 9 23\r\n{\"stream\":\"S\",\"seq\":71}\r\n"),
         answer("MSG _INBOX.r.2 9 36\r\n{\"error\":{\"code\":4,\"err_code\":1008}}\r\n"),
+        ask("HPUB d _INBOX.r.3 45 46\r\nNATS/1.0\r\nNats-Expected-Last-Sequence: 99\r\n\r\nm\r\n"),
+        answer(concat!(
+            "MSG _INBOX.r.3 9 99\r\n{\"error\":{\"code\":400,\"err_code\":10071,\"description\":",
+            "\"wrong last sequence: 2\"},\"stream\":\"S\",\"seq\":0}\r\n"
+        )),
         ask("PUB $JS.API.CONSUMER.MSG.NEXT.S.c _INBOX.f 0\r\n\r\n"),
         answer("HMSG _INBOX.f 1 16 16\r\nNATS/1.0 100\r\n\r\n\r\n"),
         answer(
@@ -141,6 +147,7 @@ fn streams() {
         "subscribe _INBOX.f -> ok 16>0",
         "publish a -> ok 23>44",
         "request b -> 1008 23>58",
+        "publish d -> 10071 74>121",
         "fetch $JS.API.CONSUMER.MSG.NEXT.S.c -> ok 46>36",
         "deliver a -> ok 37>0",
         "deliver b -> ok 45>0",
@@ -156,10 +163,10 @@ fn streams() {
     assert_eq!(told, wanted.map(without_sizes));
     let watched = watch(Role::Client, Limits::default(), &steps);
     let calls: Vec<_> = watched.out.iter().map(call).collect();
-    assert_eq!(detail(calls[5], "icecore.nats.delivery.count").as_deref(), Some("2"));
-    assert_eq!((calls[5].group.as_deref(), calls[7].handling), (Some("c"), Some(Handling::Settle)));
+    assert_eq!(detail(calls[6], "icecore.nats.delivery.count").as_deref(), Some("2"));
+    assert_eq!((calls[6].group.as_deref(), calls[8].handling), (Some("c"), Some(Handling::Settle)));
     assert_eq!(detail(calls[1], "icecore.nats.stream.sequence").as_deref(), Some("71"));
-    assert_eq!(calls[9].messages, Some(0));
+    assert_eq!(calls[10].messages, Some(0));
 }
 
 /// Scenario: a trace goes with a message; a large payload is not copied but for its beginning.
