@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use answer::{Expects, Waiting};
 use login::Login;
-pub(super) use look::look;
+pub(super) use look::{look, look_packed};
 use packed::Packing;
 
 use super::dialogue::{Dialogue, Draft, Grammar, Head, Queue, Read, Side, Step, Unit};
@@ -34,20 +34,15 @@ const LAST_PREPARED: u32 = u32::MAX;
 
 /// A parser for a connection.
 pub(super) fn parser(limits: Arc<Limits>, role: Role, from_start: bool) -> Box<dyn Protocol> {
-    let mysql = MySql {
-        whole: limits.statements == Statements::Whole,
-        keep: limits.value_bytes_max.max(limits.body_bytes_max),
-        captured_max: limits.body_bytes_max,
-        login: if from_start { Login::Greeting } else { Login::Done },
-        system: "mysql",
-        namespace: None,
-        deprecates_eof: None,
-        prepared: Prepared::new(limits.prepared_max),
-        last_prepared: None,
-        continues: [false; 2],
-        packing: None,
-    };
+    let mysql = MySql::new(&limits, from_start);
     Box::new(Dialogue::new(mysql, &limits, role, from_start))
+}
+
+/// A parser for a connection whose packets were compressed before anybody looked.
+pub(super) fn parser_packed(limits: Arc<Limits>, role: Role, _: bool) -> Box<dyn Protocol> {
+    let packing = Some(Packing::default());
+    let mysql = MySql { packing, ..MySql::new(&limits, false) };
+    Box::new(Dialogue::new(mysql, &limits, role, false))
 }
 
 /// What is known of a connection.
@@ -77,6 +72,7 @@ mod command {
     pub(super) const FIELD_LIST: u8 = 0x04;
     pub(super) const STATISTICS: u8 = 0x09;
     pub(super) const PROCESS_INFO: u8 = 0x0a;
+    pub(super) const PING: u8 = 0x0e;
     pub(super) const CHANGE_USER: u8 = 0x11;
     pub(super) const PREPARE: u8 = 0x16;
     pub(super) const EXECUTE: u8 = 0x17;
@@ -94,7 +90,7 @@ mod command {
             0x08 => "SHUTDOWN",
             0x0c => "KILL",
             0x0d => "DEBUG",
-            0x0e => "PING",
+            PING => "PING",
             0x1a => "RESET STATEMENT",
             0x1b => "SET OPTION",
             0x1f => "RESET CONNECTION",
@@ -109,6 +105,22 @@ mod command {
 }
 
 impl MySql {
+    fn new(limits: &Limits, from_start: bool) -> Self {
+        Self {
+            whole: limits.statements == Statements::Whole,
+            keep: limits.value_bytes_max.max(limits.body_bytes_max),
+            captured_max: limits.body_bytes_max,
+            login: if from_start { Login::Greeting } else { Login::Done },
+            system: "mysql",
+            namespace: None,
+            deprecates_eof: None,
+            prepared: Prepared::new(limits.prepared_max),
+            last_prepared: None,
+            continues: [false; 2],
+            packing: None,
+        }
+    }
+
     /// The rest of a packet that was too long for one.
     fn goes_on(&mut self, side: Side, unit: &Unit<'_>) -> bool {
         let [requests, responses] = &mut self.continues;

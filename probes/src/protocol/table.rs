@@ -24,6 +24,7 @@ const ROWS: &[Row] = &[
     Row { name: "http2", look: http2::look, parser: http2::parser },
     Row { name: "postgres", look: postgres::look, parser: postgres::parser },
     Row { name: "mysql", look: mysql::look, parser: mysql::parser },
+    Row { name: "mysql-packed", look: mysql::look_packed, parser: mysql::parser_packed },
     Row { name: "redis", look: redis::look, parser: redis::parser },
     Row { name: "memcached", look: memcached::look, parser: memcached::parser },
     Row { name: "nats", look: nats::look, parser: nats::parser },

@@ -3,7 +3,7 @@
 //! Invariant: amid a conversation a packet has to be as long as it says, with a statement in it, and
 //! the answer has to be numbered behind it.
 
-use super::command;
+use super::{command, packed};
 use crate::protocol::opening::{Look, Opening};
 use crate::protocol::sql::{Dialect, statement};
 
@@ -33,24 +33,43 @@ pub(in crate::protocol) fn look(opening: &Opening<'_>) -> Look {
             Look::Never
         };
     };
-    if !asks(body) {
+    if asks(body) { answer_tells(opening, answers(&other)) } else { Look::Never }
+}
+
+/// The same of a connection whose packets are compressed, and whose login nobody has seen.
+pub(in crate::protocol) fn look_packed(opening: &Opening<'_>) -> Look {
+    if opening.from_start || opening.cut_off(opening.first()) {
         return Look::Never;
     }
-    match other.get(..5) {
-        _ if other.is_empty() => Look::Possible,
-        None => Look::Possible,
-        Some([a, b, c, 1, kind]) => {
-            let length = u32::from_le_bytes([*a, *b, *c, 0]);
-            let fits = match kind {
-                0x00 => length >= 7,
-                0xff => length >= 3,
-                0xfb => length > 1,
-                _ => length == 1 || length <= 4 && *kind >= 0xfc,
-            };
-            if fits { Look::Certain(opening.asked_first()) } else { Look::Never }
+    let (first, other) = opening.both();
+    match packed::sole(&first, 0) {
+        Some(inside) if packet(&inside, 0).is_some_and(asks) => {
+            answer_tells(opening, packed::first(&other, 1).map_or(Some(false), |it| answers(&it)))
         }
-        Some(_) => Look::Never,
+        _ => Look::Never,
     }
+}
+
+/// Behind what is a request if the answer is one.
+fn answer_tells(opening: &Opening<'_>, answers: Option<bool>) -> Look {
+    match answers {
+        Some(true) => Look::Certain(opening.asked_first()),
+        Some(false) => Look::Never,
+        None => Look::Possible,
+    }
+}
+
+/// Bytes begin with the first packet of an answer; none: too few to tell.
+fn answers(bytes: &[u8]) -> Option<bool> {
+    let &[a, b, c, number, kind] = bytes.first_chunk::<5>()?;
+    let length = u32::from_le_bytes([a, b, c, 0]);
+    let fits = match kind {
+        0x00 => length >= 7,
+        0xff => length >= 3,
+        0xfb => length > 1,
+        _ => length == 1 || length <= 4 && kind >= 0xfc,
+    };
+    Some(number == 1 && fits)
 }
 
 /// A greeting of version 10; none: too few bytes to tell.
@@ -77,7 +96,7 @@ fn packet(bytes: &[u8], number: u8) -> Option<&[u8]> {
     (found == number && length == body.len() && length > 0).then_some(body)
 }
 
-/// A statement, or the execution of a prepared one.
+/// A statement, the execution of a prepared one, or a sign of life.
 fn asks(body: &[u8]) -> bool {
     match body {
         [command::QUERY | command::PREPARE, text @ ..] => {
@@ -86,6 +105,8 @@ fn asks(body: &[u8]) -> bool {
         }
         // Number, flags, and the number of executions, which is always one.
         [command::EXECUTE, _, _, _, _, 0..=1, 1, 0, 0, 0, ..] => true,
+        // All that some connections of a pool carry.
+        [command::PING] => true,
         _ => false,
     }
 }

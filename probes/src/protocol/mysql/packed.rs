@@ -118,6 +118,32 @@ fn unpacked(packed: &[u8], len: usize, whole: bool) -> Option<Vec<u8>> {
     fits.then_some(bytes)
 }
 
+/// What is in the compressed packet with this number that all the bytes are.
+pub(super) fn sole(bytes: &[u8], number: u8) -> Option<Cow<'_, [u8]>> {
+    let (body_bytes, ..) = lengths(bytes)?;
+    let whole = bytes.len() as u64 == HEAD_BYTES as u64 + u64::from(body_bytes);
+    if whole { first(bytes, number) } else { None }
+}
+
+/// What is there of the inside of the compressed packet with this number that bytes begin with.
+pub(super) fn first(bytes: &[u8], number: u8) -> Option<Cow<'_, [u8]>> {
+    let Some((body_bytes, inside, found)) = lengths(bytes) else {
+        // Of its head there is too little to tell.
+        return Some(Cow::Borrowed(&[]));
+    };
+    if found != number || body_bytes == 0 {
+        return None;
+    }
+    let wanted = usize::try_from(body_bytes).ok()?;
+    let behind = bytes.get(HEAD_BYTES..).unwrap_or_default();
+    let body = behind.split_at(wanted.min(behind.len())).0;
+    if inside == 0 {
+        return Some(Cow::Borrowed(body));
+    }
+    let data = unpacked(body, usize::try_from(inside).ok()?, body.len() == wanted)?;
+    Some(Cow::Owned(data))
+}
+
 /// Bytes of the client begin with a compressed packet that begins with a command, or are its head.
 pub(super) fn begins_command(bytes: &[u8]) -> bool {
     let Some((body_bytes, _, 0)) = lengths(bytes) else { return false };

@@ -103,6 +103,49 @@ fn losses_are_got_over() {
     }
 }
 
+/// Scenario: a recorded conversation of which the login was not seen, and perhaps not what came next; one that is
+/// packed by zstd, and one that only says that it is there; bytes that are none of it.
+/// Guarantees: it is told from the first command on; what is not known is not told.
+#[test]
+fn amid_a_conversation() {
+    let steps = recorded(RECORDED);
+    let all = play(Role::Client, &whole(), &steps);
+    for role in [Role::Server, Role::Client] {
+        for first in (3..steps.len()).filter(|&at| steps[at].0) {
+            let told = amid(role, steps.get(first..).unwrap());
+            let sizes = |one: &String| one.rsplit(' ').next().unwrap().to_owned();
+            let wanted = all.get(all.len() - told.len()..).unwrap();
+            assert_eq!(
+                told.iter().map(sizes).collect::<Vec<_>>(),
+                wanted.iter().map(sizes).collect::<Vec<_>>()
+            );
+            let asked = steps.iter().skip(first).filter(|(asks, _)| *asks).count();
+            // It is told by a command that is whole, small, and of those that say what they are.
+            assert!(told.len() + 5 >= asked, "{first}: {asked} asked");
+        }
+        assert_eq!(amid(role, steps.get(3..).unwrap()), all);
+    }
+    let (_, asked) = query(&format!("SELECT '{}'", "x".repeat(90)));
+    let zstd = [ask(packed(By::Zstd, 0, &asked)), answer(packed(By::Zstd, 1, &packets(&[DONE])))];
+    assert_eq!(amid(Role::Client, &zstd).len(), 1);
+    let sign = ask(packed(By::Nothing, 0, &packet(0, b"\x0e")));
+    let [_, done] = again();
+    assert_eq!(amid(Role::Server, &[sign.clone(), done]), ["PING -> ok 5>11"]);
+    let [asks, _] = again();
+    let wrong = [answer(packets(&[DONE])), answer(packed(By::Nothing, 2, &packets(&[DONE])))];
+    for answer in wrong {
+        assert!(amid(Role::Client, &[asks.clone(), answer.clone()]).is_empty());
+        assert!(amid(Role::Client, &[sign.clone(), answer]).is_empty());
+    }
+}
+
+/// What is told of a connection of which something came before.
+fn amid(role: Role, steps: &[Step]) -> Vec<String> {
+    let mut watched = Watched::new(role, whole(), false);
+    steps.iter().for_each(|step| watched.step(step));
+    watched.close(Closing::Orderly)
+}
+
 /// Scenario: packets of zlib and of zstd; several packets in one, and one over several; some that are not packed.
 /// Guarantees: an exchange a command, with the sizes that it has where nothing is compressed.
 #[test]
