@@ -50,6 +50,8 @@ pub(super) fn check_spans(
         let mut spans = spans.remove(&connection).unwrap_or_default();
         if subject.words.apart {
             spans = in_order_of(&records, spans, subject.words);
+        } else {
+            settle_ties(&records, &mut spans, subject.words);
         }
         for (at, record) in records.iter().enumerate() {
             let span = spans.get(at).unwrap_or_else(|| panic!("no {kind:?} span of {record:?}"));
@@ -59,6 +61,19 @@ pub(super) fn check_spans(
         assert!(rest.is_empty(), "{kind:?}: nobody sent {rest:?}");
     }
     assert!(spans.is_empty(), "{kind:?}: no such connections: {spans:?}");
+}
+
+/// Of what was asked in one call and answered in one, nobody can see the order: a span that waits for the other end
+/// to be seen is told behind one that does not.
+fn settle_ties(records: &[&Record], spans: &mut [Span], words: &Words) {
+    let Some(key) = words.text else { return };
+    let times = |span: &Span| (span.start_time_unix_nano, span.end_time_unix_nano);
+    for (at, record) in records.iter().enumerate().take(spans.len()) {
+        let meant = |span: &Span| text(span, key) == record.text.as_deref();
+        let tied = |span: &&Span| times(span) == times(&spans[at]);
+        let rest = spans[at..].iter().take_while(tied).position(meant);
+        spans.swap(at, at + rest.unwrap_or(0));
+    }
 }
 
 /// The spans in the order of the records that they agree with: what is sent and what comes need not
@@ -104,8 +119,9 @@ fn spans(received: &Received, subject: &Subject, kind: SpanKind) -> BTreeMap<i64
             spans.entry(port.unwrap()).or_default().push(span);
         }
     }
-    // What was sent in one call began at one time, and was told in order.
-    spans.values_mut().for_each(|of| of.sort_by_key(|span| span.start_time_unix_nano));
+    // What was sent in one call began at one time.
+    let times = |span: &Span| (span.start_time_unix_nano, span.end_time_unix_nano);
+    spans.values_mut().for_each(|of| of.sort_by_key(times));
     spans
 }
 
