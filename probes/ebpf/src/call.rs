@@ -163,8 +163,9 @@ impl Call {
     /// Where the next message of a call of several lies, and where its receiver is named, when each is seen on its
     /// own.
     ///
-    /// The hook does not see the call begin, so a cursor left by an earlier call is told by the
-    /// length: a message that is shorter than what was moved cannot be the one.
+    /// The hook does not see the call begin. A call that ends before its last message ends by an error, which takes
+    /// the cursor away; one that is left all the same is told by the length: a message that is shorter than what was
+    /// moved cannot be the one.
     #[inline(always)]
     pub fn next_message(&self, moved: u64) -> (Source, u64) {
         let thread = bpf_get_current_pid_tgid();

@@ -9,7 +9,7 @@ use icecore_probe_events::{Counter, INBOUND, OUTBOUND};
 
 use crate::connect::{AF_INET6, field, protocol_of};
 use crate::maps::{count, give_scratch, setting, take_scratch};
-use crate::socket_call;
+use crate::{failed, socket_call};
 
 #[fexit(function = "tcp_sendmsg")]
 pub fn tcp_sendmsg(ctx: FExitContext) -> i32 {
@@ -76,7 +76,7 @@ fn returned(ctx: &FExitContext, flags: i32, direction: u8) {
     let result: i32 = ctx.ret().unwrap_or(0);
     // A datagram may be empty.
     if result < 0 {
-        return;
+        return failed();
     }
     let Some(scratch) = take_scratch() else {
         if result > 0 {

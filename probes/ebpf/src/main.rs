@@ -39,13 +39,13 @@ use aya_ebpf::programs::{
 use icecore_probe_events::{Counter, FLAG_WAITS, INBOUND, OUTBOUND};
 
 use account::TaskFile;
-use arch::number;
+use arch::{narrow_number, number};
 use call::{Call, NOWHERE, NO_CALL, Shape};
 use connect::{
     IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, identity_by_number, is_tcp, protocol,
     protocol_of, taken,
 };
-use maps::{TRACEPOINTS, count, setting};
+use maps::{MESSAGES, TRACEPOINTS, count, setting};
 use record::{Passed, record};
 
 /// The byte lies beside the stream: of what is sent, the last one.
@@ -219,6 +219,8 @@ fn socket_call(
     if result <= 0 {
         if result == 0 {
             talk::empty(sk, flags as u64, direction, scratch);
+        } else {
+            failed();
         }
         return;
     }
@@ -291,16 +293,34 @@ pub(crate) fn task_call() -> Call {
     }
 }
 
-/// The number of the call that the current task is in, or was in last, may be that of `splice`: what nearly every
-/// call that receives is asked, before it is asked for more.
+/// The number of the call that the current task is in, or was in last, as its own kind of program numbers it.
 #[inline(always)]
-fn may_be_splice() -> bool {
+fn number_of_call() -> u32 {
     // SAFETY: as above.
-    let number = unsafe {
+    unsafe {
         let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
         registers.add(arch::REGISTERS[0]).cast::<u64>().read_volatile() as u32
-    };
-    number == number::SPLICE || number == arch::narrow_number::SPLICE
+    }
+}
+
+/// The call may be `splice`: what nearly every call that receives is asked, before it is asked for more.
+#[inline(always)]
+fn may_be_splice() -> bool {
+    let number = number_of_call();
+    number == number::SPLICE || number == narrow_number::SPLICE
+}
+
+/// A socket has nothing more for a call, or no room: a call of several messages is over, wherever it was.
+#[inline(always)]
+pub(crate) fn failed() {
+    let number = number_of_call();
+    let native = number == number::RECVMMSG || number == number::SENDMMSG;
+    let narrow = number == narrow_number::RECVMMSG
+        || number == narrow_number::RECVMMSG_TIME64
+        || number == narrow_number::SENDMMSG;
+    if native || narrow {
+        let _ = MESSAGES.remove(&bpf_get_current_pid_tgid());
+    }
 }
 
 /// First and second rung: `splice` has taken bytes out of a socket, that never were in the caller's memory.

@@ -63,16 +63,19 @@ pub(super) fn check_spans(
     assert!(spans.is_empty(), "{kind:?}: no such connections: {spans:?}");
 }
 
-/// Of what was asked in one call and answered in one, nobody can see the order: a span that waits for the other end
-/// to be seen is told behind one that does not.
+/// Of what was asked in one call nobody can see the order: a span that waits for the other end to be seen is told
+/// behind one that does not.
 fn settle_ties(records: &[&Record], spans: &mut [Span], words: &Words) {
     let Some(key) = words.text else { return };
-    let times = |span: &Span| (span.start_time_unix_nano, span.end_time_unix_nano);
     for (at, record) in records.iter().enumerate().take(spans.len()) {
-        let meant = |span: &Span| text(span, key) == record.text.as_deref();
-        let tied = |span: &&Span| times(span) == times(&spans[at]);
-        let rest = spans[at..].iter().take_while(tied).position(meant);
-        spans.swap(at, at + rest.unwrap_or(0));
+        let meant = |span: &Span| {
+            text(span, words.operation) == record.known_operation()
+                && text(span, key) == record.text.as_deref()
+        };
+        let begun = spans[at].start_time_unix_nano;
+        let tied = |span: &&Span| span.start_time_unix_nano == begun;
+        let behind = spans[at..].iter().take_while(tied).position(meant);
+        spans[at..=at + behind.unwrap_or(0)].rotate_right(1);
     }
 }
 
@@ -120,8 +123,7 @@ fn spans(received: &Received, subject: &Subject, kind: SpanKind) -> BTreeMap<i64
         }
     }
     // What was sent in one call began at one time.
-    let times = |span: &Span| (span.start_time_unix_nano, span.end_time_unix_nano);
-    spans.values_mut().for_each(|of| of.sort_by_key(times));
+    spans.values_mut().for_each(|of| of.sort_by_key(|span| span.start_time_unix_nano));
     spans
 }
 
