@@ -35,6 +35,8 @@ pub(crate) const RECEIVERS: [&str; 2] = ["tcp_recvmsg", "udp_recvmsg"];
 const MORE_FUNCTIONS: [&str; 3] = ["tcp_sendpage", "udpv6_sendmsg", "udpv6_recvmsg"];
 /// Programs that begin, and processes that end.
 const PROCESSES: [&str; 2] = ["sched_process_exec", "sched_process_exit"];
+/// Requests of `io_uring` that begin, and that end.
+const RINGS: [&str; 2] = ["io_uring_submit_req", "io_uring_complete"];
 const SYSTEM_CALLS: &str = "sys_exit";
 
 /// Loads the programs of a rung, then attaches them: connections first, so that none is seen to
@@ -72,6 +74,15 @@ fn load_functions(programs: &mut Ebpf, types: &Btf) -> Result<Vec<&'static str>,
         }
     }
     Ok(loaded)
+}
+
+/// Has requests of `io_uring` told, as they are taken up and as they are done.
+pub(crate) fn attach_rings(programs: &mut Ebpf, types: &Btf) -> Result<(), Error> {
+    for name in RINGS {
+        load_typed(programs, name, types)?;
+    }
+    // Ends first, so that none is missed of what was seen to begin.
+    RINGS.into_iter().rev().try_for_each(|name| attach_typed(programs, name))
 }
 
 /// Has starts and ends of processes told from here on.

@@ -14,7 +14,7 @@ use crate::config::{Config, RungChoice, TlsConfig};
 use crate::error::Error;
 use crate::profile::{self, ProfileConfig};
 use btf::Types;
-pub(crate) use offsets::{drop_settings, profile_settings, settings};
+pub(crate) use offsets::{drop_settings, profile_settings, ring_settings, settings};
 pub(crate) use reasons::Reasons;
 
 /// Where the kernel tells its types.

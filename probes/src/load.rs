@@ -8,16 +8,19 @@ use std::sync::{Arc, Mutex};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use icecore_probe_events::{
-    COUNTERS, Connection, DropSettings, Dropped, ProfileSettings, Settings, Talk, Told,
+    COUNTERS, Connection, DropSettings, Dropped, ProfileSettings, RingSettings, Settings, Talk,
+    Told,
 };
 
 use crate::attach::{
     Counts, Datagrams, Drops, NOTHING, Switch, Talks, attach, attach_drops, attach_processes,
-    attach_profile, attach_senders, load_tls, load_walk,
+    attach_profile, attach_rings, attach_senders, load_tls, load_walk,
 };
 use crate::config::CaptureConfig;
 use crate::error::Error;
-use crate::kernel::{Reasons, Rung, Survey, drop_settings, profile_settings, settings};
+use crate::kernel::{
+    Reasons, Rung, Survey, drop_settings, profile_settings, ring_settings, settings,
+};
 use crate::profile::{ProfileConfig, ProfileMaps};
 use crate::ring::Ring;
 
@@ -69,6 +72,8 @@ struct Profiled<'a> {
     settings: ProfileSettings,
     /// None where it cannot be.
     drops: Option<(DropSettings, Reasons)>,
+    /// None where requests of `io_uring` cannot be read.
+    rings: Option<RingSettings>,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -96,6 +101,7 @@ pub(crate) fn load(config: &CaptureConfig, profile: &ProfileConfig) -> Result<Lo
         config: profile,
         settings: profile_settings(bytes, profile)?,
         drops: drops.map(|drops| (drops, Reasons::read(bytes))),
+        rings: ring_settings(bytes),
     };
     let types = Btf::parse(bytes, Endianness::default()).map_err(|e| Error::Load(Box::new(e)))?;
     let mut refused = None;
@@ -140,6 +146,10 @@ fn load_rung(
     let senders = datagrams.is_some() && (named || senders(&mut programs));
     let reasons = profiled.drops.as_ref().map(|(_, reasons)| reasons.clone());
     let drops = reasons.and_then(|reasons| drops(&mut programs, types, reasons, config.drops_max));
+    // At the end of system calls nobody sees what it moves.
+    if rung != Rung::SyscallTracepoints && profiled.rings.is_some() {
+        rings(&mut programs, types);
+    }
     let lives = config.processes && lives(&mut programs, types);
     let profile = profiled.config.enabled.then(|| sampled(&mut programs, profiled.config.hertz));
     let programs = Arc::new(Mutex::new(programs));
@@ -174,12 +184,14 @@ fn open(
     let ProfileConfig { enabled, ring_bytes, .. } = *profiled.config;
     // What is not used takes next to nothing.
     let dropping = profiled.drops.as_ref().map(|(settings, _)| *settings).unwrap_or_default();
+    let ringing = profiled.rings.unwrap_or_default();
     let (cpus, ring_bytes) = if enabled { (possible_cpus(), ring_bytes) } else { (1, 4096) };
     EbpfLoader::new()
         .btf(Some(types))
         .override_global("SETTINGS", settings.as_bytes(), true)
         .override_global("PROFILE", profiled.settings.as_bytes(), true)
         .override_global("DROPPING", dropping.as_bytes(), true)
+        .override_global("RINGING", ringing.as_bytes(), true)
         .map_max_entries("DROPS", config.drops_max.max(1))
         .map_max_entries("DATAGRAMS", settings.datagrams.max(1))
         .map_max_entries("SAMPLES", ring_bytes)
@@ -262,6 +274,14 @@ fn talks(programs: &mut Ebpf) -> Result<Talks, Error> {
         .map_err(|error| Error::Map { map: "DATAGRAMS", source: Box::new(error) })?;
     talks.insert(Talk::ELSEWHERE.to_bytes(), none, 0).map_err(unusable("DATAGRAMS"))?;
     Ok(talks)
+}
+
+/// Has requests of `io_uring` read. Where the kernel does not take it, what they move is counted alone.
+fn rings(programs: &mut Ebpf, types: &Btf) {
+    if let Err(error) = attach_rings(programs, types) {
+        let reason: &dyn std::error::Error = &error;
+        tracing::warn!(reason, "what io_uring moves cannot be read here");
+    }
 }
 
 /// Has starts and ends of processes told. Where the kernel does not take it, they are not.

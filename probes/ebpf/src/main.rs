@@ -25,6 +25,7 @@ mod narrow;
 mod process;
 mod profile;
 mod record;
+mod ring;
 mod talk;
 mod tls;
 
@@ -155,6 +156,20 @@ pub fn sender6(ctx: SockAddrContext) -> i32 {
     1
 }
 
+/// `io_uring` takes up a request: a `struct io_kiocb`.
+#[btf_tracepoint(function = "io_uring_submit_req")]
+pub fn io_uring_submit_req(ctx: BtfTracePointContext) -> i32 {
+    let _ = ring::submitted(ctx.arg(0));
+    0
+}
+
+/// `io_uring` tells of the end of a request, which comes second; 0: of none.
+#[btf_tracepoint(function = "io_uring_complete")]
+pub fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
+    ring::completed(ctx.arg(1));
+    0
+}
+
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let moved: i64 = ctx.arg(1);
@@ -240,8 +255,10 @@ fn socket_call(
     };
     // What is received says from whom only when it has reached the caller.
     let name = if direction == OUTBOUND { name } else { 0 };
+    let by_ring = u64::from(call.shape().is_none());
     let (direction, flags) = (u32::from(direction), waits(flags));
-    record(id(), Passed { sk, source, bytes: moved, name, direction, flags, tcp }, scratch);
+    let passed = Passed { sk, source, bytes: moved, name, direction, flags, tcp, by_ring };
+    record(id(), passed, scratch);
 }
 
 /// Counts a call as seen, and filters what is not for us. `flags` are those of a call that receives. 1: it is one
@@ -339,7 +356,7 @@ fn spliced_from(ctx: &BtfTracePointContext) {
     if let Some(tcp) = counted_in(|| protocol(sk), 0) {
         let direction = u32::from(INBOUND);
         let (source, name, flags) = (NOWHERE, 0, 0);
-        let passed = Passed { sk, source, bytes: moved, name, direction, flags, tcp };
+        let passed = Passed { sk, source, bytes: moved, name, direction, flags, tcp, by_ring: 0 };
         record(id, passed, TRACEPOINTS);
     }
 }
@@ -368,7 +385,7 @@ fn system_call(registers: u64, moved: u64) {
     let source = if flags & MSG_TRUNC == 0 { call.source(shape) } else { NOWHERE };
     let flags = waits(flags | does_not_block(file));
     let (name, direction) = (call.name(shape), u32::from(direction));
-    passed(Passed { sk, source, bytes: moved, name, direction, flags, tcp });
+    passed(Passed { sk, source, bytes: moved, name, direction, flags, tcp, by_ring: 0 });
 }
 
 /// Third rung: bytes have passed on a socket of which only the address is known.
@@ -396,7 +413,7 @@ fn spliced(call: &Call, moved: u64) {
     };
     if let Some(tcp) = counted_in(|| protocol(sk), 0) {
         let (source, name, direction) = (NOWHERE, 0, u32::from(direction));
-        passed(Passed { sk, source, bytes: moved, name, direction, flags: 0, tcp });
+        passed(Passed { sk, source, bytes: moved, name, direction, flags: 0, tcp, by_ring: 0 });
     }
 }
 
@@ -418,14 +435,14 @@ fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
         if let Some(tcp) = counted_in(|| protocol(sk), flags) {
             let (source, name) = (call::message(at, call.width), call::name(at, call.width));
             let (bytes, direction) = (u64::from(len), u32::from(direction));
-            passed(Passed { sk, source, bytes, name, direction, flags: 0, tcp });
+            passed(Passed { sk, source, bytes, name, direction, flags: 0, tcp, by_ring: 0 });
         }
     }
 }
 
 /// The socket behind a descriptor of the current task, if it is one.
 #[inline(always)]
-fn socket(descriptor: u64) -> Option<u64> {
+pub(crate) fn socket(descriptor: u64) -> Option<u64> {
     socket_of(file(descriptor)?)
 }
 

@@ -3,13 +3,13 @@
 //! Invariant: the verifier goes through this once for each hook, and not once for each way through the hook:
 //! what has passed is handed over in a scratch record, as figures of which it knows nothing.
 
-use icecore_probe_events::Counter;
+use icecore_probe_events::{Counter, FLAG_WAITS};
 
 use crate::call::Source;
 use crate::connect::entry;
 use crate::copy::{self, Moved};
 use crate::maps::{SCRATCH, count, setting};
-use crate::{datagram, talk};
+use crate::{datagram, ring, talk};
 
 /// What has passed.
 #[repr(C)]
@@ -25,6 +25,8 @@ pub struct Passed {
     pub flags: u32,
     /// 1: the socket is one of TCP, as whoever filters it has found out; 0: of UDP.
     pub tcp: u64,
+    /// 1: no system call has asked for it; `io_uring` may have.
+    pub by_ring: u64,
 }
 
 /// `id`: who the socket is. `scratch`: the scratch record that is the caller's.
@@ -45,8 +47,14 @@ pub fn record(id: u64, passed: Passed, scratch: u32) {
 pub extern "C" fn recorded(id: u64, scratch: u32) -> u64 {
     let Some(place) = SCRATCH.get_ptr_mut(scratch) else { return 0 };
     // SAFETY: the scratch record is the caller's while the program runs.
-    let Passed { sk, source, bytes, name, direction, flags, tcp } = unsafe { (*place).passed };
+    let passed = unsafe { (*place).passed };
+    let Passed { sk, mut source, bytes, name, direction, mut flags, tcp, by_ring } = passed;
     let (direction, tcp) = (direction as u8, tcp != 0);
+    if tcp && by_ring != 0 {
+        source = ring::source(sk, direction, bytes);
+        // Whoever has asked does something else meanwhile.
+        flags &= !FLAG_WAITS;
+    }
     let found = if tcp {
         entry(id, sk, direction, bytes, scratch)
     } else {

@@ -185,7 +185,7 @@ pub fn empty(sk: u64, flags: u64, direction: u8, scratch: u32) {
     }
     let Some(place) = SCRATCH.get_ptr_mut(scratch) else { return };
     let direction = u32::from(direction);
-    let passed = Passed { sk, source: NOWHERE, bytes: 0, name: 0, direction, flags: 0, tcp: 0 };
+    let passed = Passed { sk, source: NOWHERE, bytes: 0, name: 0, direction, flags: 0, tcp: 0, by_ring: 0 };
     // SAFETY: the scratch record is the caller's while the program runs.
     unsafe { (*place).passed = passed };
     talked_empty(scratch);

@@ -9,6 +9,7 @@ mod counter;
 mod datagrams;
 mod drops;
 mod process;
+mod ring;
 mod sample;
 pub mod shape;
 
@@ -16,6 +17,7 @@ pub use counter::{COUNTERS, Counter};
 pub use datagrams::{TALK_BYTES, TALKED_BYTES, Talk, Talked};
 pub use drops::{DROPPED_BYTES, DropSettings, Dropped};
 pub use process::{PROCESS_ENDED, PROCESS_OUT_OF_MEMORY, PROCESS_RUNS, ProcessEvent};
+pub use ring::RingSettings;
 pub use sample::{
     KERNEL_FRAMES_MAX, ProfileSettings, SAMPLE_COUNTERS, STACK_BYTES_MAX, Sample, SampleCounter,
     Sampled,

@@ -3,7 +3,7 @@
 //! Invariant: a field that is not found is an error with its name, never an offset of zero; the
 //! one exception is IPv6, which a kernel may lack.
 
-use icecore_probe_events::{DropSettings, ProfileSettings, Settings};
+use icecore_probe_events::{DropSettings, ProfileSettings, RingSettings, Settings};
 
 use super::BTF_PATH;
 use super::btf::Types;
@@ -55,6 +55,26 @@ pub(crate) fn drop_settings(btf: &[u8]) -> Option<DropSettings> {
         skb_dev: types.offset("sk_buff", &["dev"])?,
         dev_net: types.offset("net_device", &["nd_net", "net"])?,
         net_inum: types.offset("net", &["ns", "inum"])?,
+    })
+}
+
+/// The settings of the programs that read requests of `io_uring`; none where this kernel lacks a field, or has no
+/// tracepoint that tells of them.
+pub(crate) fn ring_settings(btf: &[u8]) -> Option<RingSettings> {
+    let types = Types::parse(btf)?;
+    let tells = |name| types.has_tracepoint(name);
+    if !tells("io_uring_submit_req") || !tells("io_uring_complete") {
+        return None;
+    }
+    Some(RingSettings {
+        req_opcode: types.offset("io_kiocb", &["opcode"])?,
+        req_flags: types.offset("io_kiocb", &["flags"])?,
+        req_fd: types.offset("io_kiocb", &["cqe", "fd"])?,
+        req_cmd: types.offset("io_kiocb", &["cmd"])?,
+        sr_buf: types.offset("io_sr_msg", &["buf"])?,
+        sr_len: types.offset("io_sr_msg", &["len"])?,
+        rw_addr: types.offset("io_rw", &["addr"])?,
+        rw_len: types.offset("io_rw", &["len"])?,
     })
 }
 

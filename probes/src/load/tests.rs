@@ -81,9 +81,11 @@ fn everything_is_attached() {
         }
         Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
     };
+    let mut rings = 0;
     for (name, program) in loaded.programs.lock().unwrap().programs() {
         let checked = program.info().ok().and_then(|info| info.verified_instruction_count());
         if let Some(checked) = checked {
+            rings += usize::from(name.starts_with("io_uring_"));
             println!("{name}: the verifier looked at {checked} instructions");
         }
     }
@@ -92,11 +94,17 @@ fn everything_is_attached() {
         ("lives of processes", loaded.lives),
         ("what is thrown away", loaded.drops.is_some()),
         ("whom datagrams are from", loaded.senders),
+        ("requests of io_uring", rings == 2 || !rings_told()),
         ("TLS libraries", loaded.tls_ready.is_some()),
         ("profiler", loaded.profile.is_some()),
     ];
     let missing: Vec<&str> = attached.iter().filter(|it| !it.1).map(|it| it.0).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The kernel tells of them, from Linux 6.3 on.
+fn rings_told() -> bool {
+    ring_settings(Survey::take().btf.as_deref().unwrap()).is_some()
 }
 
 /// Scenario: a kernel whose types know no iterator over open files, as before Linux 5.8.
@@ -117,7 +125,8 @@ fn without_an_iterator_everything_else_is_attached() {
     let settings = settings(bytes, &config).unwrap();
     let profile = ProfileConfig::default();
     let profile_settings = profile_settings(bytes, &profile).unwrap();
-    let profiled = Profiled { config: &profile, settings: profile_settings, drops: None };
+    let profiled =
+        Profiled { config: &profile, settings: profile_settings, drops: None, rings: None };
     for rung in survey.rungs(config.rung).unwrap() {
         let mut programs = open(&config, &settings, &profiled, &types).unwrap();
         assert!(!walks(&mut programs, &Btf::new()));

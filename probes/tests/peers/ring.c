@@ -1,6 +1,6 @@
 /*
  * Makes requests whose bytes the kernel moves by io_uring, then one by ordinary calls, and prints what it
- * did, a line of JSON each: ["ring" or "plain", local port, bytes sent, bytes received, record], the record
+ * did, a line of JSON each: ["ring", "linked" or "plain", local port, bytes sent, bytes received, record], the record
  * as web_client.py has it.
  *
  *   ring PORT          the server's port
@@ -51,15 +51,25 @@ static struct ring make(unsigned flags)
 	return ring;
 }
 
-static void submit(struct ring *ring, int opcode, int fd, void *data, size_t len, unsigned flags)
+static void queue(struct ring *ring, int opcode, int fd, void *data, size_t len, unsigned flags)
 {
 	unsigned tail = *at(ring, ring->params.sq_off.tail), index = tail & *at(ring, ring->params.sq_off.ring_mask);
 	ring->entries[index] = (struct io_uring_sqe){ .opcode = opcode, .flags = flags, .fd = fd, .addr = (unsigned long)data, .len = len };
 	at(ring, ring->params.sq_off.array)[index] = index;
 	__atomic_store_n(at(ring, ring->params.sq_off.tail), tail + 1, __ATOMIC_SEQ_CST);
+}
+
+static void submit_all(struct ring *ring, int count)
+{
 	unsigned how = ring->params.flags & IORING_SETUP_SQPOLL ? IORING_ENTER_SQ_WAKEUP : 0;
-	if (syscall(SYS_io_uring_enter, ring->fd, 1, 0, how, NULL, 0) < 0)
+	if (syscall(SYS_io_uring_enter, ring->fd, count, 0, how, NULL, 0) < 0)
 		fail("io_uring_enter");
+}
+
+static void submit(struct ring *ring, int opcode, int fd, void *data, size_t len, unsigned flags)
+{
+	queue(ring, opcode, fd, data, len, flags);
+	submit_all(ring, 1);
 }
 
 static long result(struct ring *ring)
@@ -106,7 +116,7 @@ static unsigned long long now(void)
 	return time.tv_sec * 1000000000ULL + time.tv_nsec;
 }
 
-enum way { BY_RING, BY_WORKER, IN_BETWEEN, PLAIN };
+enum way { BY_RING, BY_WORKER, IN_BETWEEN, IN_PARTS, LINKED, PLAIN };
 static char answer[1 << 18], question[256];
 static int port, number = 1;
 
@@ -131,7 +141,14 @@ static void ask(struct ring *ring, enum way way)
 	unsigned flags = way == BY_WORKER ? IOSQE_ASYNC : 0;
 	if (way == PLAIN && send(fd, question, sent, 0) != sent)
 		fail("send");
-	if (way != PLAIN) {
+	if (way == IN_PARTS || way == LINKED) {
+		/* Both parts are handed over at once, in one call. */
+		queue(ring, IORING_OP_SEND, fd, question, 20, way == LINKED ? IOSQE_IO_LINK : 0);
+		queue(ring, IORING_OP_SEND, fd, question + 20, sent - 20, 0);
+		submit_all(ring, 2);
+		if (result(ring) + result(ring) != sent)
+			fail("sent too little");
+	} else if (way != PLAIN) {
 		submit(ring, IORING_OP_SEND, fd, question, sent, flags);
 		if (result(ring) != sent)
 			fail("sent too little");
@@ -148,7 +165,7 @@ static void ask(struct ring *ring, enum way way)
 			wait_elsewhere();
 		got += result(ring);
 	}
-	printf("[\"%s\", %u, %ld, %ld, [%d, %d, \"GET\", \"/bytes/%u\", 200, 0, %u, %llu, %llu]]\n", way == PLAIN ? "plain" : "ring",
+	printf("[\"%s\", %u, %ld, %ld, [%d, %d, \"GET\", \"/bytes/%u\", 200, 0, %u, %llu, %llu]]\n", way == PLAIN ? "plain" : way == LINKED ? "linked" : "ring",
 	       local, sent, got, number++, port, size, size, start, now());
 	close(fd);
 }
@@ -163,6 +180,8 @@ int main(int count, char **arguments)
 	ask(&ring, BY_WORKER);
 	ask(&ring, IN_BETWEEN);
 	ask(&polled, BY_RING);
+	ask(&ring, IN_PARTS);
+	ask(&ring, LINKED);
 	ask(&ring, PLAIN);
 	return 0;
 }
