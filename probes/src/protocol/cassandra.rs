@@ -30,6 +30,7 @@ use look::{Begins, begins, begins_segment};
 use request::{Asked, Batch, One, Parameters};
 use response::Answered;
 use segment::Form;
+pub(super) use snappy::unpack_to as unpack_snappy;
 use unpacked::Method;
 
 use super::dialogue::{Call, Correlated, Correlation, Head, Pending, Read, Side, Unit};

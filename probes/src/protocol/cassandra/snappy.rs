@@ -16,6 +16,11 @@ pub(super) fn unpack(packed: &[u8], wanted: usize) -> Option<Unpacked> {
     Some(unpacked)
 }
 
+/// The same for other protocols: what was unpacked, and whether that is all of it.
+pub(in crate::protocol) fn unpack_to(packed: &[u8], wanted: usize) -> Option<(Vec<u8>, bool)> {
+    unpack(packed, wanted).map(|unpacked| (unpacked.bytes, unpacked.whole))
+}
+
 /// How long the unpacked block is, by seven bits a byte.
 fn preamble(packed: &[u8]) -> Option<(u64, &[u8])> {
     let mut bytes = 0;

@@ -11,7 +11,7 @@ pub(super) const HEAD_BYTES: usize = 16;
 /// A head, and the shortest document or what else a message is about.
 const MESSAGE_BYTES_MIN: i32 = 21;
 /// Servers take 48 MB, and a little for the head.
-const MESSAGE_BYTES_MAX: i32 = (48 << 20) + (16 << 10);
+pub(super) const MESSAGE_BYTES_MAX: i32 = (48 << 20) + (16 << 10);
 /// A checksum comes last.
 const CHECKSUM: u32 = 1;
 /// This message is not answered, or is an answer behind which another one comes.
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    fn of(code: i32) -> Option<Self> {
+    pub(super) fn of(code: i32) -> Option<Self> {
         Some(match code {
             1 => Self::Reply,
             2001 => Self::Update,
@@ -89,7 +89,7 @@ pub(super) enum Said<'a> {
     Document { document: Document<'a>, more: bool },
     /// Of older kinds: the collection, with its database in front.
     Collection(&'a str),
-    /// By which method it is compressed.
+    /// By which method it is compressed, where what is in it cannot be read.
     Compressed(&'static str),
     /// Nothing that is looked at.
     Nothing,
@@ -127,18 +127,17 @@ pub(super) fn read(kind: Kind, body: &[u8]) -> Option<Said<'_>> {
             let document = Document::read(rest.get(8..)?)?;
             Some(Said::Document { document, more: false })
         }
-        Kind::Compressed => Some(Said::Compressed(match body.get(8)? {
-            0 => "noop",
-            1 => "snappy",
-            2 => "zlib",
-            3 => "zstd",
-            _ => return None,
-        })),
+        Kind::Compressed => Some(Said::Compressed(compressor(*body.get(8)?)?)),
         Kind::Insert | Kind::Update | Kind::Delete | Kind::GetMore => {
             Some(Said::Collection(name(&mut body.get(4..)?)?))
         }
         Kind::KillCursors => Some(Said::Nothing),
     }
+}
+
+/// By what a message is compressed.
+pub(super) fn compressor(by: u8) -> Option<&'static str> {
+    ["noop", "snappy", "zlib", "zstd"].get(usize::from(by)).copied()
 }
 
 /// What bytes begin with.

@@ -200,6 +200,89 @@ fn errors_and_what_is_not_known() {
     assert_eq!(told[2], format!("{{\"find\": \"a\"}} -> ok 49>{}+ Unseen", numbers.len()));
 }
 
+/// A message inside another: as it is (0), by Snappy, zlib or zstd.
+fn packed(by: u8, plain: &[u8]) -> Vec<u8> {
+    let (head, body) = plain.split_at(16);
+    let len = i32::try_from(body.len()).unwrap();
+    let inside = match by {
+        1 => {
+            let literal =
+                |part: &[u8]| [&[u8::try_from(part.len() - 1).unwrap() << 2], part].concat();
+            let low = |shift: u32| u8::try_from(len >> shift & 0x7f).unwrap();
+            let preamble = vec![low(0) | 0x80, low(7) | 0x80, low(14)];
+            [preamble, body.chunks(60).flat_map(literal).collect()].concat()
+        }
+        2 => {
+            let mut packer =
+                flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+            std::io::Write::write_all(&mut packer, body).unwrap();
+            packer.finish().unwrap()
+        }
+        3 => zstd::bulk::compress(body, 3).unwrap(),
+        _ => body.to_vec(),
+    };
+    let number = |at: usize| i32::from_le_bytes(*head[at..].first_chunk().unwrap());
+    let about = [&head[12..], &len.to_le_bytes(), &[by], &inside].concat();
+    message(number(4), number(8), 2012, &about)
+}
+
+/// The messages of a step.
+fn messages(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut all = Vec::new();
+    while let Some(len) = bytes.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize) {
+        let (one, rest) = bytes.split_at(len);
+        all.push(one);
+        bytes = rest;
+    }
+    all
+}
+
+/// Scenario: a recorded conversation with each message compressed, by each method; one whose answer is too long to be
+/// unpacked or was not copied to its end; messages that unpack to more or to less than they say.
+/// Guarantees: it is told as if nothing were compressed, and by what it is; what is not known is said to be, and a
+/// few bytes never become many.
+#[test]
+fn compressed_messages() {
+    let steps = recorded(include_str!("recorded.txt"));
+    let wanted = play(Role::Client, &Limits::default(), &steps);
+    for by in 0..4 {
+        let pack = |(asks, bytes): &Step| {
+            (*asks, messages(bytes).into_iter().flat_map(|one| packed(by, one)).collect())
+        };
+        let compressed: Vec<Step> = steps.iter().map(pack).collect();
+        for role in [Role::Server, Role::Client] {
+            assert_eq!(play(role, &Limits::default(), &compressed), wanted, "{by}");
+        }
+        check_cuts(Role::Client, &Limits::default(), &compressed);
+        let find = command(2, 0, &[text("find", "a"), text("$db", "d")]);
+        let long =
+            [inner("cursor", &[array("firstBatch", &[text("0", &"x".repeat(100_000))])]), ok()];
+        let [hello, hello_answer] = handshake();
+        let asked = [hello, hello_answer, ask(packed(by, &find))];
+        let mut watched = watch(Role::Client, Limits::default(), &asked);
+        watched.step(&answer(packed(by, &reply(1, 2, 0, &long))));
+        let told = watched.close(Closing::Orderly);
+        assert!(told[1].starts_with("{\"find\": \"a\"} -> ok "), "{by}: {told:?}");
+        let said = format!("{:?}", call(&watched.out[1]).details);
+        assert!(said.contains(COMPRESSOR) && said.contains(COMPRESSOR_OF_ANSWER), "{said}");
+
+        let mut watched = watch(Role::Client, Limits::default(), &asked);
+        let cut = packed(by, &reply(1, 2, 0, &long));
+        watched.segment(false, &cut[..30], cut.len() as u64 - 30);
+        let told = watched.close(Closing::Orderly);
+        assert!(told[1].ends_with("+ Unseen"), "{by}: {told:?}");
+
+        for wrong in [1, 1 << 30] {
+            let mut lies = packed(by, &find);
+            lies[20..24].copy_from_slice(&i32::to_le_bytes(wrong));
+            let [hello, hello_answer] = handshake();
+            let steps = [hello, hello_answer, ask(lies), answer(reply(1, 2, 0, &[ok()]))];
+            let told = play(Role::Client, &Limits::default(), &steps);
+            assert!(told[1].starts_with("- -> ok "), "{by}: {told:?}");
+        }
+    }
+}
+
 /// Scenario: the probe starts amid a message, heads are read by themselves; other protocols that look alike.
 /// Guarantees: messages are found; nothing is made up; others are left alone.
 #[test]
