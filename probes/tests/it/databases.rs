@@ -75,7 +75,7 @@ async fn redis() {
     check(&Subject { system: ["redis"; 2], port, client: "redis_client.py", setup, words }).await;
 }
 
-/// Scenario: PostgreSQL under psycopg and pg8000: simple and extended queries, prepared ones,
+/// Scenario: PostgreSQL under psycopg, pg8000 and asyncpg: simple and extended queries, prepared ones, also by a flush,
 /// pipelines of which one part fails, copies both ways, several statements at once, errors, notices,
 /// wishes for encryption that are refused, four clients at once, one connection that is older.
 /// Guarantees: a span on each side for each statement, with its text, status and order.

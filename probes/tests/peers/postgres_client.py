@@ -1,13 +1,15 @@
-"""Talks to PostgreSQL (the port is the first argument) through psycopg and pg8000.
+"""Talks to PostgreSQL (the port is the first argument) through psycopg, pg8000 and asyncpg.
 
 One connection is older than "ready"; the rest waits for a line on standard input.
 """
+import asyncio
 import sys
 import time
 
 import record_keeper as keeper
 
-keeper.importable("psycopg", "pg8000")
+keeper.importable("psycopg", "pg8000", "asyncpg")
+import asyncpg
 import pg8000.native
 import psycopg
 
@@ -147,6 +149,68 @@ def other_library(rounds):
     connection.close()
 
 
+class Flushing:
+    """One connection of asyncpg, which prepares with a flush, and each text once."""
+
+    async def begin(self):
+        self.connection = await asyncpg.connect(host="127.0.0.1", port=port, user="tester", database="shop")
+        self.known = set()
+        start, text = time.time_ns(), "SELECT inet_client_port()"
+        self.name = await self.connection.fetchval(text)
+        self.note(["PREPARE", "SELECT"], text, start, None)
+
+    def note(self, operations, text, start, collection, status=None):
+        end = time.time_ns()
+        for operation in operations:
+            keeper.note(self.name, operation, text, status if operation == operations[-1] else None, None, None,
+                        start, end, collection)
+
+    async def run(self, text, ask, collection, times=1):
+        """`ask` has it done; the operation is the first word, and before it the text is prepared."""
+        start, status = time.time_ns(), None
+        try:
+            await ask(text)
+        except asyncpg.PostgresError as error:
+            status = error.sqlstate
+        operations = [text.split()[0]] * times
+        # What cannot be prepared is not run.
+        if status == "42703":
+            operations = ["PREPARE"]
+        elif text not in self.known:
+            operations.insert(0, "PREPARE")
+            self.known.add(text)
+        self.note(operations, text, start, collection, status)
+
+    async def simple(self, text, ask, collection):
+        start = time.time_ns()
+        await ask()
+        self.note([text.split()[0].strip(";")], text, start, collection)
+
+
+async def flushing(rounds):
+    client = Flushing()
+    await client.begin()
+    own = client.connection
+    text = "CREATE TABLE f (id int PRIMARY KEY, word text)"
+    await client.simple(text, lambda: own.execute(text), "f")
+    for i in range(rounds):
+        for _ in range(2):
+            await client.run("INSERT INTO f VALUES ($1, $2)", lambda text: own.execute(text, i, "w"), "f")
+        await client.run("SELECT * FROM f WHERE id < $1", lambda text: own.fetch(text, i), "f")
+        await client.run(f"SELECT nothing{i} FROM f", lambda text: own.fetch(text), "f")
+        pairs = [(j, "x") for j in range(4)]
+        await client.run("UPDATE f SET word = $2 WHERE id = $1", lambda text: own.executemany(text, pairs), "f", 4)
+        text = f"COPY (SELECT * FROM f WHERE id < {i}) TO STDOUT (FORMAT 'binary')"
+        await client.simple(text, lambda: own.copy_from_query(f"SELECT * FROM f WHERE id < {i}", output=nowhere,
+                                                              format="binary"), "f")
+    await client.run("DROP TABLE f", lambda text: own.fetch(text), "f")
+    await own.close()
+
+
+async def nowhere(_):
+    pass
+
+
 older = Client()
 keeper.ready()
 older.run("SELECT 'first'")
@@ -156,6 +220,7 @@ prepared(noted(), 8, 1)
 copies(noted(), 3, "plain")
 several_at_once(noted(), 4)
 other_library(10)
+asyncio.run(flushing(4))
 keeper.together(lambda: one_by_one(noted(), 6, "a"), lambda: one_by_one(noted(), 6, "b"),
                 lambda: in_pipelines(noted(), 8), lambda: prepared(noted(), 20, 2))
 keeper.finish()
