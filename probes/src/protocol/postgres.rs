@@ -289,7 +289,11 @@ impl Grammar for Postgres {
         match tag {
             // These may come at any time.
             b'N' | b'S' | b'A' => return Read::Understood,
-            b'W' => return Read::Last,
+            // What was asked for has begun. A stream of changes ends with its connection, after days, and is no answer.
+            b'W' => {
+                queue.finish();
+                return Read::Last;
+            }
             b'E' => {
                 let status = message::error_code(unit.body);
                 if queue.len() == 0 {

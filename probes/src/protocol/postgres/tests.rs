@@ -39,6 +39,24 @@ fn whole() -> Limits {
     Limits { statements: Statements::Whole, ..Limits::default() }
 }
 
+/// Scenario: a replica asks who the server is and for its changes, which stream both ways until the connection ends.
+/// Guarantees: what it has asked for was granted when the stream began; the end of a stream is no error.
+#[test]
+fn replication() {
+    let steps = in_session(&[
+        ask(messages(&[('Q', "IDENTIFY_SYSTEM\0")])),
+        answer(messages(&[('T', "\0\x01"), ('D', "\0\x01"), ('C', "IDENTIFY_SYSTEM\0"), READY])),
+        ask(messages(&[('Q', "START_REPLICATION SLOT \"s\" LOGICAL 0/0\0")])),
+        answer(messages(&[('W', "\0\0\0")])),
+        answer(messages(&[('d', "w123")])),
+        ask(messages(&[('d', "r123")])),
+    ]);
+    let told = play(Role::Client, &Limits::default(), &steps);
+    assert_eq!(told[0], "IDENTIFY_SYSTEM -> ok 21>41");
+    assert_eq!(told[1..], ["START_REPLICATION SLOT \"s\" LOGICAL ?/? -> ok 44>8"]);
+    check_cuts(Role::Server, &Limits::default(), &steps);
+}
+
 /// Scenario: a wish for encryption that is refused, a session with a password, simple queries with
 /// rows, an error, several statements, none at all, notices anywhere.
 /// Guarantees: an exchange a query, its error by SQLSTATE, values out of the text.

@@ -5,11 +5,12 @@
 
 use super::token::{Kind, Token};
 
-/// First words of statements.
-const OPERATIONS: [&str; 59] = [
+/// First words of statements, those of PostgreSQL's replication among them.
+const OPERATIONS: [&str; 66] = [
     "ABORT",
     "ALTER",
     "ANALYZE",
+    "BASE_BACKUP",
     "BEGIN",
     "CALL",
     "CHECK",
@@ -20,6 +21,7 @@ const OPERATIONS: [&str; 59] = [
     "COMMIT",
     "COPY",
     "CREATE",
+    "CREATE_REPLICATION_SLOT",
     "DEALLOCATE",
     "DECLARE",
     "DELETE",
@@ -28,6 +30,7 @@ const OPERATIONS: [&str; 59] = [
     "DISCARD",
     "DO",
     "DROP",
+    "DROP_REPLICATION_SLOT",
     "END",
     "EXECUTE",
     "EXPLAIN",
@@ -35,6 +38,7 @@ const OPERATIONS: [&str; 59] = [
     "FLUSH",
     "GRANT",
     "HANDLER",
+    "IDENTIFY_SYSTEM",
     "INSERT",
     "KILL",
     "LIST",
@@ -46,6 +50,7 @@ const OPERATIONS: [&str; 59] = [
     "NOTIFY",
     "OPTIMIZE",
     "PREPARE",
+    "READ_REPLICATION_SLOT",
     "REFRESH",
     "REINDEX",
     "RELEASE",
@@ -59,7 +64,9 @@ const OPERATIONS: [&str; 59] = [
     "SET",
     "SHOW",
     "START",
+    "START_REPLICATION",
     "TABLE",
+    "TIMELINE_HISTORY",
     "TRUNCATE",
     "UNLISTEN",
     "UNLOCK",

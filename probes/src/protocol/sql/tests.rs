@@ -38,7 +38,7 @@ fn values_of_postgres() {
     check("", "", "- | - | -");
 }
 
-/// Scenario: the same of MySQL: double quotes, backslashes, backticks, other comments.
+/// Scenario: the same of MySQL: double quotes, backslashes, backticks, other comments, and those whose inside is run.
 /// Guarantees: the same.
 #[test]
 fn values_of_mysql() {
@@ -52,6 +52,18 @@ fn values_of_mysql() {
         "INSERT INTO a.`b` VALUES (?, ?, ?)",
         "INSERT | a.b | INSERT a.b",
     );
+    check_mysql("/*!40101 SET SQL_MODE='a' */", "SET SQL_MODE=?", "SET | - | SET");
+    check_mysql(
+        "/*!40000 ALTER TABLE `t` /* 'why' */ DISABLE KEYS */; /*M!100616 SELECT */ 'x' */",
+        "ALTER TABLE `t`   DISABLE KEYS  ;   SELECT   ? */",
+        "ALTER | - | ALTER TABLE t; SELECT",
+    );
+    check_mysql(
+        "SELECT /*! SQL_NO_CACHE 'never ends",
+        "SELECT   SQL_NO_CACHE ?",
+        "SELECT | - | SELECT",
+    );
+    check_mysql("/* SELECT 1 */ /*+ hint */", "", "- | - | -");
 }
 
 /// Scenario: tables after every keyword, several of them, functions, subqueries, aliases.

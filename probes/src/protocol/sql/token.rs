@@ -33,11 +33,13 @@ pub(super) struct Tokens<'a> {
     dialect: Dialect,
     /// The word that ends where the rest begins.
     word_before: &'a str,
+    /// What is called a comment has begun, and is none.
+    conditional: bool,
 }
 
 impl<'a> Tokens<'a> {
     pub(super) fn new(text: &'a str, dialect: Dialect) -> Self {
-        Self { rest: text, dialect, word_before: "" }
+        Self { rest: text, dialect, word_before: "", conditional: false }
     }
 
     fn token(&mut self) -> Option<(Kind, usize)> {
@@ -53,6 +55,11 @@ impl<'a> Tokens<'a> {
             [b'-', b'-', ..] => (Kind::Comment, line_comment(bytes)),
             [b'/', b'/', ..] if cql => (Kind::Comment, line_comment(bytes)),
             [b'#', ..] if mysql => (Kind::Comment, line_comment(bytes)),
+            [b'/', b'*', ..] if mysql && let Some(length) = conditional(bytes) => {
+                self.conditional = true;
+                (Kind::Comment, length)
+            }
+            [b'*', b'/', ..] if std::mem::take(&mut self.conditional) => (Kind::Comment, 2),
             [b'/', b'*', ..] => (Kind::Comment, block_comment(bytes, postgres)),
             [b'\'', ..] => {
                 (Kind::Literal, string(bytes, b'\'', mysql || postgres && self.escapes()))
@@ -158,6 +165,12 @@ fn block_comment(bytes: &[u8], nests: bool) -> usize {
         }
     }
     bytes.len()
+}
+
+/// The beginning of a comment whose inside MySQL or MariaDB runs, from a version on: `/*!40101 SET …*/`, `/*M! …*/`.
+fn conditional(bytes: &[u8]) -> Option<usize> {
+    let rest = bytes.strip_prefix(b"/*!").or_else(|| bytes.strip_prefix(b"/*M!"))?;
+    Some(bytes.len() - rest.len() + run(rest, u8::is_ascii_digit))
 }
 
 /// A doubled quote stands for one, and does not end the string.
