@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{ADMIN, Cgroup, Cluster, run_pod_at};
-use crate::peers::{Peer, figure, open, spawn, until};
+use crate::peers::{Peer, figure, line, open, spawn, until};
 use crate::pods::{cluster, container, owner};
 use crate::receiver::{Received, serve, shown};
 
@@ -21,6 +21,22 @@ use crate::receiver::{Received, serve, shown};
 const SPACES: [(&str, &str); 2] = [("icecore-pod-a", "10.77.0.1"), ("icecore-pod-b", "10.77.0.2")];
 const PORT: &str = "8080";
 const REQUESTS: usize = 20;
+const DATAGRAMS_PORT: &str = "8125";
+/// Answers each datagram with one of twice its length, at this address and port.
+const ECHO: &str = "import socket, sys\n\
+    echo = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+    echo.bind((sys.argv[1], int(sys.argv[2])))\n\
+    print('ready', flush=True)\n\
+    while True:\n\
+    \x20   data, back = echo.recvfrom(2048)\n\
+    \x20   echo.sendto(data * 2, back)";
+/// Sends twenty datagrams of a hundred bytes there, and waits for the answer to each.
+const ASK: &str = "import socket, sys\n\
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+    client.settimeout(20)\n\
+    for number in range(20):\n\
+    \x20   client.sendto(b'x' * 100, (sys.argv[1], int(sys.argv[2])))\n\
+    \x20   client.recvfrom(2048)";
 
 /// Two network namespaces with a cable between them, gone with the test.
 struct Cable;
@@ -85,6 +101,7 @@ impl Running {
 /// of both with it.
 fn moved(
     received: &Received,
+    transport: &str,
     way: [&str; 2],
     direction: &str,
 ) -> Option<(i64, [Option<String>; 2])> {
@@ -98,7 +115,11 @@ fn moved(
                 let pods =
                     ["source", "destination"].map(|end| of(&format!("icecore.{end}.k8s.pod.name")));
                 let wanted = pods.each_ref().map(Option::as_deref) == way.map(Some);
-                if !wanted || of("network.io.direction").as_deref() != Some(direction) {
+                let is = |key: &str, value: &str| of(key).as_deref() == Some(value);
+                if !wanted
+                    || !is("network.io.direction", direction)
+                    || !is("network.transport", transport)
+                {
                     continue;
                 }
                 let addresses =
@@ -114,8 +135,8 @@ fn moved(
     newest
 }
 
-/// Scenario: a pod of a deployment asks one of a stateful set twenty times, over a cable between their namespaces; the API
-/// server is a real one.
+/// Scenario: a pod of a deployment asks one of a stateful set twenty times, over a cable between their namespaces, and as often
+/// by datagrams, whose sockets are not connected; the API server is a real one.
 /// Guarantees: both pods tell what has passed each way, to the byte the same, with namespace, pod and workload of both
 /// ends; the pair is one of the agent's own figures.
 #[tokio::test(flavor = "multi_thread")]
@@ -148,6 +169,12 @@ async fn two_pods_are_a_pair() {
     let (mut client, _out) = web.run(&asked);
     let asked = tokio::task::spawn_blocking(move || client.0.wait()).await.unwrap().unwrap();
     assert!(asked.success());
+    let echo = ["python3", "-c", ECHO, SPACES[1].1, DATAGRAMS_PORT];
+    let (_echo, mut lines) = store.run(&echo);
+    assert_eq!(line(&mut lines), "ready\n");
+    let (mut client, _out) = web.run(&["python3", "-c", ASK, SPACES[1].1, DATAGRAMS_PORT]);
+    let asked = tokio::task::spawn_blocking(move || client.0.wait()).await.unwrap().unwrap();
+    assert!(asked.success());
     let (to_store, to_web) = (["web-0", "store-0"], ["store-0", "web-0"]);
     let all = || {
         let ways = [
@@ -156,11 +183,17 @@ async fn two_pods_are_a_pair() {
             (to_web, "transmit"),
             (to_web, "receive"),
         ];
-        ways.map(|(way, direction)| moved(&received, way, direction))
+        let of =
+            |transport| ways.map(|(way, direction)| moved(&received, transport, way, direction));
+        (of("tcp"), of("udp"))
     };
-    until(|| all().iter().all(Option::is_some)).await;
+    let is_told = |of: [Option<_>; 4]| of.iter().all(Option::is_some);
+    until(|| is_told(all().0) && is_told(all().1)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let [sent, arrived, answered, read] = all().map(Option::unwrap);
+    let (by_tcp, by_udp) = all();
+    let bytes = by_udp.map(|told| told.unwrap().0);
+    assert_eq!(bytes, [2_000, 2_000, 4_000, 4_000], "by UDP");
+    let [sent, arrived, answered, read] = by_tcp.map(Option::unwrap);
     println!("{} bytes to the store, {} back", sent.0, answered.0);
     assert_eq!((sent.0, answered.0), (arrived.0, read.0));
     let least = i64::try_from(REQUESTS).unwrap() * 40;

@@ -1,6 +1,7 @@
 // `cassandra_client.mjs PORT`: talks to a server of Cassandra's protocol through DataStax's driver for Node.js, many
 // streams of one connection at once, and prints what it did as a JSON list.
 import { createRequire } from 'node:module'
+import { now } from './clock.cjs'
 
 const cache = process.env.ICECORE_CACHE ?? `${process.env.HOME}/.cache/icecore`
 const require = createRequire(`${cache}/node/package.json`)
@@ -13,7 +14,6 @@ try {
   process.exit(0)
 }
 const records = []
-const now = () => Math.round((performance.timeOrigin + performance.now()) * 1e6)
 const collection = (text) => text.match(/\b(?:FROM|INTO|TABLE) ([\w.]+)/)?.[1] ?? null
 const word = (text) => text.split(' ', 1)[0].toUpperCase()
 

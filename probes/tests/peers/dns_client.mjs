@@ -1,10 +1,10 @@
 // `dns_client.mjs PORT FIRST COUNT`: so many questions by Node.js's resolver, all at once, as a JSON list.
 import { Resolver } from 'node:dns/promises'
+import { now } from './clock.cjs'
 
 const [port, first, count] = process.argv.slice(2).map(Number)
 const resolver = new Resolver({ timeout: 5_000, tries: 1 })
 resolver.setServers([`127.0.0.1:${port}`])
-const now = () => Math.round((performance.timeOrigin + performance.now()) * 1e6)
 const CODES = { ENOTFOUND: 'NXDOMAIN', ENODATA: 'NOERROR', EREFUSED: 'REFUSED', ESERVFAIL: 'SERVFAIL' }
 
 async function ask(number) {

@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import { createServer as createServer2 } from "node:http2";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
+import { now } from "./clock.cjs";
 
 const cache = process.env.ICECORE_CACHE ?? `${process.env.HOME}/.cache/icecore`;
 const require = createRequire(`${cache}/node/package.json`);
@@ -52,11 +53,10 @@ function serve() {
 async function call(ports) {
   const clients = ports.map((port, at) => createClient(service, node.createGrpcWebTransport({
     baseUrl: `http://127.0.0.1:${port}`, httpVersion: at === 0 ? "1.1" : "2", useBinaryFormat: true })));
-  const nanos = () => Math.round((performance.timeOrigin + performance.now()) * 1e6);
   const one = async (at) => {
     const wanted = { code: at % 7 === 3 ? 1 + (at % 16) : 0, size: (at * 997) % 20_000, answers: at % 5 };
     const request = create(wkt.StringValueSchema, { value: JSON.stringify(wanted) });
-    const [start, method] = [nanos(), service.methods[at]];
+    const [start, method] = [now(), service.methods[at]];
     let [status, answers] = ["OK", 0];
     try {
       const response = clients[at % 2][method.localName](request);
@@ -66,7 +66,7 @@ async function call(ports) {
       status = Code[error.code].replace(/(?<=[a-z])[A-Z]/g, "_$&").toUpperCase().replace("CANCELED", "CANCELLED");
     }
     const sent = [1, 5 + toBinary(wkt.StringValueSchema, request).length];
-    return { method: `shop.Cart/${method.name}`, status, sent, answers, start, end: nanos() };
+    return { method: `shop.Cart/${method.name}`, status, sent, answers, start, end: now() };
   };
   console.log("ready");
   await new Promise((resolve) => createInterface(process.stdin).once("line", resolve));

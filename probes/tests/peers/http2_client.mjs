@@ -1,10 +1,10 @@
 // `http2_client.mjs PORT FIRST COUNT TOGETHER`: so many requests over one HTTP/2 connection, some at
 // a time, as a JSON list of rows like those of web_client.py.
 import http2 from 'node:http2'
+import { now } from './clock.cjs'
 
 const [port, first, count, together] = process.argv.slice(2).map(Number)
 const session = http2.connect(`http://127.0.0.1:${port}`)
-const now = () => Math.round((performance.timeOrigin + performance.now()) * 1e6)
 const SIZES = [0, 1, 100, 4_096, 65_536, 100_000]
 const rows = []
 

@@ -7,6 +7,7 @@
 const fs = require('fs');
 const https = require('https');
 const readline = require('readline');
+const { now } = require('./clock.cjs');
 
 function serve(cert, key) {
   const answer = (request, response) => {
@@ -28,7 +29,7 @@ function serve(cert, key) {
 }
 
 function wall() {
-  return Math.round((performance.timeOrigin + performance.now()) * 1000) * 1000;
+  return Math.round(now() / 1000) * 1000;
 }
 
 function ask(agent, port, [number, method, path, size]) {
