@@ -66,8 +66,9 @@ pub enum RungChoice {
 pub struct CaptureConfig {
     /// Which hooks to use.
     pub rung: RungChoice,
-    /// What is copied of one send or receive call; the rest is counted by size. At most 1 MiB. A
-    /// chunked body whose framing lies beyond it has no exact size.
+    /// What is copied of one send or receive call; the rest is counted by size. At most 4 MiB, which is as much as gRPC
+    /// in C reads at once. A chunked body whose framing lies beyond it has no exact size, and calls of HTTP/2 behind it
+    /// no fields that refer back to what was beyond it.
     pub call_bytes_max: u32,
     /// What is copied of a connection before user space has told its protocol, beyond calls that
     /// clearly begin a request. Rides out what passes until the agent has looked.
@@ -146,7 +147,7 @@ impl Default for CaptureConfig {
     fn default() -> Self {
         Self {
             rung: RungChoice::default(),
-            call_bytes_max: 1 << 20,
+            call_bytes_max: 4 << 20,
             look_bytes_max: 128 << 10,
             data_ring_bytes: by_cpus(4 << 20, (4 << 20)..=(16 << 20)),
             control_ring_bytes: 256 << 10,
@@ -198,7 +199,7 @@ impl Config {
             walks: _,
             tls,
         } = &self.capture;
-        within("call_bytes_max", u64::from(*call_bytes_max), 1_024, 1 << 20)?;
+        within("call_bytes_max", u64::from(*call_bytes_max), 1_024, 4 << 20)?;
         within("look_bytes_max", u64::from(*look_bytes_max), 0, 1 << 20)?;
         ring_size("data_ring_bytes", *data_ring_bytes)?;
         ring_size("control_ring_bytes", *control_ring_bytes)?;

@@ -128,8 +128,12 @@ impl Following {
         }
     }
 
-    fn has_room(&self) -> bool {
+    /// Some write the first that they have to say byte by byte: such segments are made one.
+    fn has_room(&mut self) -> bool {
         let segments_max = usize::try_from(self.limits.open_segments_max).unwrap_or(usize::MAX);
+        if self.from_start && self.log.len() >= segments_max {
+            self.log.join();
+        }
         self.log.len() < segments_max && self.log.bytes() < self.limits.open_bytes_max
     }
 

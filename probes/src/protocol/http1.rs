@@ -2,7 +2,7 @@
 //!
 //! Invariants: responses are given to requests in the order of the requests; after a loss no
 //! response is given to a request unless that request is the only one it can answer; what cannot be
-//! matched is told as such and never made up.
+//! matched is told as such and never made up. A request whose end cannot be told is one all the same.
 
 mod body;
 mod detect;
@@ -12,6 +12,7 @@ mod matching;
 mod pending;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -94,9 +95,18 @@ pub(super) fn look(opening: &Opening<'_>) -> Look {
     let direction = opening.first();
     match detect(direction, &opening.bytes(direction)) {
         Detection::Http1(role) => Look::Certain(role),
+        // A line that is too long for its server is answered before it is whole.
+        Detection::Undecided if answers(opening) => Look::Certain(opening.asked_first()),
         Detection::Undecided if !opening.cut_off(direction) => Look::Possible,
         Detection::Undecided | Detection::Unknown => Look::Never,
     }
+}
+
+/// What travelled the other way answers a request of HTTP/1.x.
+fn answers(opening: &Opening<'_>) -> bool {
+    let direction = opening.first().opposite();
+    let role = opening.asked_first();
+    detect(direction, &opening.bytes(direction)) == Detection::Http1(role)
 }
 
 impl Protocol for Http1 {
@@ -116,6 +126,7 @@ impl Protocol for Http1 {
         }
         let rest = self.read(side, segment, out);
         match self.next.as_mut() {
+            Some(_) if rest.is_empty() && segment.omitted == 0 => {}
             Some(next) => next.feed(&Segment { captured: rest, ..*segment }, out),
             None => self.skip(side, segment, out),
         }
@@ -169,7 +180,7 @@ impl Protocol for Http1 {
     }
 
     fn role(&self) -> Role {
-        self.role
+        self.next.as_ref().map_or(self.role, |next| next.role())
     }
 
     fn finished(&self) -> bool {
@@ -262,10 +273,13 @@ impl Http1 {
                 }
                 used
             }
-            HeadStep::TooLong { held } => {
-                self.counts.unparsed_bytes += held as u64;
-                self.broken(side, out);
-                0
+            HeadStep::TooLong { head, used } => {
+                self.counts.unparsed_bytes += head.len() as u64;
+                match side {
+                    Side::Requests if self.request_cut(&head, out).is_some() => {}
+                    _ => self.broken(side, out),
+                }
+                used
             }
         }
     }

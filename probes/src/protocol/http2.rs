@@ -129,6 +129,7 @@ impl Protocol for Http2 {
             self.collect(lane);
         }
         for (id, mut stream) in std::mem::take(&mut self.streams) {
+            stream.end_if_answered();
             let failure = match closing {
                 _ if stream.response.done => None,
                 _ if unseen || stream.suspect || stream.unsure => Some(Failure::Unseen),
@@ -317,6 +318,7 @@ impl Http2 {
 
     fn reset(&mut self, id: u32, code: u32, time: u64, out: &mut Vec<Exchange>) {
         let Some(mut stream) = self.streams.remove(&id) else { return };
+        stream.end_if_answered();
         let failure = (!stream.response.done).then_some(Failure::StreamReset(code));
         if failure.is_some() {
             stream.seen_until(time);

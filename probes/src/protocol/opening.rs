@@ -62,6 +62,23 @@ impl Log {
         Some(held)
     }
 
+    /// Makes one of neighbours that travelled the same way with nothing missing between them.
+    pub(super) fn join(&mut self) {
+        let mut joined = VecDeque::with_capacity(self.held.len());
+        for held in self.held.drain(..) {
+            match joined.back_mut() {
+                Some(Held { direction, bytes, omitted, .. })
+                    if *direction == held.direction && *omitted == 0 =>
+                {
+                    bytes.extend_from_slice(&held.bytes);
+                    *omitted = held.omitted;
+                }
+                _ => joined.push_back(held),
+            }
+        }
+        self.held = joined;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.held.len()
     }

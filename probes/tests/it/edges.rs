@@ -13,8 +13,8 @@ use crate::receiver::{Received, int, text};
 use crate::requests::{check_spans, nginx, of_ports};
 use crate::watch::{on, watched};
 
-/// Two for each request, torn answer and tunnel.
-const SPANS: usize = 94;
+/// Two for each request, torn answer and tunnel, and two more for each request inside a tunnel.
+const SPANS: usize = 100;
 
 /// What the client wrote down.
 #[derive(Debug, Deserialize)]
@@ -23,6 +23,8 @@ struct Edges {
     /// Numbers, and the bytes of the body that came before the reset.
     torn: Vec<(i64, i64)>,
     tunnels: usize,
+    /// Numbers of requests inside a tunnel.
+    inside: Vec<i64>,
     /// Numbers of requests to an address of IPv4 within IPv6.
     mapped: Vec<i64>,
 }
@@ -31,8 +33,8 @@ struct Edges {
 /// threads that take turns; calls and stretches of no length; answers that are looked at before they are
 /// taken; a body that waits for permission; a proxy; a tunnel; answers cut off by a reset; an IPv4
 /// address in IPv6; two namespaces with the same addresses and ports at once. By the socket tracepoints.
-/// Guarantees: one span on each side for each request, with its sizes and inside its times, none for
-/// what is inside the tunnel's own connection; a reset is an error, with the bytes that came.
+/// Guarantees: one span on each side for each request, with its sizes and inside its times, and of those inside a
+/// tunnel also at both ends of its own connection, in one trace; a reset is an error, with the bytes that came.
 #[tokio::test(flavor = "multi_thread")]
 async fn edges_are_seen_by_socket_tracepoints() {
     check_rung(RungChoice::BtfTracepoints).await;
@@ -62,7 +64,7 @@ async fn check_rung(rung: RungChoice) {
     let arguments = ports.map(|port| port.to_string());
     let watched = watched::<Edges>(on(rung), "edges_client.py", &arguments, &ports, SPANS);
     let Some((edges, received, _)) = watched.await else { return };
-    let [Edges { rows, torn, tunnels, mapped }] = &edges[..] else { panic!("{edges:?}") };
+    let [Edges { rows, torn, tunnels, inside, mapped }] = &edges[..] else { panic!("{edges:?}") };
     for kind in [SpanKind::Server, SpanKind::Client] {
         check_spans(&received, &[python_port, nginx_port, twin], rows, kind);
         let of_kind = |port| {
@@ -73,11 +75,32 @@ async fn check_rung(rung: RungChoice) {
         let mut tunnelled = of_kind(python_port);
         tunnelled.retain(|span| text(span, "http.request.method") == Some("CONNECT"));
         assert_eq!(tunnelled.len(), *tunnels, "{tunnelled:?}");
-        check_torn(torn, &of_kind(edges_port));
+        let (within, others): (Vec<Span>, Vec<Span>) =
+            of_kind(edges_port).into_iter().partition(|span| inside.contains(&number(span)));
+        assert_eq!(within.len(), inside.len(), "{kind:?}: {within:?}");
+        check_torn(torn, &others);
     }
+    inside.iter().for_each(|one| check_inside(&received, edges_port, *one));
     check_twins(&received, twin);
     mapped.iter().for_each(|number| check_mapped(&received, python_port, *number));
     println!("{rung:?}: {} requests with an edge", rows.len());
+}
+
+fn number(span: &Span) -> i64 {
+    let number = text(span, "url.query").and_then(|query| query.strip_prefix("number="));
+    number.and_then(|number| number.parse().ok()).unwrap_or(-1)
+}
+
+/// Client and proxy tell of the same request.
+fn check_inside(received: &Received, port: u16, one: i64) {
+    let spans = of_ports(received, &[port]).into_iter().filter(|span| number(span) == one);
+    let spans: Vec<Span> = spans.collect();
+    let traces: HashSet<&[u8]> = spans.iter().map(|span| &*span.trace_id).collect();
+    assert_eq!((spans.len(), traces.len()), (2, 1), "{spans:?}");
+    for span in &spans {
+        assert_eq!(int(span, "http.response.status_code"), Some(200), "{span:?}");
+        assert_eq!(int(span, "http.response.body.size"), Some(77), "{span:?}");
+    }
 }
 
 /// The same addresses and ports are not the same connection.

@@ -2,7 +2,7 @@
 hands on to it (second), to edges_server.py (third), and in two network namespaces at one port (fourth).
 
 Prints one of {"rows": as web_client.py does, "torn": [number, bytes that came]…, "tunnels": how many,
-"mapped": number…} in a JSON list. One connection is made before "ready" is printed; the rest waits for a line on standard input.
+"inside": number…, "mapped": number…} in a JSON list. One connection is made before "ready" is printed; the rest waits for a line on standard input.
 """
 import ctypes
 import json
@@ -15,7 +15,7 @@ import time
 from http.server import ThreadingHTTPServer
 
 python, nginx, torn_port, twin = map(int, sys.argv[1:5])
-rows, torn, tunnels, mapped = [], [], 0, []
+rows, torn, tunnels, inside, mapped = [], [], 0, [], []
 numbers = iter(range(1_000_000))
 CLONE_NEWNET = 0x4000_0000
 
@@ -208,7 +208,7 @@ def tunnelled():
     assert receive().startswith(b"HTTP/1.1 200")
     tunnels += 1
     for _ in range(3):
-        ask(send, receive)
+        inside.append(ask(send, receive))
 
 
 def cut_off(said, sent):
@@ -310,4 +310,4 @@ cut_off(5_000, 1_000)
 cut_off(300_000, 200_000)
 mapped_address()
 twins()
-print(json.dumps([{"rows": rows, "torn": torn, "tunnels": tunnels, "mapped": mapped}]))
+print(json.dumps([{"rows": rows, "torn": torn, "tunnels": tunnels, "inside": inside, "mapped": mapped}]))

@@ -1,7 +1,7 @@
 //! Reads the head of a message: its first line and the headers that matter.
 //!
-//! Invariant: pure, and what is kept is bounded by [`Limits`]; a head that names two different
-//! lengths is refused, since either end might believe the other one.
+//! Invariant: pure, and what is kept is bounded by [`Limits`]; where a head names two different
+//! lengths it is not known what follows, since either end might believe the other one.
 
 use super::body::{Body, Chunk};
 use crate::protocol::grpc::Content;
@@ -16,6 +16,8 @@ pub(super) struct RequestHead {
     pub(super) headers: Vec<Header>,
     /// None where there is no body.
     pub(super) body: Option<Body>,
+    /// Where the request ends cannot be told: its head is cut, or contradicts itself.
+    pub(super) endless: bool,
     /// The sender may wait for a 100 before it sends the body, and may then not send it at all.
     pub(super) expects_continue: bool,
     /// What its body holds.
@@ -50,6 +52,8 @@ enum Framing {
     Chunked,
     /// A transfer coding that does not end with `chunked`.
     OtherCoding,
+    /// Lengths that are none, or that contradict each other.
+    Unclear,
 }
 
 #[derive(Debug)]
@@ -82,7 +86,8 @@ impl ResponseHead {
             Framing::Chunked => Some(Body::Chunked(Chunk::START)),
             Framing::Length(0) => None,
             Framing::Length(bytes) => Some(Body::Length(bytes)),
-            Framing::None | Framing::OtherCoding => Some(Body::UntilClose),
+            // An unclear one is refused before.
+            Framing::None | Framing::OtherCoding | Framing::Unclear => Some(Body::UntilClose),
         }
     }
 }
@@ -90,32 +95,58 @@ impl ResponseHead {
 /// Reads the head of a request, blank line included. None: it is none.
 pub(super) fn request(bytes: &[u8], limits: &Limits) -> Option<RequestHead> {
     let (line, rest) = split_line(bytes)?;
-    let space = memchr::memchr(b' ', line)?;
-    let (method, line) = line.split_at(space);
+    let (method, line) = method_of(line)?;
     let last_space = memchr::memrchr(b' ', line)?;
     let (target, version) = line.split_at(last_space);
-    let target = target.trim_ascii();
-    if method.is_empty() || !method.iter().all(u8::is_ascii_graphic) || target.is_empty() {
-        return None;
+    let (target, version) = (target.trim_ascii(), version_of(version.trim_ascii())?);
+    (!target.is_empty()).then(|| asked(method, target, version, rest, limits))
+}
+
+/// Reads the beginning of the head of a request, of which the rest was not read: by its server, which has answered
+/// already, or by us. Of a line that is cut nobody knows the target, unless that is longer than what is kept of one, and
+/// the version counts as 1.1.
+pub(super) fn request_begun(bytes: &[u8], limits: &Limits) -> Option<RequestHead> {
+    if memchr::memchr(b'\n', bytes).is_some() {
+        let head = request(bytes, limits)?;
+        return Some(RequestHead { body: None, endless: true, expects_continue: false, ..head });
     }
-    let version = version_of(version.trim_ascii())?;
-    let headers = headers(rest, &limits.request_headers, limits.value_bytes_max)?;
+    let (method, target) = method_of(bytes)?;
+    let target = Some(target.trim_ascii()).filter(|it| it.len() >= limits.value_bytes_max);
+    let head = asked(method, target.unwrap_or_default(), "1.1", &[], limits);
+    Some(RequestHead { endless: true, ..head })
+}
+
+/// The method of a request line, and what follows it.
+fn method_of(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (method, rest) = line.split_at(memchr::memchr(b' ', line)?);
+    let fits = !method.is_empty() && method.iter().all(u8::is_ascii_graphic);
+    fits.then_some((method, rest))
+}
+
+fn asked(
+    method: &[u8],
+    target: &[u8],
+    version: &'static str,
+    rest: &[u8],
+    limits: &Limits,
+) -> RequestHead {
+    let headers = headers(rest, &limits.request_headers, limits.value_bytes_max);
     let body = match headers.framing {
-        Framing::None | Framing::Length(0) => None,
-        Framing::Length(bytes) => Some(Body::Length(bytes)),
+        Framing::Length(bytes) if bytes > 0 => Some(Body::Length(bytes)),
         Framing::Chunked => Some(Body::Chunked(Chunk::START)),
-        // RFC 9112 section 6.3: the length of such a request cannot be told.
-        Framing::OtherCoding => return None,
+        Framing::None | Framing::Length(_) | Framing::OtherCoding | Framing::Unclear => None,
     };
-    Some(RequestHead {
+    RequestHead {
         method: text(method, limits.value_bytes_max),
         target: text(target, limits.value_bytes_max),
         version,
         expects_continue: headers.expects_continue && body.is_some(),
         headers: headers.kept,
         body,
+        // RFC 9112 section 6.3: with such a coding the length of a request cannot be told.
+        endless: matches!(headers.framing, Framing::OtherCoding | Framing::Unclear),
         content: headers.content,
-    })
+    }
 }
 
 /// Reads the head of a response, blank line included. None: it is none.
@@ -128,7 +159,10 @@ pub(super) fn response(bytes: &[u8], limits: &Limits) -> Option<ResponseHead> {
     for digit in [hundreds, tens, ones] {
         status = status * 10 + u16::try_from((*digit as char).to_digit(10)?).ok()?;
     }
-    let headers = headers(rest, &limits.response_headers, limits.value_bytes_max)?;
+    let headers = headers(rest, &limits.response_headers, limits.value_bytes_max);
+    if headers.framing == Framing::Unclear {
+        return None;
+    }
     let Headers { kept, framing, upgrade, content, grpc_status, expects_continue: _ } = headers;
     Some(ResponseHead { status, headers: kept, upgrade, framing, content, grpc_status })
 }
@@ -149,7 +183,7 @@ fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line.strip_suffix(b"\r").unwrap_or(line), rest))
 }
 
-fn headers(mut rest: &[u8], wanted: &[String], value_bytes_max: usize) -> Option<Headers> {
+fn headers(mut rest: &[u8], wanted: &[String], value_bytes_max: usize) -> Headers {
     let mut found = Headers {
         kept: Vec::new(),
         framing: Framing::None,
@@ -168,7 +202,7 @@ fn headers(mut rest: &[u8], wanted: &[String], value_bytes_max: usize) -> Option
         let Some(colon) = memchr::memchr(b':', line) else { continue };
         let (name, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii();
-        found.framing = framing(found.framing, name, value)?;
+        found.framing = framing(found.framing, name, value);
         if name.eq_ignore_ascii_case(b"expect") && value.eq_ignore_ascii_case(b"100-continue") {
             found.expects_continue = true;
         }
@@ -185,26 +219,32 @@ fn headers(mut rest: &[u8], wanted: &[String], value_bytes_max: usize) -> Option
             found.kept.push((wanted.into(), text(value, value_bytes_max)));
         }
     }
-    Some(found)
+    found
 }
 
-/// What a header adds to the framing; none where it contradicts what came before.
-fn framing(so_far: Framing, name: &[u8], value: &[u8]) -> Option<Framing> {
-    if name.eq_ignore_ascii_case(b"transfer-encoding") {
+/// What a header adds to the framing.
+fn framing(so_far: Framing, name: &[u8], value: &[u8]) -> Framing {
+    let of_coding = name.eq_ignore_ascii_case(b"transfer-encoding");
+    if so_far == Framing::Unclear || !of_coding && !name.eq_ignore_ascii_case(b"content-length") {
+        return so_far;
+    }
+    if of_coding {
         let last = value.rsplit(|&byte| byte == b',').next().unwrap_or(value).trim_ascii();
-        return Some(if last.eq_ignore_ascii_case(b"chunked") {
-            Framing::Chunked
-        } else {
-            Framing::OtherCoding
-        });
+        let chunked = last.eq_ignore_ascii_case(b"chunked");
+        return if chunked { Framing::Chunked } else { Framing::OtherCoding };
     }
-    if !name.eq_ignore_ascii_case(b"content-length") {
-        return Some(so_far);
+    match (so_far, length(value)) {
+        (_, None) => Framing::Unclear,
+        // RFC 9112 section 6.3: the transfer coding wins over the length.
+        (Framing::Chunked | Framing::OtherCoding, Some(_)) => so_far,
+        (Framing::Length(before), Some(length)) if before != length => Framing::Unclear,
+        (_, Some(length)) => Framing::Length(length),
     }
-    let mut length = match so_far {
-        Framing::Length(length) => Some(length),
-        _ => None,
-    };
+}
+
+/// The length that a header says, however often; none where it says none, or two.
+fn length(value: &[u8]) -> Option<u64> {
+    let mut length = None;
     for one in value.split(|&byte| byte == b',') {
         let one = std::str::from_utf8(one.trim_ascii()).ok()?;
         let one: u64 =
@@ -214,11 +254,7 @@ fn framing(so_far: Framing, name: &[u8], value: &[u8]) -> Option<Framing> {
         }
         length = Some(one);
     }
-    match so_far {
-        // RFC 9112 section 6.3: the transfer coding wins over the length.
-        Framing::Chunked | Framing::OtherCoding => Some(so_far),
-        Framing::None | Framing::Length(_) => length.map(Framing::Length),
-    }
+    length
 }
 
 fn upgrade(value: &[u8]) -> Option<Upgrade> {
@@ -268,15 +304,16 @@ mod tests {
     }
 
     /// Scenario: lengths that agree, disagree, are no numbers, or stand beside chunks.
-    /// Guarantees: the framing of RFC 9112, and no head where the length is ambiguous.
+    /// Guarantees: the framing of RFC 9112, and no end where the length is ambiguous.
     #[test]
     fn request_framing() {
-        for (headers, body) in [
+        for (headers, end) in [
             ("", Some(None)),
             ("Content-Length: 0\r\n", Some(None)),
             ("content-LENGTH: 5\r\n", Some(Some(Body::Length(5)))),
             ("Content-Length: 5, 5\r\nContent-Length: 5\r\n", Some(Some(Body::Length(5)))),
             ("Content-Length: 5\r\nContent-Length: 6\r\n", None),
+            ("Content-Length: 5\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n", None),
             ("Content-Length: +5\r\n", None),
             ("Content-Length: \r\n", None),
             ("Transfer-Encoding: gzip, Chunked\r\n", Some(Some(Body::Chunked(Chunk::START)))),
@@ -287,8 +324,31 @@ mod tests {
             ("Transfer-Encoding: gzip\r\n", None),
             ("no colon\r\nContent-Length: 5\r\n", Some(Some(Body::Length(5)))),
         ] {
-            let head = request_of(&format!("POST / HTTP/1.1\r\n{headers}\r\n"));
-            assert_eq!(head.map(|head| head.body), body, "{headers:?}");
+            let head = request_of(&format!("POST / HTTP/1.1\r\n{headers}\r\n")).unwrap();
+            assert_eq!((!head.endless).then_some(head.body), end, "{headers:?}");
+        }
+    }
+
+    /// Scenario: heads that are cut in their first line, behind it, and within a header; and what is no head.
+    /// Guarantees: what is there is told, a header only if it is whole, and no end of the request.
+    #[test]
+    fn heads_that_are_cut() {
+        let begun = |head: &str| request_begun(head.as_bytes(), &Limits::default());
+        let long = format!("/{}", "l".repeat(9_000));
+        let cut: String = long.chars().take(Limits::default().value_bytes_max).collect();
+        for (head, target, headers) in [
+            ("GET /long", "", 0),
+            ("GET /long HTT", "", 0),
+            (&*format!("GET {long}"), &*cut, 0),
+            ("GET /long HTTP/1.1\r\n", "/long", 0),
+            ("POST /long HTTP/1.0\r\nContent-Length: 3\r\nHost: x\r\nUser-Agent: cu", "/long", 1),
+        ] {
+            let read = begun(head).unwrap();
+            assert_eq!((&*read.target, read.headers.len(), read.body), (target, headers, None));
+            assert!(read.endless, "{head:?}");
+        }
+        for head in ["", "GET", " /", "GET / HTTP/2.0\r\n"] {
+            assert_eq!(begun(head), None, "{head:?}");
         }
     }
 

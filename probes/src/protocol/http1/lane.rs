@@ -29,6 +29,8 @@ pub(super) struct Lane {
     head: Vec<u8>,
     /// When its first byte passed.
     pub(super) began: u64,
+    /// An answer that comes while the head is not whole may be one to another request.
+    pub(super) doubtful: bool,
     /// What is kept of the current body.
     pub(super) kept: Kept,
 }
@@ -40,13 +42,13 @@ pub(super) enum HeadStep<'a> {
     More,
     /// The head is whole; so many bytes of the input belong to it.
     Whole { head: Cow<'a, [u8]>, used: usize },
-    /// Longer than the limit: so many held bytes were given up.
-    TooLong { held: usize },
+    /// Longer than the limit: its beginning, to which so many bytes of the input belong.
+    TooLong { head: Vec<u8>, used: usize },
 }
 
 impl Lane {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, head: Vec::new(), began: 0, kept: Kept::default() }
+        Self { place, head: Vec::new(), began: 0, doubtful: false, kept: Kept::default() }
     }
 
     /// The head so far.
@@ -80,7 +82,7 @@ impl Lane {
         let room = bytes_max.saturating_sub(held).min(input.len());
         let more = input.split_at(room).0;
         if held == 0 {
-            self.began = time;
+            (self.began, self.doubtful) = (time, false);
             if let Some(end) = head_end(more, 0) {
                 return HeadStep::Whole { head: more.split_at(end).0.into(), used: end };
             }
@@ -94,8 +96,7 @@ impl Lane {
         if self.head.len() < bytes_max {
             return HeadStep::More;
         }
-        self.head = Vec::new();
-        HeadStep::TooLong { held }
+        HeadStep::TooLong { head: std::mem::take(&mut self.head), used: room }
     }
 }
 

@@ -3,11 +3,14 @@
 //! Invariant: the front of the queue is the request whose response is read or comes next; every
 //! request that enters the queue leaves it as one exchange.
 
+use std::sync::Arc;
+
 use super::body::Body;
 use super::detect::Detection;
-use super::head::Upgrade;
+use super::head::{RequestHead, Upgrade};
 use super::lane::Place;
 use super::pending::{Answer, Pending};
+use super::tunnel::Tunnel;
 use super::{Exchange, Failure, Http1, Protocol, QUIET_NANOS, Segment, Side, head, looks_like};
 use crate::protocol::grpc::{Content, Messages};
 use crate::protocol::http2::Http2;
@@ -19,19 +22,29 @@ pub(super) type Read = Option<()>;
 
 impl Http1 {
     pub(super) fn request_head(&mut self, bytes: &[u8], out: &mut Vec<Exchange>) -> Read {
-        let mut head = head::request(bytes, &self.limits)?;
+        let head = head::request(bytes, &self.limits)?;
+        self.ask(head, out);
+        Some(())
+    }
+
+    /// A request of whose head no more will be read.
+    pub(super) fn request_cut(&mut self, bytes: &[u8], out: &mut Vec<Exchange>) -> Read {
+        let head = head::request_begun(bytes, &self.limits)?;
+        self.ask(head, out);
+        Some(())
+    }
+
+    fn ask(&mut self, mut head: RequestHead, out: &mut Vec<Exchange>) {
         if self.response_lost {
             // Its sender goes on: what it waited for came, and we missed it.
             self.flush_unseen(out);
         }
         if self.pending.len() >= self.limits.pending_max {
             self.counts.requests_shed += self.pending.len() as u64 + 1;
-            self.go_blind(out);
-            return Some(());
+            return self.go_blind(out);
         }
         self.end_lost_request(out);
-        let body = head.body.take();
-        let content = head.content;
+        let (body, endless, content) = (head.body.take(), head.endless, head.content);
         let ordinal = self.ordinal;
         self.ordinal = ordinal.map(|ordinal| ordinal + 1);
         let began = self.requests.began;
@@ -41,10 +54,10 @@ impl Http1 {
         self.pending.push_back(Pending::new(self.role, ordinal, began, head));
         self.requests.kept = self.kept(content);
         match body {
+            _ if endless => self.lose(Side::Requests, out),
             Some(body) => self.requests.place = Place::Body(body),
             None => self.request_end(out),
         }
-        Some(())
     }
 
     /// The request before this one lost its end.
@@ -77,6 +90,9 @@ impl Http1 {
             self.flush_unseen(out);
         }
         self.pipelined |= self.pending.iter().skip(1).any(|one| one.answer == Answer::Awaited);
+        if self.pending.is_empty() && !head.interim() {
+            self.answered_early(out);
+        }
         let Some(front) = self.pending.front_mut().filter(|one| one.answer == Answer::Awaited)
         else {
             self.counts.responses_without_request += u64::from(!head.interim());
@@ -103,10 +119,22 @@ impl Http1 {
             Some(body) => self.responses.place = Place::Body(body),
             None => self.response_end(out),
         }
-        if passed {
+        if tunnel {
+            self.dig(time, out);
+        } else if passed {
             self.pass(out);
         }
         Some(())
+    }
+
+    /// The server has answered what it had of a head: that was too long for it, too slow, or wrong.
+    fn answered_early(&mut self, out: &mut Vec<Exchange>) {
+        if self.requests.place == Place::Head && !self.requests.doubtful {
+            let head = self.requests.hand_on();
+            self.counts.unparsed_bytes += head.len() as u64;
+            // What cannot be read leaves a response without its request.
+            self.request_cut(&head, out);
+        }
     }
 
     pub(super) fn response_end(&mut self, out: &mut Vec<Exchange>) {
@@ -179,7 +207,7 @@ impl Http1 {
         let Some(front) = self.pending.front_mut() else { return };
         front.seen_until(time);
         let (asked, call) = front.parts();
-        let mut next: Box<dyn Protocol> = match upgrade {
+        let next: Box<dyn Protocol> = match upgrade {
             Upgrade::WebSocket => Box::new(WebSocket::new(asked, call.clone())),
             Upgrade::Http2 => Box::new(Http2::upgraded(&self.limits, asked, call)),
         };
@@ -191,10 +219,24 @@ impl Http1 {
             // Its answer comes in the new protocol.
             Upgrade::Http2 => drop(self.pending.pop_front()),
         }
+        self.hand_over(next, time, out);
+    }
+
+    /// What follows is whatever client and server behind a proxy say to each other.
+    fn dig(&mut self, time: u64, out: &mut Vec<Exchange>) {
+        let tunnel = Tunnel::new(Arc::clone(&self.limits), self.role, self.ordinal);
+        self.hand_over(Box::new(tunnel), time, out);
+    }
+
+    /// What its sender has sent early belongs to what follows.
+    fn hand_over(&mut self, mut next: Box<dyn Protocol>, time: u64, out: &mut Vec<Exchange>) {
         self.flush_unseen(out);
         let (direction, early) = (self.role.requests(), self.requests.hand_on());
-        let early = Segment { direction, time, captured: &early, omitted: 0, gap_before: false };
-        next.feed(&early, out);
+        if !early.is_empty() {
+            let early =
+                Segment { direction, time, captured: &early, omitted: 0, gap_before: false };
+            next.feed(&early, out);
+        }
         self.next = Some(next);
     }
 
@@ -244,6 +286,7 @@ impl Http1 {
         lane.kept.holed = true;
         let dropped = lane.drop_head();
         self.counts.unparsed_bytes += dropped;
+        self.requests.doubtful |= side == Side::Responses;
         match side {
             // What was lost may hold the whole answer to any request but one that is being answered.
             Side::Responses if self.pending.len() == 1 && self.front_begun() => {

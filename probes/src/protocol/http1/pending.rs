@@ -45,8 +45,16 @@ struct WebCall {
 
 impl Pending {
     pub(super) fn new(role: Role, ordinal: Option<u64>, start: u64, head: RequestHead) -> Self {
-        let RequestHead { method, target, version, headers, body: _, expects_continue, content } =
-            head;
+        let RequestHead {
+            method,
+            target,
+            version,
+            headers,
+            body: _,
+            endless: _,
+            expects_continue,
+            content,
+        } = head;
         let exchange = Exchange {
             role,
             ordinal,

@@ -3,6 +3,8 @@
 //! Invariants: nothing is taken for known that was not read; what is kept is bounded, however often
 //! a block of few bytes names a long field of the table.
 
+use std::str::FromStr;
+
 use super::hpack::{Decoder, Field, Malformed};
 use crate::protocol::grpc::Content;
 use crate::protocol::{Header, Limits, Text};
@@ -45,6 +47,8 @@ pub(super) struct Message {
     pub(super) unknown: bool,
     /// The content, as far as gRPC goes; none: no field says what it is.
     pub(super) content: Option<Content>,
+    /// What follows is this long.
+    pub(super) content_length: Option<u64>,
     pub(super) grpc_status: Option<u32>,
     pub(super) grpc_timeout_nanos: Option<u64>,
     /// The fields that are wanted, names in lower case.
@@ -87,8 +91,9 @@ impl Message {
             b":path" => self.path = Some(rules.text(value)),
             b":scheme" => self.scheme = Some(rules.text(value)),
             b":authority" => self.authority = Some(rules.text(value)),
-            b":status" => self.status = number(value).and_then(|one| u16::try_from(one).ok()),
+            b":status" => self.status = number(value),
             b"content-type" => self.content = Some(Content::of(value)),
+            b"content-length" => self.content_length = number(value),
             b"grpc-status" => self.grpc_status = number(value),
             b"grpc-timeout" => self.grpc_timeout_nanos = timeout(value),
             _ => {}
@@ -105,7 +110,7 @@ impl Message {
     }
 }
 
-fn number(text: &[u8]) -> Option<u32> {
+fn number<T: FromStr>(text: &[u8]) -> Option<T> {
     let text = std::str::from_utf8(text).ok()?;
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().ok())?
@@ -123,5 +128,5 @@ fn timeout(text: &[u8]) -> Option<u64> {
         b'n' => 1,
         _ => return None,
     };
-    Some(u64::from(number(digits)?).saturating_mul(nanos))
+    Some(number::<u64>(digits)?.saturating_mul(nanos))
 }

@@ -150,6 +150,15 @@ impl Stream {
         }
     }
 
+    /// The client has all that it was promised: it need not wait until the server says so as well.
+    pub(super) fn end_if_answered(&mut self) {
+        let promised = self.answered.as_ref().and_then(|head| head.content_length);
+        let Kept { bytes, holed, .. } = self.response.kept;
+        if !holed && promised == Some(bytes) {
+            self.response.finish();
+        }
+    }
+
     /// A header block of the response that was not read.
     pub(super) fn answer_unread(&mut self) {
         self.fields_unknown = true;

@@ -188,6 +188,25 @@ fn ends_of_streams() {
     check(&Limits::default(), &steps, &wanted);
 }
 
+/// Scenario: clients that have all bytes they were promised do not wait for the empty frame behind them: one gives the
+/// stream up, another closes the connection; a third has only the beginning.
+/// Guarantees: the first two have a whole answer, the third has not.
+#[test]
+fn answers_whole_by_their_length() {
+    let mut ends = Ends::new();
+    let mut watched = Watched::new(Role::Client, Limits::default(), true);
+    let mut parts = vec![];
+    for (stream, path, length) in [(1, "/a", "5"), (3, "/b", "5"), (5, "/c", "5000000005")] {
+        parts.push(ask(ends.get(stream, path)));
+        let head = ends.fields(stream, 0, &[(":status", "200"), ("content-length", length)]);
+        parts.push(answer([head, frame(DATA, 0, stream, b"hello")].concat()));
+    }
+    parts.push(ask(frame(RESET, 0, 1, 8_u32.to_be_bytes())));
+    steps(parts).iter().for_each(|step| watched.step(step));
+    let wanted = ["GET /a 200 0>5", "GET /b 200 0>5", "GET /c 200 0>5+ Reset"];
+    assert_eq!(watched.close(Closing::Reset), wanted);
+}
+
 /// Scenario: the probe starts amid a connection whose table has the path and other fields; later
 /// the client names them again.
 /// Guarantees: what is not known is told as such, the role is right, and what is said anew is known.

@@ -101,12 +101,10 @@ fn cut_off(payload: &[u8]) -> Option<Outcome> {
     let start = payload.get(..256.min(payload.len()))?;
     let name = b"\"err_code\":";
     let at = memchr::memmem::find(start, name)? + name.len();
-    let digits: String = start
-        .get(at..)?
-        .iter()
-        .map(|byte| char::from(*byte))
-        .take_while(char::is_ascii_digit)
-        .collect();
+    let rest = start.get(at..)?;
+    // Where the number ends is known only if something follows it.
+    let digits = rest.split_at(rest.iter().position(|byte| !byte.is_ascii_digit())?).0;
+    let digits = String::from_utf8_lossy(digits).into_owned();
     let ours = start.starts_with(b"{\"type\":\"io.nats.jetstream.") && !digits.is_empty();
     ours.then_some(Outcome::Refused(digits))
 }

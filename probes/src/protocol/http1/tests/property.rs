@@ -175,15 +175,18 @@ proptest! {
         }
         let told = watched.close(Closing::Orderly);
         prop_assert_eq!(told.last().map(String::as_str), Some("GET /last 200 0>2"));
-        for exchange in &watched.out {
+        // Of a line that is cut nobody knows the target.
+        let known = |exchange: &&Exchange| !call(exchange).target.is_empty();
+        let known: Vec<&Exchange> = watched.out.iter().filter(known).collect();
+        for exchange in &known {
             for (_, answered) in &call(exchange).response_headers {
                 prop_assert_eq!(answered, &call(exchange).target);
             }
         }
-        let mut targets: Vec<_> = watched.out.iter().map(|one| &call(one).target).collect();
+        let mut targets: Vec<_> = known.iter().map(|one| &call(one).target).collect();
         targets.sort();
         targets.dedup();
-        prop_assert_eq!(targets.len(), watched.out.len());
+        prop_assert_eq!(targets.len(), known.len());
     }
 
     /// Scenario: bytes that mean nothing, with gaps and omissions anywhere.
