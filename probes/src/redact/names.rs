@@ -4,7 +4,7 @@
 //! `access-token`, `accessToken` and `ACCESS_TOKEN` are one name.
 
 /// Whole names, in lower case with `_` between words.
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 36] = [
     "sig",
     "signature",
     "awsaccesskeyid",
@@ -17,11 +17,13 @@ const NAMES: [&str; 34] = [
     "cookie",
     "set_cookie",
     "password",
+    "passwords",
     "passwd",
     "passphrase",
     "pwd",
     "pass",
     "secret",
+    "secrets",
     "apikey",
     "api_key",
     "private_key",

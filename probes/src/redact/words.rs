@@ -144,7 +144,8 @@ fn value(text: &str, at: usize, line: bool) -> Option<Range<usize>> {
         }
         at
     };
-    let mut at = skip(skip_encoded(text, at, &["%5C", "%22", "%27", "%5D", "%20"]), b"\\\"'] ");
+    let named_in_quotes = byte(at) == Some(b'"');
+    let mut at = skip(skip_encoded(text, at, &["%5C", "%22", "%27", "%5D", "%20"]), b"\\\"'] \t");
     at = match (byte(at)?, byte(at + 1), byte(at + 2)) {
         (b'=', Some(b'>'), _) => at + 2,
         (b':' | b'=', ..) => at + 1,
@@ -152,6 +153,9 @@ fn value(text: &str, at: usize, line: bool) -> Option<Range<usize>> {
         _ => return None,
     };
     at = skip(skip_encoded(text, at, &["%20"]), b" \t");
+    // JSON may break the line there; in YAML and headers a value ends with its line.
+    let broken = skip(at, b" \t\r\n");
+    at = if byte(broken) == Some(b'"') && named_in_quotes { broken } else { at };
     if let Some(value) = quoted_in_url(text, at) {
         return some(text, value);
     }
@@ -279,6 +283,9 @@ mod tests {
                 r##"{"user":"ann","password":"#","n":1}"##,
             ),
             (r#"{"accessToken" : "x"}"#, r##"{"accessToken" : "#"}"##),
+            ("{\"password\"\t:\r\n  \"x\"}", "{\"password\"\t:\r\n  \"#\"}"),
+            ("password:\n\"x\": y", "password:\n\"x\": y"),
+            (r#"{"secrets":["x","y"],"n":1}"#, r##"{"secrets":#,"n":1}"##),
             (r#"{"pin":1,"cvv":123}"#, r##"{"pin":1,"cvv":#}"##),
             (
                 r#"{"token":null,"secret":true,"password":""}"#,

@@ -60,6 +60,10 @@ fn request_line(direction: Direction, bytes: &[u8]) -> Detection {
     if method.is_empty() || method_bytes > METHOD_BYTES_MAX || rest.first() != Some(&b' ') {
         return Detection::Unknown;
     }
+    // The rest of a method whose beginning was lost: an answer to `EAD` would have a body.
+    if COMMON_METHODS.iter().any(|whole| whole.len() > method.len() && whole.ends_with(method)) {
+        return Detection::Unknown;
+    }
     match memchr::memchr(b'\n', rest) {
         Some(end) => whole_line(direction, rest.split_at(end).0),
         None if bytes.iter().any(|&byte| byte < b' ' && byte != b'\r') => Detection::Unknown,

@@ -95,9 +95,11 @@ impl Http1 {
         }
         let Some(front) = self.pending.front_mut().filter(|one| one.answer == Answer::Awaited)
         else {
-            self.counts.responses_without_request += u64::from(!head.interim());
-            // Without its request nobody knows whether it has a body.
-            self.responses.place = Place::Lost { in_chunks: false };
+            if !head.interim() {
+                self.counts.responses_without_request += 1;
+                // Without its request nobody knows whether it has a body.
+                self.responses.place = Place::Lost { in_chunks: false };
+            }
             return Some(());
         };
         if head.interim() {
@@ -189,6 +191,7 @@ impl Http1 {
     pub(super) fn response_unread(&mut self, side: Side) {
         let awaited = self.pending.front().is_some_and(|front| front.answer == Answer::Awaited);
         self.response_lost |= side == Side::Responses && awaited;
+        self.requests.doubtful |= side == Side::Responses;
     }
 
     fn kept(&self, content: Content) -> Kept {

@@ -98,6 +98,26 @@ fn byte_by_byte() {
     }
 }
 
+/// Scenario: the first byte of a request is lost, whose answer says a length and has no body.
+/// Guarantees: the rest of its method is none, and the answer does not swallow the next one.
+#[test]
+fn a_method_without_its_beginning() {
+    for before in ["", "GET /before HTTP/1.1\r\n\r\n"] {
+        let mut watched = Watched::new(Role::Client, Limits::default());
+        watched.step(&requests(before));
+        if !before.is_empty() {
+            watched.step(&responses("HTTP/1.1 204 No\r\n\r\n"));
+        }
+        watched.segment(true, b"EAD /a HTTP/1.1\r\n\r\n", 0, true);
+        watched.step(&responses("HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n"));
+        watched.step(&requests("GET /b HTTP/1.1\r\n\r\n"));
+        watched.step(&responses("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+        let told = watched.close(Closing::Orderly);
+        assert_eq!(told.last().map(String::as_str), Some("GET /b 200 0>2"), "{told:?}");
+        assert!(told.iter().all(|one| !one.contains("EAD")), "{told:?}");
+    }
+}
+
 impl Step {
     fn is_empty(&self) -> bool {
         matches!(self, Self::Request(bytes) | Self::Response(bytes) if bytes.is_empty())
