@@ -95,6 +95,5 @@ pub(crate) fn attach_processes(programs: &mut Ebpf, types: &Btf) -> Result<(), E
 
 /// Loads the programs that are put on TLS libraries, one by one, later on.
 pub(crate) fn load_tls(programs: &mut Ebpf) -> Result<(), Error> {
-    let names = [tls::ENTER, tls::LEAVE, tls::GO_ENTER, tls::GO_LEAVE];
-    names.into_iter().try_for_each(|name| load_probe(programs, name))
+    tls::programs().try_for_each(|name| load_probe(programs, name))
 }

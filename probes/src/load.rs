@@ -207,6 +207,7 @@ fn open(
         .map_max_entries("TLS_HELLOS", config.connections_max)
         .map_max_entries("TLS_FITTING", config.connections_max)
         .map_max_entries("GO_READ", config.connections_max)
+        .map_max_entries("RUSTLS_KEYS", config.connections_max)
         .map_max_entries("TLS_READY", u32::try_from(config.tls.libraries_max).unwrap_or(1))
         .load(OBJECT)
         .map_err(|error| Error::Load(Box::new(error)))

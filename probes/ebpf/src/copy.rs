@@ -55,7 +55,7 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
         let looked = look::at(id, connection, source, bytes, direction);
         // Who talks in clear text within a call of a library does not do it for its session.
         if connection.verdict != VERDICT_COPY {
-            tls::passed(id, connection, direction, bytes);
+            tls::passed(id, connection, &source, direction, bytes);
         }
         if looked == 0 {
             return count(left_out(connection.verdict, &source));

@@ -24,6 +24,14 @@ static TLS_FITTING: LruHashMap<Session, Socket> = LruHashMap::with_max_entries(1
 /// What a record is longer than what is inside: by TLS 1.3, and by 1.2 with AES-GCM and with ChaCha20.
 const RECORD_MORE: [u64; 3] = [22, 29, 21];
 
+/// A record of this length may hold so many bytes of content.
+#[inline(always)]
+pub fn is_record_of(record: u64, content: u64) -> bool {
+    let more = record.wrapping_sub(content);
+    let [first, second, third] = RECORD_MORE;
+    more == first || more == second || more == third
+}
+
 /// Where the number stands in the record: behind the heads of record and message, and a version.
 const RANDOM_AT: u64 = 11;
 /// Half a number tells as well; the first may be a time.
@@ -94,9 +102,7 @@ pub fn connection(pid: u64, random: u64) -> Socket {
 /// received last was as long as a record of what the session has read then.
 #[inline(always)]
 pub fn fitting(session: u64, received: &Receipt, moved: u64) -> Socket {
-    let more = received.bytes.wrapping_sub(moved);
-    let [first, second, third] = RECORD_MORE;
-    let fits = moved != 0 && (more == first || more == second || more == third);
+    let fits = moved != 0 && is_record_of(received.bytes, moved);
     if !received.socket.some() || !fits {
         return NONE;
     }
@@ -120,7 +126,7 @@ fn begun(hello: Hello) -> Socket {
 
 /// What stands in the memory of the caller; 0 where nothing can be read.
 #[inline(always)]
-fn number(at: u64) -> u64 {
+pub fn number(at: u64) -> u64 {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_user(at as *const u64) }.unwrap_or(0)
 }

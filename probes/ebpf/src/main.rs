@@ -19,6 +19,7 @@ mod drops;
 mod functions;
 mod go;
 mod hello;
+mod libraries;
 mod look;
 mod maps;
 mod narrow;
@@ -26,6 +27,7 @@ mod process;
 mod profile;
 mod record;
 mod ring;
+mod rustls;
 mod talk;
 mod tls;
 
@@ -33,9 +35,9 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf,
     bpf_get_socket_cookie, bpf_task_pt_regs,
 };
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr, perf_event, raw_tracepoint, uprobe, uretprobe};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr, perf_event, raw_tracepoint};
 use aya_ebpf::programs::{
-    BtfTracePointContext, PerfEventContext, ProbeContext, RawTracePointContext, RetProbeContext, SockAddrContext,
+    BtfTracePointContext, PerfEventContext, RawTracePointContext, SockAddrContext,
 };
 use icecore_probe_events::{Counter, FLAG_WAITS, INBOUND, OUTBOUND};
 
@@ -175,40 +177,6 @@ pub fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let moved: i64 = ctx.arg(1);
     if moved > 0 {
         system_call(ctx.arg(0), moved as u64);
-    }
-    0
-}
-
-#[uprobe]
-pub fn tls_enter(ctx: ProbeContext) -> u32 {
-    if !tls::off() {
-        tls::enter(&ctx);
-    }
-    0
-}
-
-#[uretprobe]
-pub fn tls_leave(ctx: RetProbeContext) -> u32 {
-    if !tls::off() {
-        tls::leave(&ctx);
-    }
-    0
-}
-
-#[uprobe]
-pub fn go_enter(ctx: ProbeContext) -> u32 {
-    if !tls::off() {
-        go::enter(&ctx);
-    }
-    0
-}
-
-/// On each instruction of a function that returns: where the caller's stack was moved, a return that is
-/// caught by its address on the stack is lost, and the program with it.
-#[uprobe]
-pub fn go_leave(ctx: ProbeContext) -> u32 {
-    if !tls::off() {
-        go::leave(&ctx);
     }
     0
 }

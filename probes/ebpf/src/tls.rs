@@ -20,7 +20,7 @@ use icecore_probe_events::{
 use crate::call::Source;
 use crate::copy::{self, Moved, now};
 use crate::maps::{CONNECTIONS, count, give_scratch, setting, take_scratch};
-use crate::{go, hello, look};
+use crate::{go, hello, look, rustls};
 
 /// Of an insertion: only where nothing is.
 const BPF_NOEXIST: u64 = 1;
@@ -33,7 +33,7 @@ static TLS_CALLS: LruHashMap<u64, TlsCall> = LruHashMap::with_max_entries(4096, 
 pub static TLS_SESSIONS: LruHashMap<Session, Socket> = LruHashMap::with_max_entries(1024, 0);
 /// From which TLS socket a thread has received, while no session was found for it.
 #[map]
-static TLS_RECEIVED: LruHashMap<u64, Receipt> = LruHashMap::with_max_entries(4096, 0);
+pub static TLS_RECEIVED: LruHashMap<u64, Receipt> = LruHashMap::with_max_entries(4096, 0);
 /// Since when all functions of a library are hooked, monotonic clock; 0: not yet. Written by user
 /// space, which also sets the size.
 #[map]
@@ -87,13 +87,17 @@ pub struct Socket {
 #[derive(Clone, Copy)]
 pub struct Receipt {
     pub socket: Socket,
+    /// To where; 0: to several places, or none that is known.
+    pub at: u64,
     pub bytes: u64,
+    /// The last six of them.
+    pub last: u64,
 }
 
 /// No connection.
 pub const NONE: Socket = Socket { connection: 0, generation: 0 };
 /// Nothing received.
-const NOTHING: Receipt = Receipt { socket: NONE, bytes: 0 };
+const NOTHING: Receipt = Receipt { socket: NONE, at: 0, bytes: 0, last: 0 };
 
 impl Socket {
     #[inline(always)]
@@ -266,10 +270,17 @@ pub fn is_current(socket: &Socket) -> bool {
     current.some() && current.generation == socket.generation
 }
 
-/// Bytes have passed inside a connection.
+/// A call has moved bytes inside a connection.
 #[inline(always)]
 pub fn record(call: &TlsCall, socket: Socket, bytes: u64) {
-    let Some(outer) = CONNECTIONS.get_ptr_mut(&socket.connection) else {
+    let source = Source { at: call.at, len: bytes, vector: 0, vector_len: 0, width: 8 };
+    record_from(call.shape, source, call.sent, socket.connection, bytes);
+}
+
+/// Bytes have passed inside a connection, at this time (0: now) if they were sent.
+#[inline(always)]
+pub fn record_from(shape: u64, source: Source, sent: u64, connection: u64, bytes: u64) {
+    let Some(outer) = CONNECTIONS.get_ptr_mut(&connection) else {
         return count(Counter::Unplaced);
     };
     // SAFETY: the pointer is valid while the program runs.
@@ -277,20 +288,34 @@ pub fn record(call: &TlsCall, socket: Socket, bytes: u64) {
     if outer.verdict != VERDICT_TLS {
         look::encrypted(outer, u32::MAX);
     }
-    let id = socket.connection ^ PLAIN;
-    let Some(inner) = inner(id, outer, call.shape) else { return count(Counter::Untracked) };
+    let id = connection ^ PLAIN;
+    let Some(inner) = inner(id, outer, shape) else { return count(Counter::Untracked) };
     // SAFETY: the pointer is valid while the program runs.
     let inner = unsafe { &mut *inner };
-    let outbound = call.shape & shape::KIND == shape::WRITE;
+    let outbound = shape & shape::KIND == shape::WRITE;
     let direction = if outbound { OUTBOUND } else { INBOUND };
     let Some(scratch) = take_scratch() else {
         inner.passed[usize::from(direction & 1)] += bytes;
         return count(Counter::CallsRefused);
     };
-    let source = Source { at: call.at, len: bytes, vector: 0, vector_len: 0, width: 8 };
-    let time = if outbound && call.sent != 0 { call.sent } else { now() };
+    let time = if outbound && sent != 0 { sent } else { now() };
     copy::moved(id, inner, Moved { direction, source, bytes, time, scratch, flags: 0 });
     give_scratch(scratch);
+}
+
+/// So many bytes have passed inside a connection that cannot be told: they show as a hole.
+#[inline(always)]
+pub fn missed(connection: u64, shape: u64, direction: u8, bytes: u64) {
+    if bytes == 0 {
+        return;
+    }
+    let Some(outer) = CONNECTIONS.get_ptr_mut(&connection) else { return };
+    // SAFETY: the pointer is valid while the program runs.
+    let outer = unsafe { &*outer };
+    if let Some(inner) = inner(connection ^ PLAIN, outer, shape) {
+        // SAFETY: as above.
+        unsafe { (*inner).passed[usize::from(direction & 1)] += bytes };
+    }
 }
 
 /// Since when all functions of a library are hooked; 0: not yet.
@@ -329,7 +354,7 @@ fn inner(id: u64, outer: &Connection, shape: u64) -> Option<*mut Connection> {
 
 /// Bytes have passed on a socket: if its thread is in a call into a library, they are of its session.
 #[inline(always)]
-pub fn passed(id: u64, connection: &Connection, direction: u8, bytes: u64) {
+pub fn passed(id: u64, connection: &Connection, source: &Source, direction: u8, bytes: u64) {
     if setting!(tls) == 0 || connection.flags & FLAG_PLAIN != 0 {
         return;
     }
@@ -340,9 +365,23 @@ pub fn passed(id: u64, connection: &Connection, direction: u8, bytes: u64) {
     }
     let socket = Socket { connection: id, generation: connection.generation };
     go::passed(thread >> 32, socket, direction == OUTBOUND);
-    if direction == INBOUND && connection.verdict == VERDICT_TLS {
-        let _ = TLS_RECEIVED.insert(&thread, &Receipt { socket, bytes }, 0);
+    if connection.verdict != VERDICT_TLS {
+        return;
     }
+    if direction == OUTBOUND {
+        let Source { at, vector, vector_len, .. } = *source;
+        rustls::rustls_passed(id, connection.generation, at, vector, vector_len);
+    } else {
+        let (at, last) = (source.at, last_bytes(source.at, bytes));
+        let _ = TLS_RECEIVED.insert(&thread, &Receipt { socket, at, bytes, last }, 0);
+    }
+}
+
+/// The last six of so many bytes; 0 where they cannot be read. Whoever moves records forward in a buffer, as rustls does
+/// with what is left there, leaves these where they are: no record is shorter.
+#[inline(always)]
+pub fn last_bytes(at: u64, bytes: u64) -> u64 {
+    if at == 0 { 0 } else { hello::number(at + bytes - 8) >> 16 }
 }
 
 /// A call has used a socket.

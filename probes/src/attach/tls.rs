@@ -12,6 +12,8 @@ mod go;
 mod hooks;
 mod mapped;
 mod metrics;
+mod returns;
+mod rustls;
 mod stretch;
 #[cfg(test)]
 mod tests;
@@ -29,19 +31,20 @@ use crate::budget::Meter;
 use crate::clock::monotonic;
 use crate::config::TlsConfig;
 use crate::error::Error;
-pub(crate) use hooks::{ENTER, GO_ENTER, GO_LEAVE, Hooks, LEAVE};
 use hooks::{Hooked, Refusal};
+pub(crate) use hooks::{Hooks, programs};
 use mapped::{FileId, Mapped};
 pub(crate) use metrics::TlsMetrics;
 
-/// How many functions of a file would be hooked, by its symbols, by Go's table, and by what BoringSSL says of itself: for
-/// fuzzing. The file may hold anything.
+/// How many functions of a file would be hooked, by its symbols, by Go's table, by the symbols of Rust, and by what BoringSSL
+/// says of itself: for fuzzing. The file may hold anything.
 #[must_use]
-pub fn functions_to_hook(file: &File) -> [usize; 3] {
+pub fn functions_to_hook(file: &File) -> [usize; 4] {
     let count = |found: Option<found::Found>| found.map_or(0, |found| found.functions.len());
     [
         count(elf::functions(file)),
         count(go::functions(file).unwrap_or_default()),
+        count(rustls::functions(file).unwrap_or_default()),
         count(boring::functions(file).unwrap_or_default()),
     ]
 }
@@ -253,7 +256,7 @@ impl Finder {
         // A process that is gone has taken its files with it.
         let Ok(file) = mapped.open() else { return Ok(None) };
         let mut found = elf::functions(&file);
-        for look in [go::functions, boring::functions] {
+        for look in [go::functions, rustls::functions, boring::functions] {
             if found.is_none() {
                 found = look(&file)?;
             }

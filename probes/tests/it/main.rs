@@ -26,6 +26,7 @@ mod stops;
 mod tls;
 mod tls_boring;
 mod tls_go;
+mod tls_rustls;
 mod watch;
 mod ways;
 mod websocket;

@@ -23,7 +23,7 @@ use object::read::elf::{FileHeader as _, SectionHeader as _};
 use super::elf::{file_offset, head};
 use super::families::BORING;
 use super::found::{Exits, Found, Function};
-use super::hooks::Refusal;
+use super::hooks::{LIBRARY, Refusal};
 use super::stretch::Stretch;
 use code::Said;
 use scan::Part;
@@ -86,7 +86,8 @@ pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
     let mut functions = Vec::new();
     for ((_, kind), address) in BORING.functions.iter().zip([read, write]) {
         let place = place(address)?;
-        functions.push(Function { place, shape: kind | shape, exits: Exits::Caught });
+        let (shape, exits) = (kind | shape, Exits::Caught);
+        functions.push(Function { place, shape, exits, programs: LIBRARY });
     }
     Ok(Some(Found { family: &BORING, functions }))
 }

@@ -15,6 +15,7 @@ use object::{Endianness, SectionIndex};
 
 use super::families::FAMILIES;
 use super::found::{Exits, Found, Function};
+use super::hooks::LIBRARY;
 
 type Header = FileHeader64<Endianness>;
 type Addresses = HashMap<&'static str, u64>;
@@ -45,10 +46,35 @@ pub(super) fn functions(file: &File) -> Option<Found> {
         let family = FAMILIES.iter().find(|family| family.required.iter().all(has))?;
         let place = |&(name, shape): &(&str, u64)| {
             let place = file_offset(segments, endian, *addresses.get(name)?)?;
-            Some(Function { place, shape, exits: Exits::Caught })
+            Some(Function { place, shape, exits: Exits::Caught, programs: LIBRARY })
         };
         Some(Found { family, functions: family.functions.iter().filter_map(place).collect() })
     })
+}
+
+/// A table of symbols.
+pub(super) struct Symbols<'data> {
+    /// Their names, each closed by a zero.
+    pub(super) names: &'data [u8],
+    pub(super) all: &'data [Sym64<Endianness>],
+}
+
+impl<'data> Symbols<'data> {
+    /// The table of this kind; none where there is none, or it is too large.
+    pub(super) fn read<R: ReadRef<'data>>(
+        sections: &SectionTable<'data, Header, R>,
+        endian: Endianness,
+        data: R,
+        table: u32,
+    ) -> Option<Self> {
+        let small =
+            |section: &&SectionHeader64<Endianness>| section.sh_size(endian) <= TABLE_BYTES_MAX;
+        let section =
+            sections.iter().find(|section| section.sh_type(endian) == table).filter(small)?;
+        let names = sections.section(SectionIndex(section.sh_link(endian).try_into().ok()?));
+        let names = Some(names.ok()?).filter(small)?.data(endian, data).ok()?;
+        Some(Self { names, all: section.data_as_array(endian, data).ok()? })
+    }
 }
 
 /// Where the functions of all families are, as far as a symbol table of the file has them.
@@ -58,16 +84,12 @@ fn addresses<'data, R: ReadRef<'data>>(
     data: R,
     table: u32,
 ) -> Option<Addresses> {
-    let small = |section: &&SectionHeader64<Endianness>| section.sh_size(endian) <= TABLE_BYTES_MAX;
-    let section = sections.iter().find(|section| section.sh_type(endian) == table).filter(small)?;
-    let names = sections.section(SectionIndex(section.sh_link(endian).try_into().ok()?)).ok()?;
-    let names = Some(names).filter(small)?.data(endian, data).ok()?;
-    let symbols: &[Sym64<Endianness>] = section.data_as_array(endian, data).ok()?;
+    let symbols = Symbols::read(sections, endian, data, table)?;
     let mut found = Addresses::new();
-    for symbol in symbols {
+    for symbol in symbols.all {
         let at = usize::try_from(symbol.st_name.get(endian)).ok()?;
         let address = symbol.st_value.get(endian);
-        if let Some(name) = names.get(at..).filter(|_| address != 0).and_then(wanted) {
+        if let Some(name) = symbols.names.get(at..).filter(|_| address != 0).and_then(wanted) {
             found.insert(name, address);
         }
     }

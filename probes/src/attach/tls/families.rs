@@ -80,6 +80,10 @@ pub(super) static BORING: Family = Family {
     ],
 };
 
+/// rustls, compiled in and told by symbols that are those of Rust.
+pub(super) static RUSTLS: Family =
+    Family { name: "rustls", required: ["take_received_plaintext", "encrypt"], functions: &[] };
+
 /// How their files begin where a system has installed them.
 const FILES: [&str; 3] = ["libssl.so", "libgnutls.so", "libnspr4.so"];
 /// Where systems install libraries.

@@ -1,6 +1,7 @@
 //! The functions of a library or a program, found in a file.
 
 use super::families::Family;
+use super::hooks::Programs;
 
 /// What there is to hook in a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub(super) struct Function {
     /// How it is called, see `icecore_probe_events::shape`.
     pub(super) shape: u64,
     pub(super) exits: Exits,
+    pub(super) programs: Programs,
 }
 
 /// How a function is seen to return.

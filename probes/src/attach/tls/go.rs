@@ -19,9 +19,10 @@ use object::read::ReadCache;
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 
 use super::elf::{file_offset, head};
-use super::families::GO;
+use super::families;
 use super::found::{Exits, Found, Function};
-use super::hooks::Refusal;
+use super::hooks::{GO, Refusal};
+use super::returns::{BYTES_MAX, returns};
 use super::stretch::Stretch;
 use table::Range;
 
@@ -49,18 +50,18 @@ struct Program<'f> {
 /// Looks for Go's TLS in a file; none where it is not in there.
 pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
     let Some(program) = Program::read(file) else { return Ok(None) };
-    let names: Vec<&str> = GO.functions.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = families::GO.functions.iter().map(|(name, _)| *name).collect();
     let Some(named) = table::find(&program.table, &names)? else { return Ok(None) };
     let text = if named.text == 0 { program.text } else { named.text };
     let has = |name: &&str| {
-        let mut names = GO.functions.iter().zip(&named.functions);
+        let mut names = families::GO.functions.iter().zip(&named.functions);
         names.any(|((one, _), range)| one == name && range.is_some())
     };
-    if !GO.required.iter().all(has) {
+    if !families::GO.required.iter().all(has) {
         return Ok(None);
     }
-    let mut found = Found { family: &GO, functions: Vec::new() };
-    for ((_, shape), range) in GO.functions.iter().zip(named.functions) {
+    let mut found = Found { family: &families::GO, functions: Vec::new() };
+    for ((_, shape), range) in families::GO.functions.iter().zip(named.functions) {
         let Some(range) = range else { continue };
         found.functions.push(program.function(text, range, *shape)?);
     }
@@ -96,14 +97,17 @@ impl<'f> Program<'f> {
         let outside = || unclear("a function lies outside of the code");
         let address = text.checked_add(range.start).ok_or_else(outside)?;
         let place = file_offset(&self.segments, self.endian, address).ok_or_else(outside)?;
-        let len = range.end.checked_sub(range.start).filter(|&len| len <= code::BYTES_MAX);
+        let len = range.end.checked_sub(range.start).filter(|&len| len <= BYTES_MAX);
         let len = len.ok_or_else(|| unclear("a function has no end"))?;
         let stretch = Stretch { file: self.file, start: place, len };
         let bytes = stretch.read(0, len).ok_or_else(outside)?;
-        let exits = code::returns(&bytes).map_err(unclear)?;
+        if !code::begins(&bytes) {
+            return Err(unclear("a function does not begin as Go has it"));
+        }
+        let exits = returns(&bytes).map_err(unclear)?;
         // Only what moves bytes need be seen to end.
         let moves = shape & shape::KIND != shape::TOUCH;
         let exits = exits.into_iter().filter(|_| moves).map(|at| place + at).collect();
-        Ok(Function { place, shape, exits: Exits::At(exits) })
+        Ok(Function { place, shape, exits: Exits::At(exits), programs: GO })
     }
 }

@@ -19,12 +19,30 @@ use icecore_probe_events::shape;
 use super::found::{Exits, Found, Function};
 use crate::clock::monotonic;
 
-/// The program at the beginning of a function, and the one at its end.
-pub(crate) const ENTER: &str = "tls_enter";
-pub(crate) const LEAVE: &str = "tls_leave";
-/// The same for functions of Go.
-pub(crate) const GO_ENTER: &str = "go_enter";
-pub(crate) const GO_LEAVE: &str = "go_leave";
+/// The kernel programs of a function: at its beginning, and where it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Programs {
+    pub(super) enter: Option<&'static str>,
+    pub(super) leave: Option<&'static str>,
+}
+
+/// Those of a function that uses its session's socket, or may.
+pub(super) const LIBRARY: Programs =
+    Programs { enter: Some("tls_enter"), leave: Some("tls_leave") };
+/// Those of a function of Go.
+pub(super) const GO: Programs = Programs { enter: Some("go_enter"), leave: Some("go_leave") };
+/// Those of functions of rustls: of one that encrypts, of the one that hands over records, and of the one that takes
+/// decrypted bytes.
+pub(super) const RUSTLS_SEAL: Programs =
+    Programs { enter: Some("rustls_seal"), leave: Some("rustls_sealed") };
+pub(super) const RUSTLS_SENT: Programs = Programs { enter: None, leave: Some("rustls_sent") };
+pub(super) const RUSTLS_OPENED: Programs = Programs { enter: Some("rustls_opened"), leave: None };
+
+/// The kernel programs that are put on libraries.
+pub(crate) fn programs() -> impl Iterator<Item = &'static str> {
+    let all = [LIBRARY, GO, RUSTLS_SEAL, RUSTLS_SENT, RUSTLS_OPENED];
+    all.into_iter().flat_map(|programs| [programs.enter, programs.leave]).flatten()
+}
 
 /// Why a library is not hooked.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +65,12 @@ pub(super) enum Refusal {
     /// A file with BoringSSL of which no function can be told.
     #[error("the functions of the library that is compiled in cannot be told: {what}")]
     Hidden {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A program with rustls of which no function can be told.
+    #[error("the functions of rustls in the program cannot be told: {what}")]
+    Sealed {
         /// What is wrong.
         what: &'static str,
     },
@@ -117,19 +141,21 @@ impl Hooks {
         target: &str,
         function: &Function,
     ) -> Result<(), Refusal> {
-        let &Function { place, shape, ref exits } = function;
+        let &Function { place, shape, ref exits, programs } = function;
         let cookie = Some(shape | (hooked.slot as u64) << shape::LIBRARY_SHIFT);
-        let mut attach = |program, place, cookie| {
+        let mut attach = |program: Option<_>, place, cookie| {
+            let Some(program) = program else { return Ok(()) };
             hooked.links.push((program, self.attach(program, target, place, cookie)?));
             Ok(())
         };
         match exits {
             Exits::Caught if shape & shape::KIND == shape::FORGET => {}
-            Exits::Caught => attach(LEAVE, place, None)?,
-            Exits::At(exits) => exits.iter().try_for_each(|&exit| attach(GO_LEAVE, exit, None))?,
+            Exits::Caught => attach(programs.leave, place, None)?,
+            Exits::At(exits) => {
+                exits.iter().try_for_each(|&exit| attach(programs.leave, exit, None))?;
+            }
         }
-        let enter = if *exits == Exits::Caught { ENTER } else { GO_ENTER };
-        attach(enter, place, cookie)
+        attach(programs.enter, place, cookie)
     }
 
     fn attach(

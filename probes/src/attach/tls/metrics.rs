@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::families::{BORING, FAMILIES, GO};
+use super::families::{BORING, FAMILIES, GO, RUSTLS};
 use super::hooks::Refusal;
 use crate::metrics::label_names;
 
@@ -30,6 +30,7 @@ enum Reason {
     GoUnclear,
     Kernel,
     NotLoaded,
+    RustlsUnclear,
 }
 
 label_names!(Reason {
@@ -39,6 +40,7 @@ label_names!(Reason {
     GoUnclear => "go_unclear",
     Kernel => "kernel",
     NotLoaded => "not_loaded",
+    RustlsUnclear => "rustls_unclear",
 });
 
 /// The metrics of the finder.
@@ -74,13 +76,14 @@ impl TlsMetrics {
             Refusal::Hidden { .. } => Reason::BoringUnclear,
             Refusal::Kernel(_) => Reason::Kernel,
             Refusal::NotLoaded => Reason::NotLoaded,
+            Refusal::Sealed { .. } => Reason::RustlsUnclear,
         };
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     pub(super) fn show(&self, hooked: impl Iterator<Item = &'static str>, processes: usize) {
         let hooked: Vec<&str> = hooked.collect();
-        for family in FAMILIES.iter().chain([&GO, &BORING]).map(|family| family.name) {
+        for family in FAMILIES.iter().chain([&GO, &BORING, &RUSTLS]).map(|family| family.name) {
             let count = hooked.iter().filter(|one| **one == family).count();
             let gauge = self.libraries.get_or_create(&FamilyLabel { family });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -194,6 +194,7 @@ fn functions_are_told_by_their_reasons() {
             place: place(address),
             shape: kind | shape::BY_RANDOM | at,
             exits: Exits::Caught,
+            programs: LIBRARY,
         });
         assert_eq!(found.functions, wanted);
         assert_eq!(found.family.name, "boringssl");

@@ -70,14 +70,16 @@ fn a_table_says_where_functions_are() {
 fn returns_are_instructions() {
     // cmp rsp, [r14+16]; jbe +9; mov eax, 0xc3; ret; nop; mov bl, 0xc3; ret; int3
     let whole = b"\x49\x3b\x66\x10\x76\x09\xb8\xc3\0\0\0\xc3\x90\xb3\xc3\xc3\xcc";
-    assert_eq!(code::returns(whole), Ok(vec![11, 15]));
+    assert!(code::begins(whole));
+    assert_eq!(returns(whole), Ok(vec![11, 15]));
     // lea r12, [rsp-0x68]; cmp r12, [r14+16]; ret
     let large = b"\x4c\x8d\x64\x24\x98\x4d\x3b\x66\x10\xc3";
-    assert_eq!(code::returns(large), Ok(vec![9]));
-    assert!(code::returns(b"\xb8\xc3\0\0\0\xc3").is_err());
-    assert!(code::returns(b"\x49\x3b\x66\x10\x90").is_err());
-    assert!(code::returns(b"\x49\x3b\x66\x10\x06\xc3").is_err());
-    assert!(code::returns(b"").is_err());
+    assert!(code::begins(large));
+    assert_eq!(returns(large), Ok(vec![9]));
+    assert!(!code::begins(b"\xb8\xc3\0\0\0\xc3"));
+    assert!(returns(b"\x49\x3b\x66\x10\x90").is_err());
+    assert!(returns(b"\x49\x3b\x66\x10\x06\xc3").is_err());
+    assert!(returns(b"").is_err() && !code::begins(b""));
 }
 
 proptest! {
@@ -96,7 +98,7 @@ proptest! {
         }
         drop(found(&bytes));
         let begun = [&b"\x49\x3b\x66\x10"[..], &code].concat();
-        for place in code::returns(&begun).unwrap_or_default() {
+        for place in returns(&begun).unwrap_or_default() {
             prop_assert!(begun.get(usize::try_from(place).unwrap()).is_some());
         }
     }
@@ -140,7 +142,7 @@ fn go_programs_are_told_by_their_tables() {
         };
         let functions = functions(&file).unwrap().map_or_else(Vec::new, |found| found.functions);
         assert_eq!(functions.len(), wanted, "{name}");
-        for Function { place, shape, exits } in functions {
+        for Function { place, shape, exits, .. } in functions {
             let Exits::At(exits) = exits else { panic!("{name}: {shape}") };
             let all = Stretch { file: &file, start: 0, len: u64::MAX };
             let returns = |&at: &u64| at > place && all.read(at, 1).unwrap() == [0xc3];
