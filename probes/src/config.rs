@@ -71,7 +71,7 @@ pub struct CaptureConfig {
     /// no fields that refer back to what was beyond it.
     pub call_bytes_max: u32,
     /// What is copied of a connection before user space has told its protocol, beyond calls that
-    /// clearly begin a request. Rides out what passes until the agent has looked.
+    /// clearly begin a request. Rides out what passes until the agent has looked, for which 16 KiB of it wake it.
     pub look_bytes_max: u32,
     /// The ring for payload. A power of two and at least 64 KiB; by default 4 MiB for each CPU, up to 16. At some 1,200 bytes
     /// a request, both ends of which are seen, 8 MiB ride out 7,000 requests while the agent does not get to run; what finds
@@ -148,7 +148,7 @@ impl Default for CaptureConfig {
         Self {
             rung: RungChoice::default(),
             call_bytes_max: 4 << 20,
-            look_bytes_max: 128 << 10,
+            look_bytes_max: 1 << 20,
             data_ring_bytes: by_cpus(4 << 20, (4 << 20)..=(16 << 20)),
             control_ring_bytes: 256 << 10,
             events_ring_bytes: 1 << 20,

@@ -26,6 +26,9 @@ pub const AVAILABLE: u64 = 0;
 
 /// Stretches and pieces that are walked in one call; a call with more has the rest counted only.
 const STEPS_MAX: u32 = 2048;
+/// Bytes of a connection without a verdict that wake the agent, which else looks every few milliseconds: at a hundred megabytes a
+/// second that is longer than what may be copied of one takes.
+const LOOKED_WAKES: u64 = 16 << 10;
 const PIECE: u64 = PIECE_BYTES_MAX as u64;
 
 /// What a call has moved.
@@ -229,11 +232,8 @@ fn read(record: &mut Record, filled: u64, at: u64, wanted: u64) -> bool {
 fn output(record: &mut Record, filled: u64) {
     let filled = opaque(filled) & (2 * PIECE - 1);
     record.piece.captured = filled as u16;
-    let flags = if DATA.query(AVAILABLE) >= u64::from(setting!(wake_bytes)) {
-        FORCE_WAKEUP
-    } else {
-        NO_WAKEUP
-    };
+    let is_full = || DATA.query(AVAILABLE) >= u64::from(setting!(wake_bytes));
+    let flags = if wants_a_verdict(&record.piece) || is_full() { FORCE_WAKEUP } else { NO_WAKEUP };
     // SAFETY: `DATA` is a ring, and the record is longer than what is taken of it.
     let result = unsafe {
         generated::bpf_ringbuf_output(
@@ -252,6 +252,13 @@ fn output(record: &mut Record, filled: u64) {
         record.walk.refused = 1;
         count(Counter::PiecesRefused);
     }
+}
+
+/// So much has passed on a connection that is only looked at that what may be copied of it could be used up before the agent
+/// looks by itself.
+#[inline(always)]
+fn wants_a_verdict(piece: &Piece) -> bool {
+    piece.flags & FLAG_LOOKING != 0 && piece.position + piece.position_other >= LOOKED_WAKES
 }
 
 /// Keeps the compiler from knowing a value, so that it leaves the mask that the verifier needs.
