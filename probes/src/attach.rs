@@ -18,7 +18,7 @@ pub use off::HooksOff;
 pub(crate) use off::{Attached, Switch};
 pub(crate) use profile::attach_profile;
 use tracepoints::{
-    attach_function, attach_raw, attach_typed, load_function, load_probe, load_raw, load_typed,
+    attach_function, attach_raw, attach_typed, load_function, load_probes, load_raw, load_typed,
 };
 pub(crate) use walk::{Walk, Walked, load_walk};
 
@@ -93,7 +93,8 @@ pub(crate) fn attach_processes(programs: &mut Ebpf, types: &Btf) -> Result<(), E
     PROCESSES.into_iter().try_for_each(|name| attach_typed(programs, name))
 }
 
-/// Loads the programs that are put on TLS libraries, one by one, later on.
+/// Loads the programs that are put on TLS libraries, one by one, later on. The kernel looks through them for 0.4 s in all, and
+/// through several at a time: so each has a thread.
 pub(crate) fn load_tls(programs: &mut Ebpf) -> Result<(), Error> {
-    tls::programs().try_for_each(|name| load_probe(programs, name))
+    load_probes(programs, &tls::programs().collect::<Vec<_>>())
 }

@@ -1,6 +1,9 @@
 //! Tracepoints, with and without the types of their arguments: a program is named like its hook; and
 //! the programs that are put on functions.
 
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
+
 use aya::Ebpf;
 use aya::programs::{BtfTracePoint, FExit, Program, ProgramError, RawTracePoint, UProbe};
 
@@ -58,8 +61,27 @@ pub(super) fn attach_raw(programs: &mut Ebpf, name: &'static str) -> Result<(), 
     program.attach(name).map(drop).map_err(refused(name))
 }
 
-pub(super) fn load_probe(programs: &mut Ebpf, name: &'static str) -> Result<(), Error> {
-    let program: &mut UProbe = program(programs, name)?;
+/// Loads all of them at the same time.
+pub(super) fn load_probes(programs: &mut Ebpf, names: &[&'static str]) -> Result<(), Error> {
+    for name in names {
+        let _: &mut UProbe = program(programs, name)?;
+    }
+    thread::scope(|scope| {
+        let mut loading = Vec::new();
+        for (found, program) in programs.programs_mut() {
+            let Some(name) = names.iter().find(|name| **name == found) else { continue };
+            let load = || load_probe(program, name);
+            let thread = thread::Builder::new().spawn_scoped(scope, load);
+            let failed = |source| Error::Program { program: name, source: Box::new(source) };
+            loading.push(thread.map_err(failed)?);
+        }
+        let done = |one: ScopedJoinHandle<'_, _>| one.join().unwrap_or_else(|it| resume_unwind(it));
+        loading.into_iter().try_for_each(done)
+    })
+}
+
+fn load_probe(program: &mut Program, name: &'static str) -> Result<(), Error> {
+    let program: &mut UProbe = program.try_into().map_err(refused(name))?;
     program.load().map_err(refused(name))
 }
 
