@@ -15,12 +15,12 @@ use std::fs::File;
 use icecore_probe_events::shape;
 use object::Endianness;
 use object::elf::{
-    EM_X86_64, ProgramHeader64, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SectionHeader64,
+    ProgramHeader64, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_PROGBITS, SectionHeader64,
 };
 use object::read::ReadCache;
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 
-use super::elf::{file_offset, head};
+use super::elf::{file_offset, head_of_x86_64};
 use super::families::BORING;
 use super::found::{Exits, Found, Function};
 use super::hooks::{LIBRARY, Refusal};
@@ -124,11 +124,7 @@ fn one<T>(mut several: impl Iterator<Item = T>) -> Option<T> {
 impl<'f> Library<'f> {
     fn read(file: &'f File) -> Option<Self> {
         let cache = ReadCache::new(file);
-        let header = head(&cache)?;
-        let endian = header.endian().ok()?;
-        if header.e_machine.get(endian) != EM_X86_64 {
-            return None;
-        }
+        let (header, endian) = head_of_x86_64(&cache)?;
         let sections = header.sections(endian, &cache).ok()?;
         let part = |section: &SectionHeader64<Endianness>| {
             let (start, len) = section.file_range(endian)?;

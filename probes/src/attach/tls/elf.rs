@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::fs::File;
 
 use object::elf::{
-    FileHeader64, PN_XNUM, ProgramHeader64, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64, Sym64,
+    EM_X86_64, FileHeader64, PN_XNUM, ProgramHeader64, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64,
+    Sym64,
 };
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable};
 use object::read::{ReadCache, ReadRef};
@@ -31,6 +32,15 @@ pub(super) fn head<'data, R: ReadRef<'data>>(data: R) -> Option<&'data Header> {
     let (sections, parts) = (header.e_shnum.get(endian), header.e_phnum.get(endian));
     let elsewhere = sections == 0 && header.e_shoff.get(endian) != 0 || parts == PN_XNUM;
     (!elsewhere).then_some(header)
+}
+
+/// The same of a file for x86-64, of which the code is read; none of any other.
+pub(super) fn head_of_x86_64<'data, R: ReadRef<'data>>(
+    data: R,
+) -> Option<(&'data Header, Endianness)> {
+    let header = head(data)?;
+    let endian = header.endian().ok()?;
+    (header.e_machine.get(endian) == EM_X86_64).then_some((header, endian))
 }
 
 /// Looks for a library in a file; none where it has none or is no ELF file of 64 bits.

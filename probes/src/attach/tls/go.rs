@@ -14,11 +14,11 @@ use std::fs::File;
 
 use icecore_probe_events::shape;
 use object::Endianness;
-use object::elf::{EM_X86_64, ProgramHeader64};
+use object::elf::ProgramHeader64;
 use object::read::ReadCache;
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 
-use super::elf::{file_offset, head};
+use super::elf::{file_offset, head_of_x86_64};
 use super::families;
 use super::found::{Exits, Found, Function};
 use super::hooks::{GO, Refusal};
@@ -71,11 +71,7 @@ pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
 impl<'f> Program<'f> {
     fn read(file: &'f File) -> Option<Self> {
         let cache = ReadCache::new(file);
-        let header = head(&cache)?;
-        let endian = header.endian().ok()?;
-        if header.e_machine.get(endian) != EM_X86_64 {
-            return None;
-        }
+        let (header, endian) = head_of_x86_64(&cache)?;
         let sections = header.sections(endian, &cache).ok()?;
         let section = |name: &[u8]| Some(sections.section_by_name(endian, name)?.1);
         let stretch = |name: &[u8]| {

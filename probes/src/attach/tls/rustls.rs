@@ -14,11 +14,11 @@ use std::fs::File;
 use icecore_probe_events::shape;
 use memchr::memmem;
 use object::Endianness;
-use object::elf::{EM_X86_64, ProgramHeader64, SHT_SYMTAB, Sym64};
+use object::elf::{ProgramHeader64, SHT_SYMTAB, Sym64};
 use object::read::ReadCache;
 use object::read::elf::FileHeader as _;
 
-use super::elf::{Symbols, file_offset, head};
+use super::elf::{Symbols, file_offset, head_of_x86_64};
 use super::families::RUSTLS;
 use super::found::{Exits, Found, Function};
 use super::hooks::{Programs, RUSTLS_OPENED, RUSTLS_SEAL, RUSTLS_SENT, Refusal};
@@ -76,11 +76,7 @@ pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
 impl<'f> Program<'f> {
     fn read(file: &'f File) -> Option<Self> {
         let cache = ReadCache::new(file);
-        let header = head(&cache)?;
-        let endian = header.endian().ok()?;
-        if header.e_machine.get(endian) != EM_X86_64 {
-            return None;
-        }
+        let (header, endian) = head_of_x86_64(&cache)?;
         let sections = header.sections(endian, &cache).ok()?;
         let symbols = Symbols::read(&sections, endian, &cache, SHT_SYMTAB)?;
         let has = |text| memmem::find(symbols.names, text).is_some();
