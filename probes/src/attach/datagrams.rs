@@ -21,7 +21,9 @@ const WORDS: usize = TALKED_BYTES / size_of::<u64>();
 /// Those of them that only grow.
 const FIGURES: usize = 4;
 /// The map as the kernel program fills it.
-pub(crate) type Talks = PerCpuHashMap<MapData, [u8; TALK_BYTES], [u64; WORDS]>;
+pub(crate) type Talks = PerCpuHashMap<MapData, Key, [u64; WORDS]>;
+type Key = [u8; TALK_BYTES];
+type Figures = [u64; FIGURES];
 
 /// What an entry begins with.
 pub(crate) const NOTHING: [u64; WORDS] = [0; WORDS];
@@ -73,7 +75,7 @@ fn root() -> Result<File, Error> {
 pub(crate) struct Chat {
     pub(crate) talk: Talk,
     /// Bytes sent and received, datagrams sent and received.
-    pub(crate) moved: [u64; FIGURES],
+    pub(crate) moved: Figures,
     /// The kernel's name of one of the process's threads.
     pub(crate) comm: String,
 }
@@ -87,7 +89,7 @@ pub(crate) struct Datagrams {
 struct Held {
     talks: Talks,
     /// What was handed on.
-    told: HashMap<[u8; TALK_BYTES], [u64; FIGURES]>,
+    told: HashMap<Key, Figures>,
 }
 
 impl Datagrams {
@@ -103,8 +105,7 @@ impl Datagrams {
         let mut chats = Vec::new();
         let mut idle = Vec::new();
         for (key, cpus) in talks.iter().flatten().take(self.entries_max) {
-            let sum = |at: usize| cpus.iter().filter_map(|one| one.get(at)).sum();
-            let now: [u64; FIGURES] = std::array::from_fn(sum);
+            let now = figures(cpus.iter());
             let before = told.insert(key, now).unwrap_or_default();
             let moved = std::array::from_fn(|at| now[at].saturating_sub(before[at]));
             let talk = Talk::from_bytes(key);
@@ -116,14 +117,43 @@ impl Datagrams {
             }
         }
         if told.len() > self.entries_max / 2 {
-            for key in idle {
-                // What passes in this very moment goes with its entry.
-                drop(talks.remove(&key));
-                told.remove(&key);
-            }
+            make_room(talks, told, idle);
         }
         chats
     }
+}
+
+/// Where the entries are that make room.
+trait Entries {
+    fn figures(&self, key: &Key) -> Option<Figures>;
+    fn remove(&mut self, key: &Key);
+}
+
+impl Entries for Talks {
+    fn figures(&self, key: &Key) -> Option<Figures> {
+        Some(figures(self.get(key, 0).ok()?.iter()))
+    }
+
+    fn remove(&mut self, key: &Key) {
+        drop(PerCpuHashMap::remove(self, key));
+    }
+}
+
+/// Removes those of the idle entries that have not grown since they were found idle: it is a while since the first of
+/// them was. What passes within the microsecond between the look and the removal goes with its entry.
+fn make_room(entries: &mut impl Entries, told: &mut HashMap<Key, Figures>, idle: Vec<Key>) {
+    for key in idle {
+        let now = entries.figures(&key);
+        if now.is_none() || now.as_ref() == told.get(&key) {
+            entries.remove(&key);
+            told.remove(&key);
+        }
+    }
+}
+
+/// Those of all CPUs together.
+fn figures<'a>(cpus: impl Iterator<Item = &'a [u64; WORDS]> + Clone) -> Figures {
+    std::array::from_fn(|at| cpus.clone().filter_map(|one| one.get(at)).sum())
 }
 
 /// The thread's name, behind the figures.
@@ -131,4 +161,37 @@ fn comm(words: &[u64; WORDS]) -> String {
     let bytes = words.iter().skip(FIGURES).flat_map(|word| word.to_ne_bytes());
     let bytes: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    //! Entries that make room, and those that do not.
+
+    use super::*;
+
+    /// What a look at the map finds now.
+    struct Map(HashMap<Key, Figures>);
+
+    impl Entries for Map {
+        fn figures(&self, key: &Key) -> Option<Figures> {
+            self.0.get(key).copied()
+        }
+
+        fn remove(&mut self, key: &Key) {
+            self.0.remove(key);
+        }
+    }
+
+    /// Scenario: of three entries that were found idle, one has grown since, and one is gone from the map.
+    /// Guarantees: the one that has grown stays, with what was told of it, so that the rest is told next time.
+    #[test]
+    fn what_has_grown_is_kept() {
+        let key = |of| [of; TALK_BYTES];
+        let mut told: HashMap<Key, Figures> =
+            [1, 2, 3].map(|of| (key(of), [u64::from(of); FIGURES])).into();
+        let mut map = Map([(key(1), [1; FIGURES]), (key(2), [2, 2, 3, 2])].into());
+        make_room(&mut map, &mut told, vec![key(1), key(2), key(3)]);
+        assert_eq!(told, HashMap::from([(key(2), [2; FIGURES])]));
+        assert_eq!(map.0, HashMap::from([(key(2), [2, 2, 3, 2])]));
+    }
 }

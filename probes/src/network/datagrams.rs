@@ -31,9 +31,12 @@ impl Network {
             let who = pipeline.who(talk.pid, talk.started, comm);
             let (local, remote) = ends(talk);
             let there = pipeline.pod_at(remote);
+            let meant = is_meant(&moved, remote);
             let pair = Pair::by_datagrams((local, remote), who.pod.as_deref(), there.as_deref());
-            if let Some(pair) = pair {
-                self.pairs.add(pair, &moved, now);
+            match pair {
+                Some(pair) if meant => self.pairs.add(pair, &moved, now),
+                Some(pair) => self.pairs.add_stranger(pair, &moved, now),
+                None => {}
             }
             let peer = Peer {
                 client: talk.client != 0,
@@ -43,8 +46,6 @@ impl Network {
                 name: self.names.name(talk.netns, remote).map(str::to_owned),
                 whose: pipeline.peer(remote),
             };
-            // Anybody may write a sender into a datagram; who is answered, or asked, was meant.
-            let meant = segments_sent > 0 || talk.client != 0 || remote.is_unspecified();
             let series = if meant {
                 self.peers.of(&who, &peer, now)
             } else {
@@ -53,6 +54,12 @@ impl Network {
             series.moved(&moved);
         }
     }
+}
+
+/// Anybody may write a sender and a port into a datagram: only who is answered, or asked, was meant. Unknown senders
+/// are all one.
+fn is_meant(moved: &Moved, remote: IpAddr) -> bool {
+    moved.segments_sent > 0 || remote.is_unspecified()
 }
 
 /// The owner's address and the other end's.

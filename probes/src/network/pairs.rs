@@ -2,9 +2,10 @@
 //!
 //! Invariants: what a connection adds to its process and peer it adds to its pair once, as its end of it has seen
 //! it; there are no more pairs than the bound, and what finds none of its own is in one row that carries
-//! `otel.metric.overflow`; sums only grow; no port is part of a pair.
+//! `otel.metric.overflow`, and no more than a share of strangers; sums only grow; no port is part of a pair.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 use icecore_probe_events::Account;
@@ -12,7 +13,7 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, NumberDataPoint, ResourceM
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use super::account::Told as _;
-use super::series::{Moved, number, of_resource, sum};
+use super::series::{Moved, STRANGERS_SHARE, number, of_resource, sum};
 use crate::identity::Pod;
 use crate::span::attribute::Attribute;
 
@@ -91,11 +92,8 @@ impl End {
 impl Pair {
     /// The ends of a connection; none where neither is a pod, or where it leads back to where it began.
     pub(super) fn of(account: &Account, here: Option<&Pod>, there: Option<&Pod>) -> Option<Self> {
-        let (local, remote) = (account.local().ip(), account.remote().ip());
-        if here.or(there).is_none() || remote.is_loopback() {
-            return None;
-        }
-        Some(Self { here: End::of(here, local), there: End::of(there, remote), datagrams: false })
+        let addresses = (account.local().ip(), account.remote().ip());
+        Self::between(addresses, (here, there), false)
     }
 
     /// The same by UDP. Of a socket that is bound to no address and is no pod's, nobody knows from where it sends.
@@ -104,13 +102,21 @@ impl Pair {
         here: Option<&Pod>,
         there: Option<&Pod>,
     ) -> Option<Self> {
-        if here.or(there).is_none() || remote.is_loopback() {
-            return None;
-        }
         if here.is_none() && local.is_unspecified() {
             return None;
         }
-        Some(Self { here: End::of(here, local), there: End::of(there, remote), datagrams: true })
+        Self::between((local, remote), (here, there), true)
+    }
+
+    fn between(
+        (local, remote): (IpAddr, IpAddr),
+        (here, there): (Option<&Pod>, Option<&Pod>),
+        datagrams: bool,
+    ) -> Option<Self> {
+        if here.or(there).is_none() || remote.is_loopback() {
+            return None;
+        }
+        Some(Self { here: End::of(here, local), there: End::of(there, remote), datagrams })
     }
 
     /// As seen from this node: what was sent is on its way from here.
@@ -134,11 +140,13 @@ struct Row {
     moved: Moved,
     changed: bool,
     idle: u32,
+    /// It began with an address that nobody has vouched for, and nobody has since.
+    stranger: bool,
 }
 
 impl Row {
     fn new(start: u64) -> Self {
-        Self { start, moved: Moved::default(), changed: false, idle: 0 }
+        Self { start, moved: Moved::default(), changed: false, idle: 0, stranger: false }
     }
 
     /// There is something to tell; then it is told.
@@ -155,26 +163,48 @@ pub(super) struct Pairs {
     /// Of whoever found no place.
     others: Option<Row>,
     max: usize,
+    /// Rows of strangers.
+    strangers: usize,
     overflowed: u64,
 }
 
 impl Pairs {
     pub(super) fn new(max: usize) -> Self {
-        Self { rows: HashMap::new(), others: None, max, overflowed: 0 }
+        Self { rows: HashMap::new(), others: None, max, strangers: 0, overflowed: 0 }
     }
 
     /// A connection of a pair has moved something. `start`: when a row that begins here began.
     pub(super) fn add(&mut self, pair: Pair, moved: &Moved, start: u64) {
+        self.add_as(false, pair, moved, start);
+    }
+
+    /// The same for another end that anybody may have written into a datagram: of those only a few have rows of their
+    /// own. A pod of this node needs nobody to vouch for it.
+    pub(super) fn add_stranger(&mut self, pair: Pair, moved: &Moved, start: u64) {
+        self.add_as(pair.there.pod.is_none(), pair, moved, start);
+    }
+
+    fn add_as(&mut self, stranger: bool, pair: Pair, moved: &Moved, start: u64) {
         if *moved == Moved::default() || self.max == 0 {
             return;
         }
-        let full = self.rows.len() >= self.max && !self.rows.contains_key(&pair);
-        self.overflowed += u64::from(full);
-        let row = if full {
-            self.others.get_or_insert_with(|| Row::new(start))
-        } else {
-            self.rows.entry(pair).or_insert_with(|| Row::new(start))
+        let crowded = stranger && self.strangers >= self.max / STRANGERS_SHARE;
+        let full = crowded || self.rows.len() >= self.max;
+        let row = match self.rows.entry(pair) {
+            Entry::Occupied(row) => row.into_mut(),
+            Entry::Vacant(_) if full => {
+                self.overflowed += 1;
+                self.others.get_or_insert_with(|| Row::new(start))
+            }
+            Entry::Vacant(place) => {
+                self.strangers += usize::from(stranger);
+                place.insert(Row { stranger, ..Row::new(start) })
+            }
         };
+        if row.stranger && !stranger {
+            row.stranger = false;
+            self.strangers -= 1;
+        }
         row.moved.add(moved);
         row.changed = true;
     }
@@ -206,7 +236,11 @@ impl Pairs {
         }
         let metrics = told.chunks(PAIRS_AT_A_TIME).map(|some| metrics(some, now));
         let all = metrics.map(|metrics| of_resource(host.clone(), metrics)).collect();
-        self.rows.retain(|_, row| row.idle < IDLE_COLLECTIONS_MAX);
+        self.rows.retain(|_, row| {
+            let lives = row.idle < IDLE_COLLECTIONS_MAX;
+            self.strangers -= usize::from(!lives && row.stranger);
+            lives
+        });
         all
     }
 }

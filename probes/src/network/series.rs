@@ -99,7 +99,7 @@ pub(super) struct Totals {
     open_told: u64,
     changed: bool,
     idle: u32,
-    /// It began with an address that nobody has vouched for.
+    /// It began with an address that nobody has vouched for, and nobody has since.
     stranger: bool,
     /// By UDP: there are no connections.
     datagrams: bool,
@@ -200,14 +200,14 @@ pub(super) struct Peers {
     /// Peers and listeners in all processes.
     series: usize,
     series_max: usize,
-    /// Those of them that began with segments of no connection.
+    /// Those of them that are strangers'.
     strangers: usize,
     overflowed: u64,
 }
 
-/// One in so many series at most is of addresses that no connection has: whoever sends segments with
-/// made-up senders then takes no room from those who connect.
-const STRANGERS_SHARE: usize = 8;
+/// One in so many series, and pairs, at most is of addresses that no connection has and nobody sends to: whoever sends
+/// with made-up senders then takes no room from those who connect.
+pub(super) const STRANGERS_SHARE: usize = 8;
 
 impl Peers {
     pub(super) fn new(series_max: usize) -> Self {
@@ -224,33 +224,37 @@ impl Peers {
     /// The series of a process and a peer, or those of all others. `start`: when ones that begin here
     /// began.
     pub(super) fn of(&mut self, who: &Who, peer: &Peer, start: u64) -> &mut Totals {
-        let known = self.knows(who, peer);
-        if !known && self.series >= self.series_max {
-            return self.overflow(start);
-        }
-        self.series += usize::from(!known);
-        let process = self.process(who);
-        let new = || Totals { datagrams: peer.datagrams, ..Totals::new(start) };
-        process.peers.entry(peer.clone()).or_insert_with(new)
+        self.of_one(false, who, peer, start)
     }
 
     /// The same for an address that anybody may have written into a segment: of those only a few have
     /// series of their own.
     pub(super) fn of_stranger(&mut self, who: &Who, peer: &Peer, start: u64) -> &mut Totals {
-        if self.knows(who, peer) {
-            return self.of(who, peer, start);
+        self.of_one(true, who, peer, start)
+    }
+
+    fn of_one(&mut self, stranger: bool, who: &Who, peer: &Peer, start: u64) -> &mut Totals {
+        match self.known_as_stranger(who, peer) {
+            Some(was) => self.strangers -= usize::from(was && !stranger),
+            None => {
+                let crowded = stranger && self.strangers >= self.series_max / STRANGERS_SHARE;
+                if crowded || self.series >= self.series_max {
+                    return self.overflow(start);
+                }
+                self.series += 1;
+                self.strangers += usize::from(stranger);
+            }
         }
-        if self.series >= self.series_max || self.strangers >= self.series_max / STRANGERS_SHARE {
-            return self.overflow(start);
-        }
-        self.strangers += 1;
-        let totals = self.of(who, peer, start);
-        totals.stranger = true;
+        let process = self.process(who);
+        let new = || Totals { datagrams: peer.datagrams, stranger, ..Totals::new(start) };
+        let totals = process.peers.entry(peer.clone()).or_insert_with(new);
+        totals.stranger &= stranger;
         totals
     }
 
-    fn knows(&self, who: &Who, peer: &Peer) -> bool {
-        self.processes.get(&who.key).is_some_and(|one| one.peers.contains_key(peer))
+    /// None: there is no such series.
+    fn known_as_stranger(&self, who: &Who, peer: &Peer) -> Option<bool> {
+        Some(self.processes.get(&who.key)?.peers.get(peer)?.stranger)
     }
 
     /// The series of all others, for what nobody is known to have done.

@@ -151,3 +151,33 @@ fn pairs_are_bounded() {
     add(&mut none, 1);
     assert_eq!((rows(&mut none, 9).len(), none.take_overflowed()), (0, 0));
 }
+
+/// Scenario: datagrams of a thousand made-up senders, then one of a pod of this node, an answer to one of the senders,
+/// one more of them, and a connection; all rows fall idle, and strangers come again.
+/// Guarantees: an eighth of the rows is theirs, and the rest of them is counted; who is answered is no stranger any
+/// more; a pod and a connection have rows of their own; a share that is idle is free again.
+#[test]
+fn made_up_senders_take_no_room() {
+    let (web, store) =
+        (pod("shop", "web-1", "10.0.0.1", None), pod("data", "store-0", "10.0.0.2", None));
+    let mut pairs = Pairs::new(64);
+    let by_datagrams = |of: u16, there: Option<&Pod>| {
+        let [high, low] = of.to_be_bytes();
+        let ends = ("10.0.0.1".parse().unwrap(), IpAddr::from([198, 18, high, low]));
+        Pair::by_datagrams(ends, Some(&web), there).unwrap()
+    };
+    (0..1_000).for_each(|of| pairs.add_stranger(by_datagrams(of, None), &moved(0, 1), 5));
+    assert_eq!((pairs.len(), pairs.take_overflowed()), (8, 992));
+    pairs.add_stranger(by_datagrams(2_000, Some(&store)), &moved(0, 1), 5);
+    pairs.add(by_datagrams(0, None), &moved(1, 0), 5);
+    pairs.add_stranger(by_datagrams(3_000, None), &moved(0, 1), 5);
+    pairs.add_stranger(by_datagrams(0, None), &moved(0, 1), 5);
+    let connection = Pair::of(&account([10, 0, 0, 1], [192, 0, 2, 7]), Some(&web), None).unwrap();
+    pairs.add(connection, &moved(7, 0), 5);
+    assert_eq!((pairs.len(), pairs.take_overflowed()), (11, 0));
+    (0..=IDLE_COLLECTIONS_MAX)
+        .for_each(|now| drop(pairs.collect(now.into(), &Resource::default())));
+    assert_eq!(pairs.len(), 0);
+    (0..10).for_each(|of| pairs.add_stranger(by_datagrams(of, None), &moved(0, 1), 5));
+    assert_eq!((pairs.len(), pairs.take_overflowed()), (8, 2));
+}
