@@ -192,6 +192,9 @@ pub struct Limits {
     pub open_segments_max: u32,
     /// What is held of a connection while its protocol is not known.
     pub open_bytes_max: usize,
+    /// Tunnels, one inside another, that are looked into; what is further in is passed over. Each byte passes through all of
+    /// them.
+    pub tunnels_max: u32,
     /// Messages in a row that are none, after which the protocol counts as mistaken.
     pub failures_max: u32,
     /// Prepared statements that are remembered for a connection; the oldest makes room.
@@ -224,6 +227,7 @@ impl Default for Limits {
             detect_segments_max: 64,
             open_segments_max: 24,
             open_bytes_max: 24 << 10,
+            tunnels_max: 3,
             failures_max: 8,
             prepared_max: 256,
             streams_max: 1_024,

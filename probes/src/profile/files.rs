@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::elf::{self, Image};
 use super::frames::{Kind, Line, Origin, Place};
-use super::unwind::{RULES_BYTES, Rules};
+use super::unwind::{Learnt, RULES_BYTES, Rules};
 use crate::foreign::Found;
 
 /// Where debug information is installed apart from the files that it is of.
@@ -47,6 +47,10 @@ pub(super) struct CodeFile {
     used: u64,
 }
 
+/// Which part of the room is for functions that were seen. Beyond it all are forgotten, and read again when they are
+/// seen.
+const FUNCTIONS_SHARE: usize = 4;
+
 /// What a file takes without its tables: most of it is what the unwinder keeps of rules.
 const OWN_BYTES: usize = size_of::<CodeFile>() + RULES_BYTES;
 
@@ -58,6 +62,8 @@ pub(super) struct Files {
     next: u32,
     bytes: usize,
     bytes_max: usize,
+    /// What was learnt of their functions meanwhile.
+    learnt: Learnt,
     /// The longest table that is read.
     table_bytes_max: u64,
     files_max: usize,
@@ -77,6 +83,7 @@ impl Files {
             next: 0,
             bytes: 0,
             bytes_max,
+            learnt: Learnt::default(),
             table_bytes_max: bytes_max as u64 / 2,
             files_max: files_max.max(1),
             looks: 0,
@@ -88,6 +95,9 @@ impl Files {
     /// The file of a number; none where it has made room for others.
     pub(super) fn get(&mut self, number: u32) -> Option<&mut CodeFile> {
         self.looks += 1;
+        if self.learnt.all() > self.bytes_max / FUNCTIONS_SHARE {
+            self.list.values_mut().for_each(|file| file.rules.forget());
+        }
         let file = self.list.get_mut(&number)?;
         file.used = self.looks;
         Some(file)
@@ -100,14 +110,13 @@ impl Files {
         self.rounds.rotate_left(1);
         self.rounds[KEPT_ROUNDS - 1] = self.looks;
         self.list.retain(|_, file| file.used >= oldest);
-        // Those in use have learnt of functions meanwhile.
-        self.bytes = self.list.values().map(|file| file.bytes + file.rules.bytes()).sum();
+        self.bytes = self.list.values().map(|file| file.bytes).sum();
         self.numbers.retain(|_, number| self.list.contains_key(number));
     }
 
     /// Files and bytes that are held.
     pub(super) fn held(&self) -> (usize, usize) {
-        (self.list.len(), self.bytes)
+        (self.list.len(), self.bytes + self.learnt.all())
     }
 
     /// Files that were read, and those of which a table was left out, since it was last asked.
@@ -190,7 +199,7 @@ impl Files {
         let ends = image.code.iter().map(|segment| segment.address.saturating_add(segment.bytes));
         let range = (start, ends.max().unwrap_or(0));
         let origin = Origin { name: Arc::from(name), build_id: image.build_id.clone(), range };
-        let rules = Rules::new(&mut image);
+        let rules = Rules::new(&mut image, self.learnt.share());
         let origin = Arc::new(origin);
         let file = CodeFile { image, debug, rules, origin, bytes, used: self.looks };
         self.next = self.next.wrapping_add(1);
@@ -202,7 +211,8 @@ impl Files {
 
     /// False where there is no room for one more file of so many bytes beside those in use.
     fn make_room(&mut self, bytes: usize) -> bool {
-        while self.list.len() >= self.files_max || self.bytes + bytes > self.bytes_max {
+        let bytes_max = self.bytes_max - self.bytes_max / FUNCTIONS_SHARE;
+        while self.list.len() >= self.files_max || self.bytes + bytes > bytes_max {
             let oldest = self.list.iter().min_by_key(|(_, file)| file.used);
             let Some((oldest, used)) = oldest.map(|(number, file)| (*number, file.used)) else {
                 return false;
@@ -210,8 +220,7 @@ impl Files {
             if used > self.rounds[KEPT_ROUNDS - 2] {
                 return false;
             }
-            let freed = self.list.remove(&oldest).map_or(0, |file| file.bytes);
-            self.bytes = self.bytes.saturating_sub(freed);
+            self.bytes -= self.list.remove(&oldest).map_or(0, |file| file.bytes);
             self.numbers.retain(|_, number| *number != oldest);
         }
         true
@@ -321,6 +330,30 @@ mod tests {
         assert_eq!(files.take_counts().0, 2);
         let place = files.get(third).map(|file| file.place(0x1234));
         assert!(place.is_none_or(|place| place.lines.is_empty()));
+    }
+
+    /// Scenario: functions all over this test's own program are looked at, with little room for what is learnt of them.
+    /// Guarantees: what is held stays within its room, whatever a function's tables take.
+    #[test]
+    fn functions_make_room() {
+        let own = std::env::current_exe().unwrap().display().to_string();
+        let mut files = Files::new(64 << 20, 10);
+        files.table_bytes_max = 1 << 30;
+        let first = number(&mut files, &own);
+        files.bytes_max = 1 << 20;
+        let tables = files.bytes;
+        let (start, end) = files.get(first).unwrap().origin.range;
+        let (mut found, mut most) = (0, 0);
+        for address in (start..end).step_by(4_099).take(5_000) {
+            let file = files.get(first).unwrap();
+            found += u32::from(file.rules.function(address).is_some());
+            most = most.max(files.held().1 - tables);
+        }
+        assert!(found > 1_000, "{found}");
+        let room = (1 << 20) / FUNCTIONS_SHARE;
+        assert!(most > room / 2 && most < room + (130 << 10), "{most}");
+        files.list.clear();
+        assert_eq!(files.learnt.all(), 0);
     }
 
     /// Scenario: of two files one is used in each interval.

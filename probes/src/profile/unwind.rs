@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use framehop::{
     CacheNative, Error, ExplicitModuleSectionInfo, FrameAddress, MayAllocateDuringUnwind, Module,
@@ -24,9 +25,7 @@ const FRAMES_MAX: usize = 512;
 /// Tables speak of addresses by 32 bits.
 const IMAGE_END: u64 = 1 << 32;
 
-/// Functions of a file whose tables are held; beyond, all are read again when they are seen.
-const FUNCTIONS_MAX: usize = 2_048;
-/// What one takes, measured: the unwinder of a function is mostly its own index.
+/// What a function takes beside its tables, measured: its unwinder is mostly an index of its own.
 const FUNCTION_BYTES: usize = 1 << 10;
 
 /// What rules take without any function, measured: the unwinder's cache, and what it works with.
@@ -42,6 +41,14 @@ pub(super) struct Rules {
     text: Option<(u64, u64)>,
     /// By where they begin.
     functions: BTreeMap<u64, Function>,
+    learnt: Learnt,
+}
+
+/// What functions take, of these rules and of all that have their share from the same.
+#[derive(Debug, Default)]
+pub(super) struct Learnt {
+    all: Arc<AtomicUsize>,
+    own: usize,
 }
 
 /// A function that was seen. Its unwinder is its own, since one that learns of another function forgets all that it
@@ -101,12 +108,13 @@ impl Rules {
     /// Of code that has no tables: it goes back by frame pointers.
     pub(super) fn of_frame_pointers() -> Self {
         let (unwinder, cache) = (Unwinder::new(), Cache::new());
-        Self { unwinder, cache, index: None, text: None, functions: BTreeMap::new() }
+        let (functions, learnt) = (BTreeMap::new(), Learnt::default());
+        Self { unwinder, cache, index: None, text: None, functions, learnt }
     }
 
     /// Of a file, from which its tables are taken.
-    pub(super) fn new(image: &mut Image) -> Self {
-        let mut rules = Self::of_frame_pointers();
+    pub(super) fn new(image: &mut Image, learnt: Learnt) -> Self {
+        let mut rules = Self { learnt, ..Self::of_frame_pointers() };
         (rules.index, rules.text) = (image.index.take(), image.text);
         if rules.index.is_none() {
             let debug_frame = image.debug_frame.take().map(|section| section.bytes);
@@ -115,9 +123,10 @@ impl Rules {
         rules
     }
 
-    /// What it takes in memory beside the tables that it was made with.
-    pub(super) fn bytes(&self) -> usize {
-        self.functions.len() * FUNCTION_BYTES
+    /// Forgets its functions, which are read again when they are seen.
+    pub(super) fn forget(&mut self) {
+        self.functions.clear();
+        self.learnt.give_back();
     }
 
     /// Where the function begins that an address is in, as far as the tables know, whatever its name.
@@ -136,11 +145,9 @@ impl Rules {
     /// Reads the tables of a function.
     fn learn(&mut self, address: u64) -> Option<u64> {
         let part = self.index.as_ref()?.find(address)?;
-        let (start, function) = (part.start, Function::new(part, self.text)?);
-        if self.functions.len() >= FUNCTIONS_MAX {
-            self.functions.clear();
-        }
-        self.functions.insert(start, function);
+        let (start, bytes) = (part.start, FUNCTION_BYTES + part.tables.bytes.len());
+        self.functions.insert(start, Function::new(part, self.text)?);
+        self.learnt.add(bytes);
         Some(start)
     }
 
@@ -158,14 +165,42 @@ impl Rules {
     }
 }
 
+impl Learnt {
+    /// Another share of the same.
+    pub(super) fn share(&self) -> Self {
+        Self { all: Arc::clone(&self.all), own: 0 }
+    }
+
+    /// What all take.
+    pub(super) fn all(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.own += bytes;
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn give_back(&mut self) {
+        self.all.fetch_sub(std::mem::take(&mut self.own), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Learnt {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 impl Function {
     fn new(part: FunctionPart, text: Option<(u64, u64)>) -> Option<Self> {
-        let FunctionPart { start: _, next, tables, at } = part;
+        let FunctionPart { start, next, tables, at } = part;
         let bases = BaseAddresses::default().set_eh_frame(tables.address);
         let bases = text.map_or_else(|| bases.clone(), |(start, _)| bases.clone().set_text(start));
         let section = EhFrame::new(&tables.bytes, LittleEndian);
         let own = section.fde_from_offset(&bases, EhFrameOffset(at), EhFrame::cie_from_offset);
-        let own = own.ok()?;
+        // The index may lie: one part of the tables is of one function.
+        let own = own.ok().filter(|own| own.initial_address() == start)?;
         let end = own.initial_address().saturating_add(own.len());
         Some(Self { next, end, unwinder: unwinder(text, Some(tables), None) })
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::opening::Log;
 use super::preamble::{Preamble, preamble};
 use super::table::{Row, Told, tell};
-use super::{Begun, Closing, Counts, Exchange, Limits, Protocol, Role, Segment};
+use super::{Begun, Closing, Counts, Direction, Exchange, Limits, Protocol, Role, Segment};
 
 /// What is known of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Following {
     from_start: bool,
     looked_at: u32,
     log: Log,
+    /// How much was held when segments were last made one, and which way the last had travelled.
+    joined: Option<(usize, Direction)>,
     parser: Option<Box<dyn Protocol>>,
     counts: Counts,
 }
@@ -44,6 +46,7 @@ impl Following {
             from_start,
             looked_at: 0,
             log: Log::default(),
+            joined: None,
             parser: None,
             counts: Counts::default(),
         }
@@ -118,21 +121,33 @@ impl Following {
             self.drop_held(usize::MAX);
         }
         self.log.push(segment);
+        if self.is_too_soon(segment) {
+            return self.log.join();
+        }
         if !self.behind_preamble() {
             return;
         }
         match tell(&mut self.log, self.from_start) {
             Told::Known { row, role, at } => self.parse_as(row, role, at, out),
-            Told::Possible { at } if self.has_room() => self.drop_held(at),
+            Told::Possible { at } if self.has_room(segment.direction) => self.drop_held(at),
             Told::Possible { .. } | Told::Nothing => self.drop_held(usize::MAX),
         }
     }
 
+    /// To look at all that is held for each byte of it would take as long as somebody likes: an eighth more, the end of a line or
+    /// the other end is waited for.
+    fn is_too_soon(&self, segment: &Segment<'_>) -> bool {
+        let Some((bytes, direction)) = self.joined else { return false };
+        let is_more = self.log.bytes() >= bytes + bytes / 8 || segment.captured.contains(&b'\n');
+        !is_more && segment.direction == direction
+    }
+
     /// Some write the first that they have to say byte by byte: such segments are made one.
-    fn has_room(&mut self) -> bool {
+    fn has_room(&mut self, direction: Direction) -> bool {
         let segments_max = usize::try_from(self.limits.open_segments_max).unwrap_or(usize::MAX);
-        if self.from_start && self.log.len() >= segments_max {
+        if self.from_start && (self.joined.is_some() || self.log.len() >= segments_max) {
             self.log.join();
+            self.joined = Some((self.log.bytes(), direction));
         }
         self.log.len() < segments_max && self.log.bytes() < self.limits.open_bytes_max
     }

@@ -279,6 +279,8 @@ impl Correlated for MongoDb {
         let Some(start) = start else { return Read::Broken };
         let packed = start.kind == Kind::Compressed;
         let inside = packed.then(|| packed::inside(unit, self.unpack)).flatten();
+        // One of which too little could be unpacked is one that cannot be.
+        let inside = inside.filter(|one| message::read(one.kind, one.unit(unit).body).is_some());
         let (unit, kind, by) = match &inside {
             Some(inside) => (&inside.unit(unit), inside.kind, Some(inside.by)),
             None => (unit, start.kind, None),

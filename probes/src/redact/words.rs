@@ -146,6 +146,10 @@ fn value(text: &str, at: usize, line: bool) -> Option<Range<usize>> {
     };
     let named_in_quotes = byte(at) == Some(b'"');
     let mut at = skip(skip_encoded(text, at, &["%5C", "%22", "%27", "%5D", "%20"]), b"\\\"'] \t");
+    let behind = skip(at, b" \t\r\n");
+    if named_in_quotes && byte(behind) == Some(b':') {
+        at = behind;
+    }
     at = match (byte(at)?, byte(at + 1), byte(at + 2)) {
         (b'=', Some(b'>'), _) => at + 2,
         (b':' | b'=', ..) => at + 1,
@@ -155,7 +159,8 @@ fn value(text: &str, at: usize, line: bool) -> Option<Range<usize>> {
     at = skip(skip_encoded(text, at, &["%20"]), b" \t");
     // JSON may break the line there; in YAML and headers a value ends with its line.
     let broken = skip(at, b" \t\r\n");
-    at = if byte(broken) == Some(b'"') && named_in_quotes { broken } else { at };
+    let is_value = |byte| matches!(byte, Some(b'"' | b'[' | b'{' | b'-' | b'0'..=b'9'));
+    at = if named_in_quotes && is_value(byte(broken)) { broken } else { at };
     if let Some(value) = quoted_in_url(text, at) {
         return some(text, value);
     }
@@ -284,6 +289,9 @@ mod tests {
             ),
             (r#"{"accessToken" : "x"}"#, r##"{"accessToken" : "#"}"##),
             ("{\"password\"\t:\r\n  \"x\"}", "{\"password\"\t:\r\n  \"#\"}"),
+            ("{\"password\"\n:\"x\"}", "{\"password\"\n:\"#\"}"),
+            ("{\"secrets\":\n  [\"x\",\n\"y\"]}", "{\"secrets\":\n  #}"),
+            ("{\"cvv\":\r\n 123}", "{\"cvv\":\r\n #}"),
             ("password:\n\"x\": y", "password:\n\"x\": y"),
             (r#"{"secrets":["x","y"],"n":1}"#, r##"{"secrets":#,"n":1}"##),
             (r#"{"pin":1,"cvv":123}"#, r##"{"pin":1,"cvv":#}"##),

@@ -24,7 +24,7 @@ impl Own {
         let mapping = &list[inside];
         let Backing::File { offset, .. } = mapping.backing else { panic!("{mapping:?}") };
         let bias = mapping.range.start - image.address(offset).unwrap();
-        let rules = Rules::new(&mut image);
+        let rules = Rules::new(&mut image, Learnt::default());
         Self { image, rules, range: (mapping.range.start, mapping.range.end), bias }
     }
 

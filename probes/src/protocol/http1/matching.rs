@@ -3,8 +3,6 @@
 //! Invariant: the front of the queue is the request whose response is read or comes next; every
 //! request that enters the queue leaves it as one exchange.
 
-use std::sync::Arc;
-
 use super::body::Body;
 use super::detect::Detection;
 use super::head::{RequestHead, Upgrade};
@@ -227,8 +225,10 @@ impl Http1 {
 
     /// What follows is whatever client and server behind a proxy say to each other.
     fn dig(&mut self, time: u64, out: &mut Vec<Exchange>) {
-        let tunnel = Tunnel::new(Arc::clone(&self.limits), self.role, self.ordinal);
-        self.hand_over(Box::new(tunnel), time, out);
+        match Tunnel::new(&self.limits, self.role, self.ordinal) {
+            Some(tunnel) => self.hand_over(Box::new(tunnel), time, out),
+            None => self.pass(out),
+        }
     }
 
     /// What its sender has sent early belongs to what follows.

@@ -1,7 +1,7 @@
 //! What a connection carries once a proxy has made it a tunnel.
 //!
 //! Invariant: it is told apart by its content like a connection of its own, and its requests are numbered on from
-//! those before it; what nobody understands is passed over, not lost.
+//! those before it; what nobody understands, or is inside of too many, is passed over, not lost.
 
 use std::sync::Arc;
 
@@ -20,8 +20,11 @@ pub(super) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(super) fn new(limits: Arc<Limits>, role: Role, before: Option<u64>) -> Self {
-        Self { role, before, inside: Following::new(limits, true) }
+    /// None where it is inside of too many others.
+    pub(super) fn new(limits: &Limits, role: Role, before: Option<u64>) -> Option<Self> {
+        let tunnels_max = limits.tunnels_max.checked_sub(1)?;
+        let limits = Arc::new(Limits { tunnels_max, ..limits.clone() });
+        Some(Self { role, before, inside: Following::new(limits, true) })
     }
 
     fn number(&self, ordinal: Option<u64>) -> Option<u64> {

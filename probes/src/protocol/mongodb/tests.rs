@@ -283,6 +283,32 @@ fn compressed_messages() {
     }
 }
 
+/// Scenario: a compressed answer that is longer than what is kept of one and hardly got shorter, so that of some ways of packing nothing can
+/// be unpacked before its end, while another command is under way.
+/// Guarantees: both commands are told, the second with its answer.
+#[test]
+fn answers_that_do_not_shrink() {
+    let mut state = 1_u64;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'!' + u8::try_from(state >> 58).unwrap())
+    };
+    let noise: String = (0..200_000).map(|_| letter()).collect();
+    let long = [inner("cursor", &[array("firstBatch", &[text("0", &noise)])]), ok()];
+    let find = |id| command(id, 0, &[text("find", "a"), text("$db", "d")]);
+    for by in 0..4 {
+        let [hello, hello_answer] = handshake();
+        let asked = [ask(packed(by, &find(2))), ask(packed(by, &find(3)))];
+        let [first, next] = [reply(1, 2, 0, &long), reply(2, 3, 0, &[ok()])];
+        let answered = [answer(packed(by, &first)), answer(packed(by, &next))];
+        let steps = [[hello, hello_answer], asked, answered].concat();
+        let mut watched = watch(Role::Client, Limits::default(), &steps);
+        let told = watched.close(Closing::Orderly);
+        assert_eq!(told[2], "{\"find\": \"a\"} -> ok 49>38", "{by}: {told:?}");
+        assert_eq!(told.len(), 3, "{by}: {told:?}");
+    }
+}
+
 /// Scenario: the probe starts amid a message, heads are read by themselves; other protocols that look alike.
 /// Guarantees: messages are found; nothing is made up; others are left alone.
 #[test]

@@ -51,3 +51,19 @@ fn what_is_not_understood_inside() {
         assert_eq!(watched.close(Closing::Orderly), ["CONNECT a:80 200 0>0"]);
     }
 }
+
+/// Scenario: ten thousand tunnels, each inside the one before, then a request in the innermost.
+/// Guarantees: as many are told as may be looked into, and the one that is not; what is further in counts as passed, and the
+/// connection is let go.
+#[test]
+fn tunnels_inside_tunnels_have_an_end() {
+    let mut watched = Watched::new(Role::Client, Limits::default());
+    for _ in 0..10_000 {
+        opened().iter().for_each(|step| watched.step(step));
+    }
+    watched.step(&requests("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert_eq!(watched.following.followed(), Followed::Ignored);
+    watched.fed = 0;
+    watched.following.take_counts();
+    assert_eq!(watched.close(Closing::Orderly), ["CONNECT a:80 200 0>0"; 4]);
+}
