@@ -130,8 +130,8 @@ fn build(tools: &ToolChain, target_dir: &Path) -> Result<(), Box<dyn Error>> {
     command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?))));
     command.env("PATH", path(tools)).env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", target_dir);
     if let Some(rustc) = &tools.rustc {
-        // The library of maps and helpers uses features that are not stable.
-        command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf");
+        // The library of maps and helpers uses features that are not stable, and the programs one: instructions of this target.
+        command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "aya_ebpf,icecore_probes");
     }
     command.current_dir(Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("ebpf"));
     command.args(["build", "--locked", "--release", "--target", TARGET]);

@@ -144,7 +144,7 @@ impl Probes {
         let (loaded, finder, profiler) = hooked.map_err(Error::Task)??;
         let Loaded { rung, programs, data, control, events, .. } = loaded;
         let Loaded { connections, verdicts, figures, walks, drops, tls_off, .. } = loaded;
-        let Loaded { datagrams, senders, .. } = loaded;
+        let Loaded { datagrams, senders, io_uring, .. } = loaded;
         lives.set_missing(lives_wanted && !loaded.lives);
         let rings = Rings::new(data, control, events, loaded.processes, turn_records_max);
         let walk = walks.then(|| Walk::new(&programs, sockets_max));
@@ -156,6 +156,7 @@ impl Probes {
         let maps = Maps { connections, verdicts, figures };
         let budget = Budget::new(&budget, (&meter, &memory), &programs, registry);
         let metrics = Metrics::new(registry);
+        metrics.set_rings_missing(!io_uring);
         let reader = Reader::new(Parts {
             rings,
             walks,

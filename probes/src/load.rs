@@ -58,6 +58,8 @@ pub(crate) struct Loaded {
     pub(crate) datagrams: Option<Datagrams>,
     /// It is known from whom datagrams are.
     pub(crate) senders: bool,
+    /// What `io_uring` moves is read.
+    pub(crate) io_uring: bool,
     /// Since when each TLS library is hooked; none where no library is to be or can be.
     pub(crate) tls_ready: Option<Array<MapData, u64>>,
     /// Silences the probes on those.
@@ -147,9 +149,8 @@ fn load_rung(
     let reasons = profiled.drops.as_ref().map(|(_, reasons)| reasons.clone());
     let drops = reasons.and_then(|reasons| drops(&mut programs, types, reasons, config.drops_max));
     // At the end of system calls nobody sees what it moves.
-    if rung != Rung::SyscallTracepoints && profiled.rings.is_some() {
-        rings(&mut programs, types);
-    }
+    let io_uring =
+        rung != Rung::SyscallTracepoints && profiled.rings.is_some() && rings(&mut programs, types);
     let lives = config.processes && lives(&mut programs, types);
     let profile = profiled.config.enabled.then(|| sampled(&mut programs, profiled.config.hertz));
     let programs = Arc::new(Mutex::new(programs));
@@ -168,6 +169,7 @@ fn load_rung(
         drops,
         datagrams,
         senders,
+        io_uring,
         tls_ready,
         tls_off,
         profile: profile.flatten(),
@@ -278,11 +280,13 @@ fn talks(programs: &mut Ebpf) -> Result<Talks, Error> {
 }
 
 /// Has requests of `io_uring` read. Where the kernel does not take it, what they move is counted alone.
-fn rings(programs: &mut Ebpf, types: &Btf) {
-    if let Err(error) = attach_rings(programs, types) {
-        let reason: &dyn std::error::Error = &error;
+fn rings(programs: &mut Ebpf, types: &Btf) -> bool {
+    let attached = attach_rings(programs, types);
+    if let Err(error) = &attached {
+        let reason: &dyn std::error::Error = error;
         tracing::warn!(reason, "what io_uring moves cannot be read here");
     }
+    attached.is_ok()
 }
 
 /// Has starts and ends of processes told. Where the kernel does not take it, they are not.

@@ -103,6 +103,7 @@ pub(crate) struct Metrics {
     calls: Counts,
     calls_unread: Counter,
     calls_cut: Counter,
+    rings_missing: Gauge,
     kernel_pieces: Counts,
     kernel_ends: Counts,
     kernel_accounts: Counts,
@@ -148,9 +149,16 @@ impl Metrics {
         family("icecore_probes_connections_given_up", given_up, &metrics.connections_given_up);
         let tls = "Connections with TLS that have ended, by whether something inside was seen";
         family("icecore_probes_tls_connections", tls, &metrics.tls_connections);
+        let missing = "1 where what io_uring moves is counted and not read";
+        registry.register("icecore_probes_rings_missing", missing, metrics.rings_missing.clone());
         let connections = metrics.connections.clone();
         registry.register("icecore_probes_connections", "Connections followed", connections);
         metrics
+    }
+
+    /// Says whether what `io_uring` moves is counted and not read.
+    pub(crate) fn set_rings_missing(&self, missing: bool) {
+        self.rings_missing.set(i64::from(missing));
     }
 
     /// Shows the figures as they stand.

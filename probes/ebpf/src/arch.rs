@@ -118,6 +118,8 @@ pub mod number {
     pub const SENDMMSG: u32 = 307;
     pub const PREADV2: u32 = 327;
     pub const PWRITEV2: u32 = 328;
+    /// `io_uring_enter` and `io_uring_register`, by the table of 32-bit programs as well.
+    pub const RINGS: [u32; 2] = [426, 427];
 }
 
 /// The numbers of the calls that move bytes.
@@ -137,6 +139,9 @@ pub mod number {
     pub const SENDMMSG: u32 = 269;
     pub const PREADV2: u32 = 286;
     pub const PWRITEV2: u32 = 287;
+    /// `io_uring_enter` and `io_uring_register`, by the table of 32-bit programs as well; and what stands there in threads of
+    /// the kernel, whose registers are all zero, so that they look as if they were in a call.
+    pub const RINGS: [u32; 3] = [426, 427, 0];
 }
 
 /// The numbers of the same calls by 32-bit programs.

@@ -8,9 +8,11 @@
 //! and joins the connection whose socket they use. No program writes to any memory but its own maps.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod account;
 mod arch;
+mod atomic;
 mod call;
 mod connect;
 mod copy;
@@ -113,6 +115,7 @@ pub fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 pub fn tcp_destroy_sock(ctx: BtfTracePointContext) -> i32 {
     let sk: u64 = ctx.arg(0);
     connect::ended(identity(sk), sk, 0);
+    ring::ended(sk);
     0
 }
 
@@ -223,7 +226,9 @@ fn socket_call(
     };
     // What is received says from whom only when it has reached the caller.
     let name = if direction == OUTBOUND { name } else { 0 };
-    let by_ring = u64::from(call.shape().is_none());
+    // What is thrown away was never written to where it would lie.
+    let by_ring = call.shape().is_none() && flags & MSG_TRUNC == 0 && may_be_ring();
+    let by_ring = u64::from(by_ring);
     let (direction, flags) = (u32::from(direction), waits(flags));
     let passed = Passed { sk, source, bytes: moved, name, direction, flags, tcp, by_ring };
     record(id(), passed, scratch);
@@ -276,6 +281,18 @@ pub(crate) fn task_call() -> Call {
         let read = |at: usize| registers.add(at).cast::<u64>().read_volatile();
         if arch::in_progress(read) { Call::read(read) } else { NO_CALL }
     }
+}
+
+/// What the current task moves may be what a request of `io_uring` asks for: the task is in a call of a ring, or in none, as
+/// its workers are, and whoever is on the way out of a call.
+#[inline(always)]
+fn may_be_ring() -> bool {
+    // SAFETY: as above.
+    let in_progress = unsafe {
+        let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
+        arch::in_progress(|at| registers.add(at).cast::<u64>().read_volatile())
+    };
+    !in_progress || number::RINGS.contains(&number_of_call())
 }
 
 /// The number of the call that the current task is in, or was in last, as its own kind of program numbers it.

@@ -25,7 +25,7 @@ pub struct Passed {
     pub flags: u32,
     /// 1: the socket is one of TCP, as whoever filters it has found out; 0: of UDP.
     pub tcp: u64,
-    /// 1: no system call has asked for it; `io_uring` may have.
+    /// 1: no system call has asked for it, and `io_uring` may have; it was written to memory.
     pub by_ring: u64,
 }
 

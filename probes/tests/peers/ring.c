@@ -1,13 +1,14 @@
 /*
  * Makes requests whose bytes the kernel moves by io_uring, then one by ordinary calls, and prints what it
- * did, a line of JSON each: ["ring", "linked" or "plain", local port, bytes sent, bytes received, record], the record
- * as web_client.py has it.
+ * did, a line of JSON each: ["ring", "unread" (where nobody can say whose bytes they are) or "plain", local port, bytes
+ * sent, bytes received, record], the record as web_client.py has it.
  *
  *   ring PORT          the server's port
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/aio_abi.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -72,7 +73,7 @@ static void submit(struct ring *ring, int opcode, int fd, void *data, size_t len
 	submit_all(ring, 1);
 }
 
-static long result(struct ring *ring)
+static long outcome(struct ring *ring)
 {
 	unsigned head = *at(ring, ring->params.cq_off.head);
 	while (__atomic_load_n(at(ring, ring->params.cq_off.tail), __ATOMIC_ACQUIRE) == head)
@@ -81,6 +82,12 @@ static long result(struct ring *ring)
 	struct io_uring_cqe *cqes = (struct io_uring_cqe *)(ring->rings + ring->params.cq_off.cqes);
 	long result = cqes[head & *at(ring, ring->params.cq_off.ring_mask)].res;
 	__atomic_store_n(at(ring, ring->params.cq_off.head), head + 1, __ATOMIC_RELEASE);
+	return result;
+}
+
+static long result(struct ring *ring)
+{
+	long result = outcome(ring);
 	if (result <= 0) {
 		errno = -result;
 		fail("an operation");
@@ -109,6 +116,25 @@ static void wait_elsewhere(void)
 	decoy[0] = 'G';
 }
 
+/* A request waits behind one for more than a pipe will hold, so that it is given up in the end. What it would send looks like
+ * a question; meanwhile a call that is none of the ring's sends the real one. */
+static void send_beside(struct ring *ring, int fd, void *data, size_t len)
+{
+	static char spare[2];
+	aio_context_t context = 0;
+	struct iocb block = { .aio_lio_opcode = IOCB_CMD_PWRITE, .aio_fildes = fd, .aio_buf = (unsigned long)data, .aio_nbytes = len }, *blocks = &block;
+	struct io_event event;
+	queue(ring, IORING_OP_READ, ends[0], spare, sizeof spare, IOSQE_IO_LINK);
+	queue(ring, IORING_OP_SEND, fd, decoy, sizeof decoy, 0);
+	submit_all(ring, 2);
+	if (syscall(SYS_io_setup, 1, &context) != 0 || syscall(SYS_io_submit, context, 1, &blocks) != 1 ||
+	    syscall(SYS_io_getevents, context, 1, 1, &event, NULL) != 1 || event.res != (long)len)
+		fail("io_submit");
+	syscall(SYS_io_destroy, context);
+	if (write(ends[1], "x", 1) != 1 || result(ring) != 1 || outcome(ring) != -ECANCELED)
+		fail("what waited");
+}
+
 static unsigned long long now(void)
 {
 	struct timespec time;
@@ -116,7 +142,7 @@ static unsigned long long now(void)
 	return time.tv_sec * 1000000000ULL + time.tv_nsec;
 }
 
-enum way { BY_RING, BY_WORKER, IN_BETWEEN, IN_PARTS, LINKED, PLAIN };
+enum way { BY_RING, BY_WORKER, IN_BETWEEN, IN_PARTS, LINKED, SKIPPED, BESIDE, PLAIN };
 static char answer[1 << 18], question[256];
 static int port, number = 1;
 
@@ -148,6 +174,10 @@ static void ask(struct ring *ring, enum way way)
 		submit_all(ring, 2);
 		if (result(ring) + result(ring) != sent)
 			fail("sent too little");
+	} else if (way == SKIPPED) {
+		submit(ring, IORING_OP_SEND, fd, question, sent, IOSQE_CQE_SKIP_SUCCESS);
+	} else if (way == BESIDE) {
+		send_beside(ring, fd, question, sent);
 	} else if (way != PLAIN) {
 		submit(ring, IORING_OP_SEND, fd, question, sent, flags);
 		if (result(ring) != sent)
@@ -165,7 +195,8 @@ static void ask(struct ring *ring, enum way way)
 			wait_elsewhere();
 		got += result(ring);
 	}
-	printf("[\"%s\", %u, %ld, %ld, [%d, %d, \"GET\", \"/bytes/%u\", 200, 0, %u, %llu, %llu]]\n", way == PLAIN ? "plain" : way == LINKED ? "linked" : "ring",
+	const char *how = way == PLAIN ? "plain" : way == LINKED || way == SKIPPED || way == BESIDE ? "unread" : "ring";
+	printf("[\"%s\", %u, %ld, %ld, [%d, %d, \"GET\", \"/bytes/%u\", 200, 0, %u, %llu, %llu]]\n", how,
 	       local, sent, got, number++, port, size, size, start, now());
 	close(fd);
 }
@@ -182,6 +213,10 @@ int main(int count, char **arguments)
 	ask(&polled, BY_RING);
 	ask(&ring, IN_PARTS);
 	ask(&ring, LINKED);
+	ask(&ring, SKIPPED);
+	ask(&ring, BY_RING);
+	ask(&ring, BESIDE);
+	ask(&ring, BY_RING);
 	ask(&ring, PLAIN);
 	return 0;
 }
