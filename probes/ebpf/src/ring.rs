@@ -7,7 +7,7 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::maps::{Array, LruHashMap};
 use icecore_probe_events::{INBOUND, OUTBOUND, RingSettings};
 
 use crate::atomic::add;
@@ -22,6 +22,9 @@ static ASKED: LruHashMap<u64, Asked> = LruHashMap::with_max_entries(8192, 0);
 /// Requests that are not done, by their address.
 #[map]
 static REQUESTS: LruHashMap<u64, Request> = LruHashMap::with_max_entries(8192, 0);
+/// 1: something was asked of a socket of TCP by now. Where nobody does, the end of a socket costs one look here.
+#[map]
+static USED: Array<u64> = Array::with_max_entries(1, 0);
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -72,6 +75,8 @@ macro_rules! at {
 const FIXED_FILE: u32 = 1;
 const BUFFER_SELECT: u32 = 1 << 5;
 const CQE_SKIP: u32 = 1 << 6;
+/// Bit of `io_sr_msg.flags`: what is sent lies in several pieces, and a list of them where a plain piece would be.
+const VECTORIZED: u16 = 1 << 5;
 
 /// What a request asks for: which way, and whether a plain piece of memory is all of it.
 #[inline(always)]
@@ -128,6 +133,7 @@ pub fn submitted(request: u64) -> Option<()> {
     }
     let descriptor: u32 = field(request, at!(req_fd))?;
     let sk = socket(u64::from(descriptor)).filter(|&sk| is_tcp(sk))?;
+    note_use();
     let key = key(sk, direction);
     let asked = asked(key)?;
     // SAFETY: the pointer is valid while the program runs.
@@ -148,6 +154,18 @@ pub fn submitted(request: u64) -> Option<()> {
     Some(())
 }
 
+/// From now on sockets may have been asked for something when they end.
+#[inline(always)]
+fn note_use() {
+    let Some(used) = USED.get_ptr_mut(0) else { return };
+    // SAFETY: the pointer is valid while the program runs, and whoever writes writes the same.
+    unsafe {
+        if *used == 0 {
+            *used = 1;
+        }
+    }
+}
+
 /// What is asked of a socket this way; made if there is nothing yet.
 #[inline(always)]
 fn asked(key: u64) -> Option<*mut Asked> {
@@ -163,13 +181,15 @@ fn asked(key: u64) -> Option<*mut Asked> {
 /// Where the bytes of a request lie, and how many; none where that is not known, or where nobody would tell that it is done.
 #[inline(always)]
 fn lies(request: u64, memory: Memory, flags: u32) -> Option<(u64, u64)> {
+    let command = at!(req_cmd);
     let (at, len) = match memory {
         _ if flags & (BUFFER_SELECT | CQE_SKIP) != 0 => return None,
         Memory::OfFile => (at!(rw_addr), at!(rw_len)),
-        Memory::OfSocket => (at!(sr_buf), at!(sr_len)),
-        Memory::Unknown => return None,
+        Memory::OfSocket if field::<u16>(request, command + at!(sr_flags))? & VECTORIZED == 0 => {
+            (at!(sr_buf), at!(sr_len))
+        }
+        Memory::OfSocket | Memory::Unknown => return None,
     };
-    let command = at!(req_cmd);
     Some((field(request, command + at)?, u64::from(field::<u32>(request, command + len)?)))
 }
 
@@ -194,6 +214,9 @@ pub fn completed(request: u64) {
 /// Nothing will pass on this socket any more, and another may come to its address.
 #[inline(always)]
 pub fn ended(sk: u64) {
+    if USED.get(0).is_none_or(|used| *used == 0) {
+        return;
+    }
     let _ = ASKED.remove(&key(sk, INBOUND));
     let _ = ASKED.remove(&key(sk, OUTBOUND));
 }
@@ -201,6 +224,11 @@ pub fn ended(sk: u64) {
 /// Where bytes lie that a socket has just moved for a request.
 #[inline(always)]
 pub fn source(sk: u64, direction: u8, moved: u64) -> Source {
+    // Nothing is ever asked there. The verifier drops what follows, so that no kernel without these requests has to
+    // know the atomic instruction.
+    if at!(req_flags) == 0 {
+        return NOWHERE;
+    }
     let Some(asked) = ASKED.get_ptr_mut(&key(sk, direction)) else { return NOWHERE };
     // SAFETY: the pointer is valid while the program runs.
     let asked = unsafe { &mut *asked };

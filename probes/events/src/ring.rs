@@ -18,6 +18,8 @@ pub struct RingSettings {
     pub sr_buf: u32,
     /// `io_sr_msg.len`
     pub sr_len: u32,
+    /// `io_sr_msg.flags`
+    pub sr_flags: u32,
     /// `io_rw.addr`
     pub rw_addr: u32,
     /// `io_rw.len`
@@ -33,4 +35,4 @@ impl RingSettings {
     }
 }
 
-const _: () = assert!(size_of::<RingSettings>() == 8 * 4, "no padding");
+const _: () = assert!(size_of::<RingSettings>() == 9 * 4, "no padding");

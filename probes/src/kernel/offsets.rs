@@ -73,6 +73,7 @@ pub(crate) fn ring_settings(btf: &[u8]) -> Option<RingSettings> {
         req_cmd: types.offset("io_kiocb", &["cmd"])?,
         sr_buf: types.offset("io_sr_msg", &["buf"])?,
         sr_len: types.offset("io_sr_msg", &["len"])?,
+        sr_flags: types.offset("io_sr_msg", &["flags"])?,
         rw_addr: types.offset("io_rw", &["addr"])?,
         rw_len: types.offset("io_rw", &["len"])?,
     })

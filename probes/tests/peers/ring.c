@@ -17,6 +17,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,12 +54,13 @@ static struct ring make(unsigned flags)
 	return ring;
 }
 
-static void queue(struct ring *ring, int opcode, int fd, void *data, size_t len, unsigned flags)
+static struct io_uring_sqe *queue(struct ring *ring, int opcode, int fd, void *data, size_t len, unsigned flags)
 {
 	unsigned tail = *at(ring, ring->params.sq_off.tail), index = tail & *at(ring, ring->params.sq_off.ring_mask);
 	ring->entries[index] = (struct io_uring_sqe){ .opcode = opcode, .flags = flags, .fd = fd, .addr = (unsigned long)data, .len = len };
 	at(ring, ring->params.sq_off.array)[index] = index;
 	__atomic_store_n(at(ring, ring->params.sq_off.tail), tail + 1, __ATOMIC_SEQ_CST);
+	return &ring->entries[index];
 }
 
 static void submit_all(struct ring *ring, int count)
@@ -135,6 +138,58 @@ static void send_beside(struct ring *ring, int fd, void *data, size_t len)
 		fail("what waited");
 }
 
+/* From Linux 6.17 on, `SEND` takes a list of pieces as well. It has room for more bytes than are sent. */
+static void send_listed(struct ring *ring, int fd, char *data, size_t len)
+{
+	enum { IN_A_LIST = 1 << 5, PIECES = 256 };
+	static struct iovec pieces[PIECES];
+	for (size_t i = 0; i < PIECES; i++)
+		pieces[i] = (struct iovec){ data + i, i < len ? 1 : 0 };
+	queue(ring, IORING_OP_SEND, fd, pieces, PIECES, 0)->ioprio = IN_A_LIST;
+	submit_all(ring, 1);
+	long sent = outcome(ring);
+	if (sent == -EINVAL) {
+		submit(ring, IORING_OP_WRITEV, fd, pieces, PIECES, 0);
+		sent = result(ring);
+	}
+	if (sent != (long)len)
+		fail("sent too little");
+}
+
+/* Another process's request waits at the same socket, of memory that stands here at the same address. This one sends by a
+ * registered descriptor. */
+static void send_beside_another(struct ring *ring, int fd, void *data, size_t len)
+{
+	int waits[2];
+	if (pipe(waits) != 0)
+		fail("pipe");
+	pid_t other = fork();
+	if (other == 0) {
+		static char spare[2];
+		struct ring own = make(0);
+		queue(&own, IORING_OP_READ, ends[0], spare, sizeof spare, IOSQE_IO_LINK);
+		queue(&own, IORING_OP_SEND, fd, decoy, sizeof decoy, 0);
+		submit_all(&own, 2);
+		if (write(waits[1], "x", 1) != 1)
+			fail("pipe");
+		_exit(outcome(&own) != 1 || outcome(&own) != -ECANCELED);
+	}
+	char ready;
+	int status;
+	if (other < 0 || read(waits[0], &ready, 1) != 1)
+		fail("another process");
+	if (syscall(SYS_io_uring_register, ring->fd, IORING_REGISTER_FILES, &fd, 1) != 0)
+		fail("io_uring_register");
+	submit(ring, IORING_OP_SEND, 0, data, len, IOSQE_FIXED_FILE);
+	if (result(ring) != (long)len)
+		fail("sent too little");
+	if (syscall(SYS_io_uring_register, ring->fd, IORING_UNREGISTER_FILES, NULL, 0) != 0)
+		fail("io_uring_register");
+	if (write(ends[1], "x", 1) != 1 || waitpid(other, &status, 0) != other || status != 0)
+		fail("another process");
+	close(waits[0]), close(waits[1]);
+}
+
 static unsigned long long now(void)
 {
 	struct timespec time;
@@ -142,7 +197,7 @@ static unsigned long long now(void)
 	return time.tv_sec * 1000000000ULL + time.tv_nsec;
 }
 
-enum way { BY_RING, BY_WORKER, IN_BETWEEN, IN_PARTS, LINKED, SKIPPED, BESIDE, PLAIN };
+enum way { BY_RING, BY_WORKER, IN_BETWEEN, IN_PARTS, LINKED, SKIPPED, BESIDE, ANOTHER, LISTED, PLAIN };
 static char answer[1 << 18], question[256];
 static int port, number = 1;
 
@@ -178,6 +233,10 @@ static void ask(struct ring *ring, enum way way)
 		submit(ring, IORING_OP_SEND, fd, question, sent, IOSQE_CQE_SKIP_SUCCESS);
 	} else if (way == BESIDE) {
 		send_beside(ring, fd, question, sent);
+	} else if (way == ANOTHER) {
+		send_beside_another(ring, fd, question, sent);
+	} else if (way == LISTED) {
+		send_listed(ring, fd, question, sent);
 	} else if (way != PLAIN) {
 		submit(ring, IORING_OP_SEND, fd, question, sent, flags);
 		if (result(ring) != sent)
@@ -195,7 +254,7 @@ static void ask(struct ring *ring, enum way way)
 			wait_elsewhere();
 		got += result(ring);
 	}
-	const char *how = way == PLAIN ? "plain" : way == LINKED || way == SKIPPED || way == BESIDE ? "unread" : "ring";
+	const char *how = way == PLAIN ? "plain" : way >= LINKED ? "unread" : "ring";
 	printf("[\"%s\", %u, %ld, %ld, [%d, %d, \"GET\", \"/bytes/%u\", 200, 0, %u, %llu, %llu]]\n", how,
 	       local, sent, got, number++, port, size, size, start, now());
 	close(fd);
@@ -216,6 +275,9 @@ int main(int count, char **arguments)
 	ask(&ring, SKIPPED);
 	ask(&ring, BY_RING);
 	ask(&ring, BESIDE);
+	ask(&ring, BY_RING);
+	ask(&ring, ANOTHER);
+	ask(&ring, LISTED);
 	ask(&ring, BY_RING);
 	ask(&ring, PLAIN);
 	return 0;
