@@ -126,7 +126,7 @@ impl Metrics {
         counter("icecore_probes_calls_seen", seen, &metrics.calls_seen);
         let unread = "Calls whose memory could not be read";
         counter("icecore_probes_calls_unread", unread, &metrics.calls_unread);
-        let cut = "Calls with more parts than are walked";
+        let cut = "Calls with more parts or messages than are walked";
         counter("icecore_probes_calls_cut", cut, &metrics.calls_cut);
         counter("icecore_probes_gaps", "Holes in what was captured", &metrics.gaps);
         counter("icecore_probes_gap_bytes", "Size of those holes", &metrics.gap_bytes);

@@ -61,6 +61,8 @@ impl Source {
 
 /// `sizeof(struct mmsghdr)`, in addresses.
 const MESSAGE_WORDS: u64 = 8;
+/// `UIO_MAXIOV`: messages that one call takes, of however many.
+const MESSAGES_MAX: u64 = 1024;
 /// Where `mmsghdr.msg_len` is, in addresses.
 const MESSAGE_LEN_WORDS: u64 = 7;
 
@@ -163,13 +165,15 @@ impl Call {
     /// Where the next message of a call of several lies, and where its receiver is named, when each is seen on its
     /// own.
     ///
-    /// The hook does not see the call begin. A call that ends before its last message ends by an error, which takes
-    /// the cursor away; one that is left all the same is told by the length: a message that is shorter than what was
+    /// The hook does not see the call begin. Its last message takes the cursor away, and so does an error, by which a
+    /// call ends before; one that is left all the same is told by the length: a message that is shorter than what was
     /// moved cannot be the one.
     #[inline(always)]
     pub fn next_message(&self, moved: u64) -> (Source, u64) {
         let thread = bpf_get_current_pid_tgid();
         let [_, vector, count, ..] = self.args;
+        // As the kernel takes it: an `unsigned int`, and no more than so many.
+        let count = u64::from(count as u32).min(MESSAGES_MAX);
         // SAFETY: the value is copied out at once.
         let cursor = unsafe { MESSAGES.get(&thread) }.copied();
         let mut index = match cursor {
@@ -181,9 +185,13 @@ impl Call {
             index = 0;
             source = message(vector, self.width);
         }
-        let cursor = MessageCursor { vector, next: index + 1 };
-        // A cursor that finds no place costs one message its payload, not its size.
-        let _ = MESSAGES.insert(&thread, &cursor, 0);
+        if index + 1 < count {
+            let cursor = MessageCursor { vector, next: index + 1 };
+            // A cursor that finds no place costs one message its payload, not its size.
+            let _ = MESSAGES.insert(&thread, &cursor, 0);
+        } else {
+            let _ = MESSAGES.remove(&thread);
+        }
         (source, name(self.message_at(index), self.width))
     }
 }

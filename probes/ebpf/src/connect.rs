@@ -244,6 +244,12 @@ fn current_owner_into(owner: &mut Owner) {
     }
 }
 
+/// The name of the process that runs now, which is its first thread's.
+#[inline(always)]
+pub fn process_name_into(name: &mut [u8; 16]) {
+    let _ = leader().and_then(|leader| field_into(name, leader, setting!(task_comm)));
+}
+
 /// The compiler would have a function of its own do it, byte by byte: the verifier would follow each, and
 /// count the function's stack.
 #[inline(always)]

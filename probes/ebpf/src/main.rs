@@ -406,6 +406,9 @@ fn spliced(call: &Call, moved: u64) {
 #[inline(always)]
 fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
     let flags = if direction == INBOUND { call.flags() } else { 0 };
+    if moved > MESSAGES_MAX && is_counted(sk, flags) {
+        count(Counter::Cut);
+    }
     let mut index = 0;
     while index < MESSAGES_MAX {
         if index >= moved {
@@ -423,6 +426,15 @@ fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
             passed(Passed { sk, source, bytes, name, direction, flags: 0, tcp, by_ring: 0 });
         }
     }
+}
+
+/// What passes on this socket by a call of these flags is looked at.
+#[inline(always)]
+fn is_counted(sk: u64, flags: u64) -> bool {
+    let protocol = protocol(sk);
+    let own = (bpf_get_current_pid_tgid() >> 32) as u32 == setting!(own_pid);
+    let ours = !own && (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP);
+    ours && flags & (MSG_PEEK | MSG_ERRQUEUE | MSG_OOB) == 0
 }
 
 /// The socket behind a descriptor of the current task, if it is one.

@@ -4,13 +4,15 @@
 //! for all others. User space makes that entry before any program is attached.
 
 use aya_ebpf::bindings::bpf_sock_addr;
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{LruHashMap, PerCpuArray, PerCpuHashMap};
 use icecore_probe_events::{Flow, INBOUND, OUTBOUND, Talk, Talked};
 
-use crate::call::NOWHERE;
-use crate::connect::{IPPROTO_UDP, field, flow_into, process_started, protocol};
+use crate::call::{NOWHERE, Shape};
+use crate::connect::{
+    IPPROTO_UDP, field, flow_into, process_name_into, process_started, protocol,
+};
 use crate::datagram::receiver;
 use crate::maps::{MADE, SCRATCH, SCRATCHES, setting};
 use crate::record::Passed;
@@ -163,8 +165,7 @@ fn add(key: &Talk, bytes: u64, sent: bool) -> bool {
     // SAFETY: the pointer is valid while the program runs, and only this CPU writes here.
     let talked = unsafe { &mut *talked };
     if talked.comm[0] == 0 {
-        // SAFETY: the helper fills all of it.
-        unsafe { generated::bpf_get_current_comm(talked.comm.as_mut_ptr().cast(), 16) };
+        process_name_into(&mut talked.comm);
     }
     if sent {
         talked.sent += bytes;
@@ -180,7 +181,7 @@ fn add(key: &Talk, bytes: u64, sent: bool) -> bool {
 /// that receives.
 #[inline(always)]
 pub fn empty(sk: u64, flags: u64, direction: u8, scratch: u32) {
-    if setting!(datagrams) == 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 {
+    if flags & (MSG_PEEK | MSG_ERRQUEUE) != 0 {
         return;
     }
     let Some(place) = SCRATCH.get_ptr_mut(scratch) else { return };
@@ -202,9 +203,19 @@ extern "C" fn talked_empty(scratch: u32) -> u64 {
     if own == setting!(own_pid) || protocol(passed.sk) != IPPROTO_UDP {
         return 0;
     }
+    let call = task_call();
+    let name = match call.shape() {
+        Some((way, _)) if u32::from(way) != passed.direction => 0,
+        // The next one of the call is not at this place, whoever counts this one.
+        Some((_, Shape::Messages)) => call.next_message(0).1,
+        Some((_, shape)) => call.name(shape),
+        None => 0,
+    };
+    if setting!(datagrams) == 0 {
+        return 0;
+    }
     if passed.direction != u32::from(INBOUND) {
-        let call = task_call();
-        passed.name = call.shape().map_or(0, |(_, shape)| call.name(shape));
+        passed.name = name;
     }
     talked(scratch)
 }

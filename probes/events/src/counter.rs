@@ -41,8 +41,9 @@ pub enum Counter {
     PiecesRefused,
     /// Calls of which memory could not be read; their size is known, and they were submitted.
     Unread,
-    /// Calls with more parts than are walked, or more bytes than a crowded ring takes; their size is
-    /// known, and they were submitted.
+    /// Calls with more parts than are walked, or more bytes than a crowded ring takes: their size is
+    /// known, and they were submitted. Also those of more messages than are walked, whose rest is in no
+    /// other figure.
     Cut,
     /// Ends of connections in the ring.
     EndsSubmitted,

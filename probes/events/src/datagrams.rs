@@ -37,7 +37,7 @@ pub struct Talked {
     pub datagrams_sent: u64,
     /// Datagrams that were received.
     pub datagrams_received: u64,
-    /// The kernel's name of the first thread of those that did it; zeros on a CPU where none has.
+    /// The kernel's name of the process, which is its first thread's; zeros on a CPU where nothing has passed.
     pub comm: [u8; 16],
 }
 

@@ -16,7 +16,7 @@ use icecore_probe_events::{TALK_BYTES, TALKED_BYTES, Talk};
 use super::tracepoints::{program, refused};
 use crate::error::Error;
 
-/// The words of what is counted: sent, received, how many datagrams of either, and the thread's name.
+/// The words of what is counted: sent, received, how many datagrams of either, and the process's name.
 const WORDS: usize = TALKED_BYTES / size_of::<u64>();
 /// Those of them that only grow.
 const FIGURES: usize = 4;
@@ -76,7 +76,7 @@ pub(crate) struct Chat {
     pub(crate) talk: Talk,
     /// Bytes sent and received, datagrams sent and received.
     pub(crate) moved: Figures,
-    /// The kernel's name of one of the process's threads.
+    /// The kernel's name of the process.
     pub(crate) comm: String,
 }
 
@@ -156,7 +156,7 @@ fn figures<'a>(cpus: impl Iterator<Item = &'a [u64; WORDS]> + Clone) -> Figures 
     std::array::from_fn(|at| cpus.clone().filter_map(|one| one.get(at)).sum())
 }
 
-/// The thread's name, behind the figures.
+/// The process's name, behind the figures.
 fn comm(words: &[u64; WORDS]) -> String {
     let bytes = words.iter().skip(FIGURES).flat_map(|word| word.to_ne_bytes());
     let bytes: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();

@@ -15,6 +15,9 @@ import subprocess
 import sys
 import threading
 
+PR_SET_NAME = 15
+# Messages of one call that are seen at the end of system calls.
+WALKED_MAX = 8
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -147,11 +150,32 @@ def talk_several(kind, rounds):
     return [row.told for row in rows]
 
 
+def send_several(kind, calls):
+    """By `sendmmsg`, of one array: each message to a server of its own, of so many bytes; each call sends so many of them."""
+    sizes, counts = calls
+    servers = [bound(socket.AF_INET, "127.0.0.1") for _ in sizes]
+    client, _ = bound(socket.AF_INET, "127.0.0.1", low=False)
+    rows = [Row(kind if at < WALKED_MAX else "beyond", port, "127.0.0.1") for at, (_, port) in enumerate(servers)]
+    buffers = [(ctypes.c_char * size)() for size in sizes]
+    messages, _held = several(buffers, [name("127.0.0.1", port) for _, port in servers])
+    for count in counts:
+        if LIBC.sendmmsg(client.fileno(), messages, count, 0) != count:
+            raise OSError(ctypes.get_errno(), "sendmmsg")
+        for row, size, (server, _) in list(zip(rows, sizes, servers))[:count]:
+            row.asked(size)
+            data, back = server.recvfrom(2_048)
+            server.sendto(data, back)
+            row.answered(len(client.recvfrom(2_048)[0]))
+    KEPT.append((servers, client))
+    return [row.told for row in rows]
+
+
 def talk_threads(kind, rounds):
-    """Two threads answer on one socket, to clients at two addresses."""
+    """Two threads with names of their own answer on one socket, to clients at two addresses."""
     server, port = bound(socket.AF_INET, "0.0.0.0")
 
     def serve():
+        LIBC.prctl(PR_SET_NAME, b"answers", 0, 0, 0)
         while True:
             data, back = server.recvfrom(2_048)
             if data == b"end":
@@ -205,6 +229,8 @@ told = [
     talk("unnamed", V4, "127.0.0.1", True, 300, by="unnamed"),
     talk("another address", V4, "127.0.0.1", False, 300, own="127.0.0.9"),
     *talk_several("several", 400),
+    *send_several("an empty one first", ([0, 3], [2, 2, 2])),
+    *send_several("one array again", (list(range(10, 20)), [3, 10, 3, 10])),
     *talk_threads("threads", 2_000),
 ]
 if len(sys.argv) > 2:
