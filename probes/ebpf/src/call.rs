@@ -61,8 +61,8 @@ impl Source {
 
 /// `sizeof(struct mmsghdr)`, in addresses.
 const MESSAGE_WORDS: u64 = 8;
-/// `UIO_MAXIOV`: messages that one call takes, of however many.
-const MESSAGES_MAX: u64 = 1024;
+/// `UIO_MAXIOV`: messages that `sendmmsg` takes, of however many. `recvmmsg` takes all.
+const SENT_MAX: u64 = 1024;
 /// Where `mmsghdr.msg_len` is, in addresses.
 const MESSAGE_LEN_WORDS: u64 = 7;
 
@@ -172,8 +172,9 @@ impl Call {
     pub fn next_message(&self, moved: u64) -> (Source, u64) {
         let thread = bpf_get_current_pid_tgid();
         let [_, vector, count, ..] = self.args;
-        // As the kernel takes it: an `unsigned int`, and no more than so many.
-        let count = u64::from(count as u32).min(MESSAGES_MAX);
+        // As the kernel takes it: an `unsigned int`.
+        let max = if self.number == number::SENDMMSG { SENT_MAX } else { u64::MAX };
+        let count = u64::from(count as u32).min(max);
         // SAFETY: the value is copied out at once.
         let cursor = unsafe { MESSAGES.get(&thread) }.copied();
         let mut index = match cursor {
@@ -189,7 +190,7 @@ impl Call {
             let cursor = MessageCursor { vector, next: index + 1 };
             // A cursor that finds no place costs one message its payload, not its size.
             let _ = MESSAGES.insert(&thread, &cursor, 0);
-        } else {
+        } else if cursor.is_some() {
             let _ = MESSAGES.remove(&thread);
         }
         (source, name(self.message_at(index), self.width))

@@ -50,7 +50,7 @@ use connect::{
     IPPROTO_TCP, IPPROTO_UDP, entry, field, identity, identity_by_number, is_tcp, protocol,
     protocol_of, taken,
 };
-use maps::{MESSAGES, TRACEPOINTS, count, setting};
+use maps::{MESSAGES, TRACEPOINTS, count, count_so_many, setting};
 use record::{Passed, record};
 
 /// The byte lies beside the stream: of what is sent, the last one.
@@ -407,7 +407,7 @@ fn spliced(call: &Call, moved: u64) {
 fn messages(call: &Call, sk: u64, direction: u8, moved: u64) {
     let flags = if direction == INBOUND { call.flags() } else { 0 };
     if moved > MESSAGES_MAX && is_counted(sk, flags) {
-        count(Counter::Cut);
+        count_so_many(Counter::Cut, moved - MESSAGES_MAX);
     }
     let mut index = 0;
     while index < MESSAGES_MAX {

@@ -110,9 +110,15 @@ pub(crate) use setting;
 /// Adds one to a figure of this CPU.
 #[inline(always)]
 pub fn count(counter: Counter) {
+    count_so_many(counter, 1);
+}
+
+/// Adds so many to a figure of this CPU.
+#[inline(always)]
+pub fn count_so_many(counter: Counter, more: u64) {
     if let Some(figures) = FIGURES.get_ptr_mut(0) {
         // SAFETY: the index is below `COUNTERS`, and only this CPU writes here.
-        unsafe { *figures.cast::<u64>().add(counter as usize) += 1 }
+        unsafe { *figures.cast::<u64>().add(counter as usize) += more }
     }
 }
 

@@ -42,8 +42,8 @@ pub enum Counter {
     /// Calls of which memory could not be read; their size is known, and they were submitted.
     Unread,
     /// Calls with more parts than are walked, or more bytes than a crowded ring takes: their size is
-    /// known, and they were submitted. Also those of more messages than are walked, whose rest is in no
-    /// other figure.
+    /// known, and they were submitted. Also the messages of a call behind those that are walked, which are
+    /// in no other figure.
     Cut,
     /// Ends of connections in the ring.
     EndsSubmitted,
