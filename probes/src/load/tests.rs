@@ -71,7 +71,8 @@ fn every_call_is_seen_by_other_kernels() {
 }
 
 /// Scenario: the agent's programs as they are set by default.
-/// Guarantees: the kernel takes all of them: also those without which the agent would go on.
+/// Guarantees: the kernel takes all of them, those of the best rung that it offers, and also those without which the agent
+/// would go on.
 #[test]
 fn everything_is_attached() {
     let loaded = match load(&CaptureConfig::default(), &ProfileConfig::default()) {
@@ -81,6 +82,7 @@ fn everything_is_attached() {
         }
         Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error)),
     };
+    assert_eq!(Some(&loaded.rung), Survey::take().rungs(RungChoice::Auto).unwrap().first());
     let mut rings = 0;
     for (name, program) in loaded.programs.lock().unwrap().programs() {
         let checked = program.info().ok().and_then(|info| info.verified_instruction_count());
