@@ -64,6 +64,10 @@ fn values_of_mysql() {
         "SELECT | - | SELECT",
     );
     check_mysql("/* SELECT 1 */ /*+ hint */", "", "- | - | -");
+    // A server that is too old does not run what stands there, and goes on behind it.
+    check_mysql("/*!99999 it's */ SELECT 'secret'", "it?", "- | - | -");
+    check_mysql("SELECT /*!99999 -- it's */ 'secret'", "SELECT   ?", "SELECT | - | SELECT");
+    check_mysql("/*!99999 # */ SELECT 'secret\n'", "?", "- | - | -");
 }
 
 /// Scenario: tables after every keyword, several of them, functions, subqueries, aliases.

@@ -79,6 +79,17 @@ impl<'a> Tokens<'a> {
         })
     }
 
+    /// Whether a server runs what is in `/*! */` depends on its release. Where the end of that stands in a string, or behind
+    /// the beginning of a line's comment, the two readings differ in what is a literal: all that follows may be one.
+    fn certain(&self, (kind, length): (Kind, usize)) -> (Kind, usize) {
+        let text = self.rest.as_bytes().get(..length).unwrap_or_default();
+        let hides_end = self.conditional && length > 2 && !text.starts_with(b"/*");
+        if hides_end && memchr::memmem::find(text, b"*/").is_some() {
+            return (Kind::Literal, self.rest.len());
+        }
+        (kind, length)
+    }
+
     /// The word before says that a backslash escapes.
     fn escapes(&self) -> bool {
         self.word_before.eq_ignore_ascii_case("e")
@@ -89,7 +100,7 @@ impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        let (kind, length) = self.token()?;
+        let (kind, length) = self.token().map(|found| self.certain(found))?;
         let (text, rest) = self.rest.split_at(self.rest.ceil_char_boundary(length));
         let before = std::mem::take(&mut self.word_before);
         // The letters that may stand before a string, all of them one byte long.
