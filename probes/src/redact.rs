@@ -173,14 +173,17 @@ impl Redaction {
     }
 
     fn parameters<'a>(&self, query: &'a str, cut: bool, taken: &mut Taken) -> Cow<'a, str> {
+        let trades = words::trades_code(query);
+        let of_secret =
+            |name: &str| names_secret(name) || trades && matches!(name, "code" | "code_verifier");
         let secret =
-            |parameter: &str| parameter.split_once('=').is_some_and(|(name, _)| names_secret(name));
+            |parameter: &str| parameter.split_once('=').is_some_and(|(name, _)| of_secret(name));
         if !query.split('&').any(secret) {
             return self.text(query, cut, taken);
         }
         let last = query.rsplit('&').next().map(str::as_ptr);
         let mut one = |parameter: &str| match parameter.split_once('=') {
-            Some((name, value)) if names_secret(name) => {
+            Some((name, value)) if of_secret(name) => {
                 taken.add(Kind::Credential, value.len());
                 format!("{name}={REDACTED}")
             }

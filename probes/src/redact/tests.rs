@@ -18,6 +18,13 @@ fn queries() {
         ("X-Amz-Signature=1&X-Amz-Date=2", "X-Amz-Signature=REDACTED&X-Amz-Date=2", 1),
         ("access_token=a=b&API-Key=c", "access_token=REDACTED&API-Key=REDACTED", 4),
         ("design=x&signal=y&tokens=3", "design=x&signal=y&tokens=3", 0),
+        ("code=de&page=2", "code=de&page=2", 0),
+        ("code=S1x&state=ab", "code=REDACTED&state=ab", 3),
+        (
+            "a=1&code=x&code_verifier=y&redirect_uri=%2F",
+            "a=1&code=REDACTED&code_verifier=REDACTED&redirect_uri=%2F",
+            2,
+        ),
         ("to=ann%40shop.example", "to=REDACTED", 18),
         ("", "", 0),
     ] {
@@ -49,6 +56,23 @@ fn what_comes_again() {
         for _ in 0..3 {
             assert_eq!(asked.map(|text| tell(&redaction, text)), first);
         }
+    }
+}
+
+/// Scenario: what a browser is sent back with, what is posted for a token, and codes that are none.
+/// Guarantees: a code that is traded for a token is gone, any other is left.
+#[test]
+fn codes_for_tokens() {
+    for (given, wanted) in [
+        ("https://a/b?code=4/0Ab&state=x#top", "https://a/b?code=REDACTED&state=x#top"),
+        (
+            "grant_type=authorization_code&code=xyz&code_verifier=q-1",
+            "grant_type=authorization_code&code=REDACTED&code_verifier=REDACTED",
+        ),
+        ("https://a/b?postcode=12345&state=x", "https://a/b?postcode=12345&state=x"),
+        ("https://a/b?code=de", "https://a/b?code=de"),
+    ] {
+        assert_eq!(clean(given), wanted);
     }
 }
 

@@ -22,6 +22,14 @@ static USERS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new("[A-Za-z][A-Za-z0-9+.-]{1,20}://([^/\\s?#\"'<>]{1,512})@").expect("it is a literal")
 });
 
+/// Codes that are traded for a token, and what proves who may (RFC 6749, RFC 7636).
+static CODES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new("(?i)(?:^|[?&\\s\"'])code(?:_verifier)?=([^&#\\s\"'<>]+)").expect("it is a literal")
+});
+
+/// `code` is a name of much else: one of these stands beside that of a token.
+const BESIDE_CODE: [&str; 3] = ["state=", "grant_type=", "redirect_uri="];
+
 /// Ways to say who one is, each with a value behind it.
 const SCHEMES: [&str; 8] =
     ["bearer", "basic", "digest", "token", "apikey", "negotiate", "ntlm", "aws4-hmac-sha256"];
@@ -62,6 +70,15 @@ pub(super) fn find(text: &str, found: &mut dyn FnMut(Range<usize>)) {
         let users = USERS.captures_iter(text).filter_map(|one| one.get(1));
         users.for_each(|one| found(one.range()));
     }
+    if trades_code(text) {
+        let codes = CODES.captures_iter(text).filter_map(|one| one.get(1));
+        codes.for_each(|one| found(one.range()));
+    }
+}
+
+/// A parameter of that text named `code` is traded for a token.
+pub(super) fn trades_code(text: &str) -> bool {
+    text.contains("code") && BESIDE_CODE.iter().any(|name| text.contains(name))
 }
 
 fn is_of_word(byte: u8) -> bool {
