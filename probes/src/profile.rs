@@ -42,6 +42,7 @@ pub(crate) use export::Export;
 pub(crate) use fold::Owner;
 pub(crate) use links::{Links, SpanLink};
 use metrics::ProfileMetrics;
+pub(crate) use symbols::shown_in_rust;
 pub(crate) use work::{ProfileMaps, Profiler};
 
 /// How the machine is profiled.

@@ -41,6 +41,8 @@ const DATA: u8 = 3;
 const DATA_RECORD: u8 = 0x17;
 /// The head of a record.
 const HEAD: u64 = 5;
+/// The longest record, without its head.
+const RECORD_BYTES_MAX: u64 = (16 << 10) + 256;
 /// What a record is longer than its content at least, without its head: a tag.
 const TAG: u64 = 16;
 /// Where encrypted bytes stand in every record, the shortest as well.
@@ -151,18 +153,27 @@ pub extern "C" fn rustls_note(thread: u64) -> u64 {
     let _ = RUSTLS_SEALING.remove(&thread);
     let session = Session { at: sealing.key, pid: thread >> 32 };
     let Some((record, source, bytes)) = message(&sealing) else {
-        let _ = RUSTLS_KEYS.remove(&session);
         unplaced();
+        forget(session, sealing.shape, 1);
         return 0;
     };
     // SAFETY: the value is copied out at once.
     let mut key = match unsafe { RUSTLS_KEYS.get(&session) }.copied() {
         Some(key) if key.next == sealing.number => key,
-        _ => Key { born: now(), socket: NONE, next: 0, missed: 0 },
+        _ => {
+            // Of a key that is not seen from its beginning, there is something before.
+            let missed = u64::from(sealing.number != 0);
+            forget(session, sealing.shape, missed);
+            Key { born: now(), socket: NONE, next: 0, missed }
+        }
     };
     key.next = sealing.number + 1;
     let known = key.socket.some() && tls::is_current(&key.socket);
-    if !known {
+    if known {
+        // Records of it that another thread was not seen to send.
+        rustls_missed(key.socket.connection, sealing.shape, u64::from(OUTBOUND), key.missed);
+        key.missed = 0;
+    } else {
         key.socket = NONE;
         keep(thread, &sealing, &mut key, (record, source, bytes));
     }
@@ -171,6 +182,17 @@ pub extern "C" fn rustls_note(thread: u64) -> u64 {
         return 0;
     }
     tell(thread, key.socket, sealing.shape, source, bytes)
+}
+
+/// Forgets a key. What was missed of it is a hole in its connection, of so many bytes at least.
+#[inline(always)]
+fn forget(session: Session, shape: u64, least: u64) {
+    // SAFETY: the value is copied out at once.
+    let Some(key) = (unsafe { RUSTLS_KEYS.get(&session) }).copied() else { return };
+    let _ = RUSTLS_KEYS.remove(&session);
+    if key.socket.some() && tls::is_current(&key.socket) {
+        rustls_missed(key.socket.connection, shape, u64::from(OUTBOUND), key.missed.max(least));
+    }
 }
 
 /// Makes ready what is told next.
@@ -210,7 +232,7 @@ fn message(sealing: &Sealing) -> Option<(u64, Source, u64)> {
     // Either no address, a stretch and its length; or where stretches are, how many, and from where to where of them.
     let [chunks, first, second, third, kind] = words::<5>(sealing.message)?;
     let bytes = if chunks == 0 { second } else { third.wrapping_sub(second) };
-    if !is_record_of(record_len, bytes) {
+    if bytes > RECORD_BYTES_MAX || !is_record_of(record_len, bytes) {
         return None;
     }
     if kind as u8 != DATA {
@@ -421,7 +443,8 @@ pub extern "C" fn rustls_open(thread: u64, shape: u64, described: u64) -> u64 {
     if len == 0 {
         return 0;
     }
-    let Some(receipt) = TLS_RECEIVED.get_ptr_mut(&thread) else {
+    let receipt = TLS_RECEIVED.get_ptr_mut(&thread).filter(|_| len <= RECORD_BYTES_MAX);
+    let Some(receipt) = receipt else {
         unplaced();
         return 0;
     };
@@ -438,7 +461,11 @@ pub extern "C" fn rustls_open(thread: u64, shape: u64, described: u64) -> u64 {
     let within = receipt.at != 0 && receipt.at < end && end <= receipt.at + receipt.bytes;
     if !within || tls::last_bytes(receipt.at, receipt.bytes) != receipt.last {
         unplaced();
-        rustls_missed(socket.connection, shape, u64::from(INBOUND), len);
+        // A record that lies elsewhere is another connection's.
+        let apart = at + len + TAG <= receipt.at || receipt.at + receipt.bytes <= begin;
+        if receipt.at == 0 || !apart {
+            rustls_missed(socket.connection, shape, u64::from(INBOUND), len);
+        }
         return 0;
     }
     if begin < receipt.at {

@@ -158,6 +158,14 @@ pub(super) fn shown(name: &str) -> String {
     text
 }
 
+/// The same of a name that Rust has mangled; none of any other, and of one that is cut.
+pub(crate) fn shown_in_rust(name: &str) -> Option<String> {
+    let mut shown = Shown::default();
+    // Without the hash that tells apart two builds.
+    write!(shown, "{:#}", rustc_demangle::try_demangle(name).ok()?).ok()?;
+    Some(shown.text)
+}
+
 /// None: it is not mangled, or cannot be told.
 fn demangle(name: &str, out: &mut Shown) -> Option<()> {
     if name.len() > NAME_BYTES_MAX {

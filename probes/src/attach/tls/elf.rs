@@ -70,12 +70,14 @@ pub(super) struct Symbols<'data> {
 }
 
 impl<'data> Symbols<'data> {
-    /// The table of this kind; none where there is none, or it is too large.
+    /// The table of this kind; none where there is none, or it is too large. The names are read first, and no more where
+    /// they are not worth it.
     pub(super) fn read<R: ReadRef<'data>>(
         sections: &SectionTable<'data, Header, R>,
         endian: Endianness,
         data: R,
         table: u32,
+        worth: impl FnOnce(&[u8]) -> bool,
     ) -> Option<Self> {
         let small =
             |section: &&SectionHeader64<Endianness>| section.sh_size(endian) <= TABLE_BYTES_MAX;
@@ -83,6 +85,9 @@ impl<'data> Symbols<'data> {
             sections.iter().find(|section| section.sh_type(endian) == table).filter(small)?;
         let names = sections.section(SectionIndex(section.sh_link(endian).try_into().ok()?));
         let names = Some(names.ok()?).filter(small)?.data(endian, data).ok()?;
+        if !worth(names) {
+            return None;
+        }
         Some(Self { names, all: section.data_as_array(endian, data).ok()? })
     }
 }
@@ -94,7 +99,7 @@ fn addresses<'data, R: ReadRef<'data>>(
     data: R,
     table: u32,
 ) -> Option<Addresses> {
-    let symbols = Symbols::read(sections, endian, data, table)?;
+    let symbols = Symbols::read(sections, endian, data, table, |_| true)?;
     let mut found = Addresses::new();
     for symbol in symbols.all {
         let at = usize::try_from(symbol.st_name.get(endian)).ok()?;

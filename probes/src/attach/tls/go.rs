@@ -22,7 +22,7 @@ use super::elf::{file_offset, head_of_x86_64};
 use super::families;
 use super::found::{Exits, Found, Function};
 use super::hooks::{GO, Refusal};
-use super::returns::{BYTES_MAX, returns};
+use super::returns;
 use super::stretch::Stretch;
 use table::Range;
 
@@ -93,17 +93,15 @@ impl<'f> Program<'f> {
         let outside = || unclear("a function lies outside of the code");
         let address = text.checked_add(range.start).ok_or_else(outside)?;
         let place = file_offset(&self.segments, self.endian, address).ok_or_else(outside)?;
-        let len = range.end.checked_sub(range.start).filter(|&len| len <= BYTES_MAX);
-        let len = len.ok_or_else(|| unclear("a function has no end"))?;
-        let stretch = Stretch { file: self.file, start: place, len };
-        let bytes = stretch.read(0, len).ok_or_else(outside)?;
+        let len = range.end.saturating_sub(range.start);
+        let bytes = returns::code(self.file, place, len).map_err(unclear)?;
         if !code::begins(&bytes) {
             return Err(unclear("a function does not begin as Go has it"));
         }
-        let exits = returns(&bytes).map_err(unclear)?;
+        let exits = returns::exits(place, &bytes).map_err(unclear)?;
         // Only what moves bytes need be seen to end.
         let moves = shape & shape::KIND != shape::TOUCH;
-        let exits = exits.into_iter().filter(|_| moves).map(|at| place + at).collect();
-        Ok(Function { place, shape, exits: Exits::At(exits), programs: GO })
+        let exits = Exits::At(if moves { exits } else { Vec::new() });
+        Ok(Function { place, shape, exits, programs: GO })
     }
 }

@@ -3,12 +3,30 @@
 //! Invariant: a place that is told is the beginning of an instruction that returns; where one of the
 //! instructions before it is not known, none is told.
 
+use std::fs::File;
+
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 
+use super::stretch::Stretch;
+
 /// The longest function that is looked through: many times the longest of those that are hooked.
-pub(super) const BYTES_MAX: u64 = 64 << 10;
+const BYTES_MAX: u64 = 64 << 10;
 /// Returns of one function.
 const RETURNS_MAX: usize = 64;
+
+/// The code of a function that begins at this place of a file, or what is wrong with it.
+pub(super) fn code(file: &File, place: u64, len: u64) -> Result<Vec<u8>, &'static str> {
+    if !(1..=BYTES_MAX).contains(&len) {
+        return Err("a function has no end");
+    }
+    let code = Stretch { file, start: place, len }.read(0, len);
+    code.ok_or("a function lies outside of the file")
+}
+
+/// Where in a file the function returns that begins at this place of it with this code, or what is wrong with it.
+pub(super) fn exits(place: u64, code: &[u8]) -> Result<Vec<u64>, &'static str> {
+    Ok(returns(code)?.into_iter().map(|at| place + at).collect())
+}
 
 /// Where in `code` the instructions begin by which it returns, or what is wrong with it.
 pub(super) fn returns(code: &[u8]) -> Result<Vec<u64>, &'static str> {

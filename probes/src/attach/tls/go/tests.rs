@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use icecore_probe_events::shape;
 use proptest::prelude::*;
 
+use super::super::returns::returns;
 use super::table::Named;
 use super::*;
 
