@@ -52,7 +52,7 @@ pub(crate) async fn watched_peer<T: for<'a> Deserialize<'a>>(
     }
     assert_eq!(first, "ready\n");
     // Whatever else the machine does while this runs has its place beside it.
-    config.capture.data_ring_bytes = 64 << 20;
+    config.capture.data_ring_bytes = config.capture.data_ring_bytes.max(64 << 20);
     let stop = CancellationToken::new();
     let (endpoint, received) = serve(stop.clone()).await;
     let mut registry = Registry::default();
