@@ -107,6 +107,13 @@ pub struct Begun<'a> {
     pub waiting: usize,
 }
 
+/// Of requests that wait, the newest first: those that began at this time beside the newest, the oldest first.
+fn begun_beside<'a>(newest_first: impl Iterator<Item = Begun<'a>>, time: u64) -> Vec<Begun<'a>> {
+    let mut beside: Vec<_> = newest_first.take_while(|it| it.start == time).skip(1).collect();
+    beside.reverse();
+    beside
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Closing {
@@ -276,6 +283,12 @@ pub trait Protocol: std::fmt::Debug + Send {
     /// late, what the request makes its server do is tied to it less often.
     fn newest(&self) -> Option<Begun<'_>> {
         None
+    }
+
+    /// What the segment of this time has begun as well, where it has begun the newest: several requests may
+    /// pass in one call. The oldest first.
+    fn beside(&self, _time: u64) -> Vec<Begun<'_>> {
+        Vec::new()
     }
 
     /// Messages in a row that are none of this protocol: it may have been mistaken for another.

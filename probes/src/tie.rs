@@ -56,8 +56,16 @@ impl Default for TieConfig {
     }
 }
 
-/// A request: its connection, and when its first byte passed.
-type Key = (u64, u64);
+/// A request: its connection, when its first byte passed, and its number, since one call may carry several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    connection: u64,
+    start: u64,
+    ordinal: Option<u64>,
+}
+
+/// What was sent on a connection at a time.
+type Sent = (u64, u64);
 
 /// What both ends know of a request.
 type Common = (u64, u64);
@@ -99,7 +107,7 @@ pub(crate) struct Ties {
     /// Calls under way.
     sent: Recent<Key, Arc<End>>,
     /// What may be above calls whose protocol is not known yet.
-    early: Recent<Key, (Arc<End>, How)>,
+    early: Recent<Sent, (Arc<End>, How)>,
     /// Those who began an exchange, by what the other end knows of it as well.
     callers: Recent<Common, Arc<End>>,
     /// When callers may be forgotten. One may be held up for a while by one before it that is due later.
@@ -162,10 +170,20 @@ impl Ties {
     /// That piece was read, and this was begun last on its connection. `time`: when the piece passed, as
     /// requests have it.
     pub(crate) fn begun(&mut self, newest: &Newest<'_>, time: u64) {
+        for begun in &newest.beside {
+            self.begun_one(&newest.with(*begun), time);
+        }
+        self.begun_one(newest, time);
+        if !newest.beside.is_empty() {
+            self.serving.several_read(&self.actor);
+        }
+    }
+
+    fn begun_one(&mut self, newest: &Newest<'_>, time: u64) {
         match (newest.role, &newest.begun) {
             (Some(Role::Server), Some(begun)) if !self.actor.outbound => self.read(newest, begun),
             (Some(Role::Server), Some(begun)) if begun.waiting == 1 => {
-                self.serving.answer((self.actor.connection, begun.start), &self.actor);
+                self.serving.answer(self.key(begun), &self.actor);
             }
             (Some(Role::Server), _) => {}
             (_, Some(begun)) if self.actor.outbound => self.send(newest, begun),
@@ -185,9 +203,14 @@ impl Ties {
         }
     }
 
+    fn key(&self, begun: &Begun<'_>) -> Key {
+        let Begun { start, ordinal, .. } = *begun;
+        Key { connection: self.actor.connection, start, ordinal }
+    }
+
     /// A request was read, or more of it.
     fn read(&mut self, newest: &Newest<'_>, begun: &Begun<'_>) {
-        let key = (self.actor.connection, begun.start);
+        let key = self.key(begun);
         if self.serving.read_more(key, &self.actor) {
             return;
         }
@@ -212,14 +235,14 @@ impl Ties {
 
     /// A request was sent, or more of it.
     fn send(&mut self, newest: &Newest<'_>, begun: &Begun<'_>) {
-        let key = (self.actor.connection, begun.start);
+        let key = self.key(begun);
         if self.sent.get(&key).is_some() {
             return;
         }
         let end = Arc::new(end_of(Role::Client, newest, begun));
         let names = self.names(begun);
-        match self.early.remove(&key) {
-            Some((above, how)) => end.tie(&above, how),
+        match self.early.get(&(key.connection, key.start)) {
+            Some((above, how)) => end.tie(above, *how),
             None => match self.serving.above(&self.actor, &names) {
                 Above::Found(above, how) => end.tie(above, how),
                 Above::Several => end.is_one_of_several(),
@@ -234,10 +257,11 @@ impl Ties {
 
     /// An exchange is over: the end of it that was watched.
     pub(crate) fn finish(&mut self, connection: &ConnectionInfo, exchange: &Exchange) -> Arc<End> {
-        let key = (connection.cookie, exchange.start);
+        let Exchange { start, ordinal, .. } = *exchange;
+        let key = Key { connection: connection.cookie, start, ordinal };
         let began = began(exchange);
         if exchange.role == Role::Client {
-            let early = self.early.remove(&key);
+            let early = self.early.remove(&(key.connection, start));
             let known = self.sent.remove(&key).filter(|_| began);
             let end = known.unwrap_or_else(|| {
                 let end = Arc::new(finished(connection, exchange));

@@ -14,14 +14,13 @@ use icecore_probe_events::{
 };
 
 use super::handshake::Handshake;
+use super::newest::Newest;
 use super::numbers::{place_of, sequences};
 use super::stream::{Place, Stream};
 use crate::budget::{Holder, Memory};
 use crate::clock::WallClock;
 use crate::pipeline::{ConnectionInfo, Memo};
-use crate::protocol::{
-    Begun, Closing, Counts, Direction, Exchange, Followed, Following, Limits, Role, Segment,
-};
+use crate::protocol::{Closing, Counts, Direction, Exchange, Followed, Following, Limits, Segment};
 
 /// Bounds of the table.
 #[derive(Debug, Clone)]
@@ -91,18 +90,6 @@ struct Tracked {
     inside_seen: bool,
 }
 
-/// A connection, and the request that was sent on it last, while it is not answered.
-#[derive(Debug)]
-pub(crate) struct Newest<'a> {
-    pub(crate) connection: &'a ConnectionInfo,
-    /// What the owner is, where that is known.
-    pub(crate) role: Option<Role>,
-    pub(crate) begun: Option<Begun<'a>>,
-    /// TCP's numbers of the request's first byte and of the first one that can answer it: the same at both
-    /// ends, whoever came late. None where other answers may be on their way.
-    pub(crate) place: Option<u64>,
-}
-
 /// Where exchanges go, with the connection on which they were seen and what is remembered of it there.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(&ConnectionInfo, &mut Memo, Exchange);
 
@@ -150,7 +137,8 @@ impl Table {
         let here = begun.filter(|begun| begun.start == time && begun.waiting == 1);
         let place = here.and_then(|_| place_of(piece));
         let Tracked { info, following, .. } = tracked;
-        Some(Newest { connection: info, role: following.role(), begun, place })
+        let beside = following.beside(time);
+        Some(Newest { connection: info, role: following.role(), begun, beside, place })
     }
 
     /// A connection that is not in the table, or is there under an older generation, begins here.

@@ -30,7 +30,10 @@ pub(super) fn verdict(status: &Status, compressed: bool) -> Verdict {
         | Code::Unavailable
         | Code::DataLoss => Verdict::Retry(retry_after),
         Code::ResourceExhausted if retry_after.is_some() => Verdict::Retry(retry_after),
-        Code::Unimplemented if compressed => Verdict::Uncompressed,
+        // gRPC's own library, beneath Python, C++ and others, says the second of a compression it does not know.
+        Code::Unimplemented | Code::Internal if compressed && status.source().is_none() => {
+            Verdict::Uncompressed
+        }
         // The transport failed, and gave the error as its cause: no receiver has spoken.
         Code::Unknown | Code::Internal if status.source().is_some() => Verdict::Retry(None),
         _ => Verdict::Refuse,
@@ -56,7 +59,11 @@ mod tests {
         let details = ErrorDetails::with_retry_info(delay);
         let full = Status::with_error_details(Code::ResourceExhausted, "full", details);
         assert_eq!(verdict(&full, false), Verdict::Retry(delay));
-        let status = Status::unimplemented("zstd");
-        assert_eq!(verdict(&status, true), Verdict::Uncompressed);
+        let unknown = "Error parsing 'grpc-encoding' metadata";
+        for status in [Status::unimplemented("zstd"), Status::internal(unknown)] {
+            assert_eq!(verdict(&status, true), Verdict::Uncompressed);
+        }
+        let broken = Status::from_error(Box::new(std::io::Error::other("the line broke")));
+        assert_ne!(verdict(&broken, true), Verdict::Uncompressed);
     }
 }

@@ -253,6 +253,10 @@ impl<G: Grammar> Protocol for Dialogue<G> {
         self.queue.newest()
     }
 
+    fn beside(&self, time: u64) -> Vec<Begun<'_>> {
+        self.queue.beside(time)
+    }
+
     fn failures(&self) -> u32 {
         self.ledger.failures()
     }

@@ -115,6 +115,12 @@ impl Following {
         self.parser.as_ref()?.newest()
     }
 
+    /// See [`Protocol::beside`].
+    #[must_use]
+    pub fn beside(&self, time: u64) -> Vec<Begun<'_>> {
+        self.parser.as_ref().map(|parser| parser.beside(time)).unwrap_or_default()
+    }
+
     fn look_at(&mut self, segment: &Segment<'_>, out: &mut Vec<Exchange>) {
         if segment.gap_before {
             self.from_start = false;

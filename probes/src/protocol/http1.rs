@@ -25,6 +25,7 @@ use pending::{Answer, Pending};
 use super::opening::{Look, Opening};
 use super::{
     Begun, Closing, Counts, Direction, Exchange, Failure, Limits, Protocol, Role, Segment,
+    begun_beside,
 };
 
 /// After a loss on a connection with several requests under way, only silence tells that the
@@ -191,6 +192,14 @@ impl Protocol for Http1 {
         match &self.next {
             Some(next) => next.newest(),
             None => Some(self.pending.back()?.begun(self.pending.len())),
+        }
+    }
+
+    fn beside(&self, time: u64) -> Vec<Begun<'_>> {
+        let waiting = self.pending.len();
+        match &self.next {
+            Some(next) => next.beside(time),
+            None => begun_beside(self.pending.iter().rev().map(|it| it.begun(waiting)), time),
         }
     }
 

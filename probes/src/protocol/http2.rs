@@ -21,7 +21,8 @@ use message::{Message, Rules};
 use stream::Stream;
 
 use super::{
-    Begun, Closing, Counts, Direction, Exchange, Failure, HttpCall, Limits, Protocol, Role, Segment,
+    Begun, Closing, Counts, Direction, Exchange, Failure, HttpCall, Limits, Protocol, Role,
+    Segment, begun_beside,
 };
 
 /// A response of which bytes were lost, and of which nothing came for so long, is given up when the
@@ -163,6 +164,13 @@ impl Protocol for Http2 {
     fn newest(&self) -> Option<Begun<'_>> {
         let (&id, stream) = self.streams.last_key_value()?;
         Some(stream.begun(self.ordinal(id), self.streams.len()))
+    }
+
+    fn beside(&self, time: u64) -> Vec<Begun<'_>> {
+        let newest_first = self.streams.iter().rev();
+        let waiting = self.streams.len();
+        let begun = newest_first.map(|(&id, stream)| stream.begun(self.ordinal(id), waiting));
+        begun_beside(begun, time)
     }
 
     fn failures(&self) -> u32 {

@@ -111,6 +111,13 @@ impl Serving {
         true
     }
 
+    /// The last call of a thread has read several requests: the last one is no likelier than the others.
+    pub(super) fn several_read(&mut self, actor: &Actor) {
+        if let Some(thread) = self.threads.get_mut(&actor.thread) {
+            thread.last = None;
+        }
+    }
+
     /// A request was read. True where another one had to make room.
     pub(super) fn take(&mut self, key: Key, request: Request, actor: &Actor) -> bool {
         let process = request.process;

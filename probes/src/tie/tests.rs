@@ -1,6 +1,7 @@
 //! Processes, threads and connections by script, and whose child each span becomes.
 
 mod at_once;
+mod several;
 
 use icecore_probe_events::INBOUND;
 
@@ -89,7 +90,8 @@ impl Machine {
         let ordinal = at.place.is_none().then_some(0);
         let begun = Some(Begun { start, ordinal, headers, waiting: 1 });
         let (connection, role) = (&at.info(), Some(at.role));
-        self.ties.begun(&Newest { connection, role, begun, place: at.place }, start);
+        self.ties
+            .begun(&Newest { connection, role, begun, beside: vec![], place: at.place }, start);
         at
     }
 
@@ -359,7 +361,7 @@ impl Machine {
         let time = self.pass(at, OUTBOUND);
         let begun = Some(Begun { start: at.start, ordinal: Some(0), headers: &[], waiting: 1 });
         let (connection, role) = (&at.info(), Some(at.role));
-        self.ties.begun(&Newest { connection, role, begun, place: None }, time);
+        self.ties.begun(&Newest { connection, role, begun, beside: vec![], place: None }, time);
         time
     }
 

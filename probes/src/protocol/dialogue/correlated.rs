@@ -260,6 +260,10 @@ impl<C: Correlated> Protocol for Correlation<C> {
         self.pending.newest()
     }
 
+    fn beside(&self, time: u64) -> Vec<Begun<'_>> {
+        self.pending.beside(time)
+    }
+
     fn failures(&self) -> u32 {
         self.ledger.failures()
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use super::lane::Unit;
 use super::queue::{Call, Draft, Open};
 use super::{QUIET_NANOS, Side};
-use crate::protocol::{Begun, Closing, Exchange, Failure, Limits, Role};
+use crate::protocol::{Begun, Closing, Exchange, Failure, Limits, Role, begun_beside};
 
 /// The messages of a connection that wait, by what their answers call them.
 #[derive(Debug)]
@@ -110,7 +110,14 @@ impl<K: Eq, C: Call> Pending<K, C> {
     /// client's.
     pub(super) fn newest(&self) -> Option<Begun<'_>> {
         let begun = self.open.back()?.open.as_begun(self.open.len());
-        begun.ordinal.is_some_and(|ordinal| ordinal % 2 == 0).then_some(begun)
+        of_client(&begun).then_some(begun)
+    }
+
+    /// What began beside it.
+    pub(super) fn beside(&self, time: u64) -> Vec<Begun<'_>> {
+        let waiting = self.open.len();
+        let begun = self.open.iter().rev().map(|entry| entry.open.as_begun(waiting));
+        begun_beside(begun.filter(of_client), time)
     }
 
     fn position(&self, key: &K) -> Option<usize> {
@@ -256,4 +263,9 @@ impl<K: Eq, C: Call> Pending<K, C> {
         }
         self.give_up(failure);
     }
+}
+
+/// Its number says that the client has sent it.
+fn of_client(begun: &Begun<'_>) -> bool {
+    begun.ordinal.is_some_and(|ordinal| ordinal % 2 == 0)
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::lane::Unit;
 use crate::protocol::{
-    Begun, BodySize, Closing, Exchange, Failure, Limits, MessagingCall, Role, Said,
+    Begun, BodySize, Closing, Exchange, Failure, Limits, MessagingCall, Role, Said, begun_beside,
 };
 
 /// What a grammar remembers of a request.
@@ -244,6 +244,12 @@ impl<C: Call> Queue<C> {
     /// The request that was sent last, as others may know it.
     pub(super) fn newest(&self) -> Option<Begun<'_>> {
         Some(self.open.back()?.as_begun(self.open.len()))
+    }
+
+    /// What began beside it.
+    pub(super) fn beside(&self, time: u64) -> Vec<Begun<'_>> {
+        let waiting = self.open.len();
+        begun_beside(self.open.iter().rev().map(|open| open.as_begun(waiting)), time)
     }
 
     /// About what is held.

@@ -75,4 +75,10 @@ impl Protocol for Tunnel {
         let begun = self.inside.newest()?;
         Some(Begun { ordinal: self.number(begun.ordinal), ..begun })
     }
+
+    fn beside(&self, time: u64) -> Vec<Begun<'_>> {
+        let mut beside = self.inside.beside(time);
+        beside.iter_mut().for_each(|begun| begun.ordinal = self.number(begun.ordinal));
+        beside
+    }
 }

@@ -143,3 +143,30 @@ fn remote_procedure_calls_amid() {
         assert_eq!(watched.close(Closing::Orderly), wanted);
     }
 }
+
+/// Scenario: one segment carries what opens the connection, and three requests; a later one carries another; one
+/// is answered. The same over HTTP/1.1, where requests are sent ahead.
+/// Guarantees: each segment tells all that it has begun, in order, by numbers of their own; what an earlier one has
+/// begun is not told again.
+#[test]
+fn all_that_a_segment_begins_is_told() {
+    let mut ends = Ends::new();
+    let first = [ends.get(1, "/a"), ends.get(3, "/b"), ends.get(5, "/c")].concat();
+    let first = [PREFACE.as_slice(), &settings(), &first].concat();
+    let get = |path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let ahead = ["/a", "/b", "/c"].map(get).concat().into_bytes();
+    let of_both = [(first, ends.get(7, "/d")), (ahead, get("/d").into_bytes())];
+    for (first, second) in of_both {
+        let mut following = crate::protocol::Following::new(Arc::default(), true);
+        let mut begins = |captured: &[u8], time| {
+            let direction = Direction::Outbound;
+            let segment = Segment { direction, time, captured, omitted: 0, gap_before: false };
+            following.feed(&segment, &mut Vec::new());
+            let newest = following.newest().and_then(|it| it.ordinal);
+            let numbers = following.beside(time).iter().map(|it| it.ordinal.unwrap()).collect();
+            (numbers, newest)
+        };
+        assert_eq!(begins(&first, 10), (vec![0, 1], Some(2)));
+        assert_eq!(begins(&second, 20), (Vec::<u64>::new(), Some(3)));
+    }
+}
