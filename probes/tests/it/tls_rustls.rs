@@ -90,11 +90,7 @@ async fn check_rustls(rung: RungChoice, program: Option<PathBuf>) {
     let ports = [one, other];
     let arguments = ["ask".to_owned(), REQUESTS.to_string(), one.to_string(), other.to_string()];
     let client = spawn(&mut command(program, &arguments));
-    // These tests run beside each other, and each agent sees what passes in all of them.
-    let mut config = on(rung);
-    config.capture.data_ring_bytes = 256 << 20;
-    config.budget.memory_bytes_max = 1 << 30;
-    let Some((rows, received, _)) = watched_peer::<Value>(config, client, &ports, 2).await else {
+    let Some((rows, received, _)) = watched_peer::<Value>(on(rung), client, &ports, 2).await else {
         return;
     };
     assert!(rows.len() >= 400, "{} requests", rows.len());
