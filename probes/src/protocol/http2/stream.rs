@@ -39,6 +39,8 @@ pub(super) struct Stream {
     pub(super) unsure: bool,
 }
 
+/// A client gives a call up with this.
+const CANCEL: u32 = 0x8;
 /// Senders round the deadline that they send.
 const OVERDUE_TENTHS: u64 = 9;
 
@@ -207,6 +209,15 @@ impl Stream {
         asked || self.status().is_none() || status
     }
 
+    /// How many messages the client sent. Where the server ends a call early, more may be under way.
+    fn sent_messages(&self, failure: Option<Failure>) -> Option<u64> {
+        let server_ended = match failure {
+            Some(Failure::StreamReset(code)) => code != CANCEL,
+            _ => self.response.whole,
+        };
+        self.request.messages.count().filter(|_| self.request.whole || !server_ended)
+    }
+
     /// It is over.
     pub(super) fn finish(
         self,
@@ -216,7 +227,7 @@ impl Stream {
     ) -> Exchange {
         let grpc = self.is_grpc();
         let unknown = failure.is_none() && self.partly_unknown(grpc);
-        let Half { whole: request_whole, kept: request, messages: sent, .. } = &self.request;
+        let Half { whole: request_whole, kept: request, .. } = &self.request;
         let Half { whole: response_whole, kept: response, messages: received, .. } = &self.response;
         let overdue = self.asked.grpc_timeout_nanos.is_some_and(|nanos| {
             self.end.saturating_sub(self.start) >= nanos / 10 * OVERDUE_TENTHS
@@ -240,7 +251,7 @@ impl Stream {
             failure: failure.or(unknown.then_some(Failure::Unseen)),
             said: Said::Http(HttpCall::default()),
         };
-        let (sent, received) = (sent.count(), received.count());
+        let (sent, received) = (self.sent_messages(failure), received.count());
         exchange.said = if grpc {
             // Then the status tells.
             let told = matches!(exchange.failure, Some(Failure::StreamReset(_)));

@@ -3,8 +3,9 @@
 use super::*;
 
 /// Scenario: gRPC calls of all four kinds, errors with and without messages, one that the client
-/// cancels, one whose time is up, one that no gRPC server answers.
-/// Guarantees: method, status, messages and bytes each way.
+/// cancels, one whose time is up, one that no gRPC server answers, and some that the server ends before it has the
+/// message.
+/// Guarantees: method, status, messages and bytes each way; messages that may still be under way are not counted as none.
 #[test]
 fn remote_procedure_calls() {
     let mut ends = Ends::new();
@@ -53,16 +54,23 @@ fn remote_procedure_calls() {
         ask([ends.call(13, "/a.S/Late", &[("grpc-timeout", "1n")]), cancel(13)].concat()),
         ask([ends.call(15, "/a.S/Proxy", &[]), last(15, message(1))].concat()),
         answer(ends.status(15, END_STREAM, "503")),
+        ask(ends.call(17, "/a.S/Early", &[])),
+        answer(ends.fields(17, END_STREAM, &refused)),
+        ask(last(17, message(1))),
+        ask(ends.call(19, "/a.S/Reset", &[])),
+        answer(frame(RESET, 0, 19, 7_u32.to_be_bytes())),
     ]);
     let wanted = [
         "a.S/Unary OK 1>1 10>12",
         "a.S/Upload OK 3>1 18>5",
         "a.S/Download INTERNAL 1>2 5>610",
-        "a.S/Both RESOURCE_EXHAUSTED 1>1 9+>9",
+        "a.S/Both RESOURCE_EXHAUSTED …>1 9+>9",
         "a.S/Nothing UNIMPLEMENTED 1>0 6>0",
         "a.S/Cancelled CANCELLED 0>0 0+>0+",
         "a.S/Late DEADLINE_EXCEEDED 0>0 0+>0+",
         "a.S/Proxy UNAVAILABLE 1>0 6>0",
+        "a.S/Early UNIMPLEMENTED …>0 0+>0",
+        "a.S/Reset UNAVAILABLE …>0 0+>0+",
     ];
     check(&Limits::default(), &steps, &wanted);
 }
