@@ -1,6 +1,6 @@
 //! Whose call is whose: a request that a process sends while it serves another one belongs to that.
 //!
-//! Invariants: a tie that makes a parent is certain: both ends of one connection, one thread that waited
+//! Invariants: a tie that makes a parent is certain: both ends of one connection, one thread or goroutine that waited
 //! for a request itself, serves no other and hands none over, or headers that were passed on as they
 //! were; what is only likely is a link that says so. What is remembered is bounded.
 
@@ -19,7 +19,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use icecore_probe_events::{FLAG_PLAIN, FLAG_WAITS, OUTBOUND, PLAIN, Piece};
+use icecore_probe_events::{FLAG_GOROUTINE, FLAG_PLAIN, FLAG_WAITS, OUTBOUND, PLAIN, Piece};
 use prometheus_client::registry::Registry;
 
 use crate::budget::{Holder, Memory};
@@ -35,7 +35,7 @@ use held::Waiting;
 use metrics::{GivenUp, TieMetrics, Tied};
 use recent::Recent;
 pub(crate) use served::Served;
-use serving::{Above, NAMES_MAX, Request, Serving};
+use serving::{Above, NAMES_MAX, Request, Serving, Worker};
 
 /// How calls are tied to requests.
 #[derive(Debug, Clone)]
@@ -76,12 +76,14 @@ struct Actor {
     connection: u64,
     process: u32,
     started: u64,
-    thread: u32,
+    worker: Worker,
     /// When, by the kernel's clock.
     time: u64,
     outbound: bool,
     waits: bool,
-    /// What the thread has read in its last call, if it was a request.
+    /// The call has begun several requests.
+    several: bool,
+    /// What the worker has read in its last call, if it was a request.
     last_read: Option<Key>,
 }
 
@@ -152,14 +154,21 @@ impl Ties {
     /// A piece is about to be read.
     pub(crate) fn begin(&mut self, piece: &Piece) {
         let plain = piece.flags & FLAG_PLAIN != 0;
+        let goroutine = piece.flags & FLAG_GOROUTINE != 0;
         let mut actor = Actor {
             connection: if plain { piece.connection ^ PLAIN } else { piece.connection },
             process: piece.owner.pid,
             started: piece.owner.started,
-            thread: piece.owner.thread,
+            worker: if goroutine {
+                Worker::Goroutine(piece.owner.pid, piece.owner.thread)
+            } else {
+                Worker::Thread(piece.owner.thread)
+            },
             time: piece.time,
             outbound: piece.direction == u16::from(OUTBOUND),
-            waits: piece.flags & FLAG_WAITS != 0,
+            // Whatever its descriptor does, a goroutine stands still until it has what it reads.
+            waits: goroutine || piece.flags & FLAG_WAITS != 0,
+            several: false,
             last_read: None,
         };
         actor.last_read = self.serving.last_read(&actor);
@@ -170,6 +179,7 @@ impl Ties {
     /// That piece was read, and this was begun last on its connection. `time`: when the piece passed, as
     /// requests have it.
     pub(crate) fn begun(&mut self, newest: &Newest<'_>, time: u64) {
+        self.actor.several = !newest.beside.is_empty();
         for begun in &newest.beside {
             self.begun_one(&newest.with(*begun), time);
         }
@@ -221,8 +231,8 @@ impl Ties {
             end,
             process: self.actor.process,
             started: self.actor.started,
-            reader: alone.then_some(self.actor.thread),
-            counted: self.actor.thread,
+            reader: alone.then_some(self.actor.worker),
+            counted: self.actor.worker,
             waits: self.actor.waits,
             read: self.actor.time,
             answered: None,

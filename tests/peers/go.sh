@@ -26,4 +26,6 @@ mkdir -p "$work" "$ICECORE_CACHE/bin"
 build 1.27 0 busy.go busy-go
 build 1.27 0 tls_go.go tls-go-1.27
 build 1.21 1 tls_go.go tls-go-1.21-pie -buildmode=pie -ldflags '-s -w -linkmode=external'
+build 1.27 0 chain_service.go chain-go-1.27
+build 1.21 0 chain_service.go chain-go-1.21 -ldflags '-s -w'
 rm -rf "$work"

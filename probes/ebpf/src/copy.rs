@@ -15,7 +15,7 @@ use icecore_probe_events::{
 use crate::call::{Source, stretch};
 use crate::connect::note_owner;
 use crate::maps::{DATA, Record, SCRATCH, Walk, count, setting};
-use crate::{look, tls};
+use crate::{goroutine, look, tls};
 
 /// Do not wake the agent: it looks by itself every few milliseconds.
 pub const NO_WAKEUP: u64 = 1;
@@ -87,6 +87,7 @@ pub fn moved(id: u64, connection: &mut Connection, moved: Moved) {
         direction: u16::from(direction),
         flags,
     };
+    goroutine::goroutine_named(scratch);
     record.walk = Walk { source, left: wanted, uncovered: bytes, filled: 0, refused: 0 };
     walk(record, scratch);
     if record.walk.refused == 0 {

@@ -22,7 +22,7 @@ use crate::arch::{GO_ARGUMENTS, GO_GOROUTINE, GO_RESULT, STACK_POINTER};
 use crate::connect::{field, identity_by_number};
 use crate::maps::{CONNECTIONS, count, setting};
 use crate::tls::{self, Session, Socket, TLS_SESSIONS, TlsCall};
-use crate::{file, socket_of};
+use crate::{file, goroutine, socket_of};
 
 /// Calls that have not returned, by goroutine.
 #[map]
@@ -66,9 +66,12 @@ pub fn enter(ctx: &ProbeContext) {
     if pid as u32 == setting!(own_pid) {
         return;
     }
-    let Some((goroutine, stack, depth)) = place(ctx, pid) else { return };
     // SAFETY: the context is the program's.
     let shape = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    if shape & shape::ASKS != 0 {
+        return goroutine::asks(ctx);
+    }
+    let Some((goroutine, stack, depth)) = place(ctx, pid) else { return };
     let session = register(ctx, GO_ARGUMENTS[0]);
     let (at, len) = (register(ctx, GO_ARGUMENTS[1]), register(ctx, GO_ARGUMENTS[2]));
     let kind = shape & shape::KIND;
@@ -159,7 +162,7 @@ fn place(ctx: &ProbeContext, pid: u64) -> Option<(Goroutine, Stack, u64)> {
 }
 
 #[inline(always)]
-fn register(ctx: &ProbeContext, offset: usize) -> u64 {
+pub fn register(ctx: &ProbeContext, offset: usize) -> u64 {
     // SAFETY: the context is made of the registers, at offsets that are the kernel's ABI.
     unsafe { ctx.as_ptr().cast::<u8>().add(offset).cast::<u64>().read_volatile() }
 }
@@ -249,7 +252,7 @@ fn beneath(session: u64) -> Option<u64> {
 }
 
 #[inline(always)]
-fn user(at: u64) -> Option<u64> {
+pub fn user(at: u64) -> Option<u64> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_user(at as *const u64) }.ok()
 }

@@ -20,6 +20,7 @@ mod datagram;
 mod drops;
 mod functions;
 mod go;
+mod goroutine;
 mod hello;
 mod libraries;
 mod look;

@@ -57,6 +57,10 @@ pub const FLAG_DATAGRAM: u32 = 64;
 /// bytes, and runs what comes of them.
 pub const FLAG_WAITS: u32 = 128;
 
+/// Of a piece: `Owner::thread` is not a thread but the goroutine that has moved the bytes, or that has others send them for
+/// it: the lower half of a sixty-fourth of where the runtime of Go keeps it.
+pub const FLAG_GOROUTINE: u32 = 256;
+
 /// Nobody has told the protocol yet: the first bytes are copied, and behind them calls that may
 /// begin a request.
 pub const VERDICT_UNDECIDED: u32 = 0;
@@ -91,7 +95,7 @@ pub struct Flow {
 pub struct Owner {
     /// The process (thread group); 0 while no call was seen.
     pub pid: u32,
-    /// Its thread that made the call.
+    /// Its thread that made the call; of a piece with [`FLAG_GOROUTINE`], the goroutine.
     pub thread: u32,
     /// When the process started, in nanoseconds since boot; 0 when unknown.
     pub started: u64,

@@ -20,6 +20,8 @@ pub const TLS_OR_NOT: u64 = 8;
 pub const MAY_PEEK: u64 = 16;
 /// Its sessions are known by the client's random number, which they hold: see [`with_random`].
 pub const BY_RANDOM: u64 = 32;
+/// Of Go: its caller has a connection of the package `net/http` send a request, which another goroutine does.
+pub const ASKS: u64 = 64;
 /// Where it says how far into a session the pointer lies to what holds the number, and how far in there it is.
 pub const STATE_SHIFT: u32 = 8;
 /// The bits of the former, of which that many follow.

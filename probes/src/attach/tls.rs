@@ -201,7 +201,9 @@ impl Finder {
         let alive = pids();
         self.processes.retain(|pid, _| alive.contains(pid));
         for library in self.libraries.values_mut() {
-            library.users.retain(|pid| alive.contains(pid));
+            let gone = library.users.extract_if(.., |pid| !alive.contains(pid));
+            let waited = library.hooked.goroutines_wait();
+            gone.filter(|_| waited).for_each(|pid| self.hooks.goroutines_wait(pid, false));
         }
         for pid in alive {
             let looks = self.processes.entry(pid).or_default();
@@ -226,8 +228,11 @@ impl Finder {
     /// Hooks a file if it holds a TLS library, and notes who uses it.
     fn look_into(&mut self, mapped: &Mapped, pid: Option<u32>) {
         if let Some(library) = self.libraries.get_mut(&mapped.id) {
-            library.users.extend(pid);
+            let new = pid.filter(|pid| library.users.insert(*pid));
             library.unused_since = None;
+            if let Some(pid) = new.filter(|_| library.hooked.goroutines_wait()) {
+                self.hooks.goroutines_wait(pid, true);
+            }
             return;
         }
         if self.others.contains(&mapped.id) {
@@ -239,6 +244,9 @@ impl Finder {
                 let users = pid.into_iter().collect();
                 tracing::info!(file = %mapped.path.display(), family = hooked.family(), "TLS library hooked");
                 let kept = pid.is_none();
+                if let Some(pid) = pid.filter(|_| hooked.goroutines_wait()) {
+                    self.hooks.goroutines_wait(pid, true);
+                }
                 let library = Library { hooked, users, kept, foreign, unused_since: None };
                 self.libraries.insert(mapped.id.clone(), library);
             }

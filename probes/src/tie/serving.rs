@@ -1,4 +1,4 @@
-//! Who serves which requests: threads, and processes.
+//! Who serves which requests: threads, goroutines, and processes.
 //!
 //! Invariants: a request is there from the moment its head was read until it is answered; one carrier
 //! has a request alone only if it had no other one since it read that.
@@ -17,7 +17,21 @@ const HAND_OVERS_MAX: usize = 4_096;
 /// Names that a request may pass on.
 pub(super) const NAMES_MAX: usize = 3;
 
-/// What carries requests: a thread, a process, a name.
+/// What reads requests and runs what comes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Worker {
+    Thread(u32),
+    /// That of a process, by its number there.
+    Goroutine(u32, u32),
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self::Thread(0)
+    }
+}
+
+/// What carries requests: a worker, a process, a name.
 #[derive(Debug, Default)]
 struct Carrier {
     count: usize,
@@ -39,9 +53,9 @@ impl Carrier {
     }
 }
 
-/// A thread that reads requests.
+/// A worker that reads requests.
 #[derive(Debug)]
-struct Thread {
+struct Carrying {
     process: u32,
     carries: Carrier,
     /// What its last call on a socket has read.
@@ -55,10 +69,10 @@ pub(super) struct Request {
     pub(super) process: u32,
     /// When that was started.
     pub(super) started: u64,
-    /// The thread that has read it, if one alone did, and no other one has answered.
-    pub(super) reader: Option<u32>,
+    /// The worker that has read it, if one alone did, and no other one has answered.
+    pub(super) reader: Option<Worker>,
     /// It was counted there.
-    pub(super) counted: u32,
+    pub(super) counted: Worker,
     /// The reader itself has waited for it.
     pub(super) waits: bool,
     /// When the reader had read its beginning.
@@ -73,20 +87,23 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) struct Serving {
     requests: Recent<Key, Request>,
-    threads: HashMap<u32, Thread>,
+    workers: HashMap<Worker, Carrying>,
     processes: HashMap<u32, Carrier>,
     names: HashMap<(u32, u64), Carrier>,
     hand_overs: Recent<(u32, u64), ()>,
+    /// Goroutines that do. Others of their process may serve what they read.
+    handing_over: Recent<(Worker, u64), ()>,
 }
 
 impl Serving {
     pub(super) fn new(requests_max: usize) -> Self {
         Self {
             requests: Recent::new(requests_max),
-            threads: HashMap::new(),
+            workers: HashMap::new(),
             processes: HashMap::new(),
             names: HashMap::new(),
             hand_overs: Recent::new(HAND_OVERS_MAX),
+            handing_over: Recent::new(HAND_OVERS_MAX),
         }
     }
 
@@ -96,24 +113,50 @@ impl Serving {
 
     /// A thread makes a call on a socket: what it has read in its last one, if it was a request.
     pub(super) fn last_read(&mut self, actor: &Actor) -> Option<Key> {
-        let thread = self.threads.get_mut(&actor.thread)?;
+        let thread = self.workers.get_mut(&actor.worker)?;
         thread.last.take().filter(|_| thread.process == actor.process)
     }
 
     /// More of a request that is known was read; false where it is not.
     pub(super) fn read_more(&mut self, key: Key, actor: &Actor) -> bool {
         let Some(request) = self.requests.get_mut(&key) else { return false };
-        if request.reader != Some(actor.thread) {
-            request.reader = None;
-        }
         request.waits &= actor.waits;
+        if request.reader != Some(actor.worker) {
+            self.read_by_another(key, actor);
+        }
         self.note_last(key, actor);
         true
     }
 
-    /// The last call of a thread has read several requests: the last one is no likelier than the others.
+    /// A worker reads on where another one began. Go's servers have a goroutine read the first byte of what comes while
+    /// they serve, and read the rest as they always do: it is theirs.
+    fn read_by_another(&mut self, key: Key, actor: &Actor) {
+        let Some(request) = self.requests.get_mut(&key) else { return };
+        let Worker::Goroutine(process, _) = actor.worker else {
+            request.reader = None;
+            return;
+        };
+        let before = std::mem::replace(&mut request.counted, actor.worker);
+        request.reader = request.reader.map(|_| actor.worker);
+        if self.workers.get_mut(&before).is_some_and(|it| it.carries.leave(key)) {
+            self.workers.remove(&before);
+        }
+        self.worker(actor.worker, process).carries.take(key);
+    }
+
+    /// What a worker carries; nothing, where its number is that of one that is gone.
+    fn worker(&mut self, worker: Worker, process: u32) -> &mut Carrying {
+        let fresh = || Carrying { process, carries: Carrier::default(), last: None };
+        let known = self.workers.entry(worker).or_insert_with(fresh);
+        if known.process != process {
+            *known = fresh();
+        }
+        known
+    }
+
+    /// The last call of a worker has read several requests: the last one is no likelier than the others.
     pub(super) fn several_read(&mut self, actor: &Actor) {
-        if let Some(thread) = self.threads.get_mut(&actor.thread) {
+        if let Some(thread) = self.workers.get_mut(&actor.worker) {
             thread.last = None;
         }
     }
@@ -121,13 +164,7 @@ impl Serving {
     /// A request was read. True where another one had to make room.
     pub(super) fn take(&mut self, key: Key, request: Request, actor: &Actor) -> bool {
         let process = request.process;
-        let fresh = || Thread { process, carries: Carrier::default(), last: None };
-        let thread = self.threads.entry(actor.thread).or_insert_with(fresh);
-        if thread.process != process {
-            // Its number is that of a thread that is gone.
-            *thread = fresh();
-        }
-        thread.carries.take(key);
+        self.worker(actor.worker, process).carries.take(key);
         self.processes.entry(process).or_default().take(key);
         for name in request.names.into_iter().flatten() {
             self.names.entry((process, name)).or_default().take(key);
@@ -141,7 +178,7 @@ impl Serving {
     }
 
     fn note_last(&mut self, key: Key, actor: &Actor) {
-        if let Some(thread) = self.threads.get_mut(&actor.thread) {
+        if let Some(thread) = self.workers.get_mut(&actor.worker) {
             thread.last = Some(key).filter(|_| thread.process == actor.process);
         }
     }
@@ -149,7 +186,7 @@ impl Serving {
     /// A thread has sent the answer of a request, or some of it.
     pub(super) fn answer(&mut self, key: Key, actor: &Actor) {
         let Some(request) = self.requests.get_mut(&key) else { return };
-        if request.reader == Some(actor.thread) {
+        if request.reader == Some(actor.worker) {
             request.answered = Some(actor.time);
         } else {
             request.reader = None;
@@ -169,45 +206,64 @@ impl Serving {
         let request = self.requests.remove(&key)?;
         let served = self.served(key, &request);
         self.forget(key, &request);
-        let handed_over = |actor: &&Actor| actor.thread != request.counted;
+        let handed_over = |actor: &&Actor| actor.worker != request.counted;
         if let Some(actor) = answered.filter(handed_over) {
-            let process = (actor.process, actor.started);
-            if self.hand_overs.get(&process).is_none() {
-                self.hand_overs.insert(process, ());
-            }
+            self.note_hand_over(&request, actor);
         }
         Some((request.end, served))
     }
 
+    /// A worker has answered what another one read.
+    fn note_hand_over(&mut self, request: &Request, actor: &Actor) {
+        let process = (actor.process, actor.started);
+        if let Worker::Goroutine(..) = request.counted {
+            let goroutine = (request.counted, actor.started);
+            if self.handing_over.get(&goroutine).is_none() {
+                self.handing_over.insert(goroutine, ());
+            }
+        } else if self.hand_overs.get(&process).is_none() {
+            self.hand_overs.insert(process, ());
+        }
+    }
+
     fn served(&self, key: Key, request: &Request) -> Option<Served> {
         let Request { process, started, read, answered, .. } = *request;
-        let thread = self.waited(request)?;
-        let carries = self.threads.get(&thread).filter(|it| it.process == process);
+        let worker = self.waited(request)?;
+        // Samples tell of threads alone.
+        let Worker::Thread(thread) = worker else { return None };
+        let carries = self.workers.get(&worker).filter(|it| it.process == process);
         let alone = carries.is_some_and(|it| it.carries.alone == Some(key));
         let until = answered.filter(|_| alone)?;
         Some(Served { process, started, thread, from: read, until })
     }
 
-    /// The thread that has waited for a request, and hands none over.
-    fn waited(&self, request: &Request) -> Option<u32> {
+    /// The worker that has waited for a request, and hands none over.
+    fn waited(&self, request: &Request) -> Option<Worker> {
         let Request { process, started, reader, waits, .. } = *request;
-        reader.filter(|_| waits && self.hand_overs.get(&(process, started)).is_none())
+        reader.filter(|&reader| {
+            waits
+                && match reader {
+                    Worker::Thread(_) => self.hand_overs.get(&(process, started)).is_none(),
+                    Worker::Goroutine(..) => self.handing_over.get(&(reader, started)).is_none(),
+                }
+        })
     }
 
     /// Threads that have waited for the one request that they serve now, and since when they do.
     pub(super) fn waited_for(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.threads.iter().filter_map(|(&thread, it)| {
+        self.workers.iter().filter_map(|(&worker, it)| {
+            let Worker::Thread(thread) = worker else { return None };
             let request = self.end(it.carries.alone?)?;
-            (self.waited(request) == Some(thread)).then_some((thread, request.read))
+            (self.waited(request) == Some(worker)).then_some((thread, request.read))
         })
     }
 
     fn forget(&mut self, key: Key, request: &Request) {
         let Request { process, counted, .. } = *request;
-        if let Some(thread) = self.threads.get_mut(&counted).filter(|it| it.process == process)
+        if let Some(thread) = self.workers.get_mut(&counted).filter(|it| it.process == process)
             && thread.carries.leave(key)
         {
-            self.threads.remove(&counted);
+            self.workers.remove(&counted);
         }
         if self.processes.get_mut(&process).is_some_and(|it| it.leave(key)) {
             self.processes.remove(&process);
@@ -228,10 +284,12 @@ impl Serving {
         {
             return Above::Found(&request.end, How::Forwarded);
         }
-        let thread = self.threads.get(&actor.thread).filter(|it| it.process == actor.process);
-        let alone = thread.and_then(|thread| thread.carries.alone).and_then(|it| self.end(it));
+        let worker = self.workers.get(&actor.worker).filter(|it| it.process == actor.process);
+        let alone = worker.and_then(|worker| worker.carries.alone).and_then(|it| self.end(it));
         if let Some(request) = alone {
-            let certain = self.waited(request) == Some(actor.thread);
+            // What several goroutines have put into one buffer is sent by whichever fills it.
+            let mixed = actor.several && matches!(actor.worker, Worker::Goroutine(..));
+            let certain = self.waited(request) == Some(actor.worker) && !mixed;
             return Above::Found(&request.end, if certain { How::Thread } else { How::Likely });
         }
         let likely = actor.last_read.or(process.alone).and_then(|it| self.end(it));

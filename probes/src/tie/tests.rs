@@ -1,6 +1,7 @@
 //! Processes, threads and connections by script, and whose child each span becomes.
 
 mod at_once;
+mod goroutines;
 mod several;
 
 use icecore_probe_events::INBOUND;
@@ -29,6 +30,7 @@ struct At {
     sequences: u64,
     process: u32,
     thread: u32,
+    goroutine: bool,
     waits: bool,
     start: u64,
     /// Of a connection that is older than the agent.
@@ -42,11 +44,27 @@ impl At {
         let sequences = 7_000 + connection / 10;
         let (thread, waits) = (process * 100, role == Role::Server);
         let (start, place, headers) = (0, None, Vec::new());
-        Self { role, connection, sequences, process, thread, waits, start, place, headers }
+        let goroutine = false;
+        Self {
+            role,
+            connection,
+            sequences,
+            process,
+            thread,
+            goroutine,
+            waits,
+            start,
+            place,
+            headers,
+        }
     }
 
     fn thread(self, thread: u32) -> Self {
         Self { thread, ..self }
+    }
+
+    fn goroutine(self, goroutine: u32) -> Self {
+        Self { thread: goroutine, goroutine: true, waits: false, ..self }
     }
 
     fn never_waits(self) -> Self {
@@ -78,6 +96,7 @@ impl Machine {
         piece.owner.pid = at.process;
         piece.owner.thread = at.thread;
         piece.flags |= if at.waits && direction == INBOUND { FLAG_WAITS } else { 0 };
+        piece.flags |= if at.goroutine { FLAG_GOROUTINE } else { 0 };
         self.ties.begin(&piece);
         self.time
     }

@@ -47,6 +47,22 @@ async fn threads_are_tied() {
     }
 }
 
+/// Scenario: the same three services by Go 1.27 and by a stripped Go 1.21, with the client of its library, which has another
+/// goroutine send; of one request in ten a goroutine of its own makes the calls.
+/// Guarantees: each call of the goroutine that has read the request is its child; of no other goroutine's is it said.
+#[tokio::test(flavor = "multi_thread")]
+async fn goroutines_are_tied() {
+    for rung in [RungChoice::BtfTracepoints, RungChoice::SyscallTracepoints] {
+        let Some((verdict, traces)) = play("goroutines", 18_092, 500, rung).await else { return };
+        println!("{rung:?}: {verdict:?}, {traces} requests in one trace each");
+        assert_eq!(verdict.wrong, 0, "{verdict:?}");
+        let Verdict { right, likely_right, likely_wrong, untied, .. } = verdict;
+        let all = right + likely_right + likely_wrong + untied;
+        assert!(right * 1_000 >= all * 890, "{verdict:?}");
+        assert!(right * 10 <= all * 9, "{verdict:?}");
+    }
+}
+
 /// Scenario: the first service is an event loop with some two dozen requests at a time, half of which it
 /// lets wait before it calls anybody, and makes calls for itself.
 /// Guarantees: nothing is passed off as certain that is wrong: what it calls is never the child of a

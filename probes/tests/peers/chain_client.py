@@ -1,6 +1,7 @@
 """Services in network namespaces of their own, and a client that calls the first of them.
 
-`chain_client.py KIND PORT RATE SECONDS`: KIND is `threads` or `loop`, by how the first service works. Writes down
+`chain_client.py KIND PORT RATE SECONDS`: KIND is `threads`, `loop` or `goroutines`, by how the first service works; of
+the last kind, all do. Writes down
 what the services say of themselves: [path, path of the request that caused it or nothing, port].
 """
 import atexit
@@ -68,6 +69,14 @@ def translate():
 
 def address(name):
     return f"10.77.0.{NAMES.index(name) + 1}"
+
+
+def built(name):
+    cache = os.environ.get("ICECORE_CACHE") or os.path.expanduser("~/.cache/icecore")
+    path = os.path.join(cache, "bin", name)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{name} (`./dev peers` makes it)")
+    return path
 
 
 def serve(name, program, *more):
@@ -138,7 +147,10 @@ def main():
     try:
         first = node if kind == "loop" else python
         more = [f"{address('c')}:{port}"] if kind == "loop" else []
-        services = [serve("a", first, *more), serve("b", python), serve("c", python)]
+        others = [python, python]
+        if kind == "goroutines":
+            first, *others = [[built(f"chain-go-{version}")] for version in ["1.27", "1.21", "1.27"]]
+        services = [serve("a", first, *more), serve("b", others[0]), serve("c", others[1])]
     except OSError as error:
         print(f"missing: {error}")
         return

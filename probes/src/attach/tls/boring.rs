@@ -89,7 +89,7 @@ pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
         let (shape, exits) = (kind | shape, Exits::Caught);
         functions.push(Function { place, shape, exits, programs: LIBRARY });
     }
-    Ok(Some(Found { family: &BORING, functions }))
+    Ok(Some(Found { family: &BORING, functions, goroutines_wait: false }))
 }
 
 /// The addresses of the functions that read and write, and where a session keeps its number, as a shape has it.

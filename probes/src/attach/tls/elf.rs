@@ -58,7 +58,8 @@ pub(super) fn functions(file: &File) -> Option<Found> {
             let place = file_offset(segments, endian, *addresses.get(name)?)?;
             Some(Function { place, shape, exits: Exits::Caught, programs: LIBRARY })
         };
-        Some(Found { family, functions: family.functions.iter().filter_map(place).collect() })
+        let functions = family.functions.iter().filter_map(place).collect();
+        Some(Found { family, functions, goroutines_wait: false })
     })
 }
 

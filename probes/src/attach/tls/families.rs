@@ -67,6 +67,7 @@ pub(super) static GO: Family = Family {
         ("crypto/tls.(*Conn).Write", shape::WRITE),
         ("crypto/tls.(*Conn).clientHandshake", shape::TOUCH),
         ("crypto/tls.(*Conn).serverHandshake", shape::TOUCH),
+        ("net/http.(*persistConn).roundTrip", shape::TOUCH | shape::ASKS),
     ],
 };
 

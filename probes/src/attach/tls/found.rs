@@ -8,6 +8,8 @@ use super::hooks::Programs;
 pub(super) struct Found {
     pub(super) family: &'static Family,
     pub(super) functions: Vec<Function>,
+    /// A program whose goroutines wait for what they read: none of them asks for what many connections have.
+    pub(super) goroutines_wait: bool,
 }
 
 /// A function.

@@ -60,10 +60,16 @@ pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
     if !families::GO.required.iter().all(has) {
         return Ok(None);
     }
-    let mut found = Found { family: &families::GO, functions: Vec::new() };
+    let goroutines_wait = !named.polls;
+    let mut found = Found { family: &families::GO, functions: Vec::new(), goroutines_wait };
     for ((_, shape), range) in families::GO.functions.iter().zip(named.functions) {
         let Some(range) = range else { continue };
-        found.functions.push(program.function(text, range, *shape)?);
+        if shape & shape::ASKS == 0 {
+            found.functions.push(program.function(text, range, *shape)?);
+        } else if goroutines_wait {
+            // Without it calls by that package are likely at best, and all else is seen.
+            found.functions.extend(program.function(text, range, *shape));
+        }
     }
     Ok(Some(found))
 }

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::Ebpf;
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, HashMap, MapData};
 use aya::programs::uprobe::{
     UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
 };
@@ -97,11 +97,17 @@ pub(super) struct Hooked {
     family: &'static str,
     /// Its probes, each with its program.
     links: Vec<(&'static str, UProbeLinkId)>,
+    goroutines_wait: bool,
 }
 
 impl Hooked {
     pub(super) fn family(&self) -> &'static str {
         self.family
+    }
+
+    /// As in [`Found::goroutines_wait`].
+    pub(super) fn goroutines_wait(&self) -> bool {
+        self.goroutines_wait
     }
 }
 
@@ -119,7 +125,8 @@ impl Hooks {
         let bound = self.taken.len();
         let free = self.taken.iter().position(|taken| !taken);
         let slot = free.ok_or(Refusal::Full { bound })?;
-        let mut hooked = Hooked { slot, family: found.family.name, links: Vec::new() };
+        let &Found { family, goroutines_wait, .. } = found;
+        let mut hooked = Hooked { slot, family: family.name, links: Vec::new(), goroutines_wait };
         let target = format!("/proc/self/fd/{}", file.as_raw_fd());
         for function in &found.functions {
             if let Err(refusal) = self.hook_one(&mut hooked, &target, function) {
@@ -170,6 +177,19 @@ impl Hooks {
         let location = UProbeAttachLocation::AbsoluteOffset(offset);
         let point = UProbeAttachPoint { location, cookie };
         program.attach(point, target, UProbeScope::AllProcesses).map_err(Refusal::Kernel)
+    }
+
+    /// The goroutines of a process wait for what they read; or the process is gone.
+    pub(super) fn goroutines_wait(&self, pid: u32, alive: bool) {
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(map) = programs.map_mut("GO_PROCESSES") else { return };
+        let noted = HashMap::<_, u32, u32>::try_from(map).and_then(|mut processes| {
+            if alive { processes.insert(pid, 1, 0) } else { processes.remove(&pid) }
+        });
+        if let Err(error) = noted {
+            let error: &dyn std::error::Error = &error;
+            tracing::debug!(error, pid, "calls of a program's goroutines are likely at best");
+        }
     }
 
     /// Takes the probes off a library.

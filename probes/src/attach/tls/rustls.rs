@@ -71,7 +71,7 @@ pub(super) fn functions(file: &File) -> Result<Option<Found>, Refusal> {
     let functions = program.functions.iter().map(|&function| program.function(function));
     let functions = functions.collect::<Result<Vec<_>, _>>().map_err(unclear)?;
     few_exits(&functions).map_err(unclear)?;
-    Ok(Some(Found { family: &RUSTLS, functions }))
+    Ok(Some(Found { family: &RUSTLS, functions, goroutines_wait: false }))
 }
 
 /// Whether a program has all parts, and none of them too often.

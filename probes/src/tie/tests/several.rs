@@ -4,7 +4,7 @@ use super::*;
 
 impl Machine {
     /// So many requests pass in one call, numbered from 0, each with headers of its own.
-    fn begin_several(&mut self, at: &At, headers: &[Vec<Header>]) -> u64 {
+    pub(super) fn begin_several(&mut self, at: &At, headers: &[Vec<Header>]) -> u64 {
         let direction = if at.role == Role::Server { INBOUND } else { OUTBOUND };
         let start = self.pass(at, direction);
         let waiting = headers.len();
@@ -19,7 +19,7 @@ impl Machine {
     }
 
     /// The answer of one of them passes.
-    fn end_one(&mut self, at: &At, start: u64, ordinal: u64, headers: &[Header]) -> Ids {
+    pub(super) fn end_one(&mut self, at: &At, start: u64, ordinal: u64, headers: &[Header]) -> Ids {
         let direction = if at.role == Role::Server { OUTBOUND } else { INBOUND };
         self.pass(at, direction);
         let mut exchange = exchange(at.role, "GET", "/", 200);

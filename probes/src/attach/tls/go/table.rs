@@ -25,6 +25,20 @@ const FUNCTIONS_MAX: u64 = 2 << 20;
 const NAMES_BYTES_MAX: u64 = 64 << 20;
 /// All descriptions of functions of a program, and what lies between them.
 const DESCRIBED_BYTES_MAX: u64 = 256 << 20;
+/// How names of functions end, or go on, that ask which of many descriptors are ready.
+const POLLS: [&[u8]; 9] = [
+    b"epollWait",
+    b"EpollWait",
+    b"epoll_wait",
+    b"epollPwait",
+    b"EpollPwait",
+    b"unix.Poll\0",
+    b"unix.Ppoll\0",
+    b"unix.Select\0",
+    b"syscall.Select\0",
+];
+/// Packages of which the runtime's own waiting is made.
+const RUNTIME: [&[u8]; 3] = [b"runtime.", b"internal/runtime/", b"runtime/internal/"];
 /// Places that look like the head of a table and are none.
 const HEADS_MAX: usize = 1_000;
 /// What is read at a time of the descriptions of functions.
@@ -44,6 +58,8 @@ pub(super) struct Named {
     pub(super) text: u64,
     /// In the order in which they were asked for; none for those that are not there.
     pub(super) functions: Vec<Option<Range>>,
+    /// Something beside the runtime asks the kernel which of many descriptors are ready: an event loop in a goroutine.
+    pub(super) polls: bool,
 }
 
 /// The head, as far as it is needed; places count from the beginning of the table.
@@ -59,13 +75,14 @@ struct Head {
 pub(super) fn find(table: &Stretch<'_>, names: &[&str]) -> Result<Option<Named>, Refusal> {
     let Some(head) = head(table)? else { return Ok(None) };
     let unclear = |what| Refusal::Unclear { what };
-    let wanted = name_places(table, &head, names).ok_or_else(|| unclear("names"))?;
+    let all = all_names(table, &head).ok_or_else(|| unclear("names"))?;
+    let wanted: Vec<_> = names.iter().map(|name| place_of(&all, name)).collect();
     if wanted.iter().all(Option::is_none) {
         return Ok(None);
     }
     let functions =
         ranges(table, &head, &wanted).ok_or_else(|| unclear("an index of functions"))?;
-    Ok(Some(Named { text: head.text, functions }))
+    Ok(Some(Named { text: head.text, functions, polls: polls(&all) }))
 }
 
 /// The table somewhere in a stretch, up to the end of that.
@@ -118,15 +135,28 @@ fn head(table: &Stretch<'_>) -> Result<Option<Head>, Refusal> {
     Ok(read())
 }
 
-/// Where each name stands among the names.
-fn name_places(table: &Stretch<'_>, head: &Head, names: &[&str]) -> Option<Vec<Option<u32>>> {
+/// All names, each closed by a zero.
+fn all_names(table: &Stretch<'_>, head: &Head) -> Option<Vec<u8>> {
     let len = head.names_end.checked_sub(head.names).filter(|&len| len <= NAMES_BYTES_MAX)?;
-    let all = table.read(head.names, len)?;
-    let place = |name: &&str| {
-        let closed = [b"\0", name.as_bytes(), b"\0"].concat();
-        u32::try_from(memmem::find(&all, &closed)? + 1).ok()
-    };
-    Some(names.iter().map(place).collect())
+    table.read(head.names, len)
+}
+
+/// Where a name stands among all.
+fn place_of(all: &[u8], name: &str) -> Option<u32> {
+    let closed = [b"\0", name.as_bytes(), b"\0"].concat();
+    u32::try_from(memmem::find(all, &closed)? + 1).ok()
+}
+
+/// One of these is a function that asks the kernel for the descriptors that are ready.
+fn polls(all: &[u8]) -> bool {
+    POLLS.iter().any(|word| {
+        memmem::find_iter(all, word).any(|at| {
+            let (before, _) = all.split_at(at);
+            let start = memchr::memrchr(0, before).map_or(0, |zero| zero + 1);
+            let name = before.get(start..).unwrap_or_default();
+            !RUNTIME.iter().any(|package| name.starts_with(package))
+        })
+    })
 }
 
 /// Where the functions are whose names stand at these places.

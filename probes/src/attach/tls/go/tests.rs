@@ -49,7 +49,7 @@ fn a_table_says_where_functions_are() {
     let whole = table(&["main.main", "fmt.Println", "crypto/tls.(*Conn).Read"], 0x401_000);
     let functions =
         vec![Some(Range { start: 0, end: 16 }), Some(Range { start: 32, end: 48 }), None];
-    let expected = Named { text: 0x401_000, functions };
+    let expected = Named { text: 0x401_000, functions, polls: false };
     assert_eq!(found(&whole).unwrap().unwrap(), expected);
     for cut in 0..whole.len() {
         if let Ok(Some(named)) = found(whole.get(..cut).unwrap()) {
@@ -61,6 +61,29 @@ fn a_table_says_where_functions_are() {
         let mut old = whole.clone();
         *old.first_mut().unwrap() = magic;
         assert!(matches!(found(&old), Err(Refusal::Old)));
+    }
+}
+
+/// Scenario: programs with the runtime's own waiting, and with functions of theirs or of libraries that ask for what is ready.
+/// Guarantees: the latter are told; what merely sounds so is not.
+#[test]
+fn event_loops_are_told_by_their_functions() {
+    let polls = |name: &str| {
+        let runtime = "internal/runtime/syscall.EpollWait";
+        let all = table(&["main.main", runtime, "internal/poll.runtime_pollWait", name], 0x401_000);
+        found(&all).unwrap().unwrap().polls
+    };
+    for name in [
+        "golang.org/x/sys/unix.EpollWait",
+        "syscall.EpollWait",
+        "github.com/panjf2000/gnet/v2/pkg/netpoll.epollWait",
+        "golang.org/x/sys/unix.Poll",
+        "syscall.Select",
+    ] {
+        assert!(polls(name), "{name}");
+    }
+    for name in ["reflect.Select", "golang.org/x/sys/unix.PollFd.String", "runtime.epollwait"] {
+        assert!(!polls(name), "{name}");
     }
 }
 
@@ -129,25 +152,27 @@ fn a_table_is_found_amid_other_things() {
 /// Scenario: programs by two versions of Go, one stripped of its symbols and linked by C's linker so that it
 /// may lie anywhere in memory, and one without TLS; where
 /// `./dev peers` has built them.
-/// Guarantees: of the first all four functions are found, those that move bytes with the instructions by which they return;
-/// of the other none.
+/// Guarantees: of the first all five functions are found, those that move bytes with the instructions by which they return;
+/// of the other none. Nobody's goroutines are taken for event loops.
 #[test]
 fn go_programs_are_told_by_their_tables() {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/icecore"));
     let cache = std::env::var_os("ICECORE_CACHE").map(PathBuf::from).or(home).unwrap_or_default();
-    for (name, wanted) in [("tls-go-1.27", 4), ("tls-go-1.21-pie", 4), ("busy-go", 0)] {
+    for (name, wanted) in [("tls-go-1.27", 5), ("tls-go-1.21-pie", 5), ("busy-go", 0)] {
         let path = cache.join("bin").join(name);
         let Ok(file) = File::open(&path) else {
             println!("skipped: no {} (`./dev peers` makes it)", path.display());
             continue;
         };
-        let functions = functions(&file).unwrap().map_or_else(Vec::new, |found| found.functions);
+        let found = functions(&file).unwrap();
+        assert!(found.as_ref().is_none_or(|found| found.goroutines_wait));
+        let functions = found.map_or_else(Vec::new, |found| found.functions);
         assert_eq!(functions.len(), wanted, "{name}");
         for Function { place, shape, exits, .. } in functions {
             let Exits::At(exits) = exits else { panic!("{name}: {shape}") };
             let all = Stretch { file: &file, start: 0, len: u64::MAX };
             let returns = |&at: &u64| at > place && all.read(at, 1).unwrap() == [0xc3];
-            assert_eq!(exits.is_empty(), shape == shape::TOUCH, "{name}: {shape:x}");
+            assert_eq!(exits.is_empty(), shape & shape::KIND == shape::TOUCH, "{name}: {shape:x}");
             assert!(exits.iter().all(returns), "{name}: {shape:x}");
         }
     }
