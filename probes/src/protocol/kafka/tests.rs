@@ -10,7 +10,11 @@ use crate::protocol::{Closing, Followed};
 /// A request of a client that is called `c`.
 fn request(key: i16, version: i16, correlation: i32, flexible: bool, body: &[u8]) -> Vec<u8> {
     let tags: &[u8] = if flexible { b"\0" } else { b"" };
-    let body = [b"\0\x01c".as_slice(), tags, body].concat();
+    request_of("c", key, version, correlation, &[tags, body].concat())
+}
+
+fn request_of(client: &str, key: i16, version: i16, correlation: i32, rest: &[u8]) -> Vec<u8> {
+    let body = [&text(client), rest].concat();
     let size = i32::try_from(body.len()).unwrap() + 8;
     let head = [size.to_be_bytes().to_vec(), key.to_be_bytes().to_vec()].concat();
     [head, version.to_be_bytes().to_vec(), correlation.to_be_bytes().to_vec(), body].concat()
@@ -76,6 +80,28 @@ fn produced(correlation: i32, topic: &str, error: i16, offset: i64) -> Vec<u8> {
 
 fn whole() -> Limits {
     Limits { statements: Statements::Whole, ..Limits::default() }
+}
+
+/// Scenario: a connection begins with a request of each kind and version; the name of its client is short, missing or long.
+/// Clients that do not ask for versions begin with what they want.
+/// Guarantees: it is Kafka, and nothing else: metadata has the head of PostgreSQL's first message.
+#[test]
+fn any_request_opens_a_connection() {
+    let each_version = |version| {
+        [(version, 0, "c".into()), (version, 1, "".into()), (version, 3, "c".repeat(255))]
+    };
+    for key in 0..=88 {
+        let wanted = Api::of(key).unwrap().operation();
+        for (version, correlation, client) in (0..=16).flat_map(each_version) {
+            let asked = request_of(&client, key, version, correlation, &[0; 9]);
+            let steps = [ask(asked), answer(reply(correlation, false, &[0; 9]))];
+            let told = play(Role::Client, &Limits::default(), &steps);
+            assert!(told.len() == 1 && told[0].starts_with(wanted), "{wanted} {version}: {told:?}");
+            if wanted == "Metadata" && client == "c" {
+                check_cuts(Role::Server, &Limits::default(), &steps);
+            }
+        }
+    }
 }
 
 /// Scenario: records sent with and without acknowledgement, to a topic that is not there, two

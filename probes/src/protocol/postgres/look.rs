@@ -24,8 +24,10 @@ pub(in crate::protocol) fn look(opening: &Opening<'_>) -> Look {
     let cut_off = opening.cut_off(opening.first());
     if opening.from_start {
         return match Startup::head(&first) {
-            Head::Whole { .. } => Look::Certain(opening.asked_first()),
-            Head::More if !cut_off => Look::Possible,
+            Head::Whole { len, body, .. } if first.len() > len || body == 0 => {
+                Look::Certain(opening.asked_first())
+            }
+            Head::Whole { .. } | Head::More if !cut_off => Look::Possible,
             _ => Look::Never,
         };
     }

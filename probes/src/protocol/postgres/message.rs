@@ -25,6 +25,8 @@ pub(super) enum Startup {
 }
 
 impl Startup {
+    /// A session begins with the name of a setting, where a Kafka client that asks for metadata first, whose head is the
+    /// same, has the number of its request.
     pub(super) fn head(bytes: &[u8]) -> Head {
         let Some(head) = bytes.first_chunk::<STARTUP_HEAD_BYTES>() else {
             return if bytes.iter().take(2).all(|byte| *byte == 0) {
@@ -39,7 +41,12 @@ impl Startup {
             80_877_103 | 80_877_104 => length == 8,
             // Newer servers have longer keys.
             80_877_102 => (16..=512).contains(&length),
-            code => code >> 16 == 3 && (9..=STARTUP_BYTES_MAX).contains(&length),
+            code => {
+                let named = bytes.get(STARTUP_HEAD_BYTES).is_none_or(u8::is_ascii_graphic);
+                code >> 16 == 3
+                    && (9..=STARTUP_BYTES_MAX).contains(&length)
+                    && (named || length == 9)
+            }
         };
         if !fits {
             return Head::Broken;
