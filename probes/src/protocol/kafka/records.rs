@@ -6,6 +6,10 @@ use super::field::Fields;
 
 /// From the length of a batch on.
 const LENGTH_END: usize = 12;
+/// Where a batch says of which format it is: where messages had the like before there were batches.
+const FORMAT_AT: usize = 16;
+/// The format that is read.
+const FORMAT: u8 = 2;
 /// The head of a batch, up to its records.
 const HEAD_BYTES: usize = 61;
 /// The bits of the attributes that name a compression.
@@ -38,8 +42,9 @@ pub(super) struct Single<'a> {
 pub(super) fn records(length: usize, kept: &[u8]) -> Records<'_> {
     let mut found = Records { count: Some(0), ..Records::default() };
     let (mut rest, mut left) = (kept, length);
-    // A batch that is cut off by its sender is none: consumers pass it over.
-    while left >= HEAD_BYTES {
+    let old = |rest: &[u8]| rest.get(FORMAT_AT).is_some_and(|format| *format < FORMAT);
+    // A batch that is cut off by its sender is none: consumers pass it over. One message is shorter than a batch.
+    while left >= HEAD_BYTES || left > FORMAT_AT && old(rest) {
         let Some((offset, size, batch)) = batch(rest) else {
             found.count = None;
             return found;
@@ -75,7 +80,7 @@ fn batch(bytes: &[u8]) -> Option<(i64, usize, Batch<'_>)> {
     let offset = fields.i64()?;
     let size = LENGTH_END + usize::try_from(fields.i32()?).ok()?;
     let _leader_epoch = fields.i32()?;
-    if fields.i8()? != 2 || size < HEAD_BYTES {
+    if u8::try_from(fields.i8()?).ok()? != FORMAT || size < HEAD_BYTES {
         return None;
     }
     let _checksum = fields.i32()?;

@@ -104,6 +104,24 @@ fn any_request_opens_a_connection() {
     }
 }
 
+/// Scenario: an old client sends one small message, of the formats that were before there were batches; a consumer gets one.
+/// Guarantees: they are not counted as none.
+#[test]
+fn old_messages_are_not_counted() {
+    for format in [0, 1] {
+        let rest = [vec![0; 4], vec![format, 0], vec![0; 8 * usize::from(format)], vec![0xff; 8]];
+        let rest = rest.concat();
+        let size = i32::try_from(rest.len()).unwrap().to_be_bytes();
+        let message = [[0; 8].as_slice(), &size, &rest].concat();
+        assert_eq!(records::records(message.len(), &message).count, None);
+    }
+    let whole = batch(7, 0, 2, b"records");
+    let cut = [whole.as_slice(), &whole[..40]].concat();
+    assert_eq!(records::records(cut.len(), &cut).count, Some(2));
+    assert_eq!(records::records(cut.len(), &whole).count, Some(2));
+    assert_eq!(records::records(0, &[]).count, Some(0));
+}
+
 /// Scenario: records sent with and without acknowledgement, to a topic that is not there, two
 /// requests before the first answer, answers out of order as no broker gives them.
 /// Guarantees: each answer goes to the request that it names; who wants no answer waits for none.
