@@ -239,16 +239,26 @@ fn socket(pid: u64, call: &TlsCall) -> Socket {
     found
 }
 
-/// The identity of the socket beneath a session, where that is one of the package `net` and in nobody
-/// else's wrapping; what else lies there is no descriptor of a socket that carries TLS.
+/// The identity of the socket beneath a session; what else lies there is no descriptor of a socket that carries TLS.
 #[inline(always)]
 fn beneath(session: u64) -> Option<u64> {
-    let conn = user(session + CONN_VALUE)?;
-    let descriptor = user(user(conn)? + DESCRIPTOR)?;
+    Some(identity_by_number(net_socket(beneath_of(session)?)?))
+}
+
+/// The connection beneath one of TLS.
+#[inline(always)]
+pub fn beneath_of(session: u64) -> Option<u64> {
+    user(session + CONN_VALUE)
+}
+
+/// The socket of a connection of the package `net` that is in nobody else's wrapping; none where it is something else.
+#[inline(always)]
+pub fn net_socket(connection: u64) -> Option<u64> {
+    let descriptor = user(user(connection)? + DESCRIPTOR)?;
     if descriptor >= DESCRIPTORS_MAX {
         return None;
     }
-    Some(identity_by_number(socket_of(file(descriptor)?)?))
+    socket_of(file(descriptor)?)
 }
 
 #[inline(always)]

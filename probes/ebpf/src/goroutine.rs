@@ -14,9 +14,8 @@ use icecore_probe_events::{FLAG_GOROUTINE, FLAG_PLAIN, OUTBOUND, PLAIN, Piece};
 
 use crate::arch::{GO_ARGUMENTS, GO_GOROUTINE, STACK_POINTER};
 use crate::connect::{field, identity_by_number};
-use crate::go::{register, user};
+use crate::go::{beneath_of, net_socket, register, user};
 use crate::maps::SCRATCH;
-use crate::{file, socket_of};
 
 /// Processes whose goroutines wait for what they read: user space writes them down.
 #[map]
@@ -35,11 +34,6 @@ struct Asked {
 
 /// Where `http.persistConn` has the value of its connection: behind two words, one, seven (`connectMethodKey`), and its type.
 const CONNECTION: u64 = 88;
-/// Where `netFD` has its descriptor, and where `tls.Conn` has the value of what is beneath.
-const DESCRIPTOR: u64 = 16;
-const BENEATH: u64 = 8;
-/// No descriptor is as large.
-const DESCRIPTORS_MAX: u64 = 1 << 30;
 
 /// `persistConn.roundTrip` begins: its goroutine has a request, and the connection nobody else's until it is answered.
 #[inline(always)]
@@ -47,19 +41,9 @@ pub fn asks(ctx: &ProbeContext) {
     let pid = bpf_get_current_pid_tgid() >> 32;
     let goroutine = register(ctx, GO_GOROUTINE);
     let Some(connection) = user(register(ctx, GO_ARGUMENTS[0]) + CONNECTION) else { return };
-    let socket = socket(connection).or_else(|| socket(user(connection + BENEATH)?));
+    let socket = net_socket(connection).or_else(|| net_socket(beneath_of(connection)?));
     let Some(sk) = socket else { return };
     let _ = GO_ASKED.insert(&identity_by_number(sk), &Asked { goroutine, pid }, 0);
-}
-
-/// The socket of a connection of the package `net`; none where it is something else.
-#[inline(always)]
-fn socket(connection: u64) -> Option<u64> {
-    let descriptor = user(user(connection)? + DESCRIPTOR)?;
-    if descriptor >= DESCRIPTORS_MAX {
-        return None;
-    }
-    socket_of(file(descriptor)?)
 }
 
 /// Puts the goroutine in the place of the thread, in the piece of a scratch record, where there is one.
