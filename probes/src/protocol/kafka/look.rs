@@ -1,9 +1,10 @@
 //! Tells Kafka from a request and its answer.
 //!
 //! Invariant: a head alone proves nothing: the answer has to repeat the number of its request, or
-//! that of one shortly before it.
+//! that of one shortly before it. Records that want no answer have to be followed by more of them, under the next number.
 
-use super::{Ask, HEAD_BYTES, MESSAGE_BYTES_MAX, ask};
+use super::field::Fields;
+use super::{Ask, HEAD_BYTES, MESSAGE_BYTES_MAX, ask, body};
 use crate::protocol::opening::{Look, Opening};
 
 /// Requests that may be under way when the probe comes.
@@ -19,13 +20,34 @@ pub(in crate::protocol) fn look(opening: &Opening<'_>) -> Look {
         Begins::No => return Look::Never,
     };
     let Some((head, _)) = other.split_first_chunk::<8>() else {
-        return Look::Possible;
+        let unanswered = opening.from_start && other.is_empty() && unanswered(&first);
+        return if unanswered { Look::Certain(opening.asked_first()) } else { Look::Possible };
     };
     let (size, correlation) = answer_head(*head);
     let before = if opening.from_start { 0 } else { BEFORE_MAX };
     let near =
         (asked.correlation.saturating_sub(before)..=asked.correlation).contains(&correlation);
     if near && fits(size) { Look::Certain(opening.asked_first()) } else { Look::Never }
+}
+
+/// Records that want no answer, and behind them more: some clients send nothing else on a connection.
+fn unanswered(bytes: &[u8]) -> bool {
+    let Some((first, behind)) = unanswered_records(bytes) else { return false };
+    let next = unanswered_records(behind).map(|(next, _)| next);
+    let follows = |next: Ask| next.correlation == first.correlation.wrapping_add(1);
+    next.is_some_and(|next| next.version == first.version && follows(next))
+}
+
+/// A request to store records that wants no answer, as far as its wish, and what is behind it.
+fn unanswered_records(bytes: &[u8]) -> Option<(Ask, &[u8])> {
+    let Begins::Yes(asked) = begins_request(bytes) else { return None };
+    let mut fields = Fields::new(bytes.get(HEAD_BYTES..)?, false);
+    fields.text()?;
+    let mut fields = fields.flexible(asked.api.flexible(asked.version));
+    fields.tags()?;
+    let wished = body::request(asked.api, asked.version, fields).unanswered;
+    let length = HEAD_BYTES + usize::try_from(asked.body_bytes).ok()?;
+    wished.then(|| (asked, bytes.get(length..).unwrap_or_default()))
 }
 
 /// What bytes begin with.

@@ -104,6 +104,27 @@ fn any_request_opens_a_connection() {
     }
 }
 
+/// Scenario: a client that wants no answers sends nothing but records on a connection; another sends the same number twice,
+/// and one wants answers that do not come.
+/// Guarantees: the first is understood from its second request on; the others are not made out to be Kafka.
+#[test]
+fn records_that_nobody_answers() {
+    let steps = [0, 1, 2].map(|number| ask(produce(number, 0, "t", &batch(0, 0, 1, b"record"))));
+    for role in [Role::Client, Role::Server] {
+        let told = play(role, &Limits::default(), &steps);
+        assert!(
+            told.len() == 3 && told.iter().all(|one| one.starts_with("send t -> ok")),
+            "{told:?}"
+        );
+    }
+    let together = [ask(steps.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<u8>>())];
+    assert_eq!(play(Role::Client, &Limits::default(), &together).len(), 3);
+    for others in [[(4, 0), (4, 0)], [(4, 1), (5, 1)]] {
+        let steps = others.map(|(number, acks)| ask(produce(number, acks, "t", b"")));
+        assert!(play(Role::Client, &Limits::default(), &steps).is_empty(), "{others:?}");
+    }
+}
+
 /// Scenario: an old client sends one small message, of the formats that were before there were batches; a consumer gets one.
 /// Guarantees: they are not counted as none.
 #[test]
